@@ -1,0 +1,53 @@
+"""Money as Decimal in major units, and Stripe's integers in minor units.
+
+Source of the table: https://docs.stripe.com/currencies (presentment, zero-decimal, three-decimal and special
+cases). It differs from ISO 4217: ISK and UGX have no minor unit there, but two decimals at Stripe.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+_ZERO_DECIMAL = "BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF"
+_THREE_DECIMAL = "BHD JOD KWD OMR TND"
+_TWO_DECIMAL = (
+    "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BRL BSD BWP BYN BZD CAD CDF CHF CNY "
+    "COP CRC CVE CZK DKK DOP DZD EGP ETB EUR FJD FKP GBP GEL GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR ISK "
+    "JMD KES KGS KHR KYD KZT LAK LBP LKR LRD LSL MAD MDL MKD MMK MNT MOP MUR MVR MWK MXN MYR MZN NAD NGN NIO "
+    "NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SEK SGD SHP SLE SOS SRD STD SZL THB TJS "
+    "TOP TRY TTD TWD TZS UAH UGX USD UYU UZS WST XCD XCG YER ZAR ZMW"
+)
+
+#: Currency code → digits after the decimal point at Stripe.
+CURRENCIES: dict[str, int] = (
+    dict.fromkeys(_ZERO_DECIMAL.split(), 0)
+    | dict.fromkeys(_TWO_DECIMAL.split(), 2)
+    | dict.fromkeys(_THREE_DECIMAL.split(), 3)
+)
+
+
+class InvalidAmount(ValueError):  # noqa: N818 - named after the API's error code
+    """The amount can't be charged in that currency. The message is for the API's user."""
+
+
+def to_minor(amount: Decimal, currency: str) -> int:
+    """Convert `amount`, in major units of `currency`, to Stripe's integer of minor units, exactly.
+
+    Raises:
+        InvalidAmount: not finite, not positive, or more decimals than the currency takes: never rounded.
+    """
+    if not amount.is_finite() or amount <= 0:
+        raise InvalidAmount("must be greater than 0")
+    digits = CURRENCIES[currency]
+    minor = amount.scaleb(digits)
+    if minor != minor.to_integral_value():
+        raise InvalidAmount(f"must have at most {digits} decimals in {currency}")
+    if digits == 3 and minor % 10:
+        # Card networks carry two decimals: https://docs.stripe.com/currencies#three-decimal
+        raise InvalidAmount(f"must have 0 as its third decimal in {currency}")
+    return int(minor)
+
+
+def from_minor(minor: int, currency: str) -> Decimal:
+    """Convert Stripe's integer of minor units back to major units."""
+    return Decimal(minor).scaleb(-CURRENCIES[currency])

@@ -1,0 +1,207 @@
+"""Every setting of every process: read from the environment (and `.env`) once, checked, typed.
+
+A field's name is its environment variable in lower case; its description is what `.env.example` and the
+documentation show. Nothing else in the project reads the environment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.money import CURRENCIES
+
+PAYMENT_METHODS = ("credit_card", "debit_card", "paypal", "stripe")
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong. The message is one line that names the variable, never its value."""
+
+
+def _url(*schemes: str) -> AfterValidator:
+    """Accept only URLs with one of `schemes` and a host."""
+
+    def check(value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in schemes or not (parts.hostname or parts.scheme == "stub"):
+            wanted = " or ".join(f"{scheme}://" for scheme in schemes)
+            raise ValueError(f"must be a URL that starts with {wanted} and names a host")
+        return value
+
+    return AfterValidator(check)
+
+
+def _mongodb_uri(value: str) -> str:
+    if not urlsplit(value).path.strip("/"):
+        raise ValueError("must end with a database name, as in mongodb://localhost:27017/movieapp")
+    return value
+
+
+def _currency(value: str) -> str:
+    if value.upper() not in CURRENCIES:
+        raise ValueError("must be an ISO 4217 currency code that Stripe takes, as in USD")
+    return value.upper()
+
+
+def _from_name(value: str) -> str:
+    # RFC 5322 lets these into a quoted display name; mail clients and spam filters read them as spoofing.
+    if re.search(r'[@:,"<>\r\n]', value):
+        raise ValueError('must not contain @ : , " < > or a line break')
+    return value
+
+
+def _email(value: str) -> str:
+    if not re.fullmatch(r"[^@\s<>\"]+@[^@\s<>\"]+", value):
+        raise ValueError("must be an email address, as in tickets@example.com")
+    return value
+
+
+def _split(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """The settings of one process. Immutable; passed in, never looked up from deep inside."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    app_env: Literal["development", "production"] = Field(
+        "development", description="production refuses unsafe settings at start"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level logged")
+
+    # Payment gateway
+    payment_gateway_url: Annotated[str, _url("https", "http")] = Field(
+        "https://api.stripe.com", description="Stripe's API, or a simulator of it"
+    )
+    payment_gateway_api_key: SecretStr = Field(
+        SecretStr(""), description="Stripe secret key, sk_test_… or sk_live_…"
+    )
+    payment_gateway_connect_timeout: float = Field(2.0, gt=0, le=30, description="seconds, one try")
+    payment_gateway_read_timeout: float = Field(8.0, gt=0, le=60, description="seconds, one try")
+    payment_gateway_max_retries: int = Field(2, ge=0, le=5, description="tries after the first, same key")
+    stripe_webhook_secret: SecretStr = Field(
+        SecretStr(""), description="whsec_…; two, comma-separated, during a rotation"
+    )
+    payment_methods: Annotated[tuple[Literal[PAYMENT_METHODS], ...], NoDecode, BeforeValidator(_split)] = (
+        Field(  # type: ignore[valid-type]
+            PAYMENT_METHODS, min_length=1, description="methods that are enabled, comma-separated"
+        )
+    )
+    allow_raw_card_data: bool = Field(
+        False, description="take card numbers in live mode (PCI DSS SAQ D); leave off"
+    )
+    default_currency: Annotated[str, AfterValidator(_currency)] = Field("USD", description="ISO 4217")
+    max_payment_amount: Decimal = Field(
+        Decimal(10_000), gt=0, le=Decimal(1_000_000), description="in major units, any currency"
+    )
+
+    # Servers
+    rabbitmq_url: Annotated[str, _url("amqp", "amqps", "redis", "rediss", "stub")] = Field(
+        "amqp://guest:guest@localhost:5672/%2F",
+        repr=False,  # URLs may carry passwords
+        description="amqp(s)://…; redis://… runs the queues on Redis, for the embedded stack only",
+    )
+    rabbitmq_exchange: str = Field(
+        "movie_app_events", min_length=1, max_length=127, description="durable topic exchange of all events"
+    )
+    redis_url: Annotated[str, _url("redis", "rediss")] = Field(
+        "redis://localhost:6379/0", repr=False, description="deduplication, rate limits"
+    )
+    mongodb_uri: Annotated[str, _url("mongodb", "mongodb+srv"), AfterValidator(_mongodb_uri)] = Field(
+        "mongodb://localhost:27017/movieapp", repr=False, description="with the database's name"
+    )
+    namespace: str = Field(
+        "",
+        pattern=r"^[a-zA-Z0-9_.-]*$",
+        max_length=64,
+        description="prefix of queue names and Redis keys, for deployments that share servers",
+    )
+
+    # Mail
+    smtp_server: str = Field("localhost", min_length=1, description="host name")
+    smtp_port: int = Field(587, ge=1, le=65535, description="587 with starttls, 465 with ssl")
+    smtp_security: Literal["starttls", "ssl", "none"] = Field(
+        "starttls", description="none only on a trusted network"
+    )
+    smtp_username: str = Field("", description="no username: no AUTH")
+    smtp_password: SecretStr = Field(SecretStr(""), description="an app password where the provider has them")
+    smtp_ca_file: Path | None = Field(None, description="PEM file of a private CA; default: the system's")
+    smtp_timeout: float = Field(20.0, gt=0, le=120, description="seconds for each SMTP command")
+    from_email: Annotated[str, AfterValidator(_email)] = Field(
+        "tickets@movieapp.example.com", description="sender's address"
+    )
+    from_name: Annotated[str, AfterValidator(_from_name)] = Field("MovieApp", description="sender's name")
+
+    # SMS
+    sms_provider: Literal["none", "console"] = Field("none", description="console writes texts to the log")
+
+    # API
+    ratelimit_enabled: bool = Field(True, description="limit requests for each client")
+    ratelimit_payments: str = Field(
+        "100 per minute; 20 per 10 seconds", description="limits of the two POSTs that move money"
+    )
+    max_body_bytes: int = Field(65_536, ge=1_024, le=1_048_576, description="larger requests get 413")
+    web_timeout: int = Field(60, ge=10, le=600, description="seconds after which gunicorn gives up a worker")
+
+    # Worker
+    max_retry_attempts: int = Field(5, ge=0, le=20, description="retries of one delivery after its first try")
+    log_retention_days: int = Field(90, ge=1, le=3650, description="how long notification logs are kept")
+
+    @property
+    def gateway_live(self) -> bool:
+        """Whether the gateway key moves real money."""
+        return self.payment_gateway_api_key.get_secret_value().startswith(("sk_live_", "rk_live_"))
+
+    @property
+    def gateway_time_budget(self) -> float:
+        """The longest one gateway call can take, in seconds: every try timing out, and the sleeps between.
+
+        The SDK sleeps at most 0.5·2ⁿ seconds before retry n+1, never more than 5 (stripe-python,
+        `HTTPClient._sleep_time_seconds`).
+        """
+        one_try = self.payment_gateway_connect_timeout + self.payment_gateway_read_timeout
+        sleeps = sum(min(0.5 * 2**n, 5) for n in range(self.payment_gateway_max_retries))
+        return one_try * (self.payment_gateway_max_retries + 1) + sleeps
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.gateway_time_budget >= self.web_timeout:
+            raise ValueError(
+                "WEB_TIMEOUT: must exceed the longest gateway call, "
+                f"{self.gateway_time_budget:.0f} s with PAYMENT_GATEWAY_CONNECT_TIMEOUT, _READ_TIMEOUT and "
+                "_MAX_RETRIES as set; gunicorn would end a worker in the middle of a charge"
+            )
+        if self.smtp_username and not self.smtp_password.get_secret_value():
+            raise ValueError("SMTP_PASSWORD: must be set when SMTP_USERNAME is")
+        if self.smtp_ca_file and not self.smtp_ca_file.is_file():
+            raise ValueError("SMTP_CA_FILE: no such file")
+        return self
+
+
+def load_settings(env_files: Sequence[Path] = (Path(".env"),)) -> Settings:
+    """Read and check the settings.
+
+    Args:
+        env_files: files of `NAME=value` lines; a later one wins over an earlier one, the process's own
+            environment wins over all. Files that do not exist are passed over.
+
+    Raises:
+        SettingsError: with one line for the first wrong variable.
+    """
+    try:
+        return Settings(_env_file=tuple(env_files), _env_file_encoding="utf-8")  # type: ignore[call-arg]
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        message = first["msg"].removeprefix("Value error, ")
+        name = str(first["loc"][0]).upper() if first["loc"] else ""
+        raise SettingsError(f"{name}: {message}" if name else message) from None

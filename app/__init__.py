@@ -1,0 +1,46 @@
+"""The payment service, and the domain that every process shares."""
+
+from __future__ import annotations
+
+import atexit
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from app.settings import Settings
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Make the payment service.
+
+    Touches no network, so that it can be made before a fork and while everything else is away.
+
+    Args:
+        settings: read from the environment and `.env` if None.
+
+    Raises:
+        SettingsError: a setting is wrong.
+    """
+    # Imported here: a process that only wants app.models need not load Flask and Stripe.
+    from flask import Flask
+
+    from app import api, models
+    from app.events.outbox import Relay
+    from app.gateway import StripeGateway
+    from app.messaging.publisher import make_publisher
+    from app.payments.service import Payments
+    from app.settings import load_settings
+    from app.telemetry import logs
+
+    settings = settings or load_settings()
+    logs.configure("payment-service", settings.log_level)
+    models.connect(settings)
+    relay = Relay(lambda: make_publisher(settings))
+    atexit.register(relay.close)
+
+    app = Flask(__name__, static_folder=None)
+    app.extensions["movieapp"] = (settings, Payments(settings, StripeGateway(settings), relay.submit))
+    app.extensions["outbox_relay"] = relay
+    api.init_app(app, settings)
+    return app

@@ -6,7 +6,9 @@ cases). It differs from ISO 4217: ISK and UGX have no minor unit there, but two 
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, InvalidOperation
+
+from app.errors import InvalidAmount
 
 _ZERO_DECIMAL = "BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF"
 _THREE_DECIMAL = "BHD JOD KWD OMR TND"
@@ -26,8 +28,8 @@ CURRENCIES: dict[str, int] = (
 )
 
 
-class InvalidAmount(ValueError):  # noqa: N818 - named after the API's error code
-    """The amount can't be charged in that currency. The message is for the API's user."""
+#: Refuses to round: 25.00…01 is no 25.00, however many zeros.
+_EXACT = Context(prec=28, traps=[Inexact, InvalidOperation])
 
 
 def to_minor(amount: Decimal, currency: str) -> int:
@@ -37,15 +39,17 @@ def to_minor(amount: Decimal, currency: str) -> int:
         InvalidAmount: not finite, not positive, or more decimals than the currency takes: never rounded.
     """
     if not amount.is_finite() or amount <= 0:
-        raise InvalidAmount("must be greater than 0")
+        raise InvalidAmount("amount must be greater than 0.")
     digits = CURRENCIES[currency]
-    minor = amount.scaleb(digits)
-    if minor != minor.to_integral_value():
-        raise InvalidAmount(f"must have at most {digits} decimals in {currency}")
-    if digits == 3 and minor % 10:
+    try:
+        minor = _EXACT.scaleb(amount, digits)
+        whole = _EXACT.quantize(minor, Decimal(1))
+    except (Inexact, InvalidOperation):
+        raise InvalidAmount(f"amount must have at most {digits} decimals in {currency}.") from None
+    if digits == 3 and whole % 10:
         # Card networks carry two decimals: https://docs.stripe.com/currencies#three-decimal
-        raise InvalidAmount(f"must have 0 as its third decimal in {currency}")
-    return int(minor)
+        raise InvalidAmount(f"amount must have 0 as its third decimal in {currency}.")
+    return int(whole)
 
 
 def from_minor(minor: int, currency: str) -> Decimal:

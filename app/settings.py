@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
@@ -18,7 +18,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.money import CURRENCIES
 
-PAYMENT_METHODS = ("credit_card", "debit_card", "paypal", "stripe")
+PaymentMethod = Literal["credit_card", "debit_card", "paypal", "stripe"]
+PAYMENT_METHODS: tuple[PaymentMethod, ...] = get_args(PaymentMethod)
 
 
 class SettingsError(Exception):
@@ -92,13 +93,8 @@ class Settings(BaseSettings):
     stripe_webhook_secret: SecretStr = Field(
         SecretStr(""), description="whsec_…; two, comma-separated, during a rotation"
     )
-    payment_methods: Annotated[tuple[Literal[PAYMENT_METHODS], ...], NoDecode, BeforeValidator(_split)] = (
-        Field(  # type: ignore[valid-type]
-            PAYMENT_METHODS, min_length=1, description="methods that are enabled, comma-separated"
-        )
-    )
-    allow_raw_card_data: bool = Field(
-        False, description="take card numbers in live mode (PCI DSS SAQ D); leave off"
+    payment_methods: Annotated[tuple[PaymentMethod, ...], NoDecode, BeforeValidator(_split)] = Field(
+        PAYMENT_METHODS, min_length=1, description="methods that are enabled, comma-separated"
     )
     default_currency: Annotated[str, AfterValidator(_currency)] = Field("USD", description="ISO 4217")
     max_payment_amount: Decimal = Field(
@@ -170,7 +166,7 @@ class Settings(BaseSettings):
         `HTTPClient._sleep_time_seconds`).
         """
         one_try = self.payment_gateway_connect_timeout + self.payment_gateway_read_timeout
-        sleeps = sum(min(0.5 * 2**n, 5) for n in range(self.payment_gateway_max_retries))
+        sleeps = sum(min(0.5 * 2.0**n, 5.0) for n in range(self.payment_gateway_max_retries))
         return one_try * (self.payment_gateway_max_retries + 1) + sleeps
 
     @model_validator(mode="after")

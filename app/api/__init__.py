@@ -1,0 +1,44 @@
+"""HTTP only: parsing, limits, idempotency, answers, errors, documentation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask_swagger_ui import get_swaggerui_blueprint
+
+from app.api import context, errors, health, limits, payments
+from app.api.errors import MovieApi
+from app.api.json import ExactJSONProvider
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from app.settings import Settings
+
+_OPENAPI = {
+    "API_TITLE": "movieapp payments",
+    "API_VERSION": "v1",
+    "OPENAPI_VERSION": "3.0.3",
+    "OPENAPI_URL_PREFIX": "/docs",
+    "OPENAPI_JSON_PATH": "openapi.json",
+}
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Put the whole HTTP interface on `app`."""
+    app.json = ExactJSONProvider(app)
+    app.url_map.strict_slashes = False
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.config.update(_OPENAPI)
+    context.init_app(app)
+    errors.init_app(app)
+    limits.init_app(app, settings)
+    api = MovieApi(app)
+    for blueprint in (payments.blueprint, health.blueprint):
+        api.register_blueprint(blueprint)
+    swagger = get_swaggerui_blueprint(
+        "/docs",
+        "/docs/openapi.json",
+        config={"app_name": "movieapp API", "oauth2RedirectUrl": "/docs/oauth2-redirect.html"},
+    )
+    app.register_blueprint(swagger)

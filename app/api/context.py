@@ -1,0 +1,42 @@
+"""The request id: taken from a sane X-Request-ID or made, put on every answer and every log line."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import structlog
+from flask import Flask, Response, g, request
+
+from app.ids import new_id
+from app.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+_SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+def _begin() -> None:
+    sent = request.headers.get("X-Request-ID", "")
+    g.request_id = sent if _SANE.fullmatch(sent) else new_id("req_")
+    g.started = time.perf_counter()
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=g.request_id)
+
+
+def _end(response: Response) -> Response:
+    response.headers["X-Request-ID"] = g.request_id
+    log.debug(
+        "request",
+        method=request.method,
+        path=request.path,
+        status=response.status_code,
+        milliseconds=round((time.perf_counter() - g.started) * 1000, 1),
+    )
+    return response
+
+
+def init_app(app: Flask) -> None:
+    """Give every request an id."""
+    app.before_request(_begin)
+    app.after_request(_end)

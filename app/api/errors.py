@@ -1,0 +1,128 @@
+"""Every error answer: one envelope, one table from codes to HTTP statuses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, Response, current_app, g
+from flask_smorest import Api
+from marshmallow import Schema, fields
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from app.clock import iso, utcnow
+from app.errors import Problem
+from app.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
+
+log = get_logger(__name__)
+
+#: Error code → HTTP status.
+STATUS: dict[str, int] = {
+    "INVALID_CARD": 400,
+    "CARD_EXPIRED": 400,
+    "INVALID_AMOUNT": 400,
+    "TRANSACTION_NOT_FOUND": 404,
+    "NOT_FOUND": 404,
+    "METHOD_NOT_ALLOWED": 405,
+    "DUPLICATE_TRANSACTION": 409,
+    "IDEMPOTENCY_CONFLICT": 409,
+    "PAYLOAD_TOO_LARGE": 413,
+    "UNSUPPORTED_MEDIA_TYPE": 415,
+    "VALIDATION_ERROR": 422,
+    "IDEMPOTENCY_KEY_REUSED": 422,
+    "RATE_LIMITED": 429,
+    "INTERNAL_ERROR": 500,
+    "PAYMENT_GATEWAY_ERROR": 502,
+    "SERVICE_UNAVAILABLE": 503,
+}
+
+#: Errors that Flask, webargs and the limiter raise themselves: status → code and words.
+_HTTP_ERRORS: dict[int, tuple[str, str]] = {
+    404: ("NOT_FOUND", "There is nothing at this address."),
+    405: ("METHOD_NOT_ALLOWED", "This address does not take that method."),
+    413: ("PAYLOAD_TOO_LARGE", "The request body is too large."),
+    415: ("UNSUPPORTED_MEDIA_TYPE", "Send the body as application/json."),
+    422: ("VALIDATION_ERROR", "The request is not valid."),
+    429: ("RATE_LIMITED", "Too many requests. Please wait and try again."),
+}
+_MALFORMED = ("VALIDATION_ERROR", "The request could not be understood.")
+_INTERNAL = ("INTERNAL_ERROR", "Something went wrong on our side. It has been logged.")
+
+#: Seconds that a client is told to wait before it tries again.
+RETRY_AFTER = {"IDEMPOTENCY_CONFLICT": 1, "SERVICE_UNAVAILABLE": 5}
+
+
+class ErrorBody(Schema):
+    """What went wrong, for a program and for a person."""
+
+    code = fields.String(
+        required=True, metadata={"enum": sorted(STATUS), "description": "Stable; programs decide by it."}
+    )
+    message = fields.String(required=True, metadata={"description": "What is wrong and what to do."})
+    details = fields.Dict(
+        required=True, metadata={"description": "Further fields; for a 422, those refused."}
+    )
+
+
+class ErrorEnvelope(Schema):
+    """Every answer that is neither a result nor a decline."""
+
+    error = fields.Nested(ErrorBody, required=True)
+    timestamp = fields.DateTime(required=True)
+    request_id = fields.String(required=True)
+
+
+def error_response(code: str, message: str, details: dict[str, Any] | None = None) -> Response:
+    """The envelope of the contract, with the status that belongs to `code`."""
+    body = {
+        "error": {"code": code, "message": message, "details": details or {}},
+        "timestamp": iso(utcnow()),
+        "request_id": g.get("request_id", ""),
+    }
+    response = current_app.response_class(
+        current_app.json.dumps(body), status=STATUS[code], mimetype="application/json"
+    )
+    if code in RETRY_AFTER:
+        response.headers["Retry-After"] = str(RETRY_AFTER[code])
+    return response
+
+
+def _on_problem(problem: Problem) -> Response:
+    return error_response(problem.code, problem.message, problem.details)
+
+
+def _on_http_error(error: HTTPException) -> ResponseReturnValue:
+    if error.response is not None:  # an answer made elsewhere, as a redirect
+        return error.response
+    status = error.code or 500
+    code, message = _HTTP_ERRORS.get(status, _MALFORMED if status < 500 else _INTERNAL)
+    data: dict[str, Any] = getattr(error, "data", {})
+    messages = data.get("messages", {})
+    details = messages.get("json", messages) if isinstance(messages, dict) else {}
+    response = error_response(code, message, {"fields": details} if details else {})
+    if isinstance(error, RequestEntityTooLarge):
+        # The rest of the body was not read: what follows on this connection is not a request.
+        response.headers["Connection"] = "close"
+    return response
+
+
+def _on_crash(error: Exception) -> Response:
+    log.error("unhandled exception", exc_info=error)
+    return error_response(*_INTERNAL)
+
+
+class MovieApi(Api):  # type: ignore[misc] # flask-smorest ships no types
+    """flask-smorest's API, with this project's error envelope."""
+
+    ERROR_SCHEMA = ErrorEnvelope
+
+    def handle_http_exception(self, error: HTTPException) -> ResponseReturnValue:
+        return _on_http_error(error)
+
+
+def init_app(app: Flask) -> None:
+    """Answer every exception with the envelope."""
+    app.register_error_handler(Problem, _on_problem)
+    app.register_error_handler(Exception, _on_crash)

@@ -1,0 +1,18 @@
+"""GET /health: the process answers. Touches nothing else."""
+
+from __future__ import annotations
+
+from flask import Response, jsonify
+
+from app.api.requests import JSONBlueprint
+from app.api.schemas import Health
+from app.clock import iso, utcnow
+
+blueprint = JSONBlueprint("health", __name__, description="Whether the service is there")
+
+
+@blueprint.route("/health")
+@blueprint.response(200, Health)
+def health() -> Response:
+    """Whether the process answers."""
+    return jsonify({"status": "healthy", "service": "payment-service", "timestamp": iso(utcnow())})

@@ -1,0 +1,37 @@
+"""Rate limits for each client, counted in Redis and, while Redis is away, in this process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, current_app
+from flask_limiter import Limiter
+from flask_limiter.util import get_remote_address
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+_limiter = Limiter(get_remote_address, headers_enabled=True)
+
+
+def _payment_limits() -> str:
+    limits: str = current_app.config["PAYMENT_LIMITS"]
+    return limits
+
+
+#: Decorator of the views that move money.
+limit_payments: Any = _limiter.limit(_payment_limits)
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Count as `settings` say."""
+    app.config.update(
+        PAYMENT_LIMITS=settings.ratelimit_payments,
+        RATELIMIT_ENABLED=settings.ratelimit_enabled,
+        RATELIMIT_STORAGE_URI=settings.redis_url,
+        # Redis only counts here: it must never hold up a payment.
+        RATELIMIT_STORAGE_OPTIONS={"socket_connect_timeout": 0.5, "socket_timeout": 0.5},
+        RATELIMIT_KEY_PREFIX=f"{settings.namespace}ratelimit",
+        RATELIMIT_IN_MEMORY_FALLBACK_ENABLED=True,
+    )
+    _limiter.init_app(app)

@@ -1,0 +1,111 @@
+"""POST /payment/process, and what one can ask about payments."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from flask import Response, current_app, jsonify, request, url_for
+
+from app.api.answers import payment_answer, status_answer
+from app.api.errors import ErrorEnvelope, error_response
+from app.api.idempotency import answer_once
+from app.api.limits import limit_payments
+from app.api.requests import JSONBlueprint
+from app.api.schemas import (
+    PaymentDeclined,
+    PaymentMethods,
+    PaymentOpen,
+    PaymentRequest,
+    PaymentStatus,
+    PaymentSuccess,
+)
+from app.errors import Problem, ServiceUnavailable, TransactionNotFound
+from app.ids import new_id
+from app.payments import ledger
+from app.payments.methods import payment_methods
+from app.payments.service import PaymentResult, Payments
+
+if TYPE_CHECKING:
+    from app.payments.orders import PaymentOrder
+    from app.settings import Settings
+
+blueprint = JSONBlueprint("payments", __name__, url_prefix="/payment", description="Taking payments")
+
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "description": "Same key and same body: the first answer again, and never a second charge; kept 24 h.",
+}
+
+
+def _services() -> tuple[Settings, Payments]:
+    return cast("tuple[Settings, Payments]", current_app.extensions["movieapp"])
+
+
+def _documents_errors(*statuses: int) -> Any:
+    """Declare the error envelope for `statuses` in the OpenAPI document."""
+
+    def decorate(view: Any) -> Any:
+        for status in statuses:
+            view = blueprint.alt_response(status, schema=ErrorEnvelope)(view)
+        return view
+
+    return decorate
+
+
+@blueprint.route("/process", methods=["POST"])
+@limit_payments
+@blueprint.doc(parameters=[_IDEMPOTENCY_KEY])
+@blueprint.arguments(PaymentRequest)
+@blueprint.response(200, PaymentSuccess)
+@blueprint.alt_response(202, schema=PaymentOpen)
+@blueprint.alt_response(400, schema=PaymentDeclined)
+@_documents_errors(409, 413, 415, 422, 429, 500, 502, 503)
+def process(order: PaymentOrder) -> Response:
+    """Take a payment for a booking.
+
+    A booking is paid once: while a payment for it is open or completed, another one gets 409.
+    """
+    settings, payments = _services()
+
+    def run(transaction_id: str, again: bool) -> Response:
+        try:
+            return payment_answer(_pay(payments, order, transaction_id, again))
+        except ServiceUnavailable:
+            raise
+        except Problem as problem:
+            return error_response(problem.code, problem.message, problem.details)
+
+    return answer_once(request, settings, caller="", new_id=new_id("TXN-"), run=run)
+
+
+def _pay(payments: Payments, order: PaymentOrder, transaction_id: str, again: bool) -> PaymentResult:
+    """Pay or, if an earlier try of the same request got as far as recording, tell what became of it."""
+    if again:
+        try:
+            return PaymentResult(ledger.get(transaction_id))
+        except TransactionNotFound:
+            pass
+    if order.payment_method == "paypal" and not order.return_url:
+        status_url = url_for("payments.status", transaction_id=transaction_id, _external=True)
+        order = replace(order, return_url=status_url)
+    return payments.pay(order, transaction_id)
+
+
+@blueprint.route("/status/<string:transaction_id>")
+@blueprint.response(200, PaymentStatus)
+@_documents_errors(404, 500, 503)
+def status(transaction_id: str) -> Response:
+    """What is known about a payment."""
+    return jsonify(status_answer(ledger.get(transaction_id)))
+
+
+@blueprint.route("/methods")
+@blueprint.response(200, PaymentMethods)
+def methods() -> Response:
+    """The ways to pay, and which of them are enabled."""
+    settings, _ = _services()
+    return jsonify({"payment_methods": payment_methods(settings)})

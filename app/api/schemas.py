@@ -1,0 +1,190 @@
+"""What the payment API takes and answers. OpenAPI is made from these."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
+
+from app.api.requests import Amount, Digits, Text
+from app.money import CURRENCIES
+from app.payments import states
+from app.payments.cards import CardDetails
+from app.payments.orders import PaymentOrder
+from app.settings import PAYMENT_METHODS
+
+_E164 = validate.Regexp(r"^\+[1-9][0-9]{6,14}\Z", error="Must be an E.164 number, as +14155550123.")
+_LOCALE = validate.Regexp(r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8}){0,3}\Z", error="Must be a locale, as en-US.")
+_TOKEN = validate.Regexp(r"^pm_[A-Za-z0-9_]+\Z", error="Must be a Stripe PaymentMethod id, pm_….")
+_METADATA_KEY = validate.Regexp(r"^[A-Za-z0-9_-]+\Z", error="Must be letters, digits, _ or -.")
+#: What the events carry for the notifications.
+_CONTACT = ("user_email", "user_phone", "user_name", "locale")
+_STATUSES = (
+    states.PENDING,
+    states.REQUIRES_ACTION,
+    states.COMPLETED,
+    states.FAILED,
+    states.PARTIALLY_REFUNDED,
+    states.REFUNDED,
+)
+
+
+class CardSchema(Schema):
+    """A raw card. In live mode send a payment_token instead."""
+
+    card_number = fields.String(
+        required=True,
+        load_only=True,
+        validate=validate.Length(1, 32),
+        metadata={"example": "4242424242424242"},
+    )
+    expiry_month = Digits(required=True, load_only=True, metadata={"type": "string", "example": "12"})
+    expiry_year = Digits(required=True, load_only=True, metadata={"type": "string", "example": "2030"})
+    cvv = fields.String(
+        required=True, load_only=True, validate=validate.Length(1, 8), metadata={"example": "123"}
+    )
+    cardholder_name = Text(128)
+
+    @post_load
+    def make(self, data: dict[str, Any], **_: Any) -> CardDetails:
+        year = int(data["expiry_year"])
+        return CardDetails(
+            number=re.sub(r"[ -]", "", data["card_number"]),
+            cvv=data["cvv"],
+            month=int(data["expiry_month"]),
+            year=year + 2000 if year < 100 else year,
+        )
+
+
+class PaypalSchema(Schema):
+    """Details of a PayPal payment."""
+
+    email = fields.Email(validate=validate.Length(max=254))
+    payment_id = Text(128)
+
+
+class PaymentRequest(Schema):
+    """A payment to take."""
+
+    user_id = Text(128, required=True, metadata={"example": "user_123"})
+    booking_id = Text(128, required=True, metadata={"example": "BOOK-123"})
+    amount = Amount(
+        required=True, metadata={"type": "number", "description": "In major units.", "example": 25.5}
+    )
+    payment_method = fields.String(required=True, validate=validate.OneOf(PAYMENT_METHODS))
+    currency = fields.String(
+        validate=validate.OneOf(sorted(CURRENCIES)), metadata={"description": "ISO 4217", "example": "USD"}
+    )
+    user_email = fields.Email(validate=validate.Length(max=254), metadata={"example": "jane.doe@example.com"})
+    user_phone = fields.String(validate=_E164, metadata={"example": "+14155550123"})
+    user_name = Text(128, metadata={"example": "Jane Doe"})
+    locale = fields.String(validate=_LOCALE, metadata={"example": "en-US"})
+    payment_token = fields.String(
+        validate=[validate.Length(max=255), _TOKEN],
+        metadata={
+            "description": "A Stripe PaymentMethod id: the way to pay in production.",
+            "example": "pm_card_visa",
+        },
+    )
+    card_details = fields.Nested(CardSchema)
+    paypal_details = fields.Nested(PaypalSchema)
+    return_url = fields.Url(schemes={"http", "https"}, require_tld=False, validate=validate.Length(max=2048))
+    metadata = fields.Dict(
+        keys=Text(40, validate=[_METADATA_KEY]), values=Text(500), validate=validate.Length(max=20)
+    )
+
+    @validates_schema
+    def one_way_to_pay(self, data: dict[str, Any], **_: Any) -> None:
+        if "payment_token" in data and "card_details" in data:
+            raise ValidationError("Send either payment_token or card_details.", "payment_token")
+
+    @post_load
+    def make(self, data: dict[str, Any], **_: Any) -> PaymentOrder:
+        contact: dict[str, str] = {name: data[name] for name in _CONTACT if name in data}
+        return PaymentOrder(
+            user_id=data["user_id"],
+            booking_id=data["booking_id"],
+            amount=data["amount"],
+            currency=data.get("currency"),
+            payment_method=data["payment_method"],
+            payment_token=data.get("payment_token"),
+            card=data.get("card_details"),
+            return_url=data.get("return_url"),
+            contact=contact,
+            metadata=data.get("metadata", {}),
+        )
+
+
+class _Result(Schema):
+    transaction_id = fields.String(required=True, metadata={"example": "TXN-5f0c…"})
+    booking_id = fields.String(required=True)
+    amount = fields.Float(required=True)
+    payment_method = fields.String(required=True)
+
+
+class PaymentSuccess(_Result):
+    """The money moved."""
+
+    status = fields.String(required=True, validate=validate.Equal("success"))
+    currency = fields.String(required=True)
+    card_brand = fields.String()
+    card_last_four = fields.String()
+    processed_at = fields.DateTime(required=True)
+    message = fields.String(required=True)
+
+
+class PaymentOpen(_Result):
+    """The customer has to act, or the gateway's answer never came."""
+
+    status = fields.String(required=True, validate=validate.OneOf((states.REQUIRES_ACTION, states.PENDING)))
+    currency = fields.String(required=True)
+    client_secret = fields.String(metadata={"description": "For Stripe.js, to finish 3-D Secure."})
+    redirect_url = fields.String(metadata={"description": "Where to send the customer."})
+    message = fields.String(required=True)
+
+
+class PaymentDeclined(_Result):
+    """The customer's bank said no; nothing was charged."""
+
+    status = fields.String(required=True, validate=validate.Equal("failed"))
+    error_code = fields.String(required=True)
+    error_message = fields.String(required=True, metadata={"description": "Words for the customer."})
+    retry_possible = fields.Boolean(required=True)
+    processed_at = fields.DateTime(required=True)
+
+
+class PaymentStatus(_Result):
+    """A payment as it stands."""
+
+    status = fields.String(required=True, validate=validate.OneOf(_STATUSES))
+    currency = fields.String(required=True)
+    amount_refunded = fields.Float(required=True)
+    refunds = fields.List(fields.Dict(), required=True)
+    error_code = fields.String()
+    error_message = fields.String()
+    created_at = fields.DateTime(required=True)
+    processed_at = fields.DateTime(required=True, allow_none=True)
+
+
+class PaymentMethod(Schema):
+    """A way to pay."""
+
+    id = fields.String(required=True, validate=validate.OneOf(PAYMENT_METHODS))
+    name = fields.String(required=True)
+    description = fields.String(required=True)
+    enabled = fields.Boolean(required=True)
+
+
+class PaymentMethods(Schema):
+    """All ways to pay."""
+
+    payment_methods = fields.List(fields.Nested(PaymentMethod), required=True)
+
+
+class Health(Schema):
+    """The process answers."""
+
+    status = fields.String(required=True, validate=validate.Equal("healthy"))
+    service = fields.String(required=True)
+    timestamp = fields.DateTime(required=True)

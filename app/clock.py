@@ -1,0 +1,17 @@
+"""The time, in one place: aware UTC datetimes inside, ISO 8601 ending in Z outside."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def utcnow() -> datetime:
+    """Now, in UTC, cut to the milliseconds that MongoDB stores."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def iso(moment: datetime) -> str:
+    """`moment` as `2026-12-01T10:30:45.123Z`. Naive times, as MongoDB returns them, are UTC."""
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

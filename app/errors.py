@@ -1,0 +1,81 @@
+"""What can go wrong for a caller, as one small tree. The API makes each the contract's error envelope."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class Problem(Exception):  # noqa: N818 - it is what RFC 9457 calls one
+    """An expected failure with a stable code.
+
+    Args:
+        message: one sentence for the caller: what is wrong and what to do. Never internals, never card data.
+        details: further fields for a program to read.
+    """
+
+    code: ClassVar[str] = "INTERNAL_ERROR"
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class InvalidRequest(Problem):
+    """The request can't be understood or breaks a rule of the schema."""
+
+    code = "VALIDATION_ERROR"
+
+
+class InvalidAmount(Problem):
+    """The amount can't be charged in that currency."""
+
+    code = "INVALID_AMOUNT"
+
+
+class InvalidCard(Problem):
+    """The card's number or CVV can't be right."""
+
+    code = "INVALID_CARD"
+
+
+class CardExpired(Problem):
+    """The card's expiry month has passed."""
+
+    code = "CARD_EXPIRED"
+
+
+class DuplicateTransaction(Problem):
+    """The booking already has a payment that is open or completed."""
+
+    code = "DUPLICATE_TRANSACTION"
+
+
+class TransactionNotFound(Problem):
+    """No transaction has that id."""
+
+    code = "TRANSACTION_NOT_FOUND"
+
+
+class IdempotencyConflict(Problem):
+    """The first request with that Idempotency-Key is still running."""
+
+    code = "IDEMPOTENCY_CONFLICT"
+
+
+class IdempotencyKeyReused(Problem):
+    """The Idempotency-Key came before with another body."""
+
+    code = "IDEMPOTENCY_KEY_REUSED"
+
+
+class GatewayError(Problem):
+    """The gateway refused to work for us; surely nothing was charged."""
+
+    code = "PAYMENT_GATEWAY_ERROR"
+
+
+class ServiceUnavailable(Problem):
+    """The request could not be recorded, so nothing was tried."""
+
+    code = "SERVICE_UNAVAILABLE"

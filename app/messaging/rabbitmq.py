@@ -1,0 +1,62 @@
+"""Dramatiq's RabbitMQ broker with this project's topology, fed by the topic exchange."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
+from dramatiq.common import q_name
+from dramatiq.middleware import Middleware
+
+from app.messaging.topology import NOTIFY, Topology
+
+
+class EventConsumer(_RabbitmqConsumer):
+    """Sees that a message belongs to the queue it came from, whatever its body says.
+
+    An event names no queue, and Dramatiq acknowledges through the consumer of the queue that a message
+    names: one that named another queue would stay unacknowledged for ever. On the queues that other services
+    publish to, only events are taken: nobody starts another actor from there.
+    """
+
+    broker: EventBroker
+
+    def __next__(self) -> Any:
+        message = super().__next__()
+        if message is None:
+            return None
+        if message.queue_name != self.queue_name:
+            message._message = message._message.copy(queue_name=self.queue_name)
+        if q_name(self.queue_name) in self.broker.topology.event_queues and message.actor_name != NOTIFY:
+            self.logger.error("Dead-lettered a message for actor %r: not an event.", message.actor_name)
+            self.nack(message)
+            return None
+        return message
+
+
+class EventBroker(RabbitmqBroker):
+    """Declares exchange, queues and bindings where it first needs them, and publishes with confirms.
+
+    Args:
+        url: amqp(s)://…
+        topology: the names to declare.
+        middleware: Dramatiq's, in order.
+    """
+
+    def __init__(self, *, url: str, topology: Topology, middleware: list[Middleware]) -> None:
+        self.topology = topology
+        super().__init__(url=url, confirm_delivery=True, middleware=middleware)
+
+    @property
+    def consumer_class(self) -> type[EventConsumer]:
+        return EventConsumer
+
+    def _declare_queue(self, queue_name: str) -> Any:
+        self.topology.declare(self.channel, queue_name)
+        return self.channel.queue_declare(queue_name, passive=True)
+
+    def _declare_dq_queue(self, queue_name: str) -> Any:
+        return self.channel.queue_declare(f"{queue_name}.DQ", passive=True)
+
+    def _declare_xq_queue(self, queue_name: str) -> Any:
+        return self.channel.queue_declare(f"{queue_name}.XQ", passive=True)

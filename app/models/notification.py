@@ -1,0 +1,57 @@
+"""One delivery of one event over one channel."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from mongoengine import (
+    DateTimeField,
+    DictField,
+    EmbeddedDocument,
+    EmbeddedDocumentListField,
+    IntField,
+    StringField,
+)
+
+from app.models.database import Record
+
+
+class Attempt(EmbeddedDocument):
+    """One try to send, and how it ended."""
+
+    at = DateTimeField(required=True)
+    outcome = StringField(required=True)
+    detail = StringField()
+
+
+class Notification(Record):
+    """A mail or a text message that an event asks for."""
+
+    event_id = StringField(required=True)
+    event_type = StringField(required=True)
+    notification_type = StringField(required=True, choices=("email", "sms"))
+    #: queued, sending, sent, retrying, failed, skipped or uncertain.
+    status = StringField(required=True)
+    booking_id = StringField()
+    recipient = StringField()
+    subject = StringField()
+    template = StringField()
+    message_id = StringField()
+    event_data = DictField(required=True)
+
+    created_at = DateTimeField(required=True)
+    sent_at = DateTimeField()
+    #: Until when the worker that is sending it may be trusted to be alive.
+    lease_until = DateTimeField()
+    retry_count = IntField(default=0)
+    error_message = StringField()
+    attempts = EmbeddedDocumentListField(Attempt)
+
+    meta: ClassVar[dict[str, Any]] = {
+        "collection": "notification_logs",
+        "indexes": [
+            {"fields": ["event_id", "notification_type"], "unique": True},
+            {"fields": ["status", "created_at"]},
+            {"fields": ["booking_id", "-created_at"]},
+        ],
+    }

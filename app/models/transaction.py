@@ -1,0 +1,84 @@
+"""Payments and refunds, with their whole history and the events they still have to announce."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from mongoengine import (
+    BooleanField,
+    DateTimeField,
+    Decimal128Field,
+    DictField,
+    EmbeddedDocument,
+    EmbeddedDocumentListField,
+    StringField,
+)
+
+from app.models.database import Record
+
+ID_LENGTH = 128
+
+
+class Move(EmbeddedDocument):
+    """One change of state: the audit trail is the list of these."""
+
+    at = DateTimeField(required=True)
+    status = StringField(required=True)
+    #: Who made the move: api, webhook, recovery or operator.
+    actor = StringField(required=True)
+    gateway_id = StringField()
+    note = StringField()
+
+
+class OutboxEntry(EmbeddedDocument):
+    """An event that was decided together with a state, and is to be published."""
+
+    event_id = StringField(required=True)
+    event_type = StringField(required=True)
+    #: The JSON that goes on the wire, made once: every try publishes the same bytes.
+    body = StringField(required=True)
+    created_at = DateTimeField(required=True)
+
+
+class Transaction(Record):
+    """One payment (`TXN-…`). Its id is also Stripe's idempotency key."""
+
+    id = StringField(primary_key=True)
+    status = StringField(required=True)
+    booking_id = StringField(required=True, max_length=ID_LENGTH)
+    user_id = StringField(required=True, max_length=ID_LENGTH)
+    amount = Decimal128Field(required=True)
+    currency = StringField(required=True, min_length=3, max_length=3)
+    payment_method = StringField(required=True)
+
+    #: What the events carry for the notifications: user_email, user_phone, user_name, locale.
+    contact = DictField()
+    metadata = DictField()
+
+    #: The booking, while this payment is open or completed: unique, so that a booking is paid once.
+    open_booking = StringField()
+
+    gateway_id = StringField()
+    card_brand = StringField()
+    card_last_four = StringField()
+    error_code = StringField()
+    error_message = StringField()
+    retry_possible = BooleanField()
+
+    history = EmbeddedDocumentListField(Move)
+    outbox = EmbeddedDocumentListField(OutboxEntry)
+    #: When the oldest entry of the outbox was made; unset while the outbox is empty.
+    outbox_since = DateTimeField()
+
+    created_at = DateTimeField(required=True)
+    processed_at = DateTimeField()
+
+    meta: ClassVar[dict[str, Any]] = {
+        "collection": "transaction_logs",
+        "indexes": [
+            {"fields": ["open_booking"], "unique": True, "sparse": True},
+            {"fields": ["outbox_since"], "sparse": True},
+            {"fields": ["booking_id", "-created_at"]},
+            {"fields": ["status", "created_at"]},
+        ],
+    }

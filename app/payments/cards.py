@@ -1,0 +1,82 @@
+"""Raw card details: checked before any call, turned into a PaymentMethod id, and forgotten.
+
+The number and the CVV live only in a `CardDetails`, whose repr hides them, and reach no store or log.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from app.errors import CardExpired, InvalidCard, InvalidRequest
+from app.luhn import luhn_valid
+
+#: Stripe's PaymentMethods for its test card numbers: https://docs.stripe.com/testing
+TEST_PAYMENT_METHODS: dict[str, str] = {
+    "4242424242424242": "pm_card_visa",
+    "4111111111111111": "pm_card_visa",
+    "5555555555554444": "pm_card_mastercard",
+    "378282246310005": "pm_card_amex",
+    "4000000000000002": "pm_card_visa_chargeDeclined",
+    "4000000000009995": "pm_card_visa_chargeDeclinedInsufficientFunds",
+    "4000000000000069": "pm_card_chargeDeclinedExpiredCard",
+    "4000002500003155": "pm_card_authenticationRequired",
+}
+
+#: What pays in test mode when a request names no card: the contract's two-line curl.
+DEFAULT_TEST_PAYMENT_METHOD = "pm_card_visa"
+
+#: American Express prints four digits on the front; every other brand three on the back.
+_AMEX = re.compile(r"3[47]")
+
+
+@dataclass(frozen=True)
+class CardDetails:
+    """A card as typed by its holder. `year` has four digits."""
+
+    number: str = field(repr=False)
+    cvv: str = field(repr=False)
+    month: int = field(repr=False)
+    year: int = field(repr=False)
+
+
+def check_card(card: CardDetails, now: datetime) -> None:
+    """Refuse what can't be a usable card, telling number, expiry and CVV apart.
+
+    Raises:
+        InvalidCard: the number fails the Luhn check or has a wrong length, the CVV's length is not the
+            brand's, or there is no such month.
+        CardExpired: the month is past; a card is good to the end of it.
+    """
+    if not re.fullmatch(r"\d{12,19}", card.number) or not luhn_valid(card.number):
+        raise InvalidCard("The card number is not right. Please check it.", field="card_number")
+    length = 4 if _AMEX.match(card.number) else 3
+    if not re.fullmatch(rf"\d{{{length}}}", card.cvv):
+        raise InvalidCard(
+            f"The security code of this card has {length} digits. Please check it.", field="cvv"
+        )
+    if not 1 <= card.month <= 12:
+        raise InvalidCard("The expiry month is not right. Please check it.", field="expiry_month")
+    if (card.year, card.month) < (now.year, now.month):
+        raise CardExpired("The card has expired. Please use another card.", field="expiry")
+
+
+def payment_method_for(card: CardDetails, *, live: bool) -> str:
+    """The PaymentMethod id that stands for `card`.
+
+    Raises:
+        InvalidRequest: in live mode, or for a number in test mode that Stripe has no test PaymentMethod for.
+    """
+    if live:
+        raise InvalidRequest(
+            "Card numbers are not taken here. Send a payment_token (pm_…) made with Stripe.js.",
+            field="payment_token",
+        )
+    method = TEST_PAYMENT_METHODS.get(card.number)
+    if method is None:
+        raise InvalidCard(
+            "This number is not one of the test cards. Use 4242424242424242 or another from Stripe's list.",
+            field="card_number",
+        )
+    return method

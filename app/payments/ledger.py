@@ -1,0 +1,112 @@
+"""The only place that writes payments: the insert that claims a booking, and compare-and-set moves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mongoengine.errors import NotUniqueError
+
+from app.clock import utcnow
+from app.errors import DuplicateTransaction, TransactionNotFound
+from app.events.outgoing import payment_event
+from app.models import Move, OutboxEntry, Transaction, storage_errors
+from app.payments import states
+from app.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from app.payments.orders import PaymentOrder
+
+log = get_logger(__name__)
+
+
+class IllegalMove(Exception):  # noqa: N818 - a fact about states, caught inside this package
+    """The stored state of a transaction does not allow a move."""
+
+    def __init__(self, transaction_id: str, target: str) -> None:
+        super().__init__(f"{transaction_id} can't become {target}")
+
+
+def open_payment(order: PaymentOrder, transaction_id: str, *, actor: str) -> Transaction:
+    """Record a payment as pending and claim its booking, in one write.
+
+    Raises:
+        DuplicateTransaction: another payment of the booking is open or completed; names it.
+        ServiceUnavailable: not recorded.
+    """
+    now = utcnow()
+    payment = Transaction(
+        id=transaction_id,
+        status=states.PENDING,
+        booking_id=order.booking_id,
+        open_booking=order.booking_id,
+        user_id=order.user_id,
+        amount=order.amount,
+        currency=order.currency,
+        payment_method=order.payment_method,
+        contact=dict(order.contact),
+        metadata=dict(order.metadata),
+        created_at=now,
+        history=[Move(at=now, status=states.PENDING, actor=actor)],
+    )
+    with storage_errors():
+        try:
+            payment.save(force_insert=True)
+        except NotUniqueError:
+            first = Transaction.objects(open_booking=order.booking_id).only("id").first()
+            # None: it was closed between the two reads; the caller may try again.
+            details = {"transaction_id": first.id} if first else {}
+            raise DuplicateTransaction(
+                "This booking already has a payment.", booking_id=order.booking_id, **details
+            ) from None
+    return payment
+
+
+def move(
+    payment: Transaction, target: str, *, actor: str, note: str | None = None, **fields: Any
+) -> OutboxEntry | None:
+    """Move `payment` to the state `target`, with `fields`, history and event in the same write.
+
+    The object in memory takes the new values first; after IllegalMove it must be read again.
+
+    Returns:
+        The event that the move announces, already in the outbox, if it announces one.
+
+    Raises:
+        IllegalMove: the stored state does not allow it: another process was faster.
+        ServiceUnavailable: MongoDB did not answer.
+    """
+    now = utcnow()
+    changes: dict[str, Any] = {**fields, "status": target}
+    if target in states.FINAL:
+        changes["processed_at"] = now
+    for name, value in changes.items():
+        setattr(payment, name, value)
+    event = payment_event(states.EMITS[target], payment, now) if target in states.EMITS else None
+
+    update: dict[str, Any] = {f"set__{name}": value for name, value in changes.items()}
+    update["push__history"] = Move(
+        at=now, status=target, actor=actor, gateway_id=payment.gateway_id, note=note
+    )
+    if target not in states.OPEN:
+        update["unset__open_booking"] = True
+    if event:
+        update |= {"push__outbox": event, "min__outbox_since": now}
+    with storage_errors():
+        stored = Transaction.objects(id=payment.id, status__in=states.sources(target)).update_one(**update)
+    if not stored:
+        raise IllegalMove(payment.id, target)
+    return event
+
+
+def get(transaction_id: str) -> Transaction:
+    """The transaction with that id.
+
+    Raises:
+        TransactionNotFound: there is none.
+        ServiceUnavailable: MongoDB did not answer.
+    """
+    with storage_errors():
+        payment: Transaction | None = Transaction.objects(id=transaction_id).first()
+    if payment is None:
+        raise TransactionNotFound("No transaction has this id.", transaction_id=transaction_id)
+    return payment

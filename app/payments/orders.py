@@ -1,0 +1,25 @@
+"""What a caller asks for, after the API has checked its form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from app.payments.cards import CardDetails
+
+
+@dataclass(frozen=True)
+class PaymentOrder:
+    """A payment to take. `amount` is in major units of `currency` (None: the default); `contact` goes into the events."""
+
+    user_id: str
+    booking_id: str
+    amount: Decimal
+    currency: str | None
+    payment_method: str
+    payment_token: str | None = None
+    card: CardDetails | None = None
+    return_url: str | None = None
+    contact: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)

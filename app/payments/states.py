@@ -1,0 +1,34 @@
+"""The states of a payment and the legal moves between them, as data."""
+
+from __future__ import annotations
+
+PENDING = "pending"
+REQUIRES_ACTION = "requires_action"
+COMPLETED = "completed"
+FAILED = "failed"
+PARTIALLY_REFUNDED = "partially_refunded"
+REFUNDED = "refunded"
+
+#: State → the states that may follow. Every other move is refused.
+MOVES: dict[str, frozenset[str]] = {
+    PENDING: frozenset({REQUIRES_ACTION, COMPLETED, FAILED}),
+    REQUIRES_ACTION: frozenset({COMPLETED, FAILED}),
+    COMPLETED: frozenset({PARTIALLY_REFUNDED, REFUNDED}),
+    PARTIALLY_REFUNDED: frozenset({PARTIALLY_REFUNDED, REFUNDED, COMPLETED}),
+    REFUNDED: frozenset({PARTIALLY_REFUNDED, COMPLETED}),
+    FAILED: frozenset(),
+}
+
+#: States in which the booking is taken: no other payment for it may start.
+OPEN = frozenset({PENDING, REQUIRES_ACTION, COMPLETED, PARTIALLY_REFUNDED})
+
+#: States that answer the customer: the payment has been processed.
+FINAL = frozenset({COMPLETED, FAILED})
+
+#: State entered → event announced.
+EMITS: dict[str, str] = {COMPLETED: "payment.success", FAILED: "payment.failed"}
+
+
+def sources(target: str) -> list[str]:
+    """The states from which `target` may be entered, sorted."""
+    return sorted(state for state, targets in MOVES.items() if target in targets)

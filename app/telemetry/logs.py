@@ -1,0 +1,99 @@
+"""Structured logs: one JSON object a line on stderr.
+
+Fields: timestamp, level, service, logger, message, and whatever ids are known: request_id, transaction_id,
+event_id, user_id, amount, … The ids bound with `structlog.contextvars.bind_contextvars` go on every line
+logged in that context. Lines of other libraries (gunicorn, dramatiq, pika) take the same shape.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.config
+import sys
+from typing import Any, Literal, TextIO
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from app.telemetry.redact import redact
+
+Service = Literal["payment-service", "notification-service", "movieapp-cli"]
+
+#: Libraries whose chatter is only of use when debugging them.
+_QUIET = {
+    "pika": logging.CRITICAL,
+    "urllib3": logging.WARNING,
+    "pymongo": logging.WARNING,
+    "stripe": logging.WARNING,
+}
+
+
+def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    cleaned: EventDict = redact(event)
+    return cleaned
+
+
+def _dumps(event: EventDict, **_: Any) -> str:
+    return json.dumps(event, default=str, ensure_ascii=False)
+
+
+def configure(service: Service, level: str = "INFO", stream: TextIO | None = None) -> None:
+    """Send every logger of this process to `stream` (stderr) as JSON lines of `service`.
+
+    Args:
+        service: value of the field `service`.
+        level: lowest level logged.
+        stream: where the lines go; looked up at each call, so that a replaced `sys.stderr` is honoured.
+    """
+
+    def add_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        event["service"] = service
+        return event
+
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        add_service,
+        structlog.processors.format_exc_info,
+        structlog.processors.EventRenamer("message"),
+        _redact,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder()],
+            processors=[
+                *shared,
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(serializer=_dumps),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for name, quiet in _QUIET.items():
+        logging.getLogger(name).setLevel(quiet)
+    for name in ("gunicorn", "gunicorn.error", "gunicorn.access", "dramatiq"):
+        library = logging.getLogger(name)
+        library.handlers = []
+        library.propagate = True
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """The logger called `name`; its methods take the message and fields as keywords."""
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger(name)
+    return logger

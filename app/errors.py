@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 
-class Problem(Exception):  # noqa: N818 - it is what RFC 9457 calls one
+class Problem(Exception):
     """An expected failure with a stable code.
 
     Args:

@@ -151,6 +151,9 @@ class Settings(BaseSettings):
 
     # Worker
     max_retry_attempts: int = Field(5, ge=0, le=20, description="retries of one delivery after its first try")
+    worker_heartbeat_file: Path | None = Field(
+        None, description="touched every few seconds by a worker that consumes; for health checks"
+    )
     log_retention_days: int = Field(90, ge=1, le=3650, description="how long notification logs are kept")
 
     @property

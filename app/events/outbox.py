@@ -59,7 +59,11 @@ def sweep(publisher: Publisher, older_than: timedelta) -> int:
     """
     due = Transaction.objects(outbox_since__lt=utcnow() - older_than).order_by("outbox_since")
     published = 0
-    for transaction in due.only("id", "outbox").limit(_BATCH):
+    for transaction in due.only("id", "outbox", "outbox_since").limit(_BATCH):
+        # Of several sweeps only one gets each transaction; the others would publish it once more.
+        seen = Transaction.objects(id=transaction.id, outbox_since=transaction.outbox_since)
+        if not seen.update_one(set__outbox_since=utcnow()):
+            continue
         for entry in transaction.outbox:
             try:
                 publish_entry(publisher, transaction.id, entry)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 
-class IllegalMove(Exception):  # noqa: N818 - a fact about states, caught inside this package
+class IllegalMove(Exception):
     """The stored state of a transaction does not allow a move."""
 
     def __init__(self, transaction_id: str, target: str) -> None:

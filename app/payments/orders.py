@@ -11,7 +11,13 @@ from app.payments.cards import CardDetails
 
 @dataclass(frozen=True)
 class PaymentOrder:
-    """A payment to take. `amount` is in major units of `currency` (None: the default); `contact` goes into the events."""
+    """A payment to take.
+
+    Attributes:
+        amount: in major units of `currency`.
+        currency: ISO 4217, or None for the default.
+        contact: user_email, user_phone, user_name and locale, as far as known; goes into the events.
+    """
 
     user_id: str
     booking_id: str

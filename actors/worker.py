@@ -1,0 +1,11 @@
+"""What Dramatiq's workers import: `dramatiq actors.worker`. Made in each worker process, after its fork."""
+
+from actors.declare import worker_broker
+from app import models
+from app.settings import load_settings
+from app.telemetry import logs
+
+settings = load_settings()
+logs.configure("notification-service", settings.log_level)
+models.connect(settings)
+broker = worker_broker(settings)

@@ -1,0 +1,50 @@
+"""Every event type that is handled: its schema and the template of its mail. A new type is one row here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import Schema
+
+from app.events import schemas
+from app.events.schemas import InvalidEvent, without_nulls
+
+
+@dataclass(frozen=True)
+class EventType:
+    """How events of one type are checked and told to people."""
+
+    schema: Schema
+    template: str
+
+
+CATALOG: dict[str, EventType] = {
+    "booking.confirmed": EventType(schemas.BookingConfirmed(), "booking_confirmation"),
+    "booking.cancelled": EventType(schemas.BookingCancelled(), "booking_cancellation"),
+    "booking.refunded": EventType(schemas.BookingRefunded(), "payment_refund"),
+    "payment.success": EventType(schemas.PaymentSuccess(), "payment_success"),
+    "payment.failed": EventType(schemas.PaymentFailed(), "payment_failed"),
+    "payment.refund": EventType(schemas.PaymentRefund(), "payment_refund"),
+}
+
+
+def check_event(event: dict[str, Any]) -> tuple[dict[str, Any], EventType]:
+    """The event without its nulls, and its row of the catalog.
+
+    Raises:
+        InvalidEvent: of an unknown type, or a field is missing or wrong.
+    """
+    kind = CATALOG.get(event.get("event_type", ""))
+    if kind is None:
+        raise InvalidEvent(f"unknown event_type {event.get('event_type')!r:.100}")
+    event = without_nulls(event)
+    errors = kind.schema.validate(event)
+    if errors:
+        faults = "; ".join(f"{name}: {_words(messages)}" for name, messages in sorted(errors.items()))
+        raise InvalidEvent(f"{event['event_type']}: {faults}")
+    return event, kind
+
+
+def _words(messages: Any) -> str:
+    return " ".join(messages) if isinstance(messages, list) else str(messages)

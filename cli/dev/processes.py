@@ -1,0 +1,129 @@
+"""The child processes of `movieapp dev`: started, watched, and ended to the last one."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Lines of a dead child's log that are shown.
+_LAST_LINES = 12
+
+#: `prctl` option: a signal for this process when its parent dies (Linux).
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One child.
+
+    Attributes:
+        name: what the user reads: "the API".
+        command: its argument vector.
+        ready: whether it answers; asked until it does.
+    """
+
+    name: str
+    command: Sequence[str]
+    ready: Callable[[], bool]
+
+
+class ChildDied(Exception):
+    """A child ended that should be running."""
+
+
+class Interrupted(Exception):
+    """The user wants to stop."""
+
+
+class Children:
+    """Child processes in the order they were started.
+
+    Each has a session of its own: a Ctrl-C in the terminal reaches only this process, which then ends them
+    in the right order, and a child's own children can be ended with it.
+
+    Args:
+        log_dir: where each child's output goes, as NAME.log.
+        stopping: asked while waiting; True interrupts.
+    """
+
+    def __init__(self, log_dir: Path, stopping: Callable[[], bool]) -> None:
+        self._log_dir = log_dir
+        self._stopping = stopping
+        self._running: list[tuple[Spec, subprocess.Popen[bytes]]] = []
+
+    def start(self, specs: Sequence[Spec], environment: Mapping[str, str], timeout: float = 30.0) -> None:
+        """Start `specs` together and wait until each is ready.
+
+        Raises:
+            ChildDied: one ended, or was not ready in `timeout` seconds.
+            Interrupted: the user wants to stop.
+        """
+        for spec in specs:
+            if self._stopping():
+                raise Interrupted
+            with self._log_path(spec).open("wb") as log:
+                process = subprocess.Popen(  # noqa: S603 - our own arguments
+                    spec.command,
+                    env=dict(environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    preexec_fn=_die_with_parent,
+                )
+            self._running.append((spec, process))
+        deadline = time.monotonic() + timeout
+        waiting = list(specs)
+        while waiting:
+            if self._stopping():
+                raise Interrupted
+            self.check()
+            waiting = [spec for spec in waiting if not spec.ready()]
+            if waiting and time.monotonic() > deadline:
+                raise ChildDied(
+                    f"{waiting[0].name} did not answer in {timeout:.0f} s.\n{self._tail(waiting[0])}"
+                )
+            time.sleep(0.05)
+
+    def check(self) -> None:
+        """Raise ChildDied if one has ended."""
+        for spec, process in self._running:
+            code = process.poll()
+            if code is not None:
+                raise ChildDied(f"{spec.name} ended with code {code}.\n{self._tail(spec)}")
+
+    def stop(self, timeout: float = 8.0) -> None:
+        """End every child, the last started first; kill what is left after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        for _, process in reversed(self._running):
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.1, min(deadline - time.monotonic(), timeout / 2)))
+            # Whatever it started and left behind.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self._running.clear()
+
+    def _log_path(self, spec: Spec) -> Path:
+        return self._log_dir / f"{spec.name.removeprefix('the ').replace(' ', '-').lower()}.log"
+
+    def _tail(self, spec: Spec) -> str:
+        path = self._log_path(spec)
+        lines = path.read_text("utf-8", "replace").splitlines()[-_LAST_LINES:]
+        return "\n".join([f"The end of {path}:", *(f"  {line}" for line in lines)])
+
+
+def _die_with_parent() -> None:
+    """Run in the child: however this process ends, SIGKILL included, the child is told to end."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,44 @@
+"""`movieapp`: the operators' command. Each family of commands is a module of its own, loaded when used."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+#: Command → where it is defined.
+_COMMANDS = {
+    "dev": "cli.dev.command:dev",
+    "serve": "cli.serve:serve",
+    "worker": "cli.worker:worker",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        target = _COMMANDS.get(cmd_name)
+        if target is None:
+            return None
+        module, name = target.split(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="movieapp")
+def main() -> None:
+    """Payment and notification services of a movie-ticket booking system.
+
+    \b
+    Start the whole system on this machine:
+        movieapp dev
+    """
+
+
+if __name__ == "__main__":
+    main()

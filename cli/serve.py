@@ -1,0 +1,33 @@
+"""`movieapp serve`: the API under gunicorn."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from cli.options import data_dir_option, settings_for
+
+
+@click.command()
+@click.option(
+    "--bind", default="127.0.0.1:8003", show_default=True, metavar="HOST:PORT", help="Where to listen."
+)
+@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes.")
+@click.option(
+    "--threads", type=click.IntRange(1, 256), default=16, show_default=True, help="Threads of each."
+)
+@data_dir_option
+def serve(bind: str, workers: int, threads: int, data_dir: Path) -> None:
+    """Run the payment API.
+
+    \b
+    Example:
+        movieapp serve --bind 0.0.0.0:8003 --workers 4
+    """
+    settings_for(data_dir)
+    arguments = ["-c", "python:cli.gunicorn_conf", "--bind", bind]
+    arguments += ["--workers", str(workers), "--threads", str(threads), "wsgi:app"]
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *arguments])  # noqa: S606 - no shell wanted

@@ -1,0 +1,46 @@
+"""`movieapp worker`: Dramatiq with this project's actors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from cli.options import data_dir_option, settings_for
+
+#: Milliseconds that a stopping worker may take to finish what is in hand.
+_SHUTDOWN_MS = 25_000
+
+#: Milliseconds between two looks at an idle queue on Redis; RabbitMQ pushes.
+_REDIS_POLL_MS = 100
+
+
+@click.command()
+@click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes.")
+@click.option("--threads", type=click.IntRange(1, 64), default=8, show_default=True, help="Threads of each.")
+@click.option("--queues", multiple=True, metavar="QUEUE", help="Only these queues; may be repeated.")
+@data_dir_option
+def worker(processes: int, threads: int, queues: tuple[str, ...], data_dir: Path) -> None:
+    """Turn events into emails and texts, and run the sweeps.
+
+    \b
+    Example:
+        movieapp worker --processes 2 --threads 8
+    """
+    settings = settings_for(data_dir)
+    if urlsplit(settings.rabbitmq_url).scheme.startswith("redis"):
+        # Dramatiq reads it when it is imported.
+        os.environ.setdefault("dramatiq_worker_timeout", str(_REDIS_POLL_MS))
+    import dramatiq.cli
+
+    from app.telemetry import logs
+
+    logs.configure("notification-service", settings.log_level)
+    arguments = ["actors.worker", "--skip-logging", "--worker-shutdown-timeout", str(_SHUTDOWN_MS)]
+    arguments += ["--processes", str(processes), "--threads", str(threads)]
+    if queues:
+        arguments += ["--queues", *(settings.namespace + queue for queue in queues)]
+    sys.exit(dramatiq.cli.main(dramatiq.cli.make_argument_parser().parse_args(arguments)))

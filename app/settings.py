@@ -174,6 +174,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.app_env == "production":
+            raise ValueError("APP_ENV: production is refused: this version has no API keys to protect it yet")
         if self.gateway_time_budget >= self.web_timeout:
             raise ValueError(
                 "WEB_TIMEOUT: must exceed the longest gateway call, "

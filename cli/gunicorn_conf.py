@@ -17,7 +17,7 @@ class JSONLogger(Logger):  # type: ignore[misc] # gunicorn ships no types
     """gunicorn's own lines, sent through this project's logging."""
 
     def setup(self, cfg: Any) -> None:
-        self.error_log.setLevel(_settings.log_level)
+        self.error_log.propagate = True
 
 
 logger_class = JSONLogger

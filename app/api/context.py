@@ -20,7 +20,6 @@ def _begin() -> None:
     sent = request.headers.get("X-Request-ID", "")
     g.request_id = sent if _SANE.fullmatch(sent) else new_id("req_")
     g.started = time.perf_counter()
-    structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=g.request_id)
 
 
@@ -36,7 +35,12 @@ def _end(response: Response) -> Response:
     return response
 
 
+def _forget(_error: BaseException | None) -> None:
+    structlog.contextvars.clear_contextvars()
+
+
 def init_app(app: Flask) -> None:
     """Give every request an id."""
     app.before_request(_begin)
     app.after_request(_end)
+    app.teardown_request(_forget)

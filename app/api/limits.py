@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, current_app
+from flask import Flask, Response, current_app
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 
 if TYPE_CHECKING:
     from app.settings import Settings
 
-_limiter = Limiter(get_remote_address, headers_enabled=True)
+_limiter = Limiter(get_remote_address)
 
 
 def _payment_limits() -> str:
@@ -21,6 +24,18 @@ def _payment_limits() -> str:
 
 #: Decorator of the views that move money.
 limit_payments: Any = _limiter.limit(_payment_limits)
+
+
+def _add_headers(response: Response) -> Response:
+    """The contract's headers. Flask-Limiter's own would put Retry-After on every answer."""
+    limit = _limiter.current_limit
+    if limit:
+        response.headers["X-RateLimit-Limit"] = str(limit.limit.amount)
+        response.headers["X-RateLimit-Remaining"] = str(max(0, limit.remaining))
+        response.headers["X-RateLimit-Reset"] = str(limit.reset_at)
+        if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+            response.headers["Retry-After"] = str(max(1, math.ceil(limit.reset_at - time.time())))
+    return response
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -35,3 +50,4 @@ def init_app(app: Flask, settings: Settings) -> None:
         RATELIMIT_IN_MEMORY_FALLBACK_ENABLED=True,
     )
     _limiter.init_app(app)
+    app.after_request(_add_headers)

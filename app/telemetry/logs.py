@@ -26,6 +26,8 @@ _QUIET = {
     "urllib3": logging.WARNING,
     "pymongo": logging.WARNING,
     "stripe": logging.WARNING,
+    "redis": logging.WARNING,
+    "gunicorn.error": logging.INFO,
 }
 
 

@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings, SettingsError, load_settings
+
+
+def load() -> Settings:
+    return load_settings([])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("RABBITMQ_URL", "http://user:hunter2@host", "must be a URL that starts with amqp://"),
+        ("MONGODB_URI", "mongodb://user:hunter2@host", "must end with a database name"),
+        ("PAYMENT_GATEWAY_URL", "ftp://x", "must be a URL"),
+        ("MAX_PAYMENT_AMOUNT", "plenty", "valid decimal"),
+        ("DEFAULT_CURRENCY", "XYZ", "ISO 4217"),
+        ("LOG_LEVEL", "LOUD", "'DEBUG'"),
+        ("SMTP_PORT", "70000", "less than or equal to 65535"),
+        ("SMTP_SECURITY", "tls", "'starttls'"),
+        ("SMTP_CA_FILE", "/nowhere.pem", "no such file"),
+        ("FROM_NAME", "Movies, Inc.", "must not contain"),
+        ("FROM_EMAIL", "nobody", "email address"),
+        ("PAYMENT_METHODS", "credit_card,cash", "'paypal'"),
+        ("NAMESPACE", "a b", "pattern"),
+        ("SMS_PROVIDER", "pigeon", "'none'"),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, hint: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as wrong:
+        load()
+    message = str(wrong.value)
+    assert message.startswith(f"{name}: ")
+    assert hint in message
+    assert "\n" not in message
+    assert "hunter2" not in message
+
+
+def test_a_gateway_slower_than_gunicorns_patience_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAYMENT_GATEWAY_READ_TIMEOUT", "30")
+    with pytest.raises(SettingsError, match="WEB_TIMEOUT: must exceed the longest gateway call, 98 s"):
+        load()
+
+
+def test_a_user_name_without_a_password_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMTP_USERNAME", "tickets")
+    with pytest.raises(SettingsError, match="SMTP_PASSWORD"):
+        load()
+
+
+def test_production_is_refused_while_the_api_has_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APP_ENV", "production")
+    with pytest.raises(SettingsError, match="APP_ENV: "):
+        load()
+
+
+def test_the_environment_wins_over_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("LOG_LEVEL=DEBUG\nFROM_NAME='From the file'\n")
+    monkeypatch.setenv("LOG_LEVEL", "ERROR")
+    settings = load_settings([tmp_path / ".env"])
+    assert (settings.log_level, settings.from_name) == ("ERROR", "From the file")
+
+
+def test_an_empty_value_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMTP_PORT", "")
+    assert load().smtp_port == 587
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "hunter2hunter2"
+    for name in ("PAYMENT_GATEWAY_API_KEY", "STRIPE_WEBHOOK_SECRET", "SMTP_PASSWORD"):
+        monkeypatch.setenv(name, secret)
+    monkeypatch.setenv("RABBITMQ_URL", f"amqp://user:{secret}@host")
+    monkeypatch.setenv("REDIS_URL", f"redis://user:{secret}@host/0")
+    monkeypatch.setenv("MONGODB_URI", f"mongodb://user:{secret}@host/db")
+    assert secret not in repr(load()) + str(load())

@@ -90,9 +90,6 @@ class Settings(BaseSettings):
     payment_gateway_connect_timeout: float = Field(2.0, gt=0, le=30, description="seconds, one try")
     payment_gateway_read_timeout: float = Field(8.0, gt=0, le=60, description="seconds, one try")
     payment_gateway_max_retries: int = Field(2, ge=0, le=5, description="tries after the first, same key")
-    stripe_webhook_secret: SecretStr = Field(
-        SecretStr(""), description="whsec_…; two, comma-separated, during a rotation"
-    )
     payment_methods: Annotated[tuple[PaymentMethod, ...], NoDecode, BeforeValidator(_split)] = Field(
         PAYMENT_METHODS, min_length=1, description="methods that are enabled, comma-separated"
     )
@@ -154,7 +151,6 @@ class Settings(BaseSettings):
     worker_heartbeat_file: Path | None = Field(
         None, description="touched every few seconds by a worker that consumes; for health checks"
     )
-    log_retention_days: int = Field(90, ge=1, le=3650, description="how long notification logs are kept")
 
     @property
     def gateway_live(self) -> bool:

@@ -49,10 +49,10 @@ def check_card(card: CardDetails, now: datetime) -> None:
             brand's, or there is no such month.
         CardExpired: the month is past; a card is good to the end of it.
     """
-    if not re.fullmatch(r"\d{12,19}", card.number) or not luhn_valid(card.number):
+    if not re.fullmatch(r"[0-9]{12,19}", card.number) or not luhn_valid(card.number):
         raise InvalidCard("The card number is not right. Please check it.", field="card_number")
     length = 4 if _AMEX.match(card.number) else 3
-    if not re.fullmatch(rf"\d{{{length}}}", card.cvv):
+    if not re.fullmatch(rf"[0-9]{{{length}}}", card.cvv):
         raise InvalidCard(
             f"The security code of this card has {length} digits. Please check it.", field="cvv"
         )

@@ -8,7 +8,9 @@ from app.payments.cards import TEST_PAYMENT_METHODS, CardDetails, check_card, pa
 NOW = datetime(2026, 12, 31, 23, 59, tzinfo=UTC)
 
 
-def card(number: str = "4242424242424242", cvv: str = "123", month: int = 12, year: int = 2030) -> CardDetails:
+def card(
+    number: str = "4242424242424242", cvv: str = "123", month: int = 12, year: int = 2030
+) -> CardDetails:
     return CardDetails(number=number, cvv=cvv, month=month, year=year)
 
 
@@ -19,7 +21,9 @@ def test_the_well_known_test_numbers_pass_and_map_to_payment_methods(number: str
     assert payment_method_for(card(number), live=False).startswith("pm_card_")
 
 
-@pytest.mark.parametrize("number", ["4242424242424241", "4242", "4" * 20, "", "4242x24242424242", "٤٢٤٢٤٢٤٢٤٢٤٢٤٢٤٢"])
+@pytest.mark.parametrize(
+    "number", ["4242424242424241", "4242", "4" * 20, "", "4242x24242424242", "٤٢٤٢٤٢٤٢٤٢٤٢٤٢٤٢"]
+)
 def test_a_wrong_number_is_told_apart(number: str) -> None:
     with pytest.raises(InvalidCard) as refused:
         check_card(card(number), NOW)

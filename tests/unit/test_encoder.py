@@ -28,7 +28,8 @@ def test_dramatiqs_own_messages_pass_through(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"hello", b"\xff\xfe", b"[]", b"1", b"null", b"{}", b'{"event_type":7}', b'{"event_id":"e"}']
+    "body",
+    [b"", b"hello", b"\xff\xfe", b"[]", b"1", b"null", b"{}", b'{"event_type":7}', b'{"event_id":"e"}'],
 )
 def test_what_is_neither_is_a_decode_error(body: bytes) -> None:
     with pytest.raises(DecodeError):

@@ -28,7 +28,9 @@ def test_card_numbers_and_secrets_are_cut_out_of_text(text: str, clean: str) -> 
     assert redact_text(text) == clean
 
 
-@pytest.mark.parametrize("text", ["evt_booking_BOOK-1_1734353677", "1734353677123", "4242424242424241", "2026-12-01"])
+@pytest.mark.parametrize(
+    "text", ["evt_booking_BOOK-1_1734353677", "1734353677123", "4242424242424241", "2026-12-01"]
+)
 def test_other_numbers_stay(text: str) -> None:
     assert redact_text(text) == text
 

@@ -11,7 +11,12 @@ def test_a_failed_payment_stays_failed() -> None:
 
 
 def test_only_open_payments_come_before_the_outcome() -> None:
-    assert states.sources(states.COMPLETED) == ["partially_refunded", "pending", "refunded", "requires_action"]
+    assert states.sources(states.COMPLETED) == [
+        "partially_refunded",
+        "pending",
+        "refunded",
+        "requires_action",
+    ]
     assert states.sources(states.FAILED) == ["pending", "requires_action"]
 
 

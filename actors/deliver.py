@@ -90,7 +90,7 @@ def _finish(notification: Notification, status: str, detail: str = "", **fields:
         "delivery",
         channel=notification.notification_type,
         status=status,
-        detail=detail,
+        detail=detail or None,
         event_id=notification.event_id,
         event_type=notification.event_type,
         user_id=notification.event_data.get("user_id"),

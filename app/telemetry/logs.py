@@ -31,6 +31,10 @@ _QUIET = {
 }
 
 
+def _drop_unknown(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {name: value for name, value in event.items() if value is not None}
+
+
 def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     cleaned: EventDict = redact(event)
     return cleaned
@@ -61,6 +65,7 @@ def configure(service: Service, level: str = "INFO", stream: TextIO | None = Non
         add_service,
         structlog.processors.format_exc_info,
         structlog.processors.EventRenamer("message"),
+        _drop_unknown,
         _redact,
     ]
     structlog.configure(

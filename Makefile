@@ -1,0 +1,41 @@
+# The commands of this project. `make` alone lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install dev test lint format clean
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
+
+install: $(STAMP) ## make .venv with everything in it
+
+$(STAMP): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "Python 3.11 or newer is needed: make install PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "Python's venv module is missing (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@echo "Installing into .venv …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+dev: install ## run the whole system on this machine
+	@exec $(BIN)/movieapp dev $(DEV_ARGS)
+
+test: install ## run every test (PYTEST_ARGS="tests/unit -k money" for a part)
+	@$(BIN)/python -m pytest --numprocesses auto $(PYTEST_ARGS)
+
+lint: install ## ruff, mypy, and the rule that imports go one way
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --config setup.cfg
+
+format: install ## let ruff format and mend what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean: ## forget everything that was made here, data of `make dev` included
+	rm -rf .venv .movieapp build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

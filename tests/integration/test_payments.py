@@ -1,0 +1,360 @@
+"""The payment API against the Stripe simulator, MongoDB's protocol and Redis, in this process."""
+
+from __future__ import annotations
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from openapi_spec_validator import validate
+
+from app import create_app
+from app.models import Transaction
+from tests.support.ports import free_port
+from tests.support.wait import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flask import Flask
+    from flask.testing import FlaskClient
+    from werkzeug.test import TestResponse
+
+    from app.settings import Settings
+    from tests.support.stripe import StripeSimulator
+
+PAYMENT = {"user_id": "user_1", "booking_id": "BOOK-1", "amount": 25.5, "payment_method": "credit_card"}
+CARD = {"card_number": "4242424242424242", "expiry_month": "12", "expiry_year": "2040", "cvv": "123"}
+
+
+@pytest.fixture
+def app(redis_settings: Settings, stripe_simulator: StripeSimulator) -> Iterator[Flask]:
+    app = create_app(redis_settings.model_copy(update=stripe_simulator.settings))
+    yield app
+    app.extensions["outbox_relay"].close()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+def pay(client: FlaskClient, headers: dict[str, str] | None = None, **fields: Any) -> TestResponse:
+    return client.post("/payment/process", json=PAYMENT | fields, headers=headers)
+
+
+def card(number: str, **fields: Any) -> dict[str, Any]:
+    return {"card_details": CARD | {"card_number": number} | fields}
+
+
+def test_a_payment_is_charged_recorded_and_announced(
+    client: FlaskClient, stripe_simulator: StripeSimulator
+) -> None:
+    answer = pay(client, user_email="jane.doe@example.com", **card("4111 1111 1111 1111"))
+
+    assert answer.status_code == 200, answer.text
+    body = answer.json
+    assert body.pop("transaction_id").startswith("TXN-")
+    assert body.pop("processed_at").endswith("Z")
+    assert body == {
+        "status": "success",
+        "booking_id": "BOOK-1",
+        "amount": 25.5,
+        "currency": "USD",
+        "payment_method": "credit_card",
+        "card_brand": "visa",
+        "card_last_four": "4242",
+        "message": "Payment processed successfully.",
+    }
+    stored = Transaction.objects.get(booking_id="BOOK-1")
+    assert stored.amount == Decimal("25.50")
+    assert [step.status for step in stored.history] == ["pending", "completed"]
+    charge = stripe_simulator.charges(stored.id)[0]
+    assert charge["amount"] == 2550
+    wait_for(lambda: not Transaction.objects.get(id=stored.id).outbox, 5, "the event was not published")
+    assert Transaction.objects.get(id=stored.id).outbox_since is None
+
+
+def test_the_two_line_curl_pays_with_the_default_test_card(client: FlaskClient) -> None:
+    assert pay(client).json["status"] == "success"
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        ("4000000000000002", "CARD_DECLINED"),
+        ("4000000000009995", "INSUFFICIENT_FUNDS"),
+        ("4000000000000069", "CARD_EXPIRED"),
+    ],
+)
+def test_a_decline_is_a_400_with_words_for_the_customer(client: FlaskClient, number: str, code: str) -> None:
+    answer = pay(client, **card(number))
+    assert answer.status_code == 400
+    body = answer.json
+    assert set(body) == {
+        "status",
+        "transaction_id",
+        "booking_id",
+        "amount",
+        "payment_method",
+        "error_code",
+        "error_message",
+        "retry_possible",
+        "processed_at",
+    }
+    assert (body["status"], body["error_code"], body["retry_possible"]) == ("failed", code, True)
+
+    stored = client.get(f"/payment/status/{body['transaction_id']}").json
+    assert (stored["status"], stored["error_code"]) == ("failed", code)
+    assert pay(client).status_code == 200, "after a failure the booking may be paid again"
+
+
+def test_a_booking_is_paid_once(client: FlaskClient) -> None:
+    first = pay(client).json["transaction_id"]
+    answer = pay(client)
+    assert answer.status_code == 409
+    assert answer.json["error"]["code"] == "DUPLICATE_TRANSACTION"
+    assert answer.json["error"]["details"]["transaction_id"] == first
+
+
+def test_fifty_at_once_for_one_booking_charge_once(app: Flask, stripe_simulator: StripeSimulator) -> None:
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda _: pay(app.test_client()), range(50)))
+    assert sorted({answer.status_code for answer in answers}) == [200, 409]
+    assert [answer.status_code for answer in answers].count(200) == 1
+    paid = Transaction.objects.get(booking_id="BOOK-1")
+    assert len(stripe_simulator.charges(paid.id)) == 1
+
+
+def test_fifty_at_once_with_one_idempotency_key_charge_once(app: Flask) -> None:
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda _: pay(app.test_client(), {"Idempotency-Key": "k"}), range(50)))
+    bodies = {answer.data for answer in answers if answer.status_code == 200}
+    assert len(bodies) == 1
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    assert {answer.json["error"]["code"] for answer in answers if answer.status_code == 409} <= {
+        "IDEMPOTENCY_CONFLICT"
+    }
+    assert Transaction.objects(booking_id="BOOK-1").count() == 1
+
+
+def test_the_same_key_and_body_give_the_first_answer_byte_for_byte(client: FlaskClient) -> None:
+    first = pay(client, {"Idempotency-Key": "k1"})
+    again = pay(client, {"Idempotency-Key": "k1"})
+    assert again.status_code == first.status_code == 200
+    assert again.data == first.data
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert "Idempotency-Replayed" not in first.headers
+
+
+def test_a_decline_and_a_conflict_are_replayed_too(client: FlaskClient) -> None:
+    declined = card("4000000000000002")
+    first = pay(client, {"Idempotency-Key": "d"}, **declined)
+    pay(client)
+    conflict = pay(client, {"Idempotency-Key": "c"})
+    assert pay(client, {"Idempotency-Key": "d"}, **declined).data == first.data
+    assert pay(client, {"Idempotency-Key": "c"}).data == conflict.data
+
+
+def test_the_same_key_with_another_body_is_refused(client: FlaskClient) -> None:
+    pay(client, {"Idempotency-Key": "k2"})
+    answer = pay(client, {"Idempotency-Key": "k2"}, amount=30)
+    assert answer.status_code == 422
+    assert answer.json["error"]["code"] == "IDEMPOTENCY_KEY_REUSED"
+
+
+@pytest.mark.parametrize("key", ["", "k" * 256])
+def test_a_key_out_of_bounds_is_refused(client: FlaskClient, key: str) -> None:
+    assert pay(client, {"Idempotency-Key": key}).status_code == 422
+
+
+def test_three_d_secure_waits_for_the_customer(client: FlaskClient) -> None:
+    answer = pay(client, **card("4000002500003155"))
+    assert answer.status_code == 202
+    assert answer.json["status"] == "requires_action"
+    assert answer.json["client_secret"].startswith("pi_")
+    status = client.get(answer.headers["Location"]).json
+    assert status["status"] == "requires_action"
+    assert "client_secret" not in status
+    assert pay(client).status_code == 409, "the booking is taken while the customer confirms"
+
+
+def test_paypal_is_a_redirect(client: FlaskClient) -> None:
+    answer = pay(client, payment_method="paypal", return_url="https://shop.example.com/done")
+    assert answer.status_code == 202
+    assert answer.json["redirect_url"].startswith("http")
+
+
+def test_a_gateway_that_answers_too_late_leaves_the_payment_pending(
+    redis_settings: Settings, stripe_simulator: StripeSimulator
+) -> None:
+    quick = {"payment_gateway_read_timeout": 0.3, "payment_gateway_max_retries": 0}
+    app = create_app(redis_settings.model_copy(update=stripe_simulator.settings | quick))
+    stripe_simulator.fault(match="POST /v1/payment_intents", kind="delay", seconds=1.5)
+    answer = pay(app.test_client())
+    assert answer.status_code == 202
+    assert answer.json["status"] == "pending"
+    assert answer.headers["Retry-After"]
+    assert client_status(app, answer)["status"] == "pending"
+    assert Transaction.objects.get(booking_id="BOOK-1").outbox == [], "nothing is guessed, nobody is mailed"
+    app.extensions["outbox_relay"].close()
+
+
+def client_status(app: Flask, answer: TestResponse) -> dict[str, Any]:
+    status: dict[str, Any] = app.test_client().get(answer.headers["Location"]).json
+    return status
+
+
+def test_a_gateway_that_was_never_reached_charged_nothing(redis_settings: Settings) -> None:
+    gateway = {"payment_gateway_url": f"http://127.0.0.1:{free_port()}", "payment_gateway_max_retries": 0}
+    app = create_app(redis_settings.model_copy(update=gateway))
+    answer = pay(app.test_client())
+    assert answer.status_code == 502
+    assert answer.json["error"]["code"] == "PAYMENT_GATEWAY_ERROR"
+    assert Transaction.objects.get(booking_id="BOOK-1").status == "failed"
+    app.extensions["outbox_relay"].close()
+
+
+def test_without_mongodb_nothing_is_tried(
+    redis_settings: Settings, stripe_simulator: StripeSimulator
+) -> None:
+    before = stripe_simulator.charges()
+    away = {"mongodb_uri": f"mongodb://127.0.0.1:{free_port()}/away?serverSelectionTimeoutMS=200"}
+    answer = pay(create_app(redis_settings.model_copy(update=stripe_simulator.settings | away)).test_client())
+    assert answer.status_code == 503
+    assert answer.json["error"]["code"] == "SERVICE_UNAVAILABLE"
+    assert stripe_simulator.charges() == before
+
+
+def test_without_redis_payments_go_on(redis_settings: Settings, stripe_simulator: StripeSimulator) -> None:
+    away = {"redis_url": f"redis://127.0.0.1:{free_port()}/0", "ratelimit_enabled": True}
+    app = create_app(redis_settings.model_copy(update=stripe_simulator.settings | away))
+    assert pay(app.test_client()).status_code == 200
+    app.extensions["outbox_relay"].close()
+
+
+def test_too_many_requests_get_429_and_when_to_come_back(
+    redis_settings: Settings, stripe_simulator: StripeSimulator
+) -> None:
+    limited = {"ratelimit_enabled": True, "ratelimit_payments": "2 per minute"}
+    app = create_app(redis_settings.model_copy(update=stripe_simulator.settings | limited))
+    client = app.test_client()
+    answers = [pay(client, booking_id=f"BOOK-{n}") for n in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert [answer.headers["X-RateLimit-Remaining"] for answer in answers] == ["1", "0", "0"]
+    assert answers[2].json["error"]["code"] == "RATE_LIMITED"
+    assert 1 <= int(answers[2].headers["Retry-After"]) <= 61, "the end of the minute, rounded up"
+    assert "Retry-After" not in answers[0].headers
+    app.extensions["outbox_relay"].close()
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ('{"amount": NaN}', 422, "VALIDATION_ERROR"),
+        ("{", 422, "VALIDATION_ERROR"),
+        ("[" * 60_000, 422, "VALIDATION_ERROR"),
+        ("[]", 422, "VALIDATION_ERROR"),
+        (json.dumps(PAYMENT | {"amount": "25.50"}), 422, "VALIDATION_ERROR"),
+        (json.dumps(PAYMENT | {"amount": True}), 422, "VALIDATION_ERROR"),
+        (json.dumps(PAYMENT | {"amount": None}), 422, "VALIDATION_ERROR"),
+        (json.dumps(PAYMENT | {"amount": 25.555}), 400, "INVALID_AMOUNT"),
+        (json.dumps(PAYMENT | {"amount": 0}), 400, "INVALID_AMOUNT"),
+        (json.dumps(PAYMENT | {"amount": -5}), 400, "INVALID_AMOUNT"),
+        (json.dumps(PAYMENT | {"amount": 10_000.01}), 400, "INVALID_AMOUNT"),
+        (json.dumps(PAYMENT).replace("25.5", "1e400"), 400, "INVALID_AMOUNT"),
+        (json.dumps(PAYMENT).replace("25.5", "9" * 5000), 422, "VALIDATION_ERROR"),
+        (json.dumps(PAYMENT | {"currency": "XXX"}), 422, "VALIDATION_ERROR"),
+        (json.dumps(PAYMENT | {"payment_method": "cash"}), 422, "VALIDATION_ERROR"),
+        (json.dumps(PAYMENT | {"booking_id": "B" * 129}), 422, "VALIDATION_ERROR"),
+        (json.dumps(PAYMENT | {"user_name": "Jane\r\nBcc: x@example.com"}), 422, "VALIDATION_ERROR"),
+        (json.dumps(PAYMENT | {"user_name": "\ud800"}), 422, "VALIDATION_ERROR"),
+        (json.dumps(PAYMENT | {"user_email": "jane"}), 422, "VALIDATION_ERROR"),
+        (json.dumps(PAYMENT | {"user_phone": "555"}), 422, "VALIDATION_ERROR"),
+        (json.dumps(PAYMENT | {"metadata": {"a.b": "c"}}), 422, "VALIDATION_ERROR"),
+        (json.dumps(PAYMENT | {"ammount": 1}), 422, "VALIDATION_ERROR"),
+        (json.dumps(PAYMENT | card("4242424242424241")), 400, "INVALID_CARD"),
+        (json.dumps(PAYMENT | card("4242424242424242", cvv="12")), 400, "INVALID_CARD"),
+        (json.dumps(PAYMENT | card("4242424242424242", expiry_year="2020")), 400, "CARD_EXPIRED"),
+    ],
+)
+def test_bad_input_gets_a_clear_answer_and_charges_nothing(
+    client: FlaskClient, body: str, status: int, code: str
+) -> None:
+    answer = client.post("/payment/process", data=body, content_type="application/json")
+    assert (answer.status_code, answer.json["error"]["code"]) == (status, code), answer.text
+    assert set(answer.json) == {"error", "timestamp", "request_id"}
+    assert answer.json["error"]["message"]
+    assert Transaction.objects.count() == 0
+
+
+def test_a_field_that_is_refused_is_named(client: FlaskClient) -> None:
+    answer = pay(client, user_phone="555", currency="usd")
+    assert set(answer.json["error"]["details"]["fields"]) == {"user_phone", "currency"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "NOT_FOUND"),
+        ("GET", "/payment/status/TXN-unknown", 404, "TRANSACTION_NOT_FOUND"),
+        ("GET", "/payment/process", 405, "METHOD_NOT_ALLOWED"),
+    ],
+)
+def test_other_errors_have_the_same_envelope(
+    client: FlaskClient, method: str, path: str, status: int, code: str
+) -> None:
+    answer = client.open(path, method=method, headers={"X-Request-ID": "mine-1"})
+    assert (answer.status_code, answer.json["error"]["code"]) == (status, code)
+    assert answer.json["request_id"] == answer.headers["X-Request-ID"] == "mine-1"
+
+
+def test_only_json_is_taken_and_not_too_much_of_it(client: FlaskClient) -> None:
+    assert client.post("/payment/process", data="a=b").status_code == 415
+    big = json.dumps(PAYMENT | {"user_name": "x" * 70_000})
+    assert client.post("/payment/process", data=big, content_type="application/json").status_code == 413
+
+
+def test_a_request_id_that_is_not_sane_is_replaced(client: FlaskClient) -> None:
+    answer = client.get("/health", headers={"X-Request-ID": "a b<script>"})
+    assert answer.headers["X-Request-ID"].startswith("req_")
+
+
+def test_health_methods_and_docs(client: FlaskClient) -> None:
+    health = client.get("/health").json
+    assert (health["status"], health["service"]) == ("healthy", "payment-service")
+    methods = client.get("/payment/methods").json["payment_methods"]
+    assert [method["id"] for method in methods] == ["credit_card", "debit_card", "paypal", "stripe"]
+    assert b"swagger-ui-bundle.js" in client.get("/docs").data
+    with client.get("/docs/swagger-ui-bundle.js") as script:
+        assert script.status_code == 200
+
+
+def test_the_openapi_document_is_valid_and_names_no_cdn(client: FlaskClient) -> None:
+    document = client.get("/docs/openapi.json").json
+    validate(document)
+    assert set(document["paths"]) == {
+        "/payment/process",
+        "/payment/status/{transaction_id}",
+        "/payment/methods",
+        "/health",
+    }
+    assert b"//cdn" not in client.get("/docs").data
+
+
+def test_the_card_is_nowhere_but_at_the_gateway(app: Flask, client: FlaskClient, capfd: Any) -> None:
+    answers = [
+        pay(client, **card("4242424242424242", cvv="737")),
+        pay(client, **card("4000000000000002", cvv="737")),
+        pay(client, **card("4242424242424241", cvv="737")),
+        pay(client, booking_id="", **card("4242424242424242", cvv="737")),
+    ]
+    collections = Transaction._get_collection().database
+    stored = [list(collections[name].find()) for name in collections.list_collection_names()]
+    seen = repr(stored) + "".join(answer.text for answer in answers) + "".join(capfd.readouterr())
+    for number in ("4242424242424242", "4000000000000002", "4242424242424241"):
+        assert number not in seen
+    assert not re.search(r"(?<![\w.])737(?!\w)", seen)

@@ -1,0 +1,61 @@
+"""A real SMTP server for tests, that keeps what it accepts and answers as it is told."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.message import EmailMessage
+from typing import Any
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from tests.support.ports import free_port
+from tests.support.wait import wait_for
+
+
+class MailSink:
+    """An SMTP server on a free port.
+
+    Attributes:
+        mails: what was accepted, parsed.
+        replies: answers to the next DATA commands, before mails are accepted again.
+    """
+
+    def __init__(self) -> None:
+        self.mails: list[EmailMessage] = []
+        self.replies: list[str] = []
+        self._lock = threading.Lock()
+        self._controller = Controller(self, hostname="127.0.0.1", port=free_port())
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        assert isinstance(envelope.content, bytes)
+        with self._lock:
+            if self.replies:
+                return self.replies.pop(0)
+            self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
+        return "250 2.0.0 accepted"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What makes a `Settings` send here."""
+        return {"smtp_server": "127.0.0.1", "smtp_port": self._controller.port, "smtp_security": "none"}
+
+    def wait(self, count: int, timeout: float = 10) -> list[EmailMessage]:
+        """The mails, once there are `count`."""
+        wait_for(lambda: len(self.mails) >= count, timeout, f"{len(self.mails)} of {count} mails arrived")
+        return self.mails
+
+
+@contextmanager
+def running_mail_sink() -> Iterator[MailSink]:
+    """A `MailSink` that listens until the end of the block."""
+    sink = MailSink()
+    sink._controller.start()
+    try:
+        yield sink
+    finally:
+        sink._controller.stop()

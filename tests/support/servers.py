@@ -147,8 +147,21 @@ class StripeServer(Server):
         return [sys.executable, "-m", "cli.dev.stripe_simulator", *arguments]
 
 
+class _Epmd(Server):
+    """Erlang's port mapper. A node would start one as a daemon, which would outlive the tests."""
+
+    def command(self) -> Sequence[str]:
+        beside_erlang = sorted(Path("/usr/lib/erlang").glob("erts-*/bin/epmd"))
+        binary = find_binary("epmd") or str(beside_erlang[-1])
+        return [binary, "-port", str(self.port), "-address", "127.0.0.1"]
+
+
 class RabbitServer(Server):
     """A RabbitMQ node of the tests' own, with its own data, cookie and ports."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._epmd = _Epmd(directory / "epmd")
 
     @property
     def url(self) -> str:
@@ -180,17 +193,20 @@ class RabbitServer(Server):
             "RABBITMQ_CONFIG_FILE": str(self.directory / "rabbitmq"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
             "RABBITMQ_PID_FILE": str(self.directory / "pid"),
-            # Erlang's port mapper of this node alone: it ends with the node's session.
-            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_PORT": str(self._epmd.port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }
 
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
-        self._epmd_port = free_port()
-
     def ready(self) -> bool:
         return listens(self.port) and amqp_error(self.url) is None
+
+    def start(self) -> None:
+        self._epmd.start()
+        super().start()
+
+    def _end(self, signum: signal.Signals) -> None:
+        super()._end(signum)
+        self._epmd.stop()
 
 
 def amqp_error(url: str) -> str | None:

@@ -1,0 +1,145 @@
+"""Servers that go away in the middle, for real: nothing is lost, nothing is told twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pika
+import pytest
+import requests
+
+from app import create_app, models
+from app.events import outbox
+from app.messaging.publisher import RabbitPublisher
+from app.models import Transaction
+from app.settings import Settings
+from tests.support.ports import free_port
+from tests.support.servers import RabbitServer
+from tests.support.stripe import StripeSimulator
+from tests.support.wait import wait_for
+
+PAYMENT = {"user_id": "user_1", "booking_id": "BOOK-1", "amount": 25.5, "payment_method": "credit_card"}
+QUEUE = "notification.payment_events"
+
+
+@pytest.fixture
+def rabbit(server_dir: Path) -> Iterator[RabbitServer]:
+    if not RabbitServer.installed():
+        reason = "no rabbitmq-server installed (apt-get install rabbitmq-server)"
+        (pytest.fail if os.environ.get("REQUIRE_SERVICES") == "1" else pytest.skip)(reason)
+    server = RabbitServer(server_dir / "rabbitmq")
+    server.start()
+    yield server
+    server.stop()
+
+
+def waiting_events(url: str, settings: Settings) -> list[tuple[str, dict[str, Any]]]:
+    """Routing key and body of every event in the payment queue; they stay there."""
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        channel = connection.channel()
+        events = []
+        while True:
+            method, properties, body = channel.basic_get(f"{settings.namespace}{QUEUE}")
+            if method is None or body is None:
+                return events
+            assert properties.delivery_mode == 2
+            assert properties.content_type == "application/json"
+            event = json.loads(body)
+            assert (properties.message_id, properties.type) == (event["event_id"], event["event_type"])
+            events.append((method.routing_key, event))
+
+
+def test_payments_go_on_without_rabbitmq_and_their_events_arrive_when_it_is_back(
+    stored_settings: Settings, stripe_simulator: StripeSimulator, rabbit: RabbitServer
+) -> None:
+    settings = stored_settings.model_copy(update={"rabbitmq_url": rabbit.url} | stripe_simulator.settings)
+    app = create_app(settings)
+    client = app.test_client()
+    first = client.post("/payment/process", json=PAYMENT).json["transaction_id"]
+    wait_for(lambda: not Transaction.objects.get(id=first).outbox, 10, "the first event was not published")
+
+    rabbit.kill()
+    second = client.post("/payment/process", json=PAYMENT | {"booking_id": "BOOK-2"})
+    assert second.status_code == 200
+    second_id = second.json["transaction_id"]
+    app.extensions["outbox_relay"].close(timeout=30)
+    (entry,) = Transaction.objects.get(id=second_id).outbox
+
+    rabbit.start()
+    publisher = RabbitPublisher(settings)
+    assert outbox.sweep(publisher, timedelta(0)) == 1
+    assert outbox.sweep(publisher, timedelta(0)) == 0
+    publisher.close()
+    events = waiting_events(rabbit.url, settings)
+    assert [(key, event["transaction_id"]) for key, event in events] == [
+        ("payment.success", first),
+        ("payment.success", second_id),
+    ]
+    assert events[1][1]["event_id"] == entry.event_id
+
+
+def test_the_event_of_a_killed_api_process_is_published_by_the_sweep(
+    rabbit_settings: Settings, stripe_simulator: StripeSimulator, tmp_path: Path
+) -> None:
+    models.connect(rabbit_settings)
+    port = free_port()
+    environment = {
+        **os.environ,
+        "MONGODB_URI": rabbit_settings.mongodb_uri,
+        "REDIS_URL": rabbit_settings.redis_url,
+        # Its relay finds no broker: the event is still in the outbox when the process dies.
+        "RABBITMQ_URL": f"amqp://guest:guest@127.0.0.1:{free_port()}/%2F",
+        "PAYMENT_GATEWAY_URL": stripe_simulator.url,
+        "PAYMENT_GATEWAY_API_KEY": "sk_test_x",
+    }
+    with (tmp_path / "api.log").open("wb") as log:
+        api = subprocess.Popen(
+            [sys.executable, "-m", "cli.main", "serve", "--bind", f"127.0.0.1:{port}", "--workers", "1"],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_for(lambda: answers(f"{url}/health"), 20, (tmp_path / "api.log").read_text)
+        paid = requests.post(f"{url}/payment/process", json=PAYMENT, timeout=10).json()
+        assert paid["status"] == "success"
+    finally:
+        os.killpg(api.pid, signal.SIGKILL)
+        api.wait()
+
+    publisher = RabbitPublisher(rabbit_settings)
+    assert outbox.sweep(publisher, timedelta(0)) == 1
+    publisher.close()
+    ((_, event),) = waiting_events(rabbit_settings.rabbitmq_url, rabbit_settings)
+    assert event["transaction_id"] == paid["transaction_id"]
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=1).ok
+    except requests.ConnectionError:
+        return False
+
+
+def test_a_killed_rabbitmq_keeps_what_it_confirmed(stored_settings: Settings, rabbit: RabbitServer) -> None:
+    settings = stored_settings.model_copy(update={"rabbitmq_url": rabbit.url})
+    publisher = RabbitPublisher(settings)
+    event = outbox.OutgoingEvent(
+        "evt_1", "payment.success", '{"event_id":"evt_1","event_type":"payment.success"}'
+    )
+    publisher.publish(event)
+    rabbit.kill()
+    rabbit.start()
+    assert [body["event_id"] for _, body in waiting_events(rabbit.url, settings)] == ["evt_1"]
+    publisher.publish(event)  # over a connection that died with the server
+    publisher.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,17 @@ _MAX_RETRIES = 30
 _FINAL = (InvalidEvent, DeliveryFailed)
 
 
+class Closing(Middleware):
+    """Closes connections when the worker has finished its last message."""
+
+    def __init__(self, *close: Callable[[], None]) -> None:
+        self._close = close
+
+    def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        for close in self._close:
+            close()
+
+
 def middleware(settings: Settings) -> list[Middleware]:
     """Dramatiq's middleware for a worker.
 
@@ -46,14 +58,16 @@ def middleware(settings: Settings) -> list[Middleware]:
 def declare(broker: dramatiq.Broker, settings: Settings) -> None:
     """Declare every actor on `broker`."""
     topology = Topology.of(settings)
-    notify = Notify(settings, broker, EventStatus(settings))
+    status, email = EventStatus(settings), EmailChannel(settings)
+    broker.add_middleware(Closing(status.close, email.close))
+    notify = Notify(settings, broker, status)
     event_queues = list(topology.event_queues)
     actor = partial(dramatiq.actor, broker=broker, throws=_FINAL)
     actor(actor_name=NOTIFY, queue_name=event_queues[0])(notify)
     for queue in event_queues[1:]:
         broker.declare_queue(queue)
     for channel, name, queue in (
-        (EmailChannel(settings), SEND_EMAIL, EMAIL_QUEUE),
+        (email, SEND_EMAIL, EMAIL_QUEUE),
         (ConsoleSmsChannel(settings.default_currency), SEND_SMS, SMS_QUEUE),
     ):
         deliver = Deliver(channel, settings.max_retry_attempts)

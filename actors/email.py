@@ -37,3 +37,7 @@ class EmailChannel:
             )
         )
         return {"subject": rendered.subject, "message_id": message_id}
+
+    def close(self) -> None:
+        """Say goodbye to the SMTP server."""
+        self._transport.close()

@@ -45,5 +45,9 @@ class EventStatus:
         except redis.RedisError as error:
             log.warning("event status not written", reason=str(error))
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+
     def _key(self, event_id: str) -> str:
         return f"{self._prefix}event:{event_id}:status"

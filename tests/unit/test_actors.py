@@ -17,6 +17,7 @@ from actors.declare import worker_broker
 from app import models
 from app.clock import utcnow
 from app.messaging.publisher import BrokerPublisher, OutgoingEvent
+from app.messaging.topology import Topology
 from app.models import Notification
 from app.settings import Settings
 from tests.support.mail import MailSink
@@ -32,6 +33,7 @@ class Stub:
         broker = worker_broker(settings)
         assert isinstance(broker, StubBroker)
         self.broker = broker
+        self._queue = Topology.of(settings).queue
         self.worker = dramatiq.Worker(broker, worker_timeout=20, worker_threads=2)
         self.worker.start()
         self._publisher = BrokerPublisher(settings, broker)
@@ -42,11 +44,17 @@ class Stub:
 
     def join(self) -> None:
         for queue in (EVENTS, PAYMENTS, EMAIL, SMS):
-            self.broker.join(queue, timeout=10_000, fail_fast=False)
+            self.broker.join(self._queue(queue), timeout=10_000, fail_fast=False)
         self.worker.join()
 
     def dead(self, queue: str) -> list[str]:
-        return [message.actor_name for message in self.broker.dead_letters_by_queue[queue]]
+        return [message.actor_name for message in self.broker.dead_letters_by_queue[self._queue(queue)]]
+
+    def send_email(self, notification_id: object) -> None:
+        self.broker.enqueue(
+            dramatiq.Message(self._queue(EMAIL), "send_email", (str(notification_id),), {}, {})
+        )
+        self.join()
 
 
 @pytest.fixture
@@ -81,8 +89,7 @@ def test_two_messages_for_one_delivery_send_once(make_stub: Any, mail_sink: Mail
     stub = make_stub()
     stub.publish(sample("booking.confirmed"))
     record = Notification.objects.get()
-    stub.broker.enqueue(dramatiq.Message(EMAIL, "send_email", (str(record.id),), {}, {}))
-    stub.join()
+    stub.send_email(record.id)
     assert len(mail_sink.mails) == 1
 
 
@@ -123,8 +130,7 @@ def test_a_delivery_whose_worker_died_is_sent_when_its_lease_has_run_out(
     assert isinstance(deliveries.claim(str(record.id)), deliveries.Busy), "held by the first claim"
     Notification.objects(id=record.id).update_one(set__lease_until=utcnow() - timedelta(seconds=1))
 
-    stub.broker.enqueue(dramatiq.Message(EMAIL, "send_email", (str(record.id),), {}, {}))
-    stub.join()
+    stub.send_email(record.id)
     assert len(mail_sink.mails) == 1
 
 

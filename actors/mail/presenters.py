@@ -1,0 +1,101 @@
+"""One kind of value each, made ready to print.
+
+Each gives None for a value not worth showing, and raises `Unpresentable` for one of the wrong kind.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from actors.mail.conventions import Conventions
+from actors.mail.errors import Unpresentable
+from actors.mail.text import one_line
+from actors.mail.wording import TELLTALE
+
+Presenter = Callable[[Conventions, Any], Any]
+
+#: Beyond these a value is noise, or an attack on the mail's weight.
+_LONGEST_TEXT = 300
+_LONGEST_URL = 2_000
+_MOST_SEATS = 100
+_LONGEST_FILM = 6_000
+
+_UNSAFE_IN_URL = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff\"'<>\\`{}|^]")
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def text(_: Conventions, value: Any) -> str:
+    """A name, an id, a sentence: on one line."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise Unpresentable("is no text")
+    return one_line(str(value), _LONGEST_TEXT)
+
+
+def items(value: Any) -> list[Any]:
+    """The members of a list, without nulls."""
+    if not isinstance(value, list | tuple):
+        raise Unpresentable("is no list")
+    return [item for item in value if item is not None]
+
+
+def seats(conventions: Conventions, value: Any) -> list[str]:
+    """The seats' names."""
+    names = [text(conventions, seat) for seat in items(value)]
+    rest = len(names) - _MOST_SEATS
+    return [*names[:_MOST_SEATS], f"and {rest} more"] if rest > 0 else names
+
+
+def flag(_: Conventions, value: Any) -> bool:
+    """A boolean, or a string of one as some senders write it."""
+    try:
+        return _FLAGS[str(value).lower()]
+    except KeyError:
+        raise Unpresentable("is neither true nor false") from None
+
+
+def url(_: Conventions, value: Any) -> str | None:
+    """A link to http or https; none for any other."""
+    if not isinstance(value, str) or len(value) > _LONGEST_URL or _UNSAFE_IN_URL.search(value):
+        return None
+    try:
+        parts = urlsplit(value)
+        host = parts.hostname
+    except ValueError:
+        return None
+    # A user name before the host can make it look like another: https://bank.example@evil.example
+    return value if parts.scheme in ("http", "https") and host and "@" not in parts.netloc else None
+
+
+def minutes(_: Conventions, value: Any) -> str | None:
+    """A running time."""
+    try:
+        total = int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise Unpresentable("is no number of minutes") from None
+    hours, rest = divmod(total, 60)
+    parts = [f"{number} {unit}" for number, unit in ((hours, "h"), (rest, "min")) if number]
+    return " ".join(parts) if 0 < total < _LONGEST_FILM else None
+
+
+def named(names: Mapping[str, str]) -> Presenter:
+    """A code by its name in `names`; one that is not there in its own words."""
+
+    def present(conventions: Conventions, value: Any) -> str:
+        code = text(conventions, value)
+        return names.get(code.lower()) or code.replace("_", " ")
+
+    return present
+
+
+def last_four(_: Conventions, value: Any) -> str | None:
+    """The end of a card number. Anything but four digits may be the whole of it, and is not shown."""
+    return str(value) if re.fullmatch(r"[0-9]{4}", str(value)) else None
+
+
+def harmless(conventions: Conventions, value: Any) -> str | None:
+    """A sender's own reason for a failure, unless it tells what banks hide."""
+    reason = text(conventions, value)
+    return None if TELLTALE.search(reason) else reason

@@ -1,0 +1,195 @@
+"""One connection to the SMTP server. Every command has its time, its phase, and its failure told as ours."""
+
+from __future__ import annotations
+
+import re
+import smtplib
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from actors.mail.errors import AuthenticationFailed, TemporaryFailure, Uncertain
+from actors.mail.replies import Phase, Reply, failure
+from actors.mail.text import one_line
+
+if TYPE_CHECKING:
+    from actors.mail.server import Server
+
+#: The reply to a whole mail may take this many times longer than others: servers scan it first, and giving up
+#: on an answer that would have come is what makes doubles (RFC 5321, 4.5.3.2.6; RFC 1047).
+_PATIENCE_AFTER_DATA = 3
+
+#: Seconds for what is only polite: asking a kept connection if it lives, saying goodbye.
+_COURTESY = 5.0
+
+#: Best first. Only one is tried: three wrong tries in a row lock accounts.
+_MECHANISMS = ("PLAIN", "LOGIN", "CRAM-MD5")
+
+
+class Session:
+    """An open connection, secured and logged in.
+
+    Args:
+        server: where to.
+        deadline: on the monotonic clock, in seconds; nothing before the end of DATA runs past it.
+
+    Raises:
+        SmtpFailure: it could not be opened. Temporary, or the login was refused.
+    """
+
+    def __init__(self, server: Server, deadline: float) -> None:
+        self._server = server
+        self._deadline = deadline
+        self.mails = 0
+        self.used_at = time.monotonic()
+        self._smtp = self._connect()
+        try:
+            self._ehlo()
+            if server.security == "starttls":
+                self._starttls()
+            if server.username:
+                self._login()
+        except BaseException:
+            self.drop()
+            raise
+
+    def send(self, sender: str, recipient: str, message: bytes, deadline: float) -> Reply:
+        """Send one mail.
+
+        Args:
+            sender: ASCII address.
+            recipient: ASCII address.
+            message: with CRLF line ends.
+            deadline: as for the session.
+
+        Returns:
+            The reply that accepts it.
+
+        Raises:
+            SmtpFailure: it was not accepted, or nobody knows.
+        """
+        self._deadline = deadline
+        # A server with a limit can refuse before it has read everything (RFC 1870).
+        size = f" SIZE={len(message)}" if self._smtp.has_extn("size") else ""
+        self._command(Phase.MAIL, f"MAIL FROM:<{sender}>{size}")
+        self._command(Phase.RCPT, f"RCPT TO:<{recipient}>")
+        self._command(Phase.DATA, "DATA", positive=3)
+        with self._phase(Phase.DATA):
+            # RFC 5321, 4.5.2: a line that starts with a dot gets another.
+            self._smtp.send(re.sub(rb"^\.", b"..", message, flags=re.MULTILINE) + b".\r\n")
+        reply = self._verdict()
+        self.mails += 1
+        self.used_at = time.monotonic()
+        return reply
+
+    def alive(self) -> bool:
+        """Ask the server if it still listens, and end what an earlier mail left open."""
+        try:
+            self._limit(_COURTESY)
+            return self._smtp.rset()[0] == 250
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Say goodbye. What goes wrong now concerns no mail."""
+        with suppress(OSError):
+            self._limit(_COURTESY)
+            self._smtp.quit()
+        self.drop()
+
+    def drop(self) -> None:
+        """Close our end without a word."""
+        self._smtp.close()
+
+    def _connect(self) -> smtplib.SMTP:
+        server = self._server
+        timeout = self._time_for(Phase.CONNECT)
+        try:
+            if server.security == "ssl":
+                return smtplib.SMTP_SSL(server.host, server.port, timeout=timeout, context=server.tls)
+            return smtplib.SMTP(server.host, server.port, timeout=timeout)
+        except smtplib.SMTPConnectError as error:
+            raise failure(Phase.GREETING, Reply.of(error.smtp_code, error.smtp_error)) from error
+        except smtplib.SMTPException as error:
+            raise TemporaryFailure(Phase.GREETING, None, self._words(error)) from error
+        except (OSError, UnicodeError) as error:  # the latter for a host name that can't be one
+            raise TemporaryFailure(Phase.CONNECT, None, self._words(error)) from error
+
+    def _ehlo(self) -> None:
+        with self._phase(Phase.EHLO):
+            reply = Reply.of(*self._smtp.ehlo())
+        if reply.code != 250:
+            raise failure(Phase.EHLO, reply)
+
+    def _starttls(self) -> None:
+        if not self._smtp.has_extn("starttls"):
+            # Never in the clear instead: whoever sits between could have taken the offer out.
+            raise TemporaryFailure(Phase.STARTTLS, None, f"{self._server.host} does not offer STARTTLS")
+        with self._phase(Phase.STARTTLS):
+            self._smtp.starttls(context=self._server.tls)
+        self._ehlo()
+
+    def _login(self) -> None:
+        smtp = self._smtp
+        offered = smtp.esmtp_features.get("auth", "").upper().split()
+        mechanism = next((name for name in _MECHANISMS if name in offered), None)
+        if mechanism is None:
+            offer = " ".join(offered) or "no AUTH at all"
+            raise AuthenticationFailed(Phase.AUTH, None, f"{self._server.host} offers {offer}")
+        smtp.user, smtp.password = self._server.username, self._server.password
+        try:
+            with self._phase(Phase.AUTH):
+                smtp.auth(mechanism, getattr(smtp, f"auth_{mechanism.lower().replace('-', '_')}"))
+        except UnicodeError:
+            # From None: the original holds the password.
+            raise AuthenticationFailed(
+                Phase.AUTH, None, "user name or password has characters outside ASCII"
+            ) from None
+
+    def _command(self, phase: Phase, line: str, positive: int = 2) -> None:
+        with self._phase(phase):
+            reply = Reply.of(*self._smtp.docmd(line))
+        if reply.code // 100 != positive:
+            raise failure(phase, reply)
+
+    def _verdict(self) -> Reply:
+        """The reply to a whole mail. From here on silence is no failure: nobody knows."""
+        self._limit(self._server.timeout * _PATIENCE_AFTER_DATA)
+        try:
+            reply = Reply.of(*self._smtp.getreply())
+        except OSError as error:
+            raise Uncertain(Phase.AFTER_DATA, None, self._words(error)) from error
+        if reply.code // 100 != 2:
+            raise failure(Phase.AFTER_DATA, reply)
+        return reply
+
+    @contextmanager
+    def _phase(self, phase: Phase) -> Iterator[None]:
+        """One command: within its time, and its failure ours."""
+        self._limit(self._time_for(phase))
+        try:
+            yield
+        except smtplib.SMTPAuthenticationError as error:
+            raise failure(phase, Reply.of(error.smtp_code, error.smtp_error)) from error
+        except OSError as error:
+            raise TemporaryFailure(phase, None, self._words(error)) from error
+
+    def _time_for(self, phase: Phase) -> float:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TemporaryFailure(phase, None, f"{self._server.host} is too slow: out of time")
+        return min(self._server.timeout, left)
+
+    def _limit(self, seconds: float) -> None:
+        if self._smtp.sock:
+            self._smtp.sock.settimeout(seconds)
+
+    def _words(self, error: Exception) -> str:
+        where = f"{self._server.host}:{self._server.port}"
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return (
+                f"{where}: certificate not trusted: {error.verify_message} (SMTP_CA_FILE names a private CA)"
+            )
+        return one_line(f"{where}: {error or type(error).__name__}", 300)

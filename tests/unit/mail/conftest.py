@@ -1,0 +1,8 @@
+import pytest
+
+from actors.mail.render import Brand, Renderer
+
+
+@pytest.fixture(scope="session")
+def renderer() -> Renderer:
+    return Renderer(Brand("MovieApp"), "USD")

@@ -13,6 +13,7 @@ from typing import Any
 from mongoengine.errors import NotUniqueError
 
 from app.clock import utcnow
+from app.events.schemas import InvalidEvent
 from app.models import Attempt, Notification
 
 #: Longer than any sending takes: a delivery that is `sending` after it belongs to a worker that died.
@@ -29,7 +30,11 @@ class Busy:
 
 
 def record(event: dict[str, Any], channel: str, template: str, recipient: str | None) -> Notification:
-    """The delivery of `event` over `channel`: a new one, or the one that an earlier copy of it made."""
+    """The delivery of `event` over `channel`: a new one, or the one that an earlier copy of it made.
+
+    Raises:
+        InvalidEvent: it can't be stored.
+    """
     notification = Notification(
         event_id=event["event_id"],
         event_type=event["event_type"],
@@ -44,6 +49,8 @@ def record(event: dict[str, Any], channel: str, template: str, recipient: str | 
     )
     try:
         notification.save(force_insert=True)
+    except OverflowError:
+        raise InvalidEvent("a number in it has more than 64 bits") from None
     except NotUniqueError:
         notification = Notification.objects.get(event_id=event["event_id"], notification_type=channel)
     return notification

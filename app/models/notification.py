@@ -6,14 +6,18 @@ from typing import Any, ClassVar
 
 from mongoengine import (
     DateTimeField,
-    DictField,
     EmbeddedDocument,
     EmbeddedDocumentListField,
     IntField,
     StringField,
 )
+from mongoengine.base import BaseField
 
 from app.models.database import Record
+
+
+class EventField(BaseField):
+    """An event as it came. A DictField would refuse dots in the names of fields nobody here reads."""
 
 
 class Attempt(EmbeddedDocument):
@@ -37,7 +41,7 @@ class Notification(Record):
     subject = StringField()
     template = StringField()
     message_id = StringField()
-    event_data = DictField(required=True)
+    event_data = EventField(required=True)
 
     created_at = DateTimeField(required=True)
     sent_at = DateTimeField()

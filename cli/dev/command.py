@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -125,6 +126,7 @@ def _forget(data_dir: Path) -> None:
 
 def _say_where(stack: Stack, port: int, logs: Path) -> None:
     api = f"http://localhost:{port}"
+    booking = f"BOOK-{secrets.randbelow(10**6):06}"  # a booking is paid once
     click.echo(f"""
 movieapp is running, in development mode: open to everyone on this machine, no real money moves.
 
@@ -136,7 +138,7 @@ movieapp is running, in development mode: open to everyone on this machine, no r
 Pay for a booking:
 
   curl -X POST {api}/payment/process -H "Content-Type: application/json" \\
-    -d '{{"user_id":"test_user","booking_id":"BOOK-123","amount":25.50,"payment_method":"credit_card",\
+    -d '{{"user_id":"test_user","booking_id":"{booking}","amount":25.50,"payment_method":"credit_card",\
 "user_email":"jane.doe@example.com"}}'
 
 Ctrl-C stops everything.

@@ -44,9 +44,16 @@ class Dev:
         self.children: list[psutil.Process] = []
 
     def wait_until_healthy(self) -> float:
-        wait_for(lambda: b"Ctrl-C stops everything" in self.printed(), 60, lambda: self.printed().decode())
+        wait_for(lambda: self.said("Ctrl-C stops everything") or self.ended(), 60, self.printed().decode)
+        assert not self.ended(), self.printed().decode()
         self.children = psutil.Process(self.process.pid).children(recursive=True)
         return time.monotonic() - self.started
+
+    def said(self, words: str) -> bool:
+        return words.encode() in self.printed()
+
+    def ended(self) -> bool:
+        return self.process.poll() is not None
 
     def printed(self) -> bytes:
         return Path(self.output.name).read_bytes()

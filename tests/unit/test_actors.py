@@ -107,6 +107,19 @@ def test_an_invalid_event_is_dead_lettered_unretried(make_stub: Any) -> None:
     assert Notification.objects.count() == 0
 
 
+def test_fields_that_nobody_reads_may_have_any_name(make_stub: Any, mail_sink: MailSink) -> None:
+    extra = {"a.b": 1, "$c": {"d.e": [None, {"$f": 1}]}, "": 2}
+    make_stub().publish(sample("booking.confirmed") | extra)
+    assert len(mail_sink.mails) == 1
+    assert Notification.objects.get().event_data["a.b"] == 1
+
+
+def test_a_number_that_cant_be_stored_is_refused_at_once(make_stub: Any) -> None:
+    stub = make_stub()
+    stub.publish(sample("booking.confirmed") | {"big": 10**30})
+    assert stub.dead(EVENTS) == ["notify"]
+
+
 def test_retries_end_at_the_limit(
     make_stub: Any, mail_sink: MailSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,7 +129,7 @@ class Settings(BaseSettings):
     smtp_username: str = Field("", description="no username: no AUTH")
     smtp_password: SecretStr = Field(SecretStr(""), description="an app password where the provider has them")
     smtp_ca_file: Path | None = Field(None, description="PEM file of a private CA; default: the system's")
-    smtp_timeout: float = Field(20.0, gt=0, le=120, description="seconds for each SMTP command")
+    smtp_timeout: float = Field(20.0, gt=0, le=30, description="seconds for each SMTP command")
     from_email: Annotated[str, AfterValidator(_email)] = Field(
         "tickets@movieapp.example.com", description="sender's address"
     )

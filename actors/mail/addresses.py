@@ -8,8 +8,9 @@ import idna
 
 from actors.mail.errors import InvalidAddress
 
-# RFC 5322, 3.2.3: dot-atom. Quoted local parts and address literals are legal and never a customer's.
-_LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+# RFC 5322, 3.2.3: dot-atom. Quoted local parts and address literals are legal and never a customer's. Nor is
+# "=?", which the standard library would decode (RFC 2047), line breaks and all.
+_LOCAL_PART = re.compile(r"(?!.*=\?)[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _DOMAIN = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
 
 # RFC 5321, 4.5.3.1: octets.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
+from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -17,6 +18,7 @@ from actors.mail.text import one_line
 #: No vacation notices, please: RFC 3834, and what Exchange has in its place.
 _HEADERS = {"Auto-Submitted": "auto-generated", "X-Auto-Response-Suppress": "All"}
 
+_LONGEST_SUBJECT = 200
 _LONGEST_NAME = 100
 
 
@@ -38,7 +40,7 @@ class OutgoingMail(Message):
         self, rendered: Rendered, *, recipient: str, sender: Address, message_id: str, date: datetime
     ) -> None:
         super().__init__(
-            subject=rendered.subject,
+            subject=one_line(rendered.subject, _LONGEST_SUBJECT),
             recipients=[recipient],
             body=rendered.text,
             html=rendered.html,
@@ -55,7 +57,7 @@ class OutgoingMail(Message):
         mail = EmailMessage(policy=SMTP)
         mail["From"] = self._from
         mail["To"] = _address(self.envelope_to)
-        mail["Subject"] = self.subject
+        mail.set_raw("Subject", _encoded(self.subject))
         mail["Date"] = self._sent_at
         mail["Message-ID"] = self.msgId
         for name, value in _HEADERS.items():
@@ -86,7 +88,7 @@ def compose(
     return OutgoingMail(
         rendered,
         recipient=ascii_address(recipient),
-        sender=_address(ascii_address(address), one_line(name, _LONGEST_NAME)),
+        sender=_address(ascii_address(address), one_line(name, _LONGEST_NAME).replace("=?", "= ?")),
         message_id=message_id,
         date=date,
     )
@@ -104,6 +106,16 @@ def message_id_for(event_id: str, notification_type: str, from_email: str) -> st
     # Hashed: an event id may have any characters, and need not be told to the recipient.
     digest = hashlib.sha256(f"{notification_type}\0{event_id}".encode()).hexdigest()[:32]
     return f"<{digest}@{domain}>"
+
+
+def _encoded(subject: str) -> str:
+    """`subject` by RFC 2047.
+
+    Not left to `EmailMessage`: it takes what looks like an encoded word in the data for one, so that
+    `=?utf-8?q?=0D=0ABcc=3A_x?=` writes a header, and drops blanks between words that it folds (CPython 3.11).
+    """
+    charset = "us-ascii" if subject.isascii() and "=?" not in subject else "utf-8"
+    return Header(subject, charset, header_name="Subject").encode()
 
 
 def _address(address: str, name: str = "") -> Address:

@@ -71,7 +71,7 @@ class Conventions:
         """
         try:
             amount = Decimal(str(value))
-        except InvalidOperation:
+        except (InvalidOperation, ValueError):
             amount = Decimal("NaN")
         if isinstance(value, bool) or not amount.is_finite() or not 0 <= amount < _LARGEST:
             raise Unpresentable("is no amount of money")
@@ -108,7 +108,7 @@ class Conventions:
         return self._time(moment)
 
     def _time(self, moment: datetime) -> str:
-        pattern = str(get_datetime_format("full", self.locale))
+        pattern = str(get_datetime_format("full", self.locale)).replace("'", "")
         day = format_date(moment, "full", self.locale)
         # CLDR writes a narrow no-break space before PM, which some mail programs show as a box.
         hour = format_time(moment, "short", tzinfo=moment.tzinfo, locale=self.locale).replace("\u202f", " ")

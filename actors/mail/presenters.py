@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from marshmallow import ValidationError
+from marshmallow.fields import Boolean
+
 from actors.mail.conventions import Conventions
 from actors.mail.errors import Unpresentable
 from actors.mail.text import one_line
@@ -24,7 +27,7 @@ _MOST_SEATS = 100
 _LONGEST_FILM = 6_000
 
 _UNSAFE_IN_URL = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff\"'<>\\`{}|^]")
-_FLAGS = {"true": True, "1": True, "false": False, "0": False}
+_BOOLEAN = Boolean()
 
 
 def text(_: Conventions, value: Any) -> str:
@@ -49,10 +52,10 @@ def seats(conventions: Conventions, value: Any) -> list[str]:
 
 
 def flag(_: Conventions, value: Any) -> bool:
-    """A boolean, or a string of one as some senders write it."""
+    """A boolean, or what the event's schema takes for one."""
     try:
-        return _FLAGS[str(value).lower()]
-    except KeyError:
+        return bool(_BOOLEAN.deserialize(value))
+    except ValidationError:
         raise Unpresentable("is neither true nor false") from None
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 #: on an answer that would have come is what makes doubles (RFC 5321, 4.5.3.2.6; RFC 1047).
 _PATIENCE_AFTER_DATA = 3
 
+#: Seconds; that patience ends before the lease of the delivery does, or another worker would send it too.
+_LONGEST_PATIENCE = 75.0
+
 #: Seconds for what is only polite: asking a kept connection if it lives, saying goodbye.
 _COURTESY = 5.0
 
@@ -139,14 +142,11 @@ class Session:
             offer = " ".join(offered) or "no AUTH at all"
             raise AuthenticationFailed(Phase.AUTH, None, f"{self._server.host} offers {offer}")
         smtp.user, smtp.password = self._server.username, self._server.password
-        try:
-            with self._phase(Phase.AUTH):
-                smtp.auth(mechanism, getattr(smtp, f"auth_{mechanism.lower().replace('-', '_')}"))
-        except UnicodeError:
-            # From None: the original holds the password.
-            raise AuthenticationFailed(
-                Phase.AUTH, None, "user name or password has characters outside ASCII"
-            ) from None
+        if not (smtp.user + smtp.password).isascii():
+            # smtplib would raise a UnicodeError that holds the password.
+            raise AuthenticationFailed(Phase.AUTH, None, "name or password has characters outside ASCII")
+        with self._phase(Phase.AUTH):
+            smtp.auth(mechanism, getattr(smtp, f"auth_{mechanism.lower().replace('-', '_')}"))
 
     def _command(self, phase: Phase, line: str, positive: int = 2) -> None:
         with self._phase(phase):
@@ -156,7 +156,7 @@ class Session:
 
     def _verdict(self) -> Reply:
         """The reply to a whole mail. From here on silence is no failure: nobody knows."""
-        self._limit(self._server.timeout * _PATIENCE_AFTER_DATA)
+        self._limit(min(self._server.timeout * _PATIENCE_AFTER_DATA, _LONGEST_PATIENCE))
         try:
             reply = Reply.of(*self._smtp.getreply())
         except OSError as error:

@@ -1,0 +1,568 @@
+"""The SMTP transport against a real server over sockets that answers, refuses and hangs up on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import email
+import logging
+import os
+import socket
+import ssl
+import subprocess
+import threading
+import time
+import traceback
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager
+from datetime import UTC, datetime
+from email.policy import default
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword
+from aiosmtpd.smtp import Session as SmtpSession
+
+from actors.mail.compose import OutgoingMail, compose
+from actors.mail.errors import (
+    AuthenticationFailed,
+    PermanentFailure,
+    SmtpFailure,
+    TemporaryFailure,
+    Uncertain,
+)
+from actors.mail.render import Rendered
+from actors.mail.server import Server
+from actors.mail.session import Session
+from actors.mail.smtp import Transport
+from app.settings import Settings
+
+PASSWORD = "correct horse battery staple"
+
+#: In place of a reply: the connection is cut, or kept without a word.
+CUT = "cut"
+SILENCE = "silence"
+
+
+class Smtpd:
+    """A mail server. Answers `script[command]`, one after the other, in place of its own replies.
+
+    Attributes:
+        commands: what came over all connections: connect, ehlo, auth, mail, rcpt, data, message, rset, quit.
+        mails: what was accepted.
+    """
+
+    def __init__(self) -> None:
+        self.script: dict[str, list[str]] = {}
+        self.commands: list[str] = []
+        self.mails: list[Envelope] = []
+        self.connections: list[Connection] = []
+        self.loop = asyncio.new_event_loop()
+        self.port = 0
+
+    def count(self, command: str) -> int:
+        return self.commands.count(command)
+
+    def hang_up(self) -> None:
+        """Close every connection, as a server does that was left idle."""
+
+        async def close() -> None:
+            for connection in self.connections:
+                if connection.transport is not None:
+                    connection.transport.close()
+
+        asyncio.run_coroutine_threadsafe(close(), self.loop).result()
+
+    async def answer(self, server: SMTP, command: str, default: str = "250 OK") -> str:
+        self.commands.append(command)
+        scripted = self.script.get(command)
+        reply = scripted.pop(0) if scripted else default
+        if reply == CUT:
+            assert isinstance(server.transport, asyncio.Transport)
+            server.transport.abort()
+        if reply in (CUT, SILENCE):
+            await asyncio.Event().wait()
+        return reply
+
+    async def handle_EHLO(  # noqa: N802 - aiosmtpd's names, here and below
+        self, server: SMTP, session: SmtpSession, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        self.commands.append("ehlo")
+        session.host_name = hostname
+        return responses
+
+    async def handle_MAIL(  # noqa: N802
+        self, server: SMTP, session: SmtpSession, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        envelope.mail_from = address
+        return await self.answer(server, "mail")
+
+    async def handle_RCPT(  # noqa: N802
+        self, server: SMTP, session: SmtpSession, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        envelope.rcpt_tos.append(address)
+        return await self.answer(server, "rcpt")
+
+    async def handle_DATA(  # noqa: N802
+        self, server: SMTP, session: SmtpSession, envelope: Envelope
+    ) -> str:
+        reply = await self.answer(server, "message", "250 2.0.0 queued as 1")
+        if reply.startswith("2"):
+            self.mails.append(envelope)
+        return reply
+
+    async def handle_RSET(  # noqa: N802
+        self, server: SMTP, session: SmtpSession, envelope: Envelope
+    ) -> str:
+        return await self.answer(server, "rset")
+
+    async def handle_QUIT(  # noqa: N802
+        self, server: SMTP, session: SmtpSession, envelope: Envelope
+    ) -> str:
+        return await self.answer(server, "quit", "221 Bye")
+
+    def authenticate(
+        self, server: SMTP, session: SmtpSession, envelope: Envelope, mechanism: str, data: LoginPassword
+    ) -> AuthResult:
+        self.commands.append("auth")
+        right = (data.login, data.password) == (b"user", PASSWORD.encode())
+        return AuthResult(success=right, handled=False)
+
+
+class Connection(SMTP):
+    """aiosmtpd's end of one connection."""
+
+    def __init__(self, smtpd: Smtpd, tls: ssl.SSLContext | None = None, *, secure: bool = False) -> None:
+        super().__init__(
+            smtpd,
+            hostname="localhost",
+            authenticator=smtpd.authenticate,
+            auth_require_tls=not secure,  # it does not see the TLS below it
+            tls_context=tls,
+            loop=smtpd.loop,
+        )
+        smtpd.commands.append("connect")
+        smtpd.connections.append(self)
+
+    async def smtp_DATA(self, arg: str) -> None:  # noqa: N802
+        reply = await self.event_handler.answer(self, "data", "")
+        if reply:
+            await self.push(reply)
+        else:
+            await super().smtp_DATA(arg)
+
+
+class Speech(asyncio.Protocol):
+    """The end of a connection that says one thing and then nothing."""
+
+    def __init__(self, words: bytes) -> None:
+        self._words = words
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(self._words)
+
+
+@contextmanager
+def serving(
+    smtpd: Smtpd, factory: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None = None
+) -> Iterator[Smtpd]:
+    """Run a server in a thread of its own, on a free port."""
+    loop = smtpd.loop
+
+    async def stop() -> None:
+        server.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    server = loop.run_until_complete(loop.create_server(factory, "127.0.0.1", 0, ssl=tls))
+    smtpd.port = server.sockets[0].getsockname()[1]
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield smtpd
+    finally:
+        smtpd.hang_up()
+        asyncio.run_coroutine_threadsafe(stop(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def certificate(folder: Path, name: str) -> Path:
+    """A self-signed certificate for `name`, with its key in the same file."""
+    pem, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        [
+            *(
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+            ),
+            *("-keyout", key, "-out", pem, "-days", "2", "-subj", f"/CN={name}"),
+            *("-addext", f"subjectAltName=DNS:{name}", "-addext", "keyUsage=digitalSignature,keyCertSign"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    pem.write_text(pem.read_text() + key.read_text())
+    return pem
+
+
+@pytest.fixture(scope="session")
+def localhost_pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return certificate(tmp_path_factory.mktemp("localhost"), "localhost")
+
+
+@pytest.fixture(scope="session")
+def elsewhere_pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return certificate(tmp_path_factory.mktemp("elsewhere"), "mail.example.com")
+
+
+def run(security: str, pem: Path | None = None) -> AbstractContextManager[Smtpd]:
+    """A server that speaks `security`, as SMTP_SECURITY has it, with the certificate in `pem`."""
+    smtpd = Smtpd()
+    tls = None
+    if pem:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(pem)
+    starttls = tls if security == "starttls" else None
+    implicit = tls if security == "ssl" else None
+    return serving(smtpd, lambda: Connection(smtpd, starttls, secure=bool(implicit)), implicit)
+
+
+@pytest.fixture
+def smtpd() -> Iterator[Smtpd]:
+    with run("none") as server:
+        yield server
+
+
+@pytest.fixture
+def transport(smtpd: Smtpd) -> Iterator[Transport]:
+    with closing(to(smtpd)) as transport:
+        yield transport
+
+
+def settings(smtpd: Smtpd, **changes: Any) -> Settings:
+    changes = {"smtp_timeout": 5.0, "smtp_security": "none"} | changes
+    return Settings(_env_file=None, smtp_server="localhost", smtp_port=smtpd.port, **changes)
+
+
+def to(smtpd: Smtpd, *, max_mails: int = 100, max_idle: float = 60.0, **changes: Any) -> Transport:
+    return Transport(settings(smtpd, **changes), max_mails=max_mails, max_idle=max_idle)
+
+
+def mail(text: str = "text\n") -> OutgoingMail:
+    return compose(
+        Rendered("Subject", "Preheader", "<p>page</p>\n", text),
+        recipient="jane.doe@example.com",
+        sender=("MovieApp", "tickets@example.com"),
+        message_id="<abc@example.com>",
+        date=datetime(2026, 12, 1, tzinfo=UTC),
+    )
+
+
+# --- A mail arrives
+
+
+@pytest.mark.parametrize("security", ["none", "starttls", "ssl"])
+def test_a_mail_arrives_as_it_was_composed(security: str, localhost_pem: Path) -> None:
+    login = {} if security == "none" else {"smtp_username": "user", "smtp_password": PASSWORD}
+    with (
+        run(security, localhost_pem) as smtpd,
+        closing(to(smtpd, smtp_security=security, smtp_ca_file=localhost_pem, **login)) as transport,
+    ):
+        sent = mail(".\n..\n. dots\nFrom here\n")
+        reply = transport.send(sent)
+        assert (reply.code, reply.text) == (250, "2.0.0 queued as 1")
+        (arrived,) = smtpd.mails
+        assert (arrived.mail_from, arrived.rcpt_tos) == ("tickets@example.com", ["jane.doe@example.com"])
+        message = email.message_from_bytes(arrived.content, policy=default)
+        text, _ = message.iter_parts()
+        assert text.get_content().splitlines() == [".", "..", ". dots", "From here"]
+        assert message["Message-ID"] == "<abc@example.com>"
+        assert smtpd.count("auth") == bool(login)
+
+
+# --- One connection, kept
+
+
+def test_one_connection_serves_many_mails(smtpd: Smtpd, transport: Transport) -> None:
+    for _ in range(5):
+        transport.send(mail())
+    assert (smtpd.count("connect"), smtpd.count("rset"), len(smtpd.mails)) == (1, 4, 5)
+
+
+def test_it_is_renewed_after_so_many_mails(smtpd: Smtpd) -> None:
+    with closing(to(smtpd, max_mails=2)) as transport:
+        for _ in range(5):
+            transport.send(mail())
+    assert (smtpd.count("connect"), smtpd.count("quit"), len(smtpd.mails)) == (3, 3, 5)
+
+
+def test_it_is_renewed_after_idling(smtpd: Smtpd) -> None:
+    with closing(to(smtpd, max_idle=0.0)) as transport:
+        for _ in range(3):
+            transport.send(mail())
+    assert (smtpd.count("connect"), smtpd.count("rset"), len(smtpd.mails)) == (3, 0, 3)
+
+
+def test_one_that_the_server_closed_costs_no_mail(smtpd: Smtpd, transport: Transport) -> None:
+    transport.send(mail())
+    smtpd.hang_up()
+    transport.send(mail())
+    assert (smtpd.count("connect"), len(smtpd.mails)) == (2, 2)
+
+
+@pytest.mark.parametrize("reply", [CUT, "421 4.7.0 too many mails on this connection"])
+@pytest.mark.parametrize("command", ["rset", "mail", "rcpt", "data"])
+def test_one_that_ends_in_the_midst_costs_no_mail_and_doubles_none(
+    smtpd: Smtpd, transport: Transport, command: str, reply: str
+) -> None:
+    transport.send(mail())
+    smtpd.script[command] = [reply]
+    transport.send(mail())
+    assert (smtpd.count("connect"), len(smtpd.mails)) == (2, 2)
+
+
+def test_a_new_one_that_ends_is_not_tried_twice(smtpd: Smtpd, transport: Transport) -> None:
+    smtpd.script["mail"] = [CUT, CUT]
+    with pytest.raises(TemporaryFailure):
+        transport.send(mail())
+    assert smtpd.count("connect") == 1
+
+
+def test_each_thread_has_its_own(smtpd: Smtpd, transport: Transport) -> None:
+    together = threading.Barrier(2)
+
+    def send(_: int) -> None:
+        together.wait()
+        transport.send(mail())
+        together.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(send, range(4)))
+    assert (smtpd.count("connect"), len(smtpd.mails)) == (2, 4)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_opens_its_own_and_leaves_its_parents(smtpd: Smtpd, transport: Transport) -> None:
+    transport.send(mail())
+    child = os.fork()
+    if child == 0:
+        try:
+            transport.send(mail())
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    transport.send(mail())
+    assert (smtpd.count("connect"), smtpd.count("quit"), len(smtpd.mails)) == (2, 0, 3)
+
+
+@pytest.mark.parametrize("reply", ["500 what?", CUT])
+def test_a_goodbye_that_fails_is_no_failure(smtpd: Smtpd, reply: str) -> None:
+    smtpd.script["quit"] = [reply]
+    transport = to(smtpd)
+    transport.send(mail())
+    transport.close()
+    transport.close()
+    assert len(smtpd.mails) == 1
+
+
+def test_after_close_it_may_send_again(smtpd: Smtpd, transport: Transport) -> None:
+    transport.send(mail())
+    transport.close()
+    transport.send(mail())
+    assert (smtpd.count("connect"), smtpd.count("quit"), len(smtpd.mails)) == (2, 1, 2)
+
+
+# --- A mail that is not accepted
+
+
+@pytest.mark.parametrize(
+    ("command", "reply", "error", "phase"),
+    [
+        ("mail", "451 4.3.0 later", TemporaryFailure, "mail"),
+        ("mail", "530 5.7.0 Authentication Required", AuthenticationFailed, "mail"),
+        ("rcpt", "450 4.2.0 greylisted", TemporaryFailure, "rcpt"),
+        ("rcpt", "550 5.1.1 no such user", PermanentFailure, "rcpt"),
+        ("data", "451 4.3.0 later", TemporaryFailure, "data"),
+        ("data", "554 5.5.1 no valid recipients", PermanentFailure, "data"),
+        ("message", "451 4.7.1 later", TemporaryFailure, "after-data"),
+        ("message", "554 5.7.1 spam", PermanentFailure, "after-data"),
+        ("message", "550 5.4.5 daily quota", TemporaryFailure, "after-data"),
+    ],
+)
+def test_a_refused_mail_leaves_the_connection_good_for_the_next(
+    smtpd: Smtpd, transport: Transport, command: str, reply: str, error: type[SmtpFailure], phase: str
+) -> None:
+    smtpd.script[command] = [reply]
+    with pytest.raises(error, match=f"SMTP {phase}: {reply}") as raised:
+        transport.send(mail())
+    assert type(raised.value) is error
+    assert raised.value.code == int(reply[:3])
+    transport.send(mail())
+    assert (smtpd.count("connect"), len(smtpd.mails)) == (1, 1)
+
+
+@pytest.mark.parametrize(("command", "phase"), [("mail", "mail"), ("rcpt", "rcpt"), ("data", "data")])
+@pytest.mark.parametrize("reply", [CUT, SILENCE])
+def test_a_connection_lost_before_the_end_of_data_is_temporary(
+    smtpd: Smtpd, command: str, phase: str, reply: str
+) -> None:
+    smtpd.script[command] = [reply]
+    with closing(to(smtpd, smtp_timeout=0.2)) as transport:
+        with pytest.raises(TemporaryFailure) as raised:
+            transport.send(mail())
+        assert (raised.value.phase, raised.value.code) == (phase, None)
+        transport.send(mail())
+    assert (smtpd.count("connect"), len(smtpd.mails)) == (2, 1)
+
+
+@pytest.mark.parametrize("reply", [CUT, SILENCE])
+@pytest.mark.parametrize("kept", [False, True])
+def test_no_answer_to_a_whole_mail_is_uncertain_and_never_tried_again(
+    smtpd: Smtpd, kept: bool, reply: str
+) -> None:
+    smtpd.script["message"] = ["250 OK"] * kept + [reply]
+    with closing(to(smtpd, smtp_timeout=0.1)) as transport:
+        if kept:
+            transport.send(mail())
+        with pytest.raises(Uncertain) as raised:
+            transport.send(mail())
+    assert (raised.value.phase, raised.value.code) == ("after-data", None)
+    assert (smtpd.count("connect"), smtpd.count("message")) == (1, 1 + kept)
+
+
+def test_a_mail_that_could_not_be_sent_whole_was_not_accepted() -> None:
+    class Cutting(Connection):
+        async def smtp_DATA(self, arg: str) -> None:  # noqa: N802
+            await self.push("354 go on")
+            assert isinstance(self.transport, asyncio.Transport)
+            self.transport.abort()
+
+    cutting = Smtpd()
+    with serving(cutting, lambda: Cutting(cutting)):
+        deadline = time.monotonic() + 5
+        session = Session(Server.of(settings(cutting)), deadline)
+        with pytest.raises(TemporaryFailure) as raised:
+            session.send("a@example.com", "b@example.com", b"x" * 30_000_000, deadline)
+        session.drop()
+    assert raised.value.phase == "data"
+
+
+def test_nothing_before_the_end_of_data_runs_past_the_deadline(smtpd: Smtpd) -> None:
+    with pytest.raises(TemporaryFailure, match="out of time"):
+        Session(Server.of(settings(smtpd)), time.monotonic())
+
+
+# --- A server that can't be used
+
+
+@pytest.mark.parametrize(
+    ("words", "phase", "code"),
+    [
+        (b"554 5.7.1 no service for you\r\n", "greeting", 554),
+        (b"421 4.3.2 too many connections\r\n", "greeting", 421),
+        (b"HTTP/1.1 400 Bad Request\r\n", "greeting", -1),
+        (b"220 " + b"x" * 10_000, "greeting", None),
+        (b"", "greeting", None),
+    ],
+)
+def test_a_server_that_does_not_serve_is_temporary(words: bytes, phase: str, code: int | None) -> None:
+    smtpd = Smtpd()
+    with serving(smtpd, lambda: Speech(words)), pytest.raises(TemporaryFailure) as raised:
+        to(smtpd, smtp_timeout=0.2).send(mail())
+    assert (raised.value.phase, raised.value.code) == (phase, code)
+
+
+def test_no_server_is_temporary() -> None:
+    smtpd = Smtpd()
+    smtpd.loop.close()
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        smtpd.port = unused.getsockname()[1]
+        with pytest.raises(TemporaryFailure, match=rf"SMTP connect: localhost:{smtpd.port}: .*refused"):
+            to(smtpd).send(mail())
+
+
+@pytest.mark.parametrize(("security", "phase"), [("starttls", "starttls"), ("ssl", "connect")])
+def test_a_certificate_for_another_name_is_refused(security: str, phase: str, elsewhere_pem: Path) -> None:
+    with run(security, elsewhere_pem) as smtpd:
+        with pytest.raises(
+            TemporaryFailure, match=r"certificate not trusted: Hostname mismatch.*'localhost'"
+        ) as raised:
+            to(smtpd, smtp_security=security, smtp_ca_file=elsewhere_pem).send(mail())
+        assert raised.value.phase == phase
+        assert smtpd.count("mail") == 0
+
+
+@pytest.mark.parametrize("security", ["starttls", "ssl"])
+def test_a_certificate_of_an_unknown_authority_is_refused(security: str, localhost_pem: Path) -> None:
+    with run(security, localhost_pem) as smtpd:
+        with pytest.raises(TemporaryFailure, match=r"certificate not trusted: self.signed"):
+            to(smtpd, smtp_security=security).send(mail())
+        assert smtpd.count("mail") == 0
+
+
+def test_a_server_without_starttls_gets_nothing_in_the_clear(smtpd: Smtpd) -> None:
+    with pytest.raises(TemporaryFailure, match="does not offer STARTTLS"):
+        to(smtpd, smtp_security="starttls", smtp_username="user", smtp_password=PASSWORD).send(mail())
+    assert smtpd.commands == ["connect", "ehlo"]
+
+
+# --- Logging in
+
+
+def test_a_refused_login_is_tried_once_and_tells_no_secret(
+    localhost_pem: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with run("starttls", localhost_pem) as smtpd:
+        transport = to(
+            smtpd,
+            smtp_security="starttls",
+            smtp_ca_file=localhost_pem,
+            smtp_username="user",
+            smtp_password="open sesame",
+        )
+        with pytest.raises(AuthenticationFailed, match=r"SMTP auth: 535 5\.7\.8 .*app password") as raised:
+            transport.send(mail())
+        assert (smtpd.count("auth"), smtpd.count("mail")) == (1, 0)
+    told = caplog.text + repr(transport.__dict__) + "".join(traceback.format_exception(raised.value))
+    assert "sesame" not in told
+    assert b64encode(b"\0user\0open sesame").decode() not in told
+
+
+def test_a_password_outside_ascii_is_told_without_showing_it(localhost_pem: Path) -> None:
+    with run("ssl", localhost_pem) as smtpd:
+        transport = to(
+            smtpd,
+            smtp_security="ssl",
+            smtp_ca_file=localhost_pem,
+            smtp_username="user",
+            smtp_password="sésame",
+        )
+        with pytest.raises(AuthenticationFailed, match="outside ASCII") as raised:
+            transport.send(mail())
+    assert raised.value.__context__ is None
+
+
+def test_a_server_that_offers_no_login_is_told(smtpd: Smtpd) -> None:
+    with pytest.raises(AuthenticationFailed, match="localhost offers no AUTH at all"):
+        to(smtpd, smtp_username="user", smtp_password=PASSWORD).send(mail())
+
+
+def test_without_a_user_name_there_is_no_login(smtpd: Smtpd, transport: Transport) -> None:
+    transport.send(mail())
+    assert smtpd.count("auth") == 0

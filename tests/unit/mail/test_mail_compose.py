@@ -1,0 +1,177 @@
+"""A rendered mail as the bytes that go over the wire, read back by another parser."""
+
+import email
+import re
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.policy import default
+
+import pytest
+from flask_mail import Message
+
+from actors.mail.addresses import ascii_address
+from actors.mail.compose import OutgoingMail, compose, message_id_for
+from actors.mail.errors import InvalidAddress
+from actors.mail.render import Rendered, Renderer
+from actors.mail.samples import sample
+
+NOW = datetime(2026, 12, 1, 10, 30, tzinfo=UTC)
+PARTS = Rendered("Subject", "Preheader", "<p>page</p>\n", "text\n")
+
+
+def mail(
+    rendered: Rendered = PARTS,
+    recipient: str = "jane.doe@example.com",
+    sender: tuple[str, str] = ("MovieApp", "tickets@example.com"),
+) -> OutgoingMail:
+    return compose(rendered, recipient=recipient, sender=sender, message_id="<abc@example.com>", date=NOW)
+
+
+def parsed(outgoing: OutgoingMail) -> EmailMessage:
+    message = email.message_from_bytes(outgoing.as_bytes(), policy=default)
+    assert isinstance(message, EmailMessage)
+    return message
+
+
+def test_a_mail_is_a_text_with_a_page_as_its_alternative(renderer: Renderer) -> None:
+    rendered = renderer.render("booking_confirmation", sample("booking_confirmation", "hostile"))
+    message = parsed(mail(rendered))
+    assert message.get_content_type() == "multipart/alternative"
+    text, html = message.iter_parts()
+    assert [part.get_content_type() for part in (text, html)] == ["text/plain", "text/html"]
+    assert text.get_content().replace("\r\n", "\n") == rendered.text
+    assert html.get_content().replace("\r\n", "\n").strip() == rendered.html.strip()
+    assert {part.get_content_charset() for part in (text, html)} == {"utf-8"}
+
+
+def test_headers() -> None:
+    message = parsed(mail())
+    assert (
+        dict(message.items()).items()
+        >= {
+            "From": "MovieApp <tickets@example.com>",
+            "To": "jane.doe@example.com",
+            "Subject": "Subject",
+            "Date": "Tue, 01 Dec 2026 10:30:00 +0000",
+            "Message-ID": "<abc@example.com>",
+            "Auto-Submitted": "auto-generated",
+            "X-Auto-Response-Suppress": "All",
+            "MIME-Version": "1.0",
+        }.items()
+    )
+    assert len(message.keys()) == len(set(message.keys()))
+
+
+def test_it_is_a_flask_mail_message() -> None:
+    outgoing = mail()
+    assert isinstance(outgoing, Message)
+    assert outgoing.subject == "Subject"
+    assert outgoing.send_to == {"jane.doe@example.com"}
+    assert (outgoing.envelope_from, outgoing.envelope_to) == ("tickets@example.com", "jane.doe@example.com")
+
+
+def test_the_wire_has_short_ascii_lines_that_end_in_crlf() -> None:
+    wire = mail(
+        Rendered("Ünïcödé 😀 " * 12, "", "<p>😀</p>" * 9_000, ".\n..\nFrom x\n" + "é" * 5_000)
+    ).as_bytes()
+    assert wire.isascii()
+    assert wire.endswith(b"\r\n")
+    assert not re.search(rb"\r(?!\n)|(?<!\r)\n", wire)
+    assert max(map(len, wire.split(b"\r\n"))) <= 998
+
+
+@pytest.mark.parametrize(
+    "subject", ["Ünïcödé 😀 " * 12, "a" * 140, "=?utf-8?q?evil?=", "x " * 70, "日本" * 70]
+)
+def test_every_subject_arrives_as_it_was(subject: str) -> None:
+    assert parsed(mail(Rendered(subject.strip(), "", "", "")))["Subject"] == subject.strip()
+
+
+@pytest.mark.parametrize("line", ["\r\nBcc: x@example.com", "\nX: y", "\r\n\r\n<script>", "\x00\x0bX: y"])
+@pytest.mark.parametrize("template", ["booking_confirmation", "booking_cancellation", "payment_success"])
+def test_no_data_makes_a_header(renderer: Renderer, template: str, line: str) -> None:
+    event = sample(template)
+    event |= {
+        name: value + line for name, value in event.items() if isinstance(value, str) and name != "currency"
+    }
+    message = parsed(
+        mail(renderer.render(template, event), sender=("MovieApp" + line, "tickets@example.com"))
+    )
+    assert set(message.keys()) == set(parsed(mail()).keys())
+    assert "\n" not in message["Subject"] + message["From"]
+
+
+@pytest.mark.parametrize(
+    "text", ["a\r\nBcc: x@example.com", "=?utf-8?q?a=0D=0ABcc=3A_x?=", "=?utf-8?b?DQpCY2M6IHg=?="]
+)
+def test_no_subject_and_no_name_makes_a_header(text: str) -> None:
+    wire = mail(Rendered(text, "", "", ""), sender=(text, "tickets@example.com")).as_bytes()
+    assert b"\r\nBcc" not in wire
+    assert not re.search("[\r\n]", email.message_from_bytes(wire, policy=default)["Subject"])
+
+
+@pytest.mark.parametrize(
+    ("address", "ascii_form"),
+    [
+        ("jane.doe+tickets@example.com", "jane.doe+tickets@example.com"),
+        (" jane.doe@example.com ", "jane.doe@example.com"),
+        ("o'neil@example.com", "o'neil@example.com"),
+        ("jane@localhost", "jane@localhost"),
+        ("jane@straße.example", "jane@xn--strae-oqa.example"),
+        ("jane@BÜCHER.example", "jane@xn--bcher-kva.example"),
+        ("jane@例え.テスト", "jane@xn--r8jz45g.xn--zckzah"),
+    ],
+)
+def test_addresses_that_mail_can_go_to(address: str, ascii_form: str) -> None:
+    assert ascii_address(address) == ascii_form
+    assert parsed(mail(recipient=address))["To"] == ascii_form
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "jane",
+        "@example.com",
+        "jane@",
+        "jane@example.com, sam@example.com",
+        "jane@example.com\r\nBcc: sam@example.com",
+        "jane@example.com\nRCPT TO:<sam@example.com>",
+        "Jane <jane@example.com>",
+        "<jane@example.com>",
+        "jane doe@example.com",
+        "jane..doe@example.com",
+        ".jane@example.com",
+        '"jane doe"@example.com',
+        "jane@[127.0.0.1]",
+        "jane@-example.com",
+        "jane@example..com",
+        "jane@exa mple.com",
+        "jane@\u200b.example",
+        "jane@" + "ä" * 70 + ".example",
+        "j" * 65 + "@example.com",
+        "jane@" + "x" * 60 + ("." + "x" * 60) * 4,
+        "jane\0@example.com",
+        "=?utf-8?q?a=0D=0ABcc=3A_x?=@example.com",
+        "jane@example.com" * 1_000,
+    ],
+)
+def test_addresses_that_mail_can_not_go_to(address: str) -> None:
+    with pytest.raises(InvalidAddress):
+        mail(recipient=address)
+
+
+def test_a_local_part_outside_ascii_is_refused_clearly() -> None:
+    with pytest.raises(InvalidAddress, match="SMTPUTF8"):
+        mail(recipient="jäne@example.com")
+
+
+def test_the_message_id_is_the_same_at_every_try_and_another_for_another_delivery() -> None:
+    first = message_id_for("evt_1", "email", "tickets@example.com")
+    assert first == message_id_for("evt_1", "email", "tickets@example.com")
+    assert re.fullmatch(r"<[0-9a-f]{32}@example\.com>", first)
+    assert first != message_id_for("evt_2", "email", "tickets@example.com")
+    assert first != message_id_for("evt_1", "sms", "tickets@example.com")
+    assert message_id_for("a>\r\nX: y", "email", "tickets@kino-süd.example").endswith(
+        "@xn--kino-sd-s2a.example>"
+    )

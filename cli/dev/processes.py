@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 #: Lines of a dead child's log that are shown.
@@ -44,7 +45,7 @@ class Interrupted(Exception):
 
 
 class Children:
-    """Child processes in the order they were started.
+    """Child processes in groups, in the order they were started.
 
     Each has a session of its own: a Ctrl-C in the terminal reaches only this process, which then ends them
     in the right order, and a child's own children can be ended with it.
@@ -57,7 +58,8 @@ class Children:
     def __init__(self, log_dir: Path, stopping: Callable[[], bool]) -> None:
         self._log_dir = log_dir
         self._stopping = stopping
-        self._running: list[tuple[Spec, subprocess.Popen[bytes]]] = []
+        #: Children started together.
+        self._groups: list[list[tuple[Spec, subprocess.Popen[bytes]]]] = []
 
     def start(self, specs: Sequence[Spec], environment: Mapping[str, str], timeout: float = 30.0) -> None:
         """Start `specs` together and wait until each is ready.
@@ -66,6 +68,8 @@ class Children:
             ChildDied: one ended, or was not ready in `timeout` seconds.
             Interrupted: the user wants to stop.
         """
+        group: list[tuple[Spec, subprocess.Popen[bytes]]] = []
+        self._groups.append(group)
         for spec in specs:
             if self._stopping():
                 raise Interrupted
@@ -79,7 +83,7 @@ class Children:
                     start_new_session=True,
                     preexec_fn=_die_with_parent,
                 )
-            self._running.append((spec, process))
+            group.append((spec, process))
         deadline = time.monotonic() + timeout
         waiting = list(specs)
         while waiting:
@@ -95,24 +99,26 @@ class Children:
 
     def check(self) -> None:
         """Raise ChildDied if one has ended."""
-        for spec, process in self._running:
+        for spec, process in chain.from_iterable(self._groups):
             code = process.poll()
             if code is not None:
                 raise ChildDied(f"{spec.name} ended with code {code}.\n{self._tail(spec)}")
 
-    def stop(self, timeout: float = 8.0) -> None:
-        """End every child, the last started first; kill what is left after `timeout` seconds."""
-        deadline = time.monotonic() + timeout
-        for _, process in reversed(self._running):
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
+    def stop(self, timeout: float = 4.5) -> None:
+        """End every group, the last started first; kill what is left of one after `timeout` seconds."""
+        for group in reversed(self._groups):
+            deadline = time.monotonic() + timeout
+            for _, process in group:
+                if process.poll() is None:
+                    process.send_signal(signal.SIGTERM)
+            for _, process in group:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(max(0.1, min(deadline - time.monotonic(), timeout / 2)))
-            # Whatever it started and left behind.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        self._running.clear()
+                    process.wait(max(0.0, deadline - time.monotonic()))
+                # Whatever is left of it and of what it started.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        self._groups.clear()
 
     def _log_path(self, spec: Spec) -> Path:
         return self._log_dir / f"{spec.name.removeprefix('the ').replace(' ', '-').lower()}.log"

@@ -90,8 +90,14 @@ class Dev:
 
 
 def no_children(children: list[psutil.Process]) -> bool:
-    _, alive = psutil.wait_procs(children, timeout=0)
-    return not [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
+    return all(is_gone(child) for child in children)
+
+
+def is_gone(child: psutil.Process) -> bool:
+    try:
+        return child.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def clean_environment() -> dict[str, str]:

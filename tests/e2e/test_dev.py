@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from app.settings import Settings
 from tests.support.ports import free_port
 from tests.support.wait import wait_for
 
@@ -101,8 +102,6 @@ def is_gone(child: psutil.Process) -> bool:
 
 
 def clean_environment() -> dict[str, str]:
-    from app.settings import Settings
-
     names = {name.upper() for name in Settings.model_fields}
     return {name: value for name, value in os.environ.items() if name not in names}
 
@@ -156,6 +155,31 @@ def test_the_readmes_way_from_start_to_a_mail_and_to_the_next_day(start: Any) ->
     assert again.get(f"/payment/status/{paid['transaction_id']}")["status"] == "completed"
     assert len(again.mails()) == 1
     assert again.stop(signal.SIGTERM) < 10
+
+
+def test_the_readmes_foreign_publisher_on_rabbitmq(start: Any, rabbit_settings: Settings) -> None:
+    exchange, url = rabbit_settings.rabbitmq_exchange, rabbit_settings.rabbitmq_url
+    dev = start(RABBITMQ_URL=url, RABBITMQ_EXCHANGE=exchange, NAMESPACE=rabbit_settings.namespace)
+    dev.wait_until_healthy()
+    (snippet,) = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+    snippet = snippet.replace("amqp://guest:guest@localhost:5672/%2F", url).replace(
+        "movie_app_events", exchange
+    )
+
+    def publish(sample: str) -> None:
+        script = snippet.replace("booking.confirmed.json", sample)
+        subprocess.run([sys.executable, "-c", script], cwd=README.parent, check=True, timeout=20)
+
+    publish("booking.confirmed.json")
+    wait_for(dev.mails, 5, "no mail")
+    publish("booking.confirmed.json")
+    publish("booking.cancelled.json")  # when its mail is there, the repeated event has been handled
+    wait_for(lambda: len(dev.mails()) >= 2, 5, "no second mail")
+    assert sorted(mail["subject"].split(":")[0] for mail in dev.mails()) == [
+        "Booking cancelled",
+        "Booking confirmed",
+    ]
+    assert dev.stop() < 10
 
 
 def test_killed_outright_it_leaves_no_process_behind(start: Any) -> None:

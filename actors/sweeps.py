@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from dramatiq import Middleware
 
 from app.events import outbox
+from app.gateway import StripeGateway
 from app.messaging.publisher import make_publisher
+from app.payments.service import Payments
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from dramatiq import Broker, Worker
 
-    from app.messaging.publisher import Publisher
+    from app.models import OutboxEntry
     from app.settings import Settings
 
 log = get_logger(__name__)
@@ -30,17 +31,6 @@ _OUTBOX_GRACE = timedelta(seconds=3)
 
 #: Seconds between two rounds.
 _INTERVAL = 2.0
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A named piece of periodic work."""
-
-    name: str
-    run: Callable[[Publisher], object]
-
-
-SWEEPS = (Sweep("outbox relay", lambda publisher: outbox.sweep(publisher, _OUTBOX_GRACE)),)
 
 
 class Sweeps(Middleware):
@@ -62,14 +52,23 @@ class Sweeps(Middleware):
 
     def _run(self) -> None:
         publisher = make_publisher(self._settings)
+        payments = Payments(self._settings, StripeGateway(self._settings), _leave_to_the_outbox)
+        sweeps: dict[str, Callable[[], object]] = {
+            "payment recovery": payments.recover_due,
+            "outbox relay": lambda: outbox.sweep(publisher, _OUTBOX_GRACE),
+        }
         heartbeat = self._settings.worker_heartbeat_file
         while not self._stop.wait(_INTERVAL):
             if heartbeat:
                 heartbeat.touch()
-            for sweep in SWEEPS:
+            for name, sweep in sweeps.items():
                 try:
-                    sweep.run(publisher)
+                    sweep()
                 except Exception as error:  # a sweep that fails must come round again
-                    log.warning("sweep failed", sweep=sweep.name, reason=f"{type(error).__name__}: {error}")
+                    log.warning("sweep failed", sweep=name, reason=f"{type(error).__name__}: {error}")
             publisher.keep_alive()
         publisher.close()
+
+
+def _leave_to_the_outbox(transaction_id: str, entry: OutboxEntry) -> None:
+    """What recovery decides is announced by the outbox relay, in the same thread."""

@@ -8,6 +8,7 @@ running any more, and finds by the transaction's id, chosen with the claim, what
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from flask import Request, Response
 from mongoengine.errors import NotUniqueError
 
+from app.api.json import loads
 from app.clock import utcnow
 from app.errors import IdempotencyConflict, IdempotencyKeyReused, InvalidRequest, ServiceUnavailable
 from app.models import IdempotencyRecord, storage_errors
@@ -38,6 +40,11 @@ _FREE = datetime(1970, 1, 1, tzinfo=UTC)
 
 def _digest(*parts: bytes) -> str:
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def _canonical(request: Request) -> bytes:
+    """The body without what JSON does not mean: white space and the order of names."""
+    return json.dumps(loads(request.get_data(cache=True)), sort_keys=True, default=str).encode()
 
 
 def answer_once(
@@ -65,7 +72,7 @@ def answer_once(
         raise InvalidRequest(f"{_HEADER} must have 1 to 255 characters.", field=_HEADER)
 
     record_id = _digest(caller.encode(), key.encode("utf-8", "surrogateescape"))
-    fingerprint = _digest(request.method.encode(), request.path.encode(), request.get_data(cache=True))
+    fingerprint = _digest(request.method.encode(), request.path.encode(), _canonical(request))
     now = utcnow()
     claim = IdempotencyRecord(
         id=record_id, fingerprint=fingerprint, transaction_id=new_id, claimed_at=now, created_at=now

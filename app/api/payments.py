@@ -22,7 +22,7 @@ from app.api.schemas import (
 )
 from app.errors import Problem, ServiceUnavailable, TransactionNotFound
 from app.ids import new_id
-from app.payments import ledger
+from app.payments import ledger, states
 from app.payments.methods import payment_methods
 from app.payments.service import PaymentResult, Payments
 
@@ -99,8 +99,13 @@ def _pay(payments: Payments, order: PaymentOrder, transaction_id: str, again: bo
 @blueprint.response(200, PaymentStatus)
 @_documents_errors(404, 500, 503)
 def status(transaction_id: str) -> Response:
-    """What is known about a payment."""
-    return jsonify(status_answer(ledger.get(transaction_id)))
+    """What is known about a payment. While the customer has to act, the gateway is asked."""
+    _, payments = _services()
+    payment = ledger.get(transaction_id)
+    if payment.status == states.REQUIRES_ACTION:
+        payments.settle(payment, actor="api")
+        payment = ledger.get(transaction_id)
+    return jsonify(status_answer(payment))
 
 
 @blueprint.route("/methods")

@@ -15,12 +15,19 @@ from app.gateway.declines import decline_for
 from app.gateway.outcomes import ActionRequired, Charged, Declined, PaymentOutcome, Refused, Unknown
 
 if TYPE_CHECKING:
-    from stripe.params import PaymentIntentCreateParams
+    from datetime import datetime
+
+    from stripe.params import PaymentIntentCreateParams, PaymentIntentListParams
 
     from app.settings import Settings
 
 #: An InvalidRequestError about one of these is about the amount, which the caller can mend.
 _AMOUNT_CODES = {"amount_too_small", "amount_too_large", "invalid_charge_amount"}
+
+
+#: Seconds that Stripe's clock may be behind ours, and that a charge may take to reach Stripe.
+_CLOCK_SKEW = 300
+_LONGEST_CALL = 3_600
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,8 @@ class _Client(stripe.RequestsClient):
         super().__init__(timeout=timeout)
         self._call = threading.local()
 
-    def begin(self) -> None:
-        self._call.may_have_arrived = False
+    def begin(self, *, asked_before: bool) -> None:
+        self._call.may_have_arrived = asked_before
 
     @property
     def may_have_arrived(self) -> bool:
@@ -98,8 +105,13 @@ class StripeGateway:
             max_network_retries=settings.payment_gateway_max_retries,
         )
 
-    def charge(self, charge: Charge) -> PaymentOutcome:
-        """Create and confirm a PaymentIntent. Never raises for what a gateway can do; says what is known."""
+    def charge(self, charge: Charge, *, asked_before: bool = False) -> PaymentOutcome:
+        """Create and confirm a PaymentIntent. Never raises for what a gateway can do; says what is known.
+
+        Args:
+            charge: the payment. Asked again, it must be the same to the letter.
+            asked_before: whether an earlier call, of this process or another, may have reached the gateway.
+        """
         params: dict[str, Any] = {
             "amount": charge.minor_amount,
             "currency": charge.currency.lower(),
@@ -119,7 +131,7 @@ class StripeGateway:
         if charge.return_url:
             params["return_url"] = charge.return_url
 
-        self._http.begin()
+        self._http.begin(asked_before=asked_before)
         try:
             intent = self._stripe.v1.payment_intents.create(
                 cast("PaymentIntentCreateParams", params), {"idempotency_key": charge.transaction_id}
@@ -128,21 +140,56 @@ class StripeGateway:
             return self._outcome_of_error(error)
         return _outcome_of_intent(intent)
 
+    def retrieve(self, gateway_id: str) -> PaymentOutcome:
+        """What became of a PaymentIntent. No answer is no knowledge."""
+        try:
+            intent = self._stripe.v1.payment_intents.retrieve(gateway_id, {"expand": ["latest_charge"]})
+        except stripe.StripeError as error:
+            return Unknown(_reason(error), gateway_id)
+        return _outcome_of_intent(intent)
+
+    def find(self, transaction_id: str, created_at: datetime) -> PaymentOutcome:
+        """What became of a payment whose idempotency key Stripe may have forgotten.
+
+        Lists the PaymentIntents made around its time. Stripe's Search would be shorter, but is not
+        read-after-write: https://docs.stripe.com/search#data-freshness
+        """
+        since = int(created_at.timestamp())
+        window = {"gte": since - _CLOCK_SKEW, "lte": since + _LONGEST_CALL}
+        params = cast("PaymentIntentListParams", {"created": window, "limit": 100})
+        try:
+            page = self._stripe.v1.payment_intents.list(params)
+            for intent in page.auto_paging_iter():
+                metadata: Any = intent.metadata or {}
+                if "transaction_id" in metadata and metadata["transaction_id"] == transaction_id:
+                    return self.retrieve(intent.id)
+        except stripe.StripeError as error:
+            return Unknown(_reason(error))
+        return Refused("it never reached the gateway")
+
     def _outcome_of_error(self, error: stripe.StripeError) -> PaymentOutcome:
         if isinstance(error, stripe.CardError):
             return _decline(error.error, error.code)
-        refused = isinstance(
-            error,
-            stripe.InvalidRequestError
-            | stripe.AuthenticationError
-            | stripe.PermissionError
-            | stripe.RateLimitError
-            | stripe.APIConnectionError,
+        # An idempotent answer comes before validation: a refused request was never carried out before either.
+        refused = isinstance(error, stripe.InvalidRequestError) or (
+            isinstance(error, _NOT_DONE) and not self._http.may_have_arrived
         )
-        reason = f"{type(error).__name__} {error.http_status or ''} {error.code or ''}".strip()
-        if refused and not self._http.may_have_arrived:
-            return Refused(reason, bad_amount=error.code in _AMOUNT_CODES)
-        return Unknown(reason)
+        if refused:
+            return Refused(_reason(error), bad_amount=error.code in _AMOUNT_CODES)
+        return Unknown(_reason(error))
+
+
+#: Answers that say that this try did nothing; an earlier one may have.
+_NOT_DONE = (
+    stripe.AuthenticationError,
+    stripe.PermissionError,
+    stripe.RateLimitError,
+    stripe.APIConnectionError,
+)
+
+
+def _reason(error: stripe.StripeError) -> str:
+    return f"{type(error).__name__} {error.http_status or ''} {error.code or ''}".strip()
 
 
 def _decline(error: Any, code: str | None) -> Declined:

@@ -58,6 +58,13 @@ class Transaction(Record):
     #: The booking, while this payment is open or completed: unique, so that a booking is paid once.
     open_booking = StringField()
 
+    #: What the gateway was asked with, to ask exactly the same again: a PaymentMethod id, None for PayPal.
+    gateway_method = StringField()
+    return_url = StringField()
+
+    #: When to ask the gateway what became of it; unset once that is known.
+    recover_after = DateTimeField()
+
     gateway_id = StringField()
     card_brand = StringField()
     card_last_four = StringField()
@@ -78,6 +85,7 @@ class Transaction(Record):
         "indexes": [
             {"fields": ["open_booking"], "unique": True, "sparse": True},
             {"fields": ["outbox_since"], "sparse": True},
+            {"fields": ["recover_after"], "sparse": True},
             {"fields": ["booking_id", "-created_at"]},
             {"fields": ["status", "created_at"]},
         ],

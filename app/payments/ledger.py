@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from mongoengine.errors import NotUniqueError
@@ -26,8 +27,17 @@ class IllegalMove(Exception):
         super().__init__(f"{transaction_id} can't become {target}")
 
 
-def open_payment(order: PaymentOrder, transaction_id: str, *, actor: str) -> Transaction:
+def open_payment(
+    order: PaymentOrder, transaction_id: str, method: str | None, *, actor: str, recover_in: timedelta
+) -> Transaction:
     """Record a payment as pending and claim its booking, in one write.
+
+    Args:
+        order: in canonical form, its currency known.
+        transaction_id: the id to give it.
+        method: the PaymentMethod that pays, None for PayPal.
+        actor: who opens it.
+        recover_in: after how long a payment that is still open is asked after.
 
     Raises:
         DuplicateTransaction: another payment of the booking is open or completed; names it.
@@ -43,6 +53,9 @@ def open_payment(order: PaymentOrder, transaction_id: str, *, actor: str) -> Tra
         amount=order.amount,
         currency=order.currency,
         payment_method=order.payment_method,
+        gateway_method=method,
+        return_url=order.return_url,
+        recover_after=now + recover_in,
         contact=dict(order.contact),
         metadata=dict(order.metadata),
         created_at=now,
@@ -89,6 +102,8 @@ def move(
     )
     if target not in states.OPEN:
         update["unset__open_booking"] = True
+    if target not in states.UNSETTLED:
+        update["unset__recover_after"] = True
     if event:
         update |= {"push__outbox": event, "min__outbox_since": now}
     with storage_errors():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from app.clock import utcnow
@@ -24,17 +25,27 @@ from app.gateway import (
     StripeGateway,
     Unknown,
 )
+from app.models import Transaction
 from app.money import from_minor, to_minor
 from app.payments import ledger, states
 from app.payments.cards import DEFAULT_TEST_PAYMENT_METHOD, check_card, payment_method_for
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
-    from app.models import OutboxEntry, Transaction
+    from app.models import OutboxEntry
     from app.payments.orders import PaymentOrder
     from app.settings import Settings
 
 log = get_logger(__name__)
+
+#: Stripe forgets an idempotency key after 24 hours, and posted again it would charge once more.
+_KEY_REMEMBERED = timedelta(hours=20)
+
+#: Beyond the gateway's time, for the writes before and after it.
+_GRACE = timedelta(seconds=10)
+
+_SHORTEST_PAUSE = timedelta(minutes=1)
+_LONGEST_PAUSE = timedelta(hours=1)
 
 Announce = Callable[[str, "OutboxEntry"], None]
 
@@ -78,9 +89,10 @@ class Payments:
             GatewayError: the gateway would not work; surely nothing was charged.
             ServiceUnavailable: not recorded, so nothing was tried.
         """
-        order, charge = self._check(order, transaction_id)
-        payment = ledger.open_payment(order, transaction_id, actor="api")
-        outcome = self._gateway.charge(charge)
+        order = self._check(order)
+        method = None if order.payment_method == "paypal" else self._card_for(order)
+        payment = ledger.open_payment(order, transaction_id, method, actor="api", recover_in=self._recover_in)
+        outcome = self._gateway.charge(_charge_of(payment))
         self._record(payment, outcome, actor="api")
         log.info(
             "payment processed",
@@ -105,8 +117,50 @@ class Payments:
             return PaymentResult(payment, outcome)
         return PaymentResult(payment)
 
-    def _check(self, order: PaymentOrder, transaction_id: str) -> tuple[PaymentOrder, Charge]:
-        """The order with currency and amount in canonical form, and the charge it means."""
+    def settle(self, payment: Transaction, *, actor: str) -> None:
+        """Ask the gateway what became of an unsettled payment, and record it.
+
+        Args:
+            payment: as stored; read it again afterwards.
+            actor: who asks: api or recovery.
+        """
+        if payment.status not in states.UNSETTLED:
+            return
+        if payment.gateway_id:
+            outcome = self._gateway.retrieve(payment.gateway_id)
+        elif utcnow() - payment.created_at < _KEY_REMEMBERED:
+            outcome = self._gateway.charge(_charge_of(payment), asked_before=True)
+        else:
+            outcome = self._gateway.find(payment.id, payment.created_at)
+        before = payment.status
+        self._record(payment, outcome, actor=actor)
+        if payment.status != before:
+            log.info("payment settled", transaction_id=payment.id, status=payment.status, actor=actor)
+
+    def recover_due(self, limit: int = 100) -> int:
+        """Settle payments whose outcome should be known by now. Safe in many processes at once.
+
+        Returns:
+            How many were asked after.
+        """
+        now = utcnow()
+        asked = 0
+        for payment in Transaction.objects(recover_after__lt=now).order_by("recover_after").limit(limit):
+            # The older it is, the less often: 1 minute to 1 hour.
+            pause = min(max((now - payment.created_at) / 2, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+            mine = Transaction.objects(id=payment.id, recover_after=payment.recover_after)
+            if mine.update_one(set__recover_after=now + pause):
+                self.settle(payment, actor="recovery")
+                asked += 1
+        return asked
+
+    @property
+    def _recover_in(self) -> timedelta:
+        """Until then the request that opened a payment may still be waiting for its answer."""
+        return timedelta(seconds=self._settings.gateway_time_budget) + _GRACE
+
+    def _check(self, order: PaymentOrder) -> PaymentOrder:
+        """The order with currency and amount in canonical form."""
         if order.payment_method not in self._settings.payment_methods:
             raise InvalidRequest("This payment method is not enabled.", field="payment_method")
         if order.amount > self._settings.max_payment_amount:
@@ -114,18 +168,8 @@ class Payments:
                 f"amount must be at most {self._settings.max_payment_amount}.", field="amount"
             )
         currency = order.currency or self._settings.default_currency
-        minor = to_minor(order.amount, currency)
-        charge = Charge(
-            transaction_id=transaction_id,
-            minor_amount=minor,
-            currency=currency,
-            booking_id=order.booking_id,
-            user_id=order.user_id,
-            payment_method=None if order.payment_method == "paypal" else self._card_for(order),
-            return_url=order.return_url,
-            metadata=order.metadata,
-        )
-        return replace(order, currency=currency, amount=from_minor(minor, currency)), charge
+        amount = from_minor(to_minor(order.amount, currency), currency)
+        return replace(order, currency=currency, amount=amount)
 
     def _card_for(self, order: PaymentOrder) -> str:
         live = self._settings.gateway_live
@@ -145,14 +189,31 @@ class Payments:
             log.warning("payment outcome unknown", transaction_id=payment.id, reason=str(outcome))
             return
         target, fields = move
+        if target == payment.status:
+            return
+        stored = payment.status
         try:
             event = ledger.move(payment, target, actor=actor, **fields)
         except (ServiceUnavailable, ledger.IllegalMove) as error:
             log.warning("payment outcome not recorded", transaction_id=payment.id, reason=str(error))
-            payment.status = states.PENDING
+            payment.status = stored
             return
         if event:
             self._announce(payment.id, event)
+
+
+def _charge_of(payment: Transaction) -> Charge:
+    """What to ask the gateway for; the same each time, for Stripe's idempotency compares."""
+    return Charge(
+        transaction_id=payment.id,
+        minor_amount=to_minor(payment.amount, payment.currency),
+        currency=payment.currency,
+        booking_id=payment.booking_id,
+        user_id=payment.user_id,
+        payment_method=payment.gateway_method,
+        return_url=payment.return_url,
+        metadata=dict(payment.metadata),
+    )
 
 
 def _move_for(outcome: PaymentOutcome) -> tuple[str, dict[str, Any]] | None:

@@ -22,6 +22,9 @@ MOVES: dict[str, frozenset[str]] = {
 #: States in which the booking is taken: no other payment for it may start.
 OPEN = frozenset({PENDING, REQUIRES_ACTION, COMPLETED, PARTIALLY_REFUNDED})
 
+#: States in which only the gateway knows what will become of the payment.
+UNSETTLED = frozenset({PENDING, REQUIRES_ACTION})
+
 #: States that answer the customer: the payment has been processed.
 FINAL = frozenset({COMPLETED, FAILED})
 

@@ -80,10 +80,10 @@ def cancel(sim: Simulator, intent_id: str, params: dict[str, Any]) -> dict[str, 
 
 
 def listing(sim: Simulator, params: dict[str, Any]) -> dict[str, Any]:
-    """PaymentIntents, newest first, made at or after `created[gte]`, page by page."""
+    """PaymentIntents, newest first, made from `created[gte]` to `created[lte]`, page by page."""
     created = params.get("created", {})
-    since = int(created.get("gte", 0)) if isinstance(created, dict) else int(created)
-    intents = [intent for intent in sim.store.all("payment_intent") if intent["created"] >= since]
+    first, last = int(created.get("gte", 0)), int(created.get("lte", 2**62))
+    intents = [intent for intent in sim.store.all("payment_intent") if first <= intent["created"] <= last]
     return sim.page(intents, params, "/v1/payment_intents")
 
 

@@ -1,0 +1,219 @@
+"""Answers that never came and processes that died: the truth is found later, and nobody pays twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from app import create_app, models
+from app.clock import utcnow
+from app.gateway import StripeGateway
+from app.models import Transaction
+from app.payments.service import Payments
+from app.settings import Settings
+from tests.support.ports import free_port, listens
+from tests.support.servers import StripeServer
+from tests.support.stripe import StripeSimulator
+from tests.support.wait import wait_for
+
+PAYMENT = {"user_id": "user_1", "booking_id": "BOOK-1", "amount": 25.5, "payment_method": "credit_card"}
+CREATE = "POST /v1/payment_intents"
+
+
+@pytest.fixture
+def stripe(server_dir: Path) -> Iterator[StripeSimulator]:
+    """A simulator of the test's own, whose clock may be moved."""
+    server = StripeServer(server_dir / "stripe")
+    server.start()
+    yield StripeSimulator(server.url)
+    server.stop()
+
+
+@pytest.fixture
+def paying(redis_settings: Settings, stripe: StripeSimulator) -> Settings:
+    impatient = {"payment_gateway_read_timeout": 0.5, "payment_gateway_max_retries": 0}
+    return redis_settings.model_copy(update=stripe.settings | impatient)
+
+
+@pytest.fixture
+def client(paying: Settings) -> Iterator[Any]:
+    app = create_app(paying)
+    yield app.test_client()
+    app.extensions["outbox_relay"].close()
+
+
+def recover(settings: Settings) -> None:
+    """What a worker's sweep does once a payment is due."""
+    models.connect(settings)
+    Transaction.objects(recover_after__ne=None).update(set__recover_after=utcnow() - timedelta(seconds=1))
+    Payments(settings, StripeGateway(settings), lambda *_: None).recover_due()
+
+
+def the_payment() -> Transaction:
+    payment: Transaction = Transaction.objects.get(booking_id="BOOK-1")
+    return payment
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after", "malformed", "delay"])
+def test_an_answer_that_never_came_is_asked_for_again_and_charged_once(
+    client: Any, paying: Settings, stripe: StripeSimulator, kind: str
+) -> None:
+    stripe.fault(match=CREATE, kind=kind, seconds=1.0)
+    answer = client.post("/payment/process", json=PAYMENT)
+    assert (answer.status_code, answer.json["status"]) == (202, "pending")
+    assert the_payment().outbox == []
+
+    recover(paying)
+    recover(paying)
+    payment = the_payment()
+    assert [(step.status, step.actor) for step in payment.history] == [
+        ("pending", "api"),
+        ("completed", "recovery"),
+    ]
+    assert [entry.event_type for entry in payment.outbox] == ["payment.success"]
+    assert payment.recover_after is None
+    assert len(stripe.charges()) == 1
+
+
+@pytest.mark.parametrize("status", [500, 409])
+def test_an_error_that_may_hide_a_charge_stays_pending_and_is_asked_again(
+    client: Any, paying: Settings, stripe: StripeSimulator, status: int
+) -> None:
+    stripe.fault(match=CREATE, kind="error", status=status)
+    assert client.post("/payment/process", json=PAYMENT).status_code == 202
+    recover(paying)
+    assert the_payment().status == "completed"
+    assert len(stripe.charges()) == 1
+
+
+def test_too_many_requests_at_the_gateway_is_surely_no_charge(client: Any, stripe: StripeSimulator) -> None:
+    stripe.fault(match=CREATE, kind="error", status=429)
+    assert client.post("/payment/process", json=PAYMENT).status_code == 502
+    assert the_payment().status == "failed"
+    assert stripe.charges() == []
+
+
+def test_a_recovery_that_can_not_reach_the_gateway_decides_nothing(
+    client: Any, paying: Settings, stripe: StripeSimulator
+) -> None:
+    stripe.fault(match=CREATE, kind="drop_after")
+    client.post("/payment/process", json=PAYMENT)
+    recover(paying.model_copy(update={"payment_gateway_url": f"http://127.0.0.1:{free_port()}"}))
+    payment = the_payment()
+    assert payment.status == "pending"
+    assert payment.recover_after > utcnow() + timedelta(seconds=50), "it is asked again, but not at once"
+    recover(paying)
+    assert the_payment().status == "completed"
+    assert len(stripe.charges()) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "outcome", "charges"), [("drop_after", "completed", 1), ("drop_before", "failed", 0)]
+)
+def test_after_a_day_the_key_is_forgotten_and_the_payment_is_looked_up_instead(
+    client: Any, paying: Settings, stripe: StripeSimulator, kind: str, outcome: str, charges: int
+) -> None:
+    stripe.fault(match=CREATE, kind=kind)
+    client.post("/payment/process", json=PAYMENT)
+    for number in range(12):  # more than one page of the list
+        client.post("/payment/process", json=PAYMENT | {"booking_id": f"OTHER-{number}"})
+    a_day = timedelta(hours=25)
+    requests.post(
+        f"{stripe.url}/_simulator/clock", json={"advance_seconds": a_day.total_seconds()}, timeout=5
+    )
+    payment = the_payment()
+    # The payment's time stays what it was at the gateway; only the time of asking is a day later.
+    settings = paying.model_copy()
+    service = Payments(settings, StripeGateway(settings), lambda *_: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.payments.service.utcnow", lambda: utcnow() + a_day)
+        service.settle(payment, actor="recovery")
+    assert the_payment().status == outcome
+    assert len(stripe.charges(payment.id)) == charges
+
+
+def test_three_d_secure_is_finished_by_the_next_question(client: Any, stripe: StripeSimulator) -> None:
+    for booking, outcome, status in (("A", "succeed", "completed"), ("B", "fail", "failed")):
+        answer = client.post(
+            "/payment/process",
+            json=PAYMENT | {"booking_id": booking, "payment_token": "pm_card_authenticationRequired"},
+        )
+        assert answer.json["status"] == "requires_action"
+        url = answer.headers["Location"]
+        assert client.get(url).json["status"] == "requires_action"
+        gateway_id = Transaction.objects.get(booking_id=booking).gateway_id
+        requests.post(
+            f"{stripe.url}/_simulator/payment_intents/{gateway_id}/authenticate",
+            json={"outcome": outcome},
+            timeout=5,
+        ).raise_for_status()
+        assert client.get(url).json["status"] == status
+        assert client.get(url).json["status"] == status
+
+
+@pytest.mark.parametrize("kind", ["delay", "drop_before"])
+def test_a_process_killed_while_the_gateway_works_leaves_a_payment_that_recovery_finishes(
+    redis_settings: Settings, stripe: StripeSimulator, tmp_path: Path, kind: str
+) -> None:
+    port = free_port()
+    environment = {
+        **os.environ,
+        "MONGODB_URI": redis_settings.mongodb_uri,
+        "REDIS_URL": redis_settings.redis_url,
+        "RABBITMQ_URL": redis_settings.rabbitmq_url,
+        "NAMESPACE": redis_settings.namespace,
+        "PAYMENT_GATEWAY_URL": stripe.url,
+        "PAYMENT_GATEWAY_API_KEY": "sk_test_x",
+    }
+    stripe.fault(match=CREATE, kind=kind, seconds=30, times=5)
+    with (tmp_path / "api.log").open("wb") as log:
+        api = subprocess.Popen(
+            [sys.executable, "-m", "cli.main", "serve", "--bind", f"127.0.0.1:{port}", "--workers", "1"],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        wait_for(lambda: listens(port), 20, (tmp_path / "api.log").read_text)
+        url = f"http://127.0.0.1:{port}/payment/process"
+        headers = {"Idempotency-Key": "k"}
+
+        def post() -> None:
+            with pytest.raises(requests.ConnectionError):
+                requests.post(url, json=PAYMENT, headers=headers, timeout=20)
+
+        models.connect(redis_settings)
+        request = threading.Thread(target=post)
+        request.start()
+        wait_for(lambda: Transaction.objects.count(), 10, "the payment was not recorded")
+        if kind == "delay":
+            wait_for(stripe.charges, 10, "the gateway was not asked")
+    finally:
+        os.killpg(api.pid, signal.SIGKILL)
+        api.wait()
+    request.join()
+
+    stripe.clear_faults()
+    paying = redis_settings.model_copy(update=stripe.settings)
+    recover(paying)
+    assert the_payment().status == "completed"
+    assert len(stripe.charges()) == 1
+
+    # The client asks again with its key: the claim of the dead process is taken over, and the truth told.
+    models.IdempotencyRecord.objects.update(set__claimed_at=utcnow() - timedelta(minutes=5))
+    app = create_app(paying)
+    again = app.test_client().post("/payment/process", json=PAYMENT, headers=headers)
+    app.extensions["outbox_relay"].close()
+    assert (again.status_code, again.json["transaction_id"]) == (200, the_payment().id)
+    assert len(stripe.charges()) == 1

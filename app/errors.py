@@ -51,6 +51,12 @@ class DuplicateTransaction(Problem):
     code = "DUPLICATE_TRANSACTION"
 
 
+class RefundNotAllowed(Problem):
+    """The payment can't be refunded like this."""
+
+    code = "REFUND_NOT_ALLOWED"
+
+
 class TransactionNotFound(Problem):
     """No transaction has that id."""
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Response, current_app, url_for
 
-from app.clock import iso
+from app.errors import RefundNotAllowed
 from app.payments import states
 
 if TYPE_CHECKING:
-    from app.models import Transaction
+    from app.models import Refund, Transaction
     from app.payments.service import PaymentResult
 
 #: Seconds after which a client should ask for a pending payment's status.
@@ -62,10 +62,7 @@ def payment_answer(result: PaymentResult) -> Response:
         }
         if result.action:
             body |= {"client_secret": result.action.client_secret, "redirect_url": result.action.redirect_url}
-        response = _json(body, 202)
-        response.headers["Location"] = url_for("payments.status", transaction_id=payment.id)
-        response.headers["Retry-After"] = str(_PENDING_RETRY_AFTER)
-        return response
+        return _ask_later(_json(body, 202), payment.id)
     return _json(
         {
             "status": "success",
@@ -79,17 +76,81 @@ def payment_answer(result: PaymentResult) -> Response:
     )
 
 
+def refund_answer(payment: Transaction, refund: Refund) -> Response:
+    """The answer to POST /payment/refund: 200 on its way, 202 not yet known.
+
+    Raises:
+        RefundNotAllowed: the gateway refused it.
+    """
+    if refund.status == states.FAILED:
+        raise RefundNotAllowed(
+            "The payment gateway refused this refund.",
+            refund_transaction_id=refund.id,
+            transaction_id=payment.id,
+        )
+    done = refund.status == states.COMPLETED
+    body = {
+        "status": "success" if done else states.PENDING,
+        "refund_transaction_id": refund.id,
+        "original_transaction_id": payment.id,
+        "booking_id": payment.booking_id,
+        "refund_amount": refund.amount,
+        "currency": payment.currency,
+        "processed_at": refund.processed_at,
+        "message": "Refund processed successfully."
+        if done
+        else "The refund is being processed; ask for its status.",
+    }
+    if done:
+        return _json(body)
+    return _ask_later(_json(body, 202), refund.id)
+
+
+def _ask_later(response: Response, transaction_id: str) -> Response:
+    response.headers["Location"] = url_for("payments.status", transaction_id=transaction_id)
+    response.headers["Retry-After"] = str(_PENDING_RETRY_AFTER)
+    return response
+
+
 def status_answer(payment: Transaction) -> dict[str, Any]:
-    """The body of GET /payment/status/{id}."""
+    """The body of GET /payment/status/TXN-…."""
     body = {
         **_result(payment),
         "status": payment.status,
         "currency": payment.currency,
-        "amount_refunded": 0,
-        "refunds": [],
-        "created_at": iso(payment.created_at),
-        "processed_at": iso(payment.processed_at) if payment.processed_at else None,
+        "amount_refunded": payment.amount_refunded,
+        "refunds": [_refund_status(refund) for refund in reversed(payment.refunds)],
+        "created_at": payment.created_at,
+        "processed_at": payment.processed_at,
     }
     if payment.status == states.FAILED:
         body |= {"error_code": payment.error_code, "error_message": payment.error_message}
     return body
+
+
+def refund_status_answer(payment: Transaction, refund_id: str) -> dict[str, Any]:
+    """The body of GET /payment/status/REF-…: a refund seen as a transaction."""
+    refund = next(refund for refund in payment.refunds if refund.id == refund_id)
+    return {
+        **_result(payment),
+        "transaction_id": refund.id,
+        "original_transaction_id": payment.id,
+        "status": refund.status,
+        "amount": refund.amount,
+        "currency": payment.currency,
+        "amount_refunded": 0,
+        "refunds": [],
+        "created_at": refund.created_at,
+        "processed_at": refund.processed_at,
+    }
+
+
+def _refund_status(refund: Refund) -> dict[str, Any]:
+    return {
+        "refund_transaction_id": refund.id,
+        "status": refund.status,
+        "refund_amount": refund.amount,
+        "reason": refund.reason,
+        "created_at": refund.created_at,
+        "processed_at": refund.processed_at,
+    }

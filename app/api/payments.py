@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING, Any, cast
 
 from flask import Response, current_app, jsonify, request, url_for
 
-from app.api.answers import payment_answer, status_answer
+from app.api.answers import payment_answer, refund_answer, refund_status_answer, status_answer
 from app.api.errors import ErrorEnvelope, error_response
 from app.api.idempotency import answer_once
 from app.api.limits import limit_payments
 from app.api.requests import JSONBlueprint
 from app.api.schemas import (
+    BookingPayments,
     PaymentDeclined,
     PaymentMethods,
     PaymentOpen,
     PaymentRequest,
     PaymentStatus,
     PaymentSuccess,
+    RefundRequest,
+    RefundResult,
 )
 from app.errors import Problem, ServiceUnavailable, TransactionNotFound
 from app.ids import new_id
@@ -27,7 +30,9 @@ from app.payments.methods import payment_methods
 from app.payments.service import PaymentResult, Payments
 
 if TYPE_CHECKING:
+    from app.models import Refund, Transaction
     from app.payments.orders import PaymentOrder
+    from app.payments.refunds import RefundOrder
     from app.settings import Settings
 
 blueprint = JSONBlueprint("payments", __name__, url_prefix="/payment", description="Taking payments")
@@ -95,17 +100,67 @@ def _pay(payments: Payments, order: PaymentOrder, transaction_id: str, again: bo
     return payments.pay(order, transaction_id)
 
 
+@blueprint.route("/refund", methods=["POST"])
+@limit_payments
+@blueprint.doc(parameters=[_IDEMPOTENCY_KEY])
+@blueprint.arguments(RefundRequest)
+@blueprint.response(200, RefundResult)
+@blueprint.alt_response(202, schema=RefundResult)
+@_documents_errors(400, 404, 409, 413, 415, 422, 429, 500, 503)
+def refund(order: RefundOrder) -> Response:
+    """Give money back, in part or all that is left.
+
+    Several partial refunds are allowed; together they are never more than was paid.
+    """
+    settings, payments = _services()
+
+    def run(refund_id: str, again: bool) -> Response:
+        try:
+            return refund_answer(*_refund(payments, order, refund_id, again))
+        except ServiceUnavailable:
+            raise
+        except Problem as problem:
+            return error_response(problem.code, problem.message, problem.details)
+
+    return answer_once(request, settings, caller="", new_id=new_id("REF-"), run=run)
+
+
+def _refund(
+    payments: Payments, order: RefundOrder, refund_id: str, again: bool
+) -> tuple[Transaction, Refund]:
+    """Refund or, if an earlier try of the same request got as far as recording, tell what became of it."""
+    if again:
+        try:
+            payment = ledger.get_by_refund(refund_id)
+        except TransactionNotFound:
+            pass
+        else:
+            return payment, next(refund for refund in payment.refunds if refund.id == refund_id)
+    return payments.refunds.refund(order, refund_id)
+
+
 @blueprint.route("/status/<string:transaction_id>")
 @blueprint.response(200, PaymentStatus)
 @_documents_errors(404, 500, 503)
 def status(transaction_id: str) -> Response:
     """What is known about a payment. While the customer has to act, the gateway is asked."""
     _, payments = _services()
+    if transaction_id.startswith("REF-"):
+        return jsonify(refund_status_answer(ledger.get_by_refund(transaction_id), transaction_id))
     payment = ledger.get(transaction_id)
     if payment.status == states.REQUIRES_ACTION:
         payments.settle(payment, actor="api")
         payment = ledger.get(transaction_id)
     return jsonify(status_answer(payment))
+
+
+@blueprint.route("/booking/<path:booking_id>")
+@blueprint.response(200, BookingPayments)
+@_documents_errors(500, 503)
+def booking(booking_id: str) -> Response:
+    """All payments of a booking, newest first: what a frontend asks after it lost an answer."""
+    found = [status_answer(payment) for payment in ledger.of_booking(booking_id)]
+    return jsonify({"booking_id": booking_id, "transactions": found})
 
 
 @blueprint.route("/methods")

@@ -12,12 +12,15 @@ from app.money import CURRENCIES
 from app.payments import states
 from app.payments.cards import CardDetails
 from app.payments.orders import PaymentOrder
+from app.payments.refunds import RefundOrder
 from app.settings import PAYMENT_METHODS
 
 _E164 = validate.Regexp(r"^\+[1-9][0-9]{6,14}\Z", error="Must be an E.164 number, as +14155550123.")
 _LOCALE = validate.Regexp(r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8}){0,3}\Z", error="Must be a locale, as en-US.")
 _TOKEN = validate.Regexp(r"^pm_[A-Za-z0-9_]+\Z", error="Must be a Stripe PaymentMethod id, pm_….")
 _METADATA_KEY = validate.Regexp(r"^[A-Za-z0-9_-]+\Z", error="Must be letters, digits, _ or -.")
+_REFUND_STATUSES = (states.PENDING, states.COMPLETED, states.FAILED)
+
 #: What the events carry for the notifications.
 _CONTACT = ("user_email", "user_phone", "user_name", "locale")
 _STATUSES = (
@@ -116,6 +119,27 @@ class PaymentRequest(Schema):
         )
 
 
+class RefundRequest(Schema):
+    """A refund to make."""
+
+    original_transaction_id = Text(128, required=True, metadata={"example": "TXN-5f0c…"})
+    booking_id = Text(128, required=True, metadata={"example": "BOOK-123"})
+    user_id = Text(128, required=True, metadata={"example": "user_123"})
+    reason = Text(500, required=True, metadata={"example": "Customer cancellation"})
+    refund_amount = Amount(
+        metadata={
+            "type": "number",
+            "description": "In major units; all that is left if absent.",
+            "example": 10,
+        }
+    )
+
+    @post_load
+    def make(self, data: dict[str, Any], **_: Any) -> RefundOrder:
+        amount = data.pop("refund_amount", None)
+        return RefundOrder(**data, amount=amount)
+
+
 class _Result(Schema):
     transaction_id = fields.String(required=True, metadata={"example": "TXN-5f0c…"})
     booking_id = fields.String(required=True)
@@ -154,17 +178,49 @@ class PaymentDeclined(_Result):
     processed_at = fields.DateTime(required=True)
 
 
+class RefundStatus(Schema):
+    """A refund of a payment as it stands."""
+
+    refund_transaction_id = fields.String(required=True)
+    status = fields.String(required=True, validate=validate.OneOf(_REFUND_STATUSES))
+    refund_amount = fields.Float(required=True)
+    reason = fields.String(required=True)
+    created_at = fields.DateTime(required=True)
+    processed_at = fields.DateTime(required=True, allow_none=True)
+
+
 class PaymentStatus(_Result):
     """A payment as it stands."""
 
     status = fields.String(required=True, validate=validate.OneOf(_STATUSES))
     currency = fields.String(required=True)
     amount_refunded = fields.Float(required=True)
-    refunds = fields.List(fields.Dict(), required=True)
+    refunds = fields.List(fields.Nested(RefundStatus), required=True)
     error_code = fields.String()
     error_message = fields.String()
+    original_transaction_id = fields.String(metadata={"description": "Of a refund: the payment's id."})
     created_at = fields.DateTime(required=True)
     processed_at = fields.DateTime(required=True, allow_none=True)
+
+
+class RefundResult(Schema):
+    """A refund: on its way (200), or not yet answered for (202)."""
+
+    status = fields.String(required=True, validate=validate.OneOf(("success", states.PENDING)))
+    refund_transaction_id = fields.String(required=True)
+    original_transaction_id = fields.String(required=True)
+    booking_id = fields.String(required=True)
+    refund_amount = fields.Float(required=True)
+    currency = fields.String(required=True)
+    processed_at = fields.DateTime()
+    message = fields.String(required=True)
+
+
+class BookingPayments(Schema):
+    """All payments of a booking, newest first."""
+
+    booking_id = fields.String(required=True)
+    transactions = fields.List(fields.Nested(PaymentStatus), required=True)
 
 
 class PaymentMethod(Schema):

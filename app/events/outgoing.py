@@ -12,7 +12,11 @@ from app.models import OutboxEntry
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from app.models import Transaction
+    from app.models import Refund, Transaction
+
+
+#: What customers are told: https://docs.stripe.com/refunds#refund-timing
+_REFUND_TIME = "5-10 business days"
 
 
 def payment_success(payment: Transaction) -> dict[str, Any]:
@@ -33,11 +37,34 @@ def payment_failed(payment: Transaction) -> dict[str, Any]:
     }
 
 
+def payment_refund(payment: Transaction, refund: Refund, now: datetime) -> OutboxEntry:
+    """An outbox entry for a refund that is on its way."""
+    fields = {
+        "original_transaction_id": payment.id,
+        "refund_transaction_id": refund.id,
+        "refund_amount": float(refund.amount),
+        "reason": refund.reason,
+        "processing_time": _REFUND_TIME,
+    }
+    return _entry("payment.refund", payment, fields, now)
+
+
 _FIELDS = {"payment.success": payment_success, "payment.failed": payment_failed}
 
 
 def payment_event(event_type: str, payment: Transaction, now: datetime) -> OutboxEntry:
     """An outbox entry for `payment` as it stands, with a new event id."""
+    fields = {
+        "transaction_id": payment.id,
+        # The only way out of Decimal: at most 13 significant digits, which a float's shortest form keeps.
+        "amount": float(payment.amount),
+        "payment_method": payment.payment_method,
+        **_FIELDS[event_type](payment),
+    }
+    return _entry(event_type, payment, fields, now)
+
+
+def _entry(event_type: str, payment: Transaction, fields: dict[str, Any], now: datetime) -> OutboxEntry:
     event_id = new_id("evt_")
     event = {
         "event_id": event_id,
@@ -46,12 +73,8 @@ def payment_event(event_type: str, payment: Transaction, now: datetime) -> Outbo
         "user_id": payment.user_id,
         **payment.contact,
         "booking_id": payment.booking_id,
-        "transaction_id": payment.id,
-        # The only way out of Decimal: at most 13 significant digits, which a float's shortest form keeps.
-        "amount": float(payment.amount),
         "currency": payment.currency,
-        "payment_method": payment.payment_method,
-        **_FIELDS[event_type](payment),
+        **fields,
     }
     body = dumps({name: value for name, value in event.items() if value is not None})
     return OutboxEntry(event_id=event_id, event_type=event_type, body=body, created_at=now)

@@ -1,7 +1,16 @@
 """The payment gateway: Stripe, or a server that speaks like it. The only package that imports `stripe`."""
 
 from app.gateway.declines import Decline
-from app.gateway.outcomes import ActionRequired, Charged, Declined, PaymentOutcome, Refused, Unknown
+from app.gateway.outcomes import (
+    ActionRequired,
+    Charged,
+    Declined,
+    PaymentOutcome,
+    Refunded,
+    RefundOutcome,
+    Refused,
+    Unknown,
+)
 from app.gateway.stripe_gateway import Charge, StripeGateway
 
 __all__ = [
@@ -11,6 +20,8 @@ __all__ = [
     "Decline",
     "Declined",
     "PaymentOutcome",
+    "RefundOutcome",
+    "Refunded",
     "Refused",
     "StripeGateway",
     "Unknown",

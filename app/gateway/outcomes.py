@@ -50,4 +50,12 @@ class Unknown:
     gateway_id: str | None = None
 
 
+@dataclass(frozen=True)
+class Refunded:
+    """The money is on its way back."""
+
+    gateway_id: str
+
+
+RefundOutcome = Refunded | Refused | Unknown
 PaymentOutcome = Charged | ActionRequired | Declined | Refused | Unknown

@@ -12,12 +12,21 @@ import stripe
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from app.gateway.declines import decline_for
-from app.gateway.outcomes import ActionRequired, Charged, Declined, PaymentOutcome, Refused, Unknown
+from app.gateway.outcomes import (
+    ActionRequired,
+    Charged,
+    Declined,
+    PaymentOutcome,
+    Refunded,
+    RefundOutcome,
+    Refused,
+    Unknown,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from stripe.params import PaymentIntentCreateParams, PaymentIntentListParams
+    from stripe.params import PaymentIntentCreateParams, PaymentIntentListParams, RefundCreateParams
 
     from app.settings import Settings
 
@@ -140,6 +149,43 @@ class StripeGateway:
             return self._outcome_of_error(error)
         return _outcome_of_intent(intent)
 
+    def refund(
+        self, refund_id: str, gateway_id: str, minor_amount: int, *, asked_before: bool = False
+    ) -> RefundOutcome:
+        """Give money back.
+
+        Args:
+            refund_id: ours; Stripe's idempotency key.
+            gateway_id: the PaymentIntent's.
+            minor_amount: in Stripe's minor units of its currency.
+            asked_before: whether an earlier call may have reached the gateway.
+        """
+        params: RefundCreateParams = {
+            "payment_intent": gateway_id,
+            "amount": minor_amount,
+            "metadata": {"refund_transaction_id": refund_id},
+        }
+        self._http.begin(asked_before=asked_before)
+        try:
+            refund = self._stripe.v1.refunds.create(params, {"idempotency_key": refund_id})
+        except stripe.StripeError as error:
+            if isinstance(error, stripe.CardError) or self._refused(error):
+                return Refused(_reason(error))
+            return Unknown(_reason(error))
+        return _outcome_of_refund(refund)
+
+    def find_refund(self, refund_id: str, gateway_id: str) -> RefundOutcome:
+        """What became of a refund whose idempotency key Stripe may have forgotten."""
+        try:
+            page = self._stripe.v1.refunds.list({"payment_intent": gateway_id, "limit": 100})
+            for refund in page.auto_paging_iter():
+                metadata: Any = refund.metadata or {}
+                if "refund_transaction_id" in metadata and metadata["refund_transaction_id"] == refund_id:
+                    return _outcome_of_refund(refund)
+        except stripe.StripeError as error:
+            return Unknown(_reason(error))
+        return Refused("it never reached the gateway")
+
     def retrieve(self, gateway_id: str) -> PaymentOutcome:
         """What became of a PaymentIntent. No answer is no knowledge."""
         try:
@@ -170,13 +216,16 @@ class StripeGateway:
     def _outcome_of_error(self, error: stripe.StripeError) -> PaymentOutcome:
         if isinstance(error, stripe.CardError):
             return _decline(error.error, error.code)
-        # An idempotent answer comes before validation: a refused request was never carried out before either.
-        refused = isinstance(error, stripe.InvalidRequestError) or (
-            isinstance(error, _NOT_DONE) and not self._http.may_have_arrived
-        )
-        if refused:
+        if self._refused(error):
             return Refused(_reason(error), bad_amount=error.code in _AMOUNT_CODES)
         return Unknown(_reason(error))
+
+    def _refused(self, error: stripe.StripeError) -> bool:
+        """Whether surely nothing was done, now or by an earlier try with the same key."""
+        # The answer to a known key comes before validation: a request that is invalid was never carried out.
+        return isinstance(error, stripe.InvalidRequestError) or (
+            isinstance(error, _NOT_DONE) and not self._http.may_have_arrived
+        )
 
 
 #: Answers that say that this try did nothing; an earlier one may have.
@@ -209,6 +258,17 @@ def _outcome_of_intent(intent: stripe.PaymentIntent) -> PaymentOutcome:
             return _decline(error, getattr(error, "code", None))
         case status:
             return Unknown(f"payment intent is {status}", intent.id)
+
+
+def _outcome_of_refund(refund: stripe.Refund) -> RefundOutcome:
+    # https://docs.stripe.com/api/refunds/object#refund_object-status
+    match refund.status:
+        case "failed" | "canceled":
+            return Refused(f"refund {refund.status}")
+        case "succeeded":
+            return Refunded(refund.id)
+        case status:
+            return Unknown(f"refund is {status}", refund.id)
 
 
 def _card_of(intent: stripe.PaymentIntent) -> tuple[str | None, str | None]:

@@ -3,7 +3,7 @@
 from app.models.database import connect, database, disconnect, storage_errors
 from app.models.idempotency import IdempotencyRecord
 from app.models.notification import Attempt, Notification
-from app.models.transaction import Move, OutboxEntry, Transaction
+from app.models.transaction import Move, OutboxEntry, Refund, Transaction
 
 __all__ = [
     "Attempt",
@@ -11,6 +11,7 @@ __all__ = [
     "Move",
     "Notification",
     "OutboxEntry",
+    "Refund",
     "Transaction",
     "connect",
     "database",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from mongoengine import (
@@ -40,6 +41,20 @@ class OutboxEntry(EmbeddedDocument):
     created_at = DateTimeField(required=True)
 
 
+class Refund(EmbeddedDocument):
+    """Money given back, in part or whole (`REF-…`). Its id is also Stripe's idempotency key."""
+
+    id = StringField(required=True)
+    #: pending, completed or failed.
+    status = StringField(required=True)
+    amount = Decimal128Field(required=True)
+    reason = StringField(required=True)
+    gateway_id = StringField()
+    error_message = StringField()
+    created_at = DateTimeField(required=True)
+    processed_at = DateTimeField()
+
+
 class Transaction(Record):
     """One payment (`TXN-…`). Its id is also Stripe's idempotency key."""
 
@@ -72,6 +87,14 @@ class Transaction(Record):
     error_message = StringField()
     retry_possible = BooleanField()
 
+    #: Every refund that was asked for. They live in the payment, so that one write can both reserve an amount
+    #: and record what for.
+    refunds = EmbeddedDocumentListField(Refund)
+    #: Sum of the refunds that are pending or completed: never more than `amount`.
+    refund_reserved = Decimal128Field(default=Decimal(0))
+    #: Sum of the refunds that are completed.
+    amount_refunded = Decimal128Field(default=Decimal(0))
+
     history = EmbeddedDocumentListField(Move)
     outbox = EmbeddedDocumentListField(OutboxEntry)
     #: When the oldest entry of the outbox was made; unset while the outbox is empty.
@@ -87,6 +110,7 @@ class Transaction(Record):
             {"fields": ["outbox_since"], "sparse": True},
             {"fields": ["recover_after"], "sparse": True},
             {"fields": ["booking_id", "-created_at"]},
+            {"fields": ["refunds.id"], "sparse": True},
             {"fields": ["status", "created_at"]},
         ],
     }

@@ -85,9 +85,12 @@ def move(
         The event that the move announces, already in the outbox, if it announces one.
 
     Raises:
-        IllegalMove: the stored state does not allow it: another process was faster.
+        IllegalMove: no legal move, or the stored state is another by now: somebody was faster.
         ServiceUnavailable: MongoDB did not answer.
     """
+    before = payment.status
+    if target not in states.MOVES[before]:
+        raise IllegalMove(payment.id, target)
     now = utcnow()
     changes: dict[str, Any] = {**fields, "status": target}
     if target in states.FINAL:
@@ -107,10 +110,34 @@ def move(
     if event:
         update |= {"push__outbox": event, "min__outbox_since": now}
     with storage_errors():
-        stored = Transaction.objects(id=payment.id, status__in=states.sources(target)).update_one(**update)
+        stored = Transaction.objects(id=payment.id, status=before).update_one(**update)
     if not stored:
         raise IllegalMove(payment.id, target)
     return event
+
+
+def get_by_refund(refund_id: str) -> Transaction:
+    """The payment that the refund with that id belongs to.
+
+    Raises:
+        TransactionNotFound: there is no such refund.
+        ServiceUnavailable: MongoDB did not answer.
+    """
+    with storage_errors():
+        payment: Transaction | None = Transaction.objects(refunds__id=refund_id).first()
+    if payment is None:
+        raise TransactionNotFound("No transaction has this id.", transaction_id=refund_id)
+    return payment
+
+
+def of_booking(booking_id: str) -> list[Transaction]:
+    """The payments of a booking, newest first; the last hundred of them.
+
+    Raises:
+        ServiceUnavailable: MongoDB did not answer.
+    """
+    with storage_errors():
+        return list(Transaction.objects(booking_id=booking_id).order_by("-created_at").limit(100))
 
 
 def get(transaction_id: str) -> Transaction:

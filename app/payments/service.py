@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from app.clock import utcnow
@@ -29,6 +29,7 @@ from app.models import Transaction
 from app.money import from_minor, to_minor
 from app.payments import ledger, states
 from app.payments.cards import DEFAULT_TEST_PAYMENT_METHOD, check_card, payment_method_for
+from app.payments.refunds import Refunds
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Payments:
         self._settings = settings
         self._gateway = gateway
         self._announce = announce
+        self.refunds = Refunds(gateway, announce, self._recover_in)
 
     def pay(self, order: PaymentOrder, transaction_id: str) -> PaymentResult:
         """Take a payment.
@@ -150,9 +152,18 @@ class Payments:
             pause = min(max((now - payment.created_at) / 2, _SHORTEST_PAUSE), _LONGEST_PAUSE)
             mine = Transaction.objects(id=payment.id, recover_after=payment.recover_after)
             if mine.update_one(set__recover_after=now + pause):
-                self.settle(payment, actor="recovery")
+                self._recover(payment, now + pause)
                 asked += 1
         return asked
+
+    def _recover(self, payment: Transaction, again: datetime) -> None:
+        if payment.status in states.UNSETTLED:
+            self.settle(payment, actor="recovery")
+            return
+        self.refunds.ask_again(payment, actor="recovery")
+        if not any(refund.status == states.PENDING for refund in payment.refunds):
+            # Unless a new refund has set another time meanwhile.
+            Transaction.objects(id=payment.id, recover_after=again).update_one(unset__recover_after=True)
 
     @property
     def _recover_in(self) -> timedelta:

@@ -28,10 +28,8 @@ UNSETTLED = frozenset({PENDING, REQUIRES_ACTION})
 #: States that answer the customer: the payment has been processed.
 FINAL = frozenset({COMPLETED, FAILED})
 
+#: States from which money can be given back.
+REFUNDABLE = frozenset({COMPLETED, PARTIALLY_REFUNDED})
+
 #: State entered → event announced.
 EMITS: dict[str, str] = {COMPLETED: "payment.success", FAILED: "payment.failed"}
-
-
-def sources(target: str) -> list[str]:
-    """The states from which `target` may be entered, sorted."""
-    return sorted(state for state, targets in MOVES.items() if target in targets)

@@ -338,6 +338,8 @@ def test_the_openapi_document_is_valid_and_names_no_cdn(client: FlaskClient) -> 
     validate(document)
     assert set(document["paths"]) == {
         "/payment/process",
+        "/payment/refund",
+        "/payment/booking/{booking_id}",
         "/payment/status/{transaction_id}",
         "/payment/methods",
         "/health",

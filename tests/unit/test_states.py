@@ -10,14 +10,9 @@ def test_a_failed_payment_stays_failed() -> None:
     assert states.MOVES[states.FAILED] == frozenset()
 
 
-def test_only_open_payments_come_before_the_outcome() -> None:
-    assert states.sources(states.COMPLETED) == [
-        "partially_refunded",
-        "pending",
-        "refunded",
-        "requires_action",
-    ]
-    assert states.sources(states.FAILED) == ["pending", "requires_action"]
+def test_only_unsettled_payments_can_fail() -> None:
+    before_failure = {state for state, targets in states.MOVES.items() if states.FAILED in targets}
+    assert before_failure == states.UNSETTLED
 
 
 def test_a_booking_is_free_again_after_failure_or_full_refund() -> None:

@@ -57,6 +57,12 @@ class RefundNotAllowed(Problem):
     code = "REFUND_NOT_ALLOWED"
 
 
+class InvalidWebhook(Problem):
+    """A webhook delivery that is not the gateway's. Answered 400, as Stripe asks for."""
+
+    code = "INVALID_SIGNATURE"
+
+
 class TransactionNotFound(Problem):
     """No transaction has that id."""
 

@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     payment_gateway_connect_timeout: float = Field(2.0, gt=0, le=30, description="seconds, one try")
     payment_gateway_read_timeout: float = Field(8.0, gt=0, le=60, description="seconds, one try")
     payment_gateway_max_retries: int = Field(2, ge=0, le=5, description="tries after the first, same key")
+    stripe_webhook_secret: SecretStr = Field(
+        SecretStr(""), description="whsec_…, of the webhook endpoint; two, comma-separated, during a rotation"
+    )
     payment_methods: Annotated[tuple[PaymentMethod, ...], NoDecode, BeforeValidator(_split)] = Field(
         PAYMENT_METHODS, min_length=1, description="methods that are enabled, comma-separated"
     )
@@ -158,6 +161,12 @@ class Settings(BaseSettings):
         return self.payment_gateway_api_key.get_secret_value().startswith(("sk_live_", "rk_live_"))
 
     @property
+    def webhook_secrets(self) -> list[str]:
+        """The secrets that may have signed a webhook."""
+        secrets: list[str] = _split(self.stripe_webhook_secret.get_secret_value())
+        return secrets
+
+    @property
     def gateway_time_budget(self) -> float:
         """The longest one gateway call can take, in seconds: every try timing out, and the sleeps between.
 
@@ -178,6 +187,8 @@ class Settings(BaseSettings):
                 f"{self.gateway_time_budget:.0f} s with PAYMENT_GATEWAY_CONNECT_TIMEOUT, _READ_TIMEOUT and "
                 "_MAX_RETRIES as set; gunicorn would end a worker in the middle of a charge"
             )
+        if self.gateway_live and not self.webhook_secrets:
+            raise ValueError("STRIPE_WEBHOOK_SECRET: must be set in live mode")
         if self.smtp_username and not self.smtp_password.get_secret_value():
             raise ValueError("SMTP_PASSWORD: must be set when SMTP_USERNAME is")
         if self.smtp_ca_file and not self.smtp_ca_file.is_file():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask_swagger_ui import get_swaggerui_blueprint
 
-from app.api import context, errors, health, limits, payments
+from app.api import context, errors, health, limits, payments, webhook
 from app.api.errors import MovieApi
 from app.api.json import ExactJSONProvider
 
@@ -34,7 +34,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     errors.init_app(app)
     limits.init_app(app, settings)
     api = MovieApi(app)
-    for blueprint in (payments.blueprint, health.blueprint):
+    for blueprint in (payments.blueprint, webhook.blueprint, health.blueprint):
         api.register_blueprint(blueprint)
     swagger = get_swaggerui_blueprint(
         "/docs",

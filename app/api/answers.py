@@ -123,6 +123,11 @@ def status_answer(payment: Transaction) -> dict[str, Any]:
         "created_at": payment.created_at,
         "processed_at": payment.processed_at,
     }
+    if payment.disputes:
+        body["disputes"] = [
+            {"dispute_id": dispute.id, "status": dispute.status, "reason": dispute.reason}
+            for dispute in payment.disputes
+        ]
     if payment.status == states.FAILED:
         body |= {"error_code": payment.error_code, "error_message": payment.error_message}
     return body

@@ -178,6 +178,14 @@ class PaymentDeclined(_Result):
     processed_at = fields.DateTime(required=True)
 
 
+class DisputeStatus(Schema):
+    """A dispute as Stripe last reported it."""
+
+    dispute_id = fields.String(required=True)
+    status = fields.String(required=True)
+    reason = fields.String(allow_none=True)
+
+
 class RefundStatus(Schema):
     """A refund of a payment as it stands."""
 
@@ -196,6 +204,7 @@ class PaymentStatus(_Result):
     currency = fields.String(required=True)
     amount_refunded = fields.Float(required=True)
     refunds = fields.List(fields.Nested(RefundStatus), required=True)
+    disputes = fields.List(fields.Nested(DisputeStatus), metadata={"description": "If there are any."})
     error_code = fields.String()
     error_message = fields.String()
     original_transaction_id = fields.String(metadata={"description": "Of a refund: the payment's id."})
@@ -236,6 +245,13 @@ class PaymentMethods(Schema):
     """All ways to pay."""
 
     payment_methods = fields.List(fields.Nested(PaymentMethod), required=True)
+
+
+class WebhookReceipt(Schema):
+    """The delivery was taken."""
+
+    received = fields.Boolean(required=True)
+    new = fields.Boolean(required=True, metadata={"description": "False for a repeated delivery."})
 
 
 class Health(Schema):

@@ -12,9 +12,11 @@ from app.gateway.outcomes import (
     Unknown,
 )
 from app.gateway.stripe_gateway import Charge, StripeGateway
+from app.gateway.webhook_events import BadSignature, WebhookEvent, verify
 
 __all__ = [
     "ActionRequired",
+    "BadSignature",
     "Charge",
     "Charged",
     "Decline",
@@ -25,4 +27,6 @@ __all__ = [
     "Refused",
     "StripeGateway",
     "Unknown",
+    "WebhookEvent",
+    "verify",
 ]

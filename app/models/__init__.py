@@ -3,16 +3,19 @@
 from app.models.database import connect, database, disconnect, storage_errors
 from app.models.idempotency import IdempotencyRecord
 from app.models.notification import Attempt, Notification
-from app.models.transaction import Move, OutboxEntry, Refund, Transaction
+from app.models.transaction import Dispute, Move, OutboxEntry, Refund, Transaction
+from app.models.webhook import WebhookDelivery
 
 __all__ = [
     "Attempt",
+    "Dispute",
     "IdempotencyRecord",
     "Move",
     "Notification",
     "OutboxEntry",
     "Refund",
     "Transaction",
+    "WebhookDelivery",
     "connect",
     "database",
     "disconnect",

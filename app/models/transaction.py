@@ -55,6 +55,15 @@ class Refund(EmbeddedDocument):
     processed_at = DateTimeField()
 
 
+class Dispute(EmbeddedDocument):
+    """A charge that its cardholder's bank disputes."""
+
+    id = StringField(required=True)
+    status = StringField(required=True)
+    reason = StringField()
+    at = DateTimeField(required=True)
+
+
 class Transaction(Record):
     """One payment (`TXN-…`). Its id is also Stripe's idempotency key."""
 
@@ -95,6 +104,8 @@ class Transaction(Record):
     #: Sum of the refunds that are completed.
     amount_refunded = Decimal128Field(default=Decimal(0))
 
+    disputes = EmbeddedDocumentListField(Dispute)
+
     history = EmbeddedDocumentListField(Move)
     outbox = EmbeddedDocumentListField(OutboxEntry)
     #: When the oldest entry of the outbox was made; unset while the outbox is empty.
@@ -111,6 +122,7 @@ class Transaction(Record):
             {"fields": ["recover_after"], "sparse": True},
             {"fields": ["booking_id", "-created_at"]},
             {"fields": ["refunds.id"], "sparse": True},
+            {"fields": ["gateway_id"], "sparse": True},
             {"fields": ["status", "created_at"]},
         ],
     }

@@ -133,6 +133,37 @@ class Refunds:
             refund.status = states.PENDING
             log.warning("refund outcome not recorded", refund_transaction_id=refund.id, reason=str(error))
 
+    def take_back(self, payment: Transaction, gateway_id: str, reason: str, *, actor: str) -> None:
+        """Record that a refund which had succeeded failed after all: its amount is the payment's again."""
+        refund = next((refund for refund in payment.refunds if refund.gateway_id == gateway_id), None)
+        if refund is None or refund.status != states.COMPLETED:
+            self.ask_again(payment, actor=actor)
+            return
+        now = utcnow()
+        left: Decimal = payment.amount_refunded - refund.amount
+        target = states.PARTIALLY_REFUNDED if left else states.COMPLETED
+        update = {
+            "set__refunds__S__status": states.FAILED,
+            "set__refunds__S__error_message": reason,
+            "set__status": target,
+            "set__amount_refunded": left,
+            "dec__refund_reserved": refund.amount,
+            "push__history": Move(at=now, status=target, actor=actor, gateway_id=gateway_id, note=refund.id),
+        }
+        with storage_errors():
+            if _booking_is_free(payment):
+                update["set__open_booking"] = payment.booking_id
+            stored = Transaction.objects(
+                id=payment.id,
+                amount_refunded=payment.amount_refunded,
+                refunds__match={"id": refund.id, "status": states.COMPLETED},
+            ).update_one(**update)
+        if not stored:
+            # Somebody else wrote this payment just now: the state to start from has to be read again.
+            self.take_back(ledger.get(payment.id), gateway_id, reason, actor=actor)
+            return
+        log.error("refund failed after it had succeeded", refund_transaction_id=refund.id, reason=reason)
+
     def _complete(self, payment_id: str, refund: Refund, gateway_id: str, actor: str) -> None:
         now = utcnow()
         while True:
@@ -163,6 +194,10 @@ class Refunds:
                     return  # somebody else recorded it
         refund.status, refund.processed_at, refund.gateway_id = states.COMPLETED, now, gateway_id
         self._announce(payment_id, event)
+
+
+def _booking_is_free(payment: Transaction) -> bool:
+    return not Transaction.objects(open_booking=payment.booking_id).count()
 
 
 def _pending(payment_id: str, refund_id: str) -> Any:

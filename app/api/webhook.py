@@ -1,0 +1,36 @@
+"""POST /payment/webhook: Stripe's own deliveries. Open to everyone, believed only with a good signature."""
+
+from __future__ import annotations
+
+from flask import Response, current_app, jsonify, request
+
+from app.api.errors import ErrorEnvelope
+from app.api.requests import JSONBlueprint
+from app.api.schemas import WebhookReceipt
+from app.errors import InvalidWebhook
+from app.gateway import BadSignature, verify
+from app.payments import webhooks
+
+blueprint = JSONBlueprint("webhook", __name__, url_prefix="/payment", description="What Stripe tells us")
+
+_SIGNATURE = {"name": "Stripe-Signature", "in": "header", "required": True, "schema": {"type": "string"}}
+
+
+@blueprint.route("/webhook", methods=["POST"])
+@blueprint.doc(parameters=[_SIGNATURE])
+@blueprint.response(200, WebhookReceipt)
+@blueprint.alt_response(400, schema=ErrorEnvelope)
+@blueprint.alt_response(413, schema=ErrorEnvelope)
+@blueprint.alt_response(503, schema=ErrorEnvelope)
+def webhook() -> Response:
+    """Take a delivery. Repeated ones and unknown types are accepted and change nothing."""
+    settings, payments = current_app.extensions["movieapp"]
+    try:
+        event = verify(
+            request.get_data(), request.headers.get("Stripe-Signature", ""), settings.webhook_secrets
+        )
+    except BadSignature as error:
+        raise InvalidWebhook(f"Refused: {error}.") from None
+    if event.live != settings.gateway_live:
+        raise InvalidWebhook("Refused: test and live mode are mixed up.")
+    return jsonify({"received": True, "new": webhooks.handle(payments, event)})

@@ -1,0 +1,25 @@
+"""Webhook deliveries that were acted on, so that a repeated one costs nothing."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from mongoengine import DateTimeField, StringField
+
+from app.models.database import Record
+
+#: Stripe delivers an event again for three days: https://docs.stripe.com/webhooks#automatic-retries
+_KEPT_SECONDS = 14 * 24 * 3600
+
+
+class WebhookDelivery(Record):
+    """One event of the gateway (`evt_…`)."""
+
+    id = StringField(primary_key=True)
+    type = StringField(required=True)
+    received_at = DateTimeField(required=True)
+
+    meta: ClassVar[dict[str, Any]] = {
+        "collection": "webhook_deliveries",
+        "indexes": [{"fields": ["received_at"], "expireAfterSeconds": _KEPT_SECONDS}],
+    }

@@ -1,0 +1,119 @@
+"""What Stripe tells us by itself. An event is taken as a hint to ask, not as the truth.
+
+Events come late, twice, and in any order. So one about a payment or a refund makes us ask the gateway how
+it stands now; what is recorded is the answer, by the same compare-and-set as everywhere. Only what can't be
+asked for that way is taken from the event itself: a refund that failed after it succeeded, and disputes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from mongoengine.errors import NotUniqueError
+
+from app.clock import utcnow
+from app.models import Dispute, Transaction, WebhookDelivery, storage_errors
+from app.payments import states
+from app.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from app.gateway import WebhookEvent
+    from app.payments.service import Payments
+
+log = get_logger(__name__)
+
+_ACTOR = "webhook"
+
+Handler = Callable[["Payments", Mapping[str, Any]], None]
+
+
+def handle(payments: Payments, event: WebhookEvent) -> bool:
+    """Act on a verified event.
+
+    Returns:
+        Whether it was new. One that failed half way is not remembered, and acted on when it comes again.
+
+    Raises:
+        ServiceUnavailable: MongoDB did not answer; Stripe will deliver again.
+    """
+    with storage_errors():
+        if WebhookDelivery.objects(id=event.id).count():
+            return False
+    handler = _HANDLERS.get(event.type)
+    if handler:
+        handler(payments, event.subject)
+    log.info("webhook", webhook_id=event.id, webhook_type=event.type, handled=handler is not None)
+    with storage_errors():
+        try:
+            WebhookDelivery(id=event.id, type=event.type, received_at=utcnow()).save(force_insert=True)
+        except NotUniqueError:
+            return False
+    return True
+
+
+def _find(intent_id: str | None, metadata: Mapping[str, Any] | None = None) -> Transaction | None:
+    """The payment that a PaymentIntent belongs to, also when its id was never recorded."""
+    named = (metadata or {}).get("transaction_id")
+    with storage_errors():
+        found: Transaction | None = named and Transaction.objects(id=named).first()
+        if found is None and intent_id:
+            found = Transaction.objects(gateway_id=intent_id).first()
+    if found is None:
+        log.warning("webhook about a payment that is not ours", gateway_id=intent_id)
+    return found
+
+
+def _payment(payments: Payments, intent: Mapping[str, Any]) -> None:
+    payment = _find(intent["id"], intent.get("metadata"))
+    if payment is None:
+        return
+    payment.gateway_id = payment.gateway_id or intent["id"]
+    payments.settle(payment, actor=_ACTOR)
+    if payment.status == states.FAILED and intent["status"] == "succeeded":
+        log.error("charged, but recorded as failed", transaction_id=payment.id, gateway_id=intent["id"])
+
+
+def _refunds(payments: Payments, subject: Mapping[str, Any]) -> None:
+    payment = _find(subject.get("payment_intent"))
+    if payment:
+        payments.refunds.ask_again(payment, actor=_ACTOR)
+
+
+def _refund_failed(payments: Payments, refund: Mapping[str, Any]) -> None:
+    payment = _find(refund.get("payment_intent"))
+    if payment:
+        payments.refunds.take_back(payment, refund["id"], str(refund.get("failure_reason")), actor=_ACTOR)
+
+
+def _dispute(_payments: Payments, dispute: Mapping[str, Any]) -> None:
+    payment = _find(dispute.get("payment_intent"))
+    if payment is None:
+        return
+    seen = Dispute(id=dispute["id"], status=dispute["status"], reason=dispute.get("reason"), at=utcnow())
+    with storage_errors():
+        mine = Transaction.objects(id=payment.id)
+        known = mine.filter(disputes__id=seen.id)
+        # An opening that comes after the closing must not reopen it.
+        if dispute["status"] in _CLOSED:
+            known.update_one(set__disputes__S__status=seen.status, set__disputes__S__at=seen.at)
+        mine.filter(disputes__id__ne=seen.id).update_one(push__disputes=seen)
+    log.warning("dispute", transaction_id=payment.id, dispute_id=seen.id, status=seen.status)
+
+
+#: https://docs.stripe.com/api/disputes/object#dispute_object-status
+_CLOSED = frozenset({"won", "lost", "warning_closed"})
+
+#: Event type → what to do. Other types are welcome and ignored.
+_HANDLERS: dict[str, Handler] = {
+    "payment_intent.succeeded": _payment,
+    "payment_intent.payment_failed": _payment,
+    "payment_intent.canceled": _payment,
+    "payment_intent.processing": _payment,
+    "payment_intent.requires_action": _payment,
+    "charge.refunded": _refunds,
+    "refund.updated": _refunds,
+    "refund.failed": _refund_failed,
+    "charge.dispute.created": _dispute,
+    "charge.dispute.closed": _dispute,
+}

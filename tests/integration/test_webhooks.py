@@ -1,0 +1,179 @@
+"""Stripe's webhooks: believed only with a good signature, and the same end in any order."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from app import create_app
+from app.models import Transaction
+from cli.dev.stripe_simulator.webhooks import signature
+
+if TYPE_CHECKING:
+    from flask.testing import FlaskClient
+    from werkzeug.test import TestResponse
+
+    from app.settings import Settings
+    from tests.support.stripe import StripeSimulator
+
+OLD, NEW = "whsec_old", "whsec_new"
+PAYMENT = {"user_id": "user_1", "booking_id": "BOOK-1", "amount": 50, "payment_method": "credit_card"}
+
+
+@pytest.fixture
+def client(redis_settings: Settings, stripe_simulator: StripeSimulator) -> Iterator[FlaskClient]:
+    secrets = {"stripe_webhook_secret": f"{OLD},{NEW}", "payment_gateway_max_retries": 0}
+    settings = redis_settings.model_copy(update=stripe_simulator.settings | secrets)
+    app = create_app(type(settings).model_validate(settings.model_dump() | secrets))
+    yield app.test_client()
+    app.extensions["outbox_relay"].close()
+
+
+def deliver(
+    client: FlaskClient, kind: str, subject: dict[str, Any], secret: str = NEW, age: int = 0, **event: Any
+) -> TestResponse:
+    body = {
+        "id": f"evt_{uuid.uuid4().hex}",
+        "type": kind,
+        "livemode": False,
+        "data": {"object": subject},
+    } | event
+    payload = json.dumps(body)
+    headers = {"Stripe-Signature": signature(payload, secret, int(time.time()) - age)}
+    return client.post("/payment/webhook", data=payload, headers=headers, content_type="application/json")
+
+
+def gateway(simulator: StripeSimulator, path: str, **body: Any) -> dict[str, Any]:
+    answer = requests.request(
+        "POST" if body else "GET",
+        f"{simulator.url}{path}",
+        json=body or None,
+        headers={"Authorization": "Bearer sk_test_x"},
+        timeout=5,
+    )
+    answer.raise_for_status()
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def stored(booking: str = "BOOK-1") -> Transaction:
+    payment: Transaction = Transaction.objects(booking_id=booking).order_by("-created_at").first()
+    return payment
+
+
+def test_three_d_secure_is_finished_by_a_webhook(
+    client: FlaskClient, stripe_simulator: StripeSimulator
+) -> None:
+    client.post("/payment/process", json=PAYMENT | {"payment_token": "pm_card_authenticationRequired"})
+    path = f"/_simulator/payment_intents/{stored().gateway_id}/authenticate"
+    intent = gateway(stripe_simulator, path, outcome="succeed")
+    answer = deliver(client, "payment_intent.succeeded", intent)
+    assert (answer.status_code, answer.json) == (200, {"received": True, "new": True})
+    assert [(step.status, step.actor) for step in stored().history] == [
+        ("pending", "api"),
+        ("requires_action", "api"),
+        ("completed", "webhook"),
+    ]
+
+
+def test_a_payment_whose_answer_never_came_is_found_by_its_metadata(
+    client: FlaskClient, stripe_simulator: StripeSimulator
+) -> None:
+    stripe_simulator.fault(match="POST /v1/payment_intents", kind="drop_after")
+    assert client.post("/payment/process", json=PAYMENT).json["status"] == "pending"
+    (charge,) = stripe_simulator.charges(stored().id)
+    intent = gateway(stripe_simulator, f"/v1/payment_intents/{charge['payment_intent']}")
+    deliver(client, "payment_intent.succeeded", intent)
+    assert (stored().status, stored().gateway_id) == ("completed", intent["id"])
+
+
+def test_any_order_and_any_repetition_come_to_the_same_end(
+    client: FlaskClient, stripe_simulator: StripeSimulator
+) -> None:
+    kinds = ("requires_action", "processing", "payment_failed", "succeeded")
+    for number, order in enumerate(itertools.permutations(kinds)):
+        booking = f"BOOK-{number}"
+        token = {"payment_token": "pm_card_authenticationRequired", "booking_id": booking}
+        client.post("/payment/process", json=PAYMENT | token)
+        path = f"/_simulator/payment_intents/{stored(booking).gateway_id}/authenticate"
+        intent = gateway(stripe_simulator, path, outcome="succeed")
+        for kind in (*order, *order):
+            assert deliver(client, f"payment_intent.{kind}", intent).status_code == 200
+        payment = stored(booking)
+        assert [step.status for step in payment.history] == ["pending", "requires_action", "completed"]
+
+
+def test_a_repeated_delivery_is_not_new(client: FlaskClient) -> None:
+    subject = {"id": "pi_unknown", "status": "succeeded", "metadata": {}}
+    first = deliver(client, "payment_intent.succeeded", subject, id="evt_1")
+    again = deliver(client, "payment_intent.succeeded", subject, id="evt_1")
+    assert (first.json["new"], again.json["new"]) == (True, False)
+
+
+def test_unknown_types_and_strangers_are_accepted_and_ignored(client: FlaskClient) -> None:
+    assert deliver(client, "customer.created", {"id": "cus_1"}).status_code == 200
+    assert deliver(client, "charge.refunded", {"id": "ch_1", "payment_intent": "pi_none"}).status_code == 200
+    assert deliver(client, "refund.failed", {"id": "re_1", "payment_intent": None}).status_code == 200
+
+
+@pytest.mark.parametrize("secret", [OLD, NEW])
+def test_both_secrets_are_good_during_a_rotation(client: FlaskClient, secret: str) -> None:
+    assert deliver(client, "customer.created", {}, secret).status_code == 200
+
+
+def test_what_is_not_stripes_is_refused(client: FlaskClient) -> None:
+    subject = {"id": "pi_1", "status": "succeeded", "metadata": {}}
+    refused = [
+        deliver(client, "payment_intent.succeeded", subject, secret="whsec_forged"),
+        deliver(client, "payment_intent.succeeded", subject, age=301),
+        deliver(client, "payment_intent.succeeded", subject, livemode=True),
+        deliver(client, "payment_intent.succeeded", subject, data=None),
+        client.post("/payment/webhook", data="{}", headers={"Stripe-Signature": "t=1,v1=00"}),
+        client.post("/payment/webhook", data=b"\xff", headers={"Stripe-Signature": "x"}),
+        client.post("/payment/webhook", data="{}"),
+    ]
+    assert {answer.status_code for answer in refused} == {400}
+    assert {answer.json["error"]["code"] for answer in refused} == {"INVALID_SIGNATURE"}
+
+
+def test_without_a_secret_nothing_is_believed(redis_settings: Settings) -> None:
+    client = create_app(redis_settings).test_client()
+    assert deliver(client, "customer.created", {}, secret="").status_code == 400
+
+
+def test_a_refund_that_fails_later_gives_its_amount_back(
+    client: FlaskClient, stripe_simulator: StripeSimulator
+) -> None:
+    paid = client.post("/payment/process", json=PAYMENT).json["transaction_id"]
+    order = {"original_transaction_id": paid, "booking_id": "BOOK-1", "user_id": "user_1", "reason": "r"}
+    client.post("/payment/refund", json=order | {"refund_amount": 20})
+    client.post("/payment/refund", json=order | {"refund_amount": 30})
+    assert stored().status == "refunded"
+
+    for refund, status, left in zip(
+        stored().refunds, ("partially_refunded", "completed"), (30, 0), strict=True
+    ):
+        failed = gateway(stripe_simulator, f"/_simulator/refunds/{refund.gateway_id}/fail", now=True)
+        for _ in range(2):
+            assert deliver(client, "refund.failed", failed).status_code == 200
+        payment = stored()
+        assert (payment.status, payment.amount_refunded, payment.refund_reserved) == (status, left, left)
+    assert client.post("/payment/process", json=PAYMENT).status_code == 409, "the booking is paid again"
+    assert client.post("/payment/refund", json=order).status_code == 200, "and can be refunded again"
+
+
+def test_a_dispute_is_recorded_and_shown_and_stays_closed(client: FlaskClient) -> None:
+    paid = client.post("/payment/process", json=PAYMENT).json["transaction_id"]
+    dispute = {"id": "dp_1", "payment_intent": stored().gateway_id, "reason": "fraudulent"}
+    opened = dispute | {"status": "needs_response"}
+    for subject, kind in ((opened, "created"), (dispute | {"status": "lost"}, "closed"), (opened, "created")):
+        deliver(client, f"charge.dispute.{kind}", subject)
+    status = client.get(f"/payment/status/{paid}").json
+    assert status["disputes"] == [{"dispute_id": "dp_1", "status": "lost", "reason": "fraudulent"}]

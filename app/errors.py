@@ -27,6 +27,18 @@ class InvalidRequest(Problem):
     code = "VALIDATION_ERROR"
 
 
+class Unauthorized(Problem):
+    """No API key, or not a valid one."""
+
+    code = "UNAUTHORIZED"
+
+
+class Forbidden(Problem):
+    """The API key does not reach that far."""
+
+    code = "FORBIDDEN"
+
+
 class InvalidAmount(Problem):
     """The amount can't be charged in that currency."""
 

@@ -142,6 +142,12 @@ class Settings(BaseSettings):
     sms_provider: Literal["none", "console"] = Field("none", description="console writes texts to the log")
 
     # API
+    auth_required: bool = Field(
+        False, description="whether callers need an API key; 1 in production unless set"
+    )
+    trusted_proxies: int = Field(
+        0, ge=0, le=5, description="proxies in front, whose X-Forwarded-For and -Proto are believed"
+    )
     ratelimit_enabled: bool = Field(True, description="limit requests for each client")
     ratelimit_payments: str = Field(
         "100 per minute; 20 per 10 seconds", description="limits of the two POSTs that move money"
@@ -177,10 +183,29 @@ class Settings(BaseSettings):
         sleeps = sum(min(0.5 * 2.0**n, 5.0) for n in range(self.payment_gateway_max_retries))
         return one_try * (self.payment_gateway_max_retries + 1) + sleeps
 
+    @model_validator(mode="before")
+    @classmethod
+    def _production_defaults(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("app_env") == "production":
+            return {"auth_required": True} | values
+        return values
+
+    def _safe_for_production(self) -> None:
+        if not self.auth_required:
+            raise ValueError("AUTH_REQUIRED: must be 1 in production")
+        if not self.gateway_live:
+            raise ValueError("PAYMENT_GATEWAY_API_KEY: must be a live key (sk_live_…) in production")
+        if not self.trusted_proxies:
+            raise ValueError(
+                "TRUSTED_PROXIES: must count the proxies that end TLS in front of this, in production"
+            )
+        if not self.rabbitmq_url.startswith("amqp"):
+            raise ValueError("RABBITMQ_URL: must be amqp:// or amqps:// in production")
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.app_env == "production":
-            raise ValueError("APP_ENV: production is refused: this version has no API keys to protect it yet")
+            self._safe_for_production()
         if self.gateway_time_budget >= self.web_timeout:
             raise ValueError(
                 "WEB_TIMEOUT: must exceed the longest gateway call, "

@@ -11,6 +11,7 @@ _COMMANDS = {
     "dev": "cli.dev.command:dev",
     "serve": "cli.serve:serve",
     "worker": "cli.worker:worker",
+    "keys": "cli.keys:keys",
 }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from dotenv import load_dotenv
@@ -21,6 +23,21 @@ data_dir_option = click.option(
     envvar="MOVIEAPP_DATA_DIR",
     help="Where `movieapp dev` keeps its data; its running stack is found there.",
 )
+
+
+def expected_failures(command: Callable[..., None]) -> Callable[..., None]:
+    """Decorate a command: an expected failure is one line and exit code 1, not a traceback."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        from app.errors import Problem
+
+        try:
+            command(*args, **kwargs)
+        except Problem as problem:
+            raise click.ClickException(problem.message) from None
+
+    return run
 
 
 def settings_for(data_dir: Path) -> Settings:

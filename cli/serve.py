@@ -5,10 +5,23 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import data_dir_option, settings_for
+from cli.options import data_dir_option, expected_failures, settings_for
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+
+def _must_have_keys(settings: Settings) -> None:
+    from app import models
+    from app.keys import list_keys
+
+    models.connect(settings)
+    if all(key.revoked_at for key in list_keys()):
+        raise click.ClickException("no API key is in force; make one with `movieapp keys create`")
 
 
 @click.command()
@@ -20,6 +33,7 @@ from cli.options import data_dir_option, settings_for
     "--threads", type=click.IntRange(1, 256), default=16, show_default=True, help="Threads of each."
 )
 @data_dir_option
+@expected_failures
 def serve(bind: str, workers: int, threads: int, data_dir: Path) -> None:
     """Run the payment API.
 
@@ -27,7 +41,9 @@ def serve(bind: str, workers: int, threads: int, data_dir: Path) -> None:
     Example:
         movieapp serve --bind 0.0.0.0:8003 --workers 4
     """
-    settings_for(data_dir)
+    settings = settings_for(data_dir)
+    if settings.app_env == "production":
+        _must_have_keys(settings)
     arguments = ["-c", "python:cli.gunicorn_conf", "--bind", bind]
     arguments += ["--workers", str(workers), "--threads", str(threads), "wsgi:app"]
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *arguments])  # noqa: S606 - no shell wanted

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask_swagger_ui import get_swaggerui_blueprint
 
-from app.api import context, errors, health, limits, payments, webhook
+from app.api import auth, context, errors, health, limits, payments, transport, webhook
 from app.api.errors import MovieApi
 from app.api.json import ExactJSONProvider
 
@@ -32,8 +32,11 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.config.update(_OPENAPI)
     context.init_app(app)
     errors.init_app(app)
+    transport.init_app(app, settings)
+    auth.init_app(app, settings)
     limits.init_app(app, settings)
     api = MovieApi(app)
+    api.spec.components.security_scheme("apiKey", auth.SCHEME)
     for blueprint in (payments.blueprint, webhook.blueprint, health.blueprint):
         api.register_blueprint(blueprint)
     swagger = get_swaggerui_blueprint(

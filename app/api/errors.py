@@ -25,6 +25,8 @@ STATUS: dict[str, int] = {
     "INVALID_AMOUNT": 400,
     "REFUND_NOT_ALLOWED": 400,
     "INVALID_SIGNATURE": 400,
+    "UNAUTHORIZED": 401,
+    "FORBIDDEN": 403,
     "TRANSACTION_NOT_FOUND": 404,
     "NOT_FOUND": 404,
     "METHOD_NOT_ALLOWED": 405,
@@ -86,6 +88,8 @@ def error_response(code: str, message: str, details: dict[str, Any] | None = Non
     response = current_app.response_class(
         current_app.json.dumps(body), status=STATUS[code], mimetype="application/json"
     )
+    if code == "UNAUTHORIZED":
+        response.headers["WWW-Authenticate"] = "Bearer"
     if code in RETRY_AFTER:
         response.headers["Retry-After"] = str(RETRY_AFTER[code])
     return response

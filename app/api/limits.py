@@ -11,10 +11,17 @@ from flask import Flask, Response, current_app
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 
+from app.api.auth import caller
+
 if TYPE_CHECKING:
     from app.settings import Settings
 
-_limiter = Limiter(get_remote_address)
+
+def _client() -> str:
+    return caller() or get_remote_address()
+
+
+_limiter = Limiter(_client)
 
 
 def _payment_limits() -> str:

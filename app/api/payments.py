@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from flask import Response, current_app, jsonify, request, url_for
 
 from app.api.answers import payment_answer, refund_answer, refund_status_answer, status_answer
+from app.api.auth import caller, requires
 from app.api.errors import ErrorEnvelope, error_response
 from app.api.idempotency import answer_once
 from app.api.limits import limit_payments
@@ -63,12 +64,13 @@ def _documents_errors(*statuses: int) -> Any:
 
 @blueprint.route("/process", methods=["POST"])
 @limit_payments
+@requires("payments:write")
 @blueprint.doc(parameters=[_IDEMPOTENCY_KEY])
 @blueprint.arguments(PaymentRequest)
 @blueprint.response(200, PaymentSuccess)
 @blueprint.alt_response(202, schema=PaymentOpen)
 @blueprint.alt_response(400, schema=PaymentDeclined)
-@_documents_errors(409, 413, 415, 422, 429, 500, 502, 503)
+@_documents_errors(401, 403, 409, 413, 415, 422, 429, 500, 502, 503)
 def process(order: PaymentOrder) -> Response:
     """Take a payment for a booking.
 
@@ -84,7 +86,7 @@ def process(order: PaymentOrder) -> Response:
         except Problem as problem:
             return error_response(problem.code, problem.message, problem.details)
 
-    return answer_once(request, settings, caller="", new_id=new_id("TXN-"), run=run)
+    return answer_once(request, settings, caller=caller(), new_id=new_id("TXN-"), run=run)
 
 
 def _pay(payments: Payments, order: PaymentOrder, transaction_id: str, again: bool) -> PaymentResult:
@@ -102,11 +104,12 @@ def _pay(payments: Payments, order: PaymentOrder, transaction_id: str, again: bo
 
 @blueprint.route("/refund", methods=["POST"])
 @limit_payments
+@requires("refunds:write")
 @blueprint.doc(parameters=[_IDEMPOTENCY_KEY])
 @blueprint.arguments(RefundRequest)
 @blueprint.response(200, RefundResult)
 @blueprint.alt_response(202, schema=RefundResult)
-@_documents_errors(400, 404, 409, 413, 415, 422, 429, 500, 503)
+@_documents_errors(400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503)
 def refund(order: RefundOrder) -> Response:
     """Give money back, in part or all that is left.
 
@@ -122,7 +125,7 @@ def refund(order: RefundOrder) -> Response:
         except Problem as problem:
             return error_response(problem.code, problem.message, problem.details)
 
-    return answer_once(request, settings, caller="", new_id=new_id("REF-"), run=run)
+    return answer_once(request, settings, caller=caller(), new_id=new_id("REF-"), run=run)
 
 
 def _refund(
@@ -140,8 +143,9 @@ def _refund(
 
 
 @blueprint.route("/status/<string:transaction_id>")
+@requires("payments:read")
 @blueprint.response(200, PaymentStatus)
-@_documents_errors(404, 500, 503)
+@_documents_errors(401, 403, 404, 500, 503)
 def status(transaction_id: str) -> Response:
     """What is known about a payment. While the customer has to act, the gateway is asked."""
     _, payments = _services()
@@ -155,8 +159,9 @@ def status(transaction_id: str) -> Response:
 
 
 @blueprint.route("/booking/<path:booking_id>")
+@requires("payments:read")
 @blueprint.response(200, BookingPayments)
-@_documents_errors(500, 503)
+@_documents_errors(401, 403, 500, 503)
 def booking(booking_id: str) -> Response:
     """All payments of a booking, newest first: what a frontend asks after it lost an answer."""
     found = [status_answer(payment) for payment in ledger.of_booking(booking_id)]

@@ -339,6 +339,7 @@ def test_the_openapi_document_is_valid_and_names_no_cdn(client: FlaskClient) -> 
     assert set(document["paths"]) == {
         "/payment/process",
         "/payment/refund",
+        "/payment/webhook",
         "/payment/booking/{booking_id}",
         "/payment/status/{transaction_id}",
         "/payment/methods",

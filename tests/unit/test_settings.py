@@ -54,9 +54,30 @@ def test_a_user_name_without_a_password_is_refused(monkeypatch: pytest.MonkeyPat
         load()
 
 
-def test_production_is_refused_while_the_api_has_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("APP_ENV", "production")
-    with pytest.raises(SettingsError, match="APP_ENV: "):
+PRODUCTION = {
+    "APP_ENV": "production",
+    "PAYMENT_GATEWAY_API_KEY": "sk_live_x",
+    "STRIPE_WEBHOOK_SECRET": "whsec_x",
+    "TRUSTED_PROXIES": "1",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AUTH_REQUIRED", "0"),
+        ("PAYMENT_GATEWAY_API_KEY", "sk_test_x"),
+        ("STRIPE_WEBHOOK_SECRET", ""),
+        ("RABBITMQ_URL", "redis://host"),
+        ("TRUSTED_PROXIES", "0"),
+    ],
+)
+def test_production_refuses_what_is_unsafe(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    for variable, good in PRODUCTION.items():
+        monkeypatch.setenv(variable, good)
+    assert load().auth_required
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"^{name}: "):
         load()
 
 

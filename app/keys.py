@@ -1,0 +1,91 @@
+"""Making, checking and revoking API keys."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import threading
+import time
+from collections.abc import Sequence
+
+from app.clock import utcnow
+from app.ids import new_id
+from app.models import ApiKey, storage_errors
+
+#: `mk_`, the public id without its prefix, and the secret.
+_TOKEN = re.compile(r"mk_([0-9a-f]{32})_[A-Za-z0-9_-]{43}")
+
+#: Seconds that an answer is remembered: a revocation takes effect within this time in every process.
+_REMEMBERED = 30.0
+
+#: Tokens remembered; beyond it everything is forgotten, so that guessing can't fill the memory.
+_MOST = 10_000
+
+
+def create_key(name: str, scopes: Sequence[str]) -> tuple[ApiKey, str]:
+    """Make a key.
+
+    Returns:
+        The key as stored, and its token, which is known to nobody afterwards.
+    """
+    key_id = new_id("key_")
+    token = f"mk_{key_id.removeprefix('key_')}_{secrets.token_urlsafe(32)}"
+    key = ApiKey(id=key_id, name=name, token_hash=_hash(token), scopes=list(scopes), created_at=utcnow())
+    with storage_errors():
+        key.save(force_insert=True)
+    return key, token
+
+
+def revoke_key(key_id: str) -> bool:
+    """Revoke a key; False if there is none in force with that id."""
+    with storage_errors():
+        return bool(ApiKey.objects(id=key_id, revoked_at=None).update_one(set__revoked_at=utcnow()))
+
+
+def list_keys() -> list[ApiKey]:
+    """Every key, newest first.
+
+    Raises:
+        ServiceUnavailable: MongoDB did not answer.
+    """
+    with storage_errors():
+        return list(ApiKey.objects.order_by("-created_at"))
+
+
+class Keyring:
+    """Finds the key of a token, and remembers it for half a minute."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: dict[str, tuple[float, ApiKey | None]] = {}
+
+    def find(self, token: str) -> ApiKey | None:
+        """The key in force that `token` is of.
+
+        Raises:
+            ServiceUnavailable: MongoDB did not answer.
+        """
+        named = _TOKEN.fullmatch(token)
+        if named is None:
+            return None
+        digest = _hash(token)
+        now = time.monotonic()
+        with self._lock:
+            until, key = self._seen.get(digest, (0.0, None))
+        if now < until:
+            return key
+        with storage_errors():
+            key = ApiKey.objects(id=f"key_{named[1]}", revoked_at=None).first()
+        if key is not None and not hmac.compare_digest(key.token_hash, digest):
+            key = None
+        with self._lock:
+            if len(self._seen) >= _MOST:
+                self._seen.clear()
+            self._seen[digest] = (now + _REMEMBERED, key)
+        return key
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

@@ -1,0 +1,205 @@
+"""API keys and their scopes, HTTPS in production, and the commands that make keys."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app import create_app
+from app.keys import create_key, revoke_key
+from app.models import SCOPES, ApiKey
+
+if TYPE_CHECKING:
+    from flask.testing import FlaskClient
+
+    from app.settings import Settings
+    from tests.support.stripe import StripeSimulator
+
+PAYMENT = {"user_id": "user_1", "booking_id": "BOOK-1", "amount": 50, "payment_method": "credit_card"}
+
+
+@pytest.fixture
+def make_client(redis_settings: Settings, stripe_simulator: StripeSimulator) -> Iterator[Any]:
+    apps = []
+
+    def make(**changes: Any) -> FlaskClient:
+        app = create_app(redis_settings.model_copy(update=stripe_simulator.settings | changes))
+        apps.append(app)
+        return app.test_client()
+
+    yield make
+    for app in apps:
+        app.extensions["outbox_relay"].close()
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def test_a_key_opens_what_its_scopes_say(make_client: Any) -> None:
+    client = make_client(auth_required=True)
+    _, payer = create_key("payer", ["payments:write"])
+    _, reader = create_key("reader", ["payments:read"])
+    paid = client.post("/payment/process", json=PAYMENT, headers=bearer(payer))
+    assert paid.status_code == 200
+    url = f"/payment/status/{paid.json['transaction_id']}"
+    assert client.get(url, headers=bearer(reader)).status_code == 200
+    for answer in (
+        client.get(url, headers=bearer(payer)),
+        client.get("/payment/booking/BOOK-1", headers=bearer(payer)),
+        client.post("/payment/process", json=PAYMENT, headers=bearer(reader)),
+        client.post("/payment/refund", json={}, headers=bearer(payer)),
+    ):
+        assert (answer.status_code, answer.json["error"]["code"]) == (403, "FORBIDDEN")
+
+
+def test_without_a_valid_key_nothing_opens_and_nothing_is_told(make_client: Any) -> None:
+    client = make_client(auth_required=True)
+    _, token = create_key("payer", SCOPES)
+    tampered = token[:-1] + ("A" if token[-1] != "A" else "B")
+    for headers in (
+        {},
+        bearer("x"),
+        bearer(tampered),
+        bearer(f"mk_{'0' * 32}_{'A' * 43}"),
+        {"Authorization": "Basic eDp5"},
+    ):
+        answer = client.post("/payment/process", json={}, headers=headers)
+        assert (answer.status_code, answer.json["error"]["code"]) == (401, "UNAUTHORIZED")
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert client.get("/payment/status/TXN-none").status_code == 401
+    for path in ("/health", "/payment/methods", "/docs", "/docs/openapi.json"):
+        assert client.get(path).status_code == 200
+
+
+def test_a_wrong_key_is_refused_where_none_is_needed(make_client: Any) -> None:
+    client = make_client(auth_required=False)
+    assert client.get("/payment/booking/BOOK-1").status_code == 200
+    assert client.get("/payment/booking/BOOK-1", headers=bearer("wrong")).status_code == 401
+
+
+def test_a_revoked_key_is_refused_within_half_a_minute(
+    make_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = make_client(auth_required=True)
+    key, token = create_key("payer", ["payments:read"])
+    assert client.get("/payment/booking/B", headers=bearer(token)).status_code == 200
+    assert revoke_key(key.id)
+    assert not revoke_key(key.id)
+    later = time.monotonic() + 31
+    monkeypatch.setattr("app.keys.time.monotonic", lambda: later)
+    assert client.get("/payment/booking/B", headers=bearer(token)).status_code == 401
+
+
+def test_only_a_hash_of_the_token_is_stored(make_client: Any) -> None:
+    make_client()
+    key, token = create_key("payer", ["payments:read"])
+    assert token not in repr(ApiKey.objects.get(id=key.id).to_mongo())
+
+
+def test_idempotency_keys_of_two_callers_do_not_meet(make_client: Any) -> None:
+    client = make_client(auth_required=True)
+    headers = {"Idempotency-Key": "same"}
+    answers = []
+    for number in range(2):
+        _, token = create_key(f"caller {number}", ["payments:write"])
+        body = PAYMENT | {"booking_id": f"BOOK-{number}"}
+        answers.append(client.post("/payment/process", json=body, headers=headers | bearer(token)))
+    assert [answer.status_code for answer in answers] == [200, 200]
+
+
+def test_production_takes_only_https_and_says_so_to_browsers(make_client: Any) -> None:
+    client = make_client(app_env="production", trusted_proxies=1)
+    plain = client.get("/payment/methods")
+    assert (plain.status_code, plain.json["error"]["message"]) == (403, "Use HTTPS.")
+    assert client.get("/health").status_code == 200
+    secure = client.get(
+        "/payment/methods", headers={"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"}
+    )
+    assert secure.status_code == 200
+    assert secure.headers["Strict-Transport-Security"].startswith("max-age=")
+    assert secure.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_an_unproxied_service_believes_no_forwarded_header(make_client: Any) -> None:
+    client = make_client(ratelimit_enabled=True, ratelimit_payments="1 per minute")
+    codes = [
+        client.post("/payment/process", json={}, headers={"X-Forwarded-For": f"192.0.2.{n}"}).status_code
+        for n in range(2)
+    ]
+    assert codes == [422, 429]
+
+
+def test_openapi_says_where_a_key_is_needed(make_client: Any) -> None:
+    document = make_client().get("/docs/openapi.json").json
+    assert document["components"]["securitySchemes"]["apiKey"]["scheme"] == "bearer"
+    secured = {
+        path
+        for path, item in document["paths"].items()
+        if any("security" in item.get(method, {}) for method in ("get", "post"))
+    }
+    assert secured == {
+        "/payment/process",
+        "/payment/refund",
+        "/payment/status/{transaction_id}",
+        "/payment/booking/{booking_id}",
+    }
+
+
+def movieapp(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "MONGODB_URI": settings.mongodb_uri}
+    command = [sys.executable, "-m", "cli.main", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_the_commands_make_list_and_revoke_keys(redis_settings: Settings) -> None:
+    made = movieapp(redis_settings, "keys", "create", "shop", "--scope", "payments:write", "--json")
+    assert made.returncode == 0, made.stderr
+    key = json.loads(made.stdout)
+    assert key["token"].startswith("mk_")
+    (listed,) = json.loads(movieapp(redis_settings, "keys", "list", "--json").stdout)
+    assert (listed["id"], listed["name"], listed["revoked_at"]) == (key["id"], "shop", None)
+    assert key["token"] not in movieapp(redis_settings, "keys", "list").stdout
+    assert movieapp(redis_settings, "keys", "revoke", key["id"]).returncode == 0
+    again = movieapp(redis_settings, "keys", "revoke", key["id"])
+    assert (again.returncode, again.stderr) == (1, f"Error: no key in force is called {key['id']}\n")
+    assert movieapp(redis_settings, "keys", "create", "shop").returncode == 2
+
+
+def test_a_command_without_mongodb_fails_in_one_line(redis_settings: Settings) -> None:
+    away = redis_settings.model_copy(
+        update={"mongodb_uri": "mongodb://127.0.0.1:1/x?serverSelectionTimeoutMS=200"}
+    )
+    done = movieapp(away, "keys", "list")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+
+
+def test_production_does_not_start_without_a_key_in_force(redis_settings: Settings) -> None:
+    environment = {
+        **os.environ,
+        "MONGODB_URI": redis_settings.mongodb_uri,
+        "APP_ENV": "production",
+        "PAYMENT_GATEWAY_API_KEY": "sk_live_x",
+        "STRIPE_WEBHOOK_SECRET": "whsec_x",
+        "TRUSTED_PROXIES": "1",
+        "RABBITMQ_URL": "amqp://guest:guest@127.0.0.1:1/%2F",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "serve"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "Error: no API key is in force; make one with `movieapp keys create`\n",
+    )

@@ -9,6 +9,7 @@ from flask_swagger_ui import get_swaggerui_blueprint
 from app.api import auth, context, errors, health, limits, payments, transport, webhook
 from app.api.errors import MovieApi
 from app.api.json import ExactJSONProvider
+from app.api.schemas import PaymentDeclined
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -37,6 +38,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     limits.init_app(app, settings)
     api = MovieApi(app)
     api.spec.components.security_scheme("apiKey", auth.SCHEME)
+    api.spec.components.schema("PaymentDeclined", schema=PaymentDeclined)  # named in a oneOf only
     for blueprint in (payments.blueprint, webhook.blueprint, health.blueprint):
         api.register_blueprint(blueprint)
     swagger = get_swaggerui_blueprint(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, Response, current_app, g
 from flask_smorest import Api
 from marshmallow import Schema, fields
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from app.clock import iso, utcnow
 from app.errors import Problem
@@ -108,6 +108,8 @@ def _on_http_error(error: HTTPException) -> ResponseReturnValue:
     messages = data.get("messages", {})
     details = messages.get("json", messages) if isinstance(messages, dict) else {}
     response = error_response(code, message, {"fields": details} if details else {})
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))  # RFC 9110, 15.5.6
     if isinstance(error, RequestEntityTooLarge):
         # The rest of the body was not read: what follows on this connection is not a request.
         response.headers["Connection"] = "close"

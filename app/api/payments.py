@@ -23,6 +23,7 @@ from app.api.schemas import (
     PaymentSuccess,
     RefundRequest,
     RefundResult,
+    one_of,
 )
 from app.errors import Problem, ServiceUnavailable, TransactionNotFound
 from app.ids import new_id
@@ -69,7 +70,7 @@ def _documents_errors(*statuses: int) -> Any:
 @blueprint.arguments(PaymentRequest)
 @blueprint.response(200, PaymentSuccess)
 @blueprint.alt_response(202, schema=PaymentOpen)
-@blueprint.alt_response(400, schema=PaymentDeclined)
+@blueprint.alt_response(400, schema=one_of(PaymentDeclined, ErrorEnvelope))
 @_documents_errors(401, 403, 409, 413, 415, 422, 429, 500, 502, 503)
 def process(order: PaymentOrder) -> Response:
     """Take a payment for a booking.

@@ -33,6 +33,16 @@ class JSONBlueprint(Blueprint):  # type: ignore[misc] # flask-smorest ships no t
     ARGUMENTS_PARSER = JSONParser()
 
 
+class Pattern(validate.Regexp):
+    """A regular expression for the whole value, in the words that Python and JSON Schema (ECMA 262) share."""
+
+    def __call__(self, value: Any) -> Any:
+        # Unlike match, fullmatch lets no line break slip in after `$`.
+        if not self.regex.fullmatch(value):
+            raise ValidationError(self._format_error(value))
+        return value
+
+
 class Text(fields.String):
     """Text of bounded length without control characters or lone surrogates.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
-from app.api.requests import Amount, Digits, Text
+from app.api.requests import Amount, Digits, Pattern, Text
 from app.money import CURRENCIES
 from app.payments import states
 from app.payments.cards import CardDetails
@@ -15,10 +15,10 @@ from app.payments.orders import PaymentOrder
 from app.payments.refunds import RefundOrder
 from app.settings import PAYMENT_METHODS
 
-_E164 = validate.Regexp(r"^\+[1-9][0-9]{6,14}\Z", error="Must be an E.164 number, as +14155550123.")
-_LOCALE = validate.Regexp(r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8}){0,3}\Z", error="Must be a locale, as en-US.")
-_TOKEN = validate.Regexp(r"^pm_[A-Za-z0-9_]+\Z", error="Must be a Stripe PaymentMethod id, pm_….")
-_METADATA_KEY = validate.Regexp(r"^[A-Za-z0-9_-]+\Z", error="Must be letters, digits, _ or -.")
+_E164 = Pattern(r"^\+[1-9][0-9]{6,14}$", error="Must be an E.164 number, as +14155550123.")
+_LOCALE = Pattern(r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8}){0,3}$", error="Must be a locale, as en-US.")
+_TOKEN = Pattern(r"^pm_[A-Za-z0-9_]+$", error="Must be a Stripe PaymentMethod id, pm_….")
+_METADATA_KEY = Pattern(r"^[A-Za-z0-9_-]+$", error="Must be letters, digits, _ or -.")
 _REFUND_STATUSES = (states.PENDING, states.COMPLETED, states.FAILED)
 
 #: What the events carry for the notifications.
@@ -31,6 +31,11 @@ _STATUSES = (
     states.PARTIALLY_REFUNDED,
     states.REFUNDED,
 )
+
+
+def one_of(*schemas: type[Schema]) -> dict[str, Any]:
+    """The OpenAPI schema of an answer that takes one of several forms."""
+    return {"oneOf": [{"$ref": f"#/components/schemas/{schema.__name__}"} for schema in schemas]}
 
 
 class CardSchema(Schema):
@@ -73,7 +78,8 @@ class PaymentRequest(Schema):
     user_id = Text(128, required=True, metadata={"example": "user_123"})
     booking_id = Text(128, required=True, metadata={"example": "BOOK-123"})
     amount = Amount(
-        required=True, metadata={"type": "number", "description": "In major units.", "example": 25.5}
+        required=True,
+        metadata={"type": "number", "minimum": 0, "description": "In major units, above 0.", "example": 25.5},
     )
     payment_method = fields.String(required=True, validate=validate.OneOf(PAYMENT_METHODS))
     currency = fields.String(
@@ -92,7 +98,12 @@ class PaymentRequest(Schema):
     )
     card_details = fields.Nested(CardSchema)
     paypal_details = fields.Nested(PaypalSchema)
-    return_url = fields.Url(schemes={"http", "https"}, require_tld=False, validate=validate.Length(max=2048))
+    return_url = fields.Url(
+        schemes={"http", "https"},
+        require_tld=False,
+        validate=validate.Length(max=2048),
+        metadata={"format": "uri", "example": "https://shop.example.com/paid"},
+    )
     metadata = fields.Dict(
         keys=Text(40, validate=[_METADATA_KEY]), values=Text(500), validate=validate.Length(max=20)
     )

@@ -1,0 +1,78 @@
+"""The OpenAPI document is true: a property-based client finds no undocumented answer and no crash."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from openapi_spec_validator import validate
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from app import create_app
+from app.keys import create_key
+from app.models import SCOPES
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from app.settings import Settings
+    from tests.support.stripe import StripeSimulator
+
+TRUE = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    unsupported_method,
+]
+
+
+@pytest.fixture
+def app(redis_settings: Settings, stripe_simulator: StripeSimulator) -> Iterator[Flask]:
+    secret = {"stripe_webhook_secret": type(redis_settings.payment_gateway_api_key)("whsec_x")}
+    changes = {"auth_required": True} | secret | stripe_simulator.settings
+    app = create_app(redis_settings.model_copy(update=changes))
+    yield app
+    app.extensions["outbox_relay"].close()
+
+
+def test_every_answer_is_documented(app: Flask) -> None:
+    _, token = create_key("schemathesis", SCOPES)
+    document = schemathesis.openapi.from_wsgi("/docs/openapi.json", app)
+    tested = []
+    for found in document.get_all_operations():
+        operation = found.ok()
+
+        @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+        @given(case=operation.as_strategy())
+        def ask(case: schemathesis.Case) -> None:
+            case.call_and_validate(headers={"Authorization": f"Bearer {token}"}, checks=TRUE)
+
+        ask()
+        tested.append(operation.label)
+    assert len(tested) == 7
+
+
+def test_the_document_is_valid(app: Flask) -> None:
+    validate(app.test_client().get("/docs/openapi.json").json)
+
+
+def test_every_operation_has_a_summary_and_every_field_that_is_sent_an_example(app: Flask) -> None:
+    document = app.test_client().get("/docs/openapi.json").json
+    for path, item in document["paths"].items():
+        for method in {"get", "post"} & set(item):
+            assert item[method]["summary"], f"{method} {path}"
+    fields = document["components"]["schemas"]["PaymentRequest"]["properties"]
+    plain = {name for name, field in fields.items() if "$ref" not in str(field) and "enum" not in field}
+    assert {name for name in plain if "example" not in fields[name]} <= {"metadata"}

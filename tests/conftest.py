@@ -1,4 +1,4 @@
-"""Fixtures of all tests. A test names the servers it needs; each is found or started once for a worker.
+"""Fixtures of all tests. A test names the servers it needs; each is found or started once for a run.
 
 Every test has its own names (database, key prefix, exchange, queues), so that tests never meet each other
 or a developer's data, whatever runs at the same time.
@@ -7,57 +7,108 @@ or a developer's data, whatever runs at the same time.
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pika
-import pymongo
 import pytest
 import redis
 
 from app import models
-from app.messaging.topology import EMAIL_QUEUE, EVENT_QUEUES, SMS_QUEUE
 from app.settings import Settings
 from tests.support.mail import MailSink, running_mail_sink
-from tests.support.services import FIND, Service
+from tests.support.processes import end_all
+from tests.support.servers import StripeServer
+from tests.support.services import PrivateRabbitMQ, Services, with_database
+from tests.support.sharing import Desk, RemoteServices
 from tests.support.stripe import StripeSimulator
-
-_QUEUES = (*EVENT_QUEUES.values(), EMAIL_QUEUE, SMS_QUEUE)
-_SERVICE_VARIABLES = ("RABBITMQ_URL", "REDIS_URL", "MONGODB_URI")
+from tests.support.traces import remove_queues, remove_stored
 
 Find = Callable[[str], str]
 
+_directory = pytest.StashKey[Path]()
+_services = pytest.StashKey[Services | RemoteServices]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Note which servers the environment names, and hide the rest of it from the tests."""
+    workerinput: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if workerinput:
+        config.stash[_services] = RemoteServices(Path(workerinput["desk"]))
+    else:
+        directory = tempfile.TemporaryDirectory(prefix="movieapp-tests-", ignore_cleanup_errors=True)
+        config.add_cleanup(directory.cleanup)
+        config.stash[_directory] = Path(directory.name)
+        config.stash[_services] = Services(os.environ, config.stash[_directory])
+    config.add_cleanup(end_all)
+    _forget_foreign_settings()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist where to ask for servers."""
+    config: pytest.Config = node.config
+    address = config.stash[_directory] / "desk"
+    if not address.exists():
+        services = config.stash[_services]
+        assert isinstance(services, Services)
+        config.add_cleanup(Desk(services, address).close)
+    node.workerinput["desk"] = str(address)
+
+
+def _forget_foreign_settings() -> None:
+    for name in Settings.model_fields:
+        os.environ.pop(name.upper(), None)
+    os.environ.pop("MOVIEAPP_DATA_DIR", None)
+
+
+def _lacking(reason: str) -> NoReturn:
+    """Skip the test, or fail it where nothing may skip."""
+    if os.environ.get("REQUIRE_SERVICES") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
 
 @pytest.fixture(scope="session")
-def find(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Find]:
+def find(pytestconfig: pytest.Config) -> Find:
     """Gives a server's URL by its name; without one skips or, under REQUIRE_SERVICES=1, fails the test."""
-    directory = tmp_path_factory.mktemp("servers")
-    services: dict[str, Service] = {}
 
     def find(name: str) -> str:
-        if name not in services:
-            services[name] = FIND[name](directory)
-        service = services[name]
+        service = pytestconfig.stash[_services].find(name)
+        if service.broken:
+            pytest.fail(service.broken)
         if service.missing:
-            if os.environ.get("REQUIRE_SERVICES") == "1":
-                pytest.fail(service.missing)
-            pytest.skip(service.missing)
+            _lacking(service.missing)
         return service.url
 
-    yield find
-    for service in services.values():
-        if service.started:
-            service.started.stop()
+    return find
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url(find: Find) -> str:
+    """RabbitMQ, with a virtual host that others use too."""
+    return find("rabbitmq")
+
+
+@pytest.fixture(scope="session")
+def redis_url(find: Find) -> str:
+    """Redis, with a database that others use too."""
+    return find("redis")
+
+
+@pytest.fixture(scope="session")
+def mongodb_server(find: Find) -> str:
+    """MongoDB's protocol: a URI without a database's name; `with_database` puts one in."""
+    return find("mongodb")
 
 
 @pytest.fixture(autouse=True)
-def _no_foreign_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's environment reaches no test, but for the servers to use."""
-    for name in Settings.model_fields:
-        if name.upper() not in _SERVICE_VARIABLES:
-            monkeypatch.delenv(name.upper(), raising=False)
+def _no_foreign_settings() -> None:
+    """No environment reaches a test: not a developer's, nor what another test's code has set."""
+    _forget_foreign_settings()
 
 
 @pytest.fixture
@@ -77,19 +128,15 @@ def settings() -> Settings:
 
 
 @pytest.fixture
-def stored_settings(settings: Settings, find: Find) -> Iterator[Settings]:
+def stored_settings(settings: Settings, mongodb_server: str, redis_url: str) -> Iterator[Settings]:
     """`settings` with MongoDB's protocol and Redis."""
     database = settings.mongodb_uri.rpartition("/")[2]
-    mongodb, redis_url = find("mongodb"), find("redis")
-    yield settings.model_copy(
-        update={"mongodb_uri": f"{mongodb}/{database}?directConnection=true", "redis_url": redis_url}
+    stored = settings.model_copy(
+        update={"mongodb_uri": with_database(mongodb_server, database), "redis_url": redis_url}
     )
+    yield stored
     models.disconnect()
-    with pymongo.MongoClient(mongodb, directConnection=True) as client:
-        client.drop_database(database)
-    with redis.Redis.from_url(redis_url) as store:
-        for key in store.scan_iter(f"{settings.namespace}*", count=1000):
-            store.delete(key)
+    remove_stored(stored)
 
 
 @pytest.fixture
@@ -99,16 +146,11 @@ def redis_settings(stored_settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def rabbit_settings(stored_settings: Settings, find: Find) -> Iterator[Settings]:
+def rabbit_settings(stored_settings: Settings, rabbitmq_url: str) -> Iterator[Settings]:
     """`stored_settings` with the queues on RabbitMQ."""
-    url = find("rabbitmq")
-    yield stored_settings.model_copy(update={"rabbitmq_url": url})
-    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
-        channel = connection.channel()
-        for queue in _QUEUES:
-            for suffix in ("", ".DQ", ".XQ"):
-                channel.queue_delete(f"{stored_settings.namespace}{queue}{suffix}")
-        channel.exchange_delete(stored_settings.rabbitmq_exchange)
+    with_queues = stored_settings.model_copy(update={"rabbitmq_url": rabbitmq_url})
+    yield with_queues
+    remove_queues(with_queues)
 
 
 @pytest.fixture(params=["rabbitmq", "redis"])
@@ -142,12 +184,32 @@ def mail_sink() -> Iterator[MailSink]:
         yield sink
 
 
+@pytest.fixture(scope="session")
+def stripe_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StripeServer]:
+    """A Stripe simulator for each worker: a fault that one test asks for must not meet another's payment."""
+    server = StripeServer(tmp_path_factory.mktemp("stripe"))
+    server.start()
+    yield server
+    server.stop()
+
+
 @pytest.fixture
-def stripe_simulator(find: Find) -> Iterator[StripeSimulator]:
-    """The Stripe simulator, shared; faults do not outlive a test."""
-    simulator = StripeSimulator(find("stripe"))
+def stripe_simulator(stripe_server: StripeServer) -> Iterator[StripeSimulator]:
+    """The Stripe simulator; faults do not outlive a test."""
+    simulator = StripeSimulator(stripe_server.url)
     yield simulator
     simulator.clear_faults()
+
+
+@pytest.fixture
+def private_rabbitmq(server_dir: Path) -> Iterator[PrivateRabbitMQ]:
+    """A RabbitMQ node that a test may kill and start again."""
+    if not PrivateRabbitMQ.installed():
+        _lacking("RabbitMQ: no rabbitmq-server installed (apt-get install rabbitmq-server)")
+    server = PrivateRabbitMQ(server_dir / "rabbitmq")
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

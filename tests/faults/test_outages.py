@@ -7,13 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pika
-import pytest
 import requests
 
 from app import create_app, models
@@ -28,17 +26,6 @@ from tests.support.wait import wait_for
 
 PAYMENT = {"user_id": "user_1", "booking_id": "BOOK-1", "amount": 25.5, "payment_method": "credit_card"}
 QUEUE = "notification.payment_events"
-
-
-@pytest.fixture
-def rabbit(server_dir: Path) -> Iterator[RabbitServer]:
-    if not RabbitServer.installed():
-        reason = "no rabbitmq-server installed (apt-get install rabbitmq-server)"
-        (pytest.fail if os.environ.get("REQUIRE_SERVICES") == "1" else pytest.skip)(reason)
-    server = RabbitServer(server_dir / "rabbitmq")
-    server.start()
-    yield server
-    server.stop()
 
 
 def waiting_events(url: str, settings: Settings) -> list[tuple[str, dict[str, Any]]]:
@@ -58,27 +45,29 @@ def waiting_events(url: str, settings: Settings) -> list[tuple[str, dict[str, An
 
 
 def test_payments_go_on_without_rabbitmq_and_their_events_arrive_when_it_is_back(
-    stored_settings: Settings, stripe_simulator: StripeSimulator, rabbit: RabbitServer
+    stored_settings: Settings, stripe_simulator: StripeSimulator, private_rabbitmq: RabbitServer
 ) -> None:
-    settings = stored_settings.model_copy(update={"rabbitmq_url": rabbit.url} | stripe_simulator.settings)
+    settings = stored_settings.model_copy(
+        update={"rabbitmq_url": private_rabbitmq.url} | stripe_simulator.settings
+    )
     app = create_app(settings)
     client = app.test_client()
     first = client.post("/payment/process", json=PAYMENT).json["transaction_id"]
     wait_for(lambda: not Transaction.objects.get(id=first).outbox, 10, "the first event was not published")
 
-    rabbit.kill()
+    private_rabbitmq.kill()
     second = client.post("/payment/process", json=PAYMENT | {"booking_id": "BOOK-2"})
     assert second.status_code == 200
     second_id = second.json["transaction_id"]
     app.extensions["outbox_relay"].close(timeout=30)
     (entry,) = Transaction.objects.get(id=second_id).outbox
 
-    rabbit.start()
+    private_rabbitmq.start()
     publisher = RabbitPublisher(settings)
     assert outbox.sweep(publisher, timedelta(0)) == 1
     assert outbox.sweep(publisher, timedelta(0)) == 0
     publisher.close()
-    events = waiting_events(rabbit.url, settings)
+    events = waiting_events(private_rabbitmq.url, settings)
     assert [(key, event["transaction_id"]) for key, event in events] == [
         ("payment.success", first),
         ("payment.success", second_id),
@@ -131,15 +120,17 @@ def answers(url: str) -> bool:
         return False
 
 
-def test_a_killed_rabbitmq_keeps_what_it_confirmed(stored_settings: Settings, rabbit: RabbitServer) -> None:
-    settings = stored_settings.model_copy(update={"rabbitmq_url": rabbit.url})
+def test_a_killed_rabbitmq_keeps_what_it_confirmed(
+    stored_settings: Settings, private_rabbitmq: RabbitServer
+) -> None:
+    settings = stored_settings.model_copy(update={"rabbitmq_url": private_rabbitmq.url})
     publisher = RabbitPublisher(settings)
     event = outbox.OutgoingEvent(
         "evt_1", "payment.success", '{"event_id":"evt_1","event_type":"payment.success"}'
     )
     publisher.publish(event)
-    rabbit.kill()
-    rabbit.start()
-    assert [body["event_id"] for _, body in waiting_events(rabbit.url, settings)] == ["evt_1"]
+    private_rabbitmq.kill()
+    private_rabbitmq.start()
+    assert [body["event_id"] for _, body in waiting_events(private_rabbitmq.url, settings)] == ["evt_1"]
     publisher.publish(event)  # over a connection that died with the server
     publisher.close()

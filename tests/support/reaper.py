@@ -1,0 +1,44 @@
+"""Ends what a test run started, when the run could not: it was killed, or the terminal was closed.
+
+Started by `processes`, and reads from it `+PGID` for each process group that begins and `-PGID` for each that
+is gone. The end of input means that the run is over, however it ended: no signal handler, no `atexit`, and no
+parent-death signal (which Linux sends when the *thread* ends that started a child) is as sure.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable
+
+#: Seconds between SIGTERM and SIGKILL.
+_GRACE = 5
+
+
+def reap(lines: Iterable[str]) -> None:
+    """Follow `lines` to their end, then end the groups that are left."""
+    groups: set[int] = set()
+    for line in lines:
+        (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
+    groups = {group for group in groups if _signal(group, signal.SIGTERM)}
+    deadline = time.monotonic() + _GRACE
+    while groups and time.monotonic() < deadline:
+        time.sleep(0.1)
+        groups = {group for group in groups if _signal(group, 0)}
+    for group in groups:
+        _signal(group, signal.SIGKILL)
+
+
+def _signal(group: int, signum: int) -> bool:
+    """Whether there still was someone to signal."""
+    try:
+        os.killpg(group, signum)
+    except (ProcessLookupError, PermissionError):  # macOS: not permitted where only zombies are left
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    reap(sys.stdin)

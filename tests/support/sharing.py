@@ -1,0 +1,69 @@
+"""One set of servers for all workers of pytest-xdist.
+
+A worker may end long before the others, so none of them can own a server that all use. The process that
+started the workers does, and they ask it; a run that needs no server starts none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import socketserver
+import threading
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.support.services import Service, Services
+
+
+class _Question(socketserver.StreamRequestHandler):
+    """A server's name in a line; its `Service` comes back as JSON."""
+
+    server: Desk
+
+    def handle(self) -> None:
+        name = self.rfile.readline().decode().strip()
+        service = self.server.services.find(name)
+        with contextlib.suppress(BrokenPipeError):  # a worker that was interrupted waits no more
+            self.wfile.write(json.dumps(asdict(service)).encode())
+
+
+class Desk(socketserver.ThreadingUnixStreamServer):
+    """Answers the workers, each question in a thread of its own: starting RabbitMQ must not hold up Redis.
+
+    Args:
+        services: what they ask for.
+        address: where they ask, the path of a socket to make.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, services: Services, address: Path) -> None:
+        self.services = services
+        super().__init__(str(address), _Question)
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def close(self) -> None:
+        """Answer no more."""
+        self.shutdown()
+        self.server_close()
+
+
+class RemoteServices:
+    """`Services` seen from a worker.
+
+    Args:
+        address: the `Desk`'s.
+    """
+
+    def __init__(self, address: Path) -> None:
+        self._address = address
+
+    def find(self, name: str) -> Service:
+        """One of the names in `services.FIND`."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self._address))
+            connection.sendall(f"{name}\n".encode())
+            with connection.makefile("rb") as answer:
+                return Service(**json.load(answer))

@@ -1,0 +1,31 @@
+"""What a test leaves on servers that it shares, found by the test's own names and removed."""
+
+from __future__ import annotations
+
+import pika
+import pymongo
+import redis
+
+from app.messaging.topology import EMAIL_QUEUE, EVENT_QUEUES, SMS_QUEUE
+from app.settings import Settings
+
+_QUEUES = (*EVENT_QUEUES.values(), EMAIL_QUEUE, SMS_QUEUE)
+
+
+def remove_stored(settings: Settings) -> None:
+    """Drop the database, and delete all keys in the namespace."""
+    with pymongo.MongoClient[dict[str, object]](settings.mongodb_uri) as client:
+        client.drop_database(client.get_default_database().name)
+    with redis.Redis.from_url(settings.redis_url) as store:
+        for key in store.scan_iter(f"{settings.namespace}*", count=1000):
+            store.delete(key)
+
+
+def remove_queues(settings: Settings) -> None:
+    """Delete the exchange, and the queues with what waits and what is dead beside them."""
+    with pika.BlockingConnection(pika.URLParameters(settings.rabbitmq_url)) as connection:
+        channel = connection.channel()
+        for queue in _QUEUES:
+            for suffix in ("", ".DQ", ".XQ"):
+                channel.queue_delete(f"{settings.namespace}{queue}{suffix}")
+        channel.exchange_delete(settings.rabbitmq_exchange)

@@ -173,7 +173,8 @@ def test_a_process_killed_while_the_gateway_works_leaves_a_payment_that_recovery
         "RABBITMQ_URL": redis_settings.rabbitmq_url,
         "NAMESPACE": redis_settings.namespace,
         "PAYMENT_GATEWAY_URL": stripe.url,
-        "PAYMENT_GATEWAY_API_KEY": "sk_test_x",
+        # Idempotency keys belong to the API key they came with: recovery needs the same.
+        "PAYMENT_GATEWAY_API_KEY": redis_settings.payment_gateway_api_key.get_secret_value(),
     }
     stripe.fault(match=CREATE, kind=kind, seconds=30, times=5)
     with (tmp_path / "api.log").open("wb") as log:

@@ -45,7 +45,7 @@ def deliver(
         "livemode": False,
         "data": {"object": subject},
     } | event
-    payload = json.dumps(body)
+    payload = json.dumps(body).encode()
     headers = {"Stripe-Signature": signature(payload, secret, int(time.time()) - age)}
     return client.post("/payment/webhook", data=payload, headers=headers, content_type="application/json")
 

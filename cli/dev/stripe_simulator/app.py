@@ -1,135 +1,161 @@
-"""The HTTP side: authentication, idempotency, faults, and a table of endpoints."""
+"""The HTTP side of the API: keys, idempotency, faults, and the table of endpoints."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import time
+import re
+import socket
 from collections.abc import Callable
-from typing import Any
+from http import HTTPStatus
 
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException
 
-from cli.dev.stripe_simulator import intents, refunds
-from cli.dev.stripe_simulator.control import blueprint
-from cli.dev.stripe_simulator.errors import StripeFault
-from cli.dev.stripe_simulator.faults import Faults, drop_connection
-from cli.dev.stripe_simulator.forms import as_list, decode
+from cli.dev.stripe_simulator import (
+    balance,
+    control,
+    intents,
+    pages,
+    payment_methods,
+    reading,
+    refunds,
+)
+from cli.dev.stripe_simulator.call import API_VERSION, new_id
+from cli.dev.stripe_simulator.errors import Dropped, ExecutionError, StripeError
+from cli.dev.stripe_simulator.expansion import expand
+from cli.dev.stripe_simulator.faults import Fault
+from cli.dev.stripe_simulator.forms import decode
+from cli.dev.stripe_simulator.idempotency import Answer, Claim
+from cli.dev.stripe_simulator.params import Params
 from cli.dev.stripe_simulator.simulator import Simulator
+from cli.dev.stripe_simulator.store import Record
 
-#: Seconds that Stripe remembers an idempotency key: https://docs.stripe.com/api/idempotent_requests
-_KEY_KEPT = 24 * 3600
-
-Endpoint = Callable[..., dict[str, Any]]
+#: Takes a call, the parameters and, where the path has one, the object's id.
+Endpoint = Callable[..., Record]
 
 _ENDPOINTS: tuple[tuple[str, str, Endpoint], ...] = (
+    ("GET", "/v1/balance", balance.retrieve),
     ("POST", "/v1/payment_intents", intents.create),
-    ("GET", "/v1/payment_intents", intents.listing),
-    ("GET", "/v1/payment_intents/<object_id>", intents.retrieve),
-    ("POST", "/v1/payment_intents/<object_id>/confirm", intents.confirm),
-    ("POST", "/v1/payment_intents/<object_id>/cancel", intents.cancel),
+    ("GET", "/v1/payment_intents", reading.listing("payment_intent")),
+    ("GET", "/v1/payment_intents/<record_id>", reading.retrieve("payment_intent")),
+    ("POST", "/v1/payment_intents/<record_id>", intents.update),
+    ("POST", "/v1/payment_intents/<record_id>/confirm", intents.confirm),
+    ("POST", "/v1/payment_intents/<record_id>/cancel", intents.cancel),
+    ("POST", "/v1/payment_methods", payment_methods.create),
+    ("GET", "/v1/payment_methods/<record_id>", payment_methods.retrieve),
+    ("GET", "/v1/charges", reading.listing("charge", "payment_intent")),
+    ("GET", "/v1/charges/<record_id>", reading.retrieve("charge")),
     ("POST", "/v1/refunds", refunds.create),
-    ("GET", "/v1/refunds", refunds.listing),
-    ("GET", "/v1/refunds/<object_id>", refunds.retrieve),
+    ("GET", "/v1/refunds", reading.listing("refund", "payment_intent", "charge")),
+    ("GET", "/v1/refunds/<record_id>", reading.retrieve("refund")),
+    ("GET", "/v1/events", reading.listing("event", "type")),
+    ("GET", "/v1/events/<record_id>", reading.retrieve("event")),
 )
+
+_TEST_KEY = re.compile(r"[rs]k_test_\w+")
+
+_LARGEST_BODY = 1_000_000
 
 
 def create_app(sim: Simulator) -> Flask:
     """The simulator as a WSGI application."""
     app = Flask(__name__, static_folder=None)
-    faults = Faults()
-    app.register_blueprint(blueprint(sim, faults))
-    app.register_error_handler(StripeFault, _fault)
+    app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
+    app.before_request(_name_request)
+    app.after_request(_add_headers)
+    app.register_error_handler(StripeError, _error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Dropped, _drop)
+    app.register_blueprint(control.blueprint(sim))
+    app.register_blueprint(pages.blueprint(sim))
     for method, path, endpoint in _ENDPOINTS:
-        name = f"{endpoint.__module__.rpartition('.')[2]}_{endpoint.__name__}"
-        app.add_url_rule(path, name, _view(sim, faults, endpoint), methods=[method])
+        app.add_url_rule(path, f"{method} {path}", _view(sim, endpoint), methods=[method])
     return app
 
 
-def _fault(fault: StripeFault) -> Response:
-    return _answer(fault.status, json.dumps(fault.body))
-
-
-def _answer(status: int, body: str) -> Response:
-    response = Response(body, status, mimetype="application/json")
-    response.headers["Request-Id"] = Simulator.new_id("req")
-    return response
-
-
-def _view(sim: Simulator, faults: Faults, endpoint: Endpoint) -> Callable[..., Response]:
+def _view(sim: Simulator, endpoint: Endpoint) -> Callable[..., Response]:
     def view(**ids: str) -> Response:
-        fault = faults.take(f"{request.method} {request.path}")
-        kind = fault.kind if fault else None
-        if fault and kind == "error":
-            return _answer(
-                fault.status, json.dumps({"error": {"type": "api_error", "message": "On demand."}})
-            )
-        if kind == "drop_before":
-            drop_connection()
-        _authenticate()
-        response = _run_once(sim, endpoint, list(ids.values()))
-        if fault and kind == "delay":
-            time.sleep(fault.seconds)
-        if kind == "drop_after":
-            drop_connection()
-        return _answer(200, "<html>") if kind == "malformed" else response
+        params = decode((*request.args.items(multi=True), *request.form.items(multi=True)))
+        key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
+        with sim.idempotency.claim(g.api_key, key, request.path, params) as claim:
+            fault = sim.faults.take(request.method, request.path)
+            if fault:
+                fault.before_work()
+            answer = claim.stored or _execute(sim, endpoint, ids, Params(params), claim, fault)
+        if fault:
+            fault.after_work()
+        malformed = fault is not None and fault.kind == "malformed"
+        response = _json(HTTPStatus.OK, "<html>") if malformed else _json(answer.status, answer.body)
+        if key:
+            response.headers["Original-Request"] = answer.request_id
+        if claim.stored:
+            response.headers["Idempotent-Replayed"] = "true"
+        return response
 
     return view
 
 
-def _authenticate() -> None:
+def _execute(
+    sim: Simulator, endpoint: Endpoint, ids: dict[str, str], params: Params, claim: Claim, fault: Fault | None
+) -> Answer:
+    """Run an endpoint. What it does and the answer that is remembered are one transaction."""
+    key = request.headers.get("Idempotency-Key")
+    try:
+        with sim.call(request.host_url, g.request_id, key) as call:
+            try:
+                status, record = 200, endpoint(call, params, **ids)
+                record = expand(call.store, record, params.items("expand"))
+            except ExecutionError as error:
+                status, record = error.status, error.body
+            if fault and fault.kind == "error":
+                status, record = fault.status, fault.error().body
+            answer = Answer(status, json.dumps(record), g.request_id)
+            claim.keep(answer)
+    except StripeError as error:
+        return Answer(error.status, json.dumps(error.body), g.request_id)
+    return answer
+
+
+def _name_request() -> None:
+    """Give the request an id and, under /v1, ask for an API key."""
+    g.request_id = new_id("req")
+    if not request.path.startswith("/v1/"):
+        return
     sent = request.authorization
-    key = (sent.token or sent.username) if sent else None
-    if not (key or "").startswith(("sk_test_", "rk_test_")):
-        raise StripeFault(401, "You did not provide a valid API key (sk_test_…).")
+    g.api_key = (sent.token or sent.username or "") if sent else ""
+    if not g.api_key:
+        raise StripeError(401, "You did not provide an API key (Authorization: Bearer sk_test_…).")
+    if not _TEST_KEY.fullmatch(g.api_key):
+        # Not echoed: it may be a live one.
+        raise StripeError(401, "Invalid API key: the simulator takes test keys, sk_test_….")
 
 
-def _run_once(sim: Simulator, endpoint: Endpoint, ids: list[str]) -> Response:
-    """Run an endpoint, or answer as the first request with this idempotency key was answered."""
-    params = decode((*request.args.items(multi=True), *request.form.items(multi=True)))
-    key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
-    if key is None:
-        return _answer(*_run(sim, endpoint, ids, params, None))
-    line = json.dumps([request.path, params], sort_keys=True)
-    fingerprint = hashlib.sha256(line.encode()).hexdigest()
-    first = sim.store.claim_key(key, fingerprint, sim.now(), _KEY_KEPT)
-    if first is None:
-        try:
-            return _answer(*_run(sim, endpoint, ids, params, key))
-        except StripeFault:
-            # Refused before anything was done: nothing is remembered.
-            sim.store.release_key(key)
-            raise
-    seen, status, body = first
-    if seen != fingerprint:
-        raise StripeFault(
-            400,
-            "An idempotency key can only be used again with the parameters it was first used with.",
-            "idempotency_error",
-        )
-    if status is None:
-        raise StripeFault(409, "A request with this key is running.", code="idempotency_key_in_use")
-    response = _answer(status, body)
-    response.headers["Idempotent-Replayed"] = "true"
+def _add_headers(response: Response) -> Response:
+    response.headers["Request-Id"] = g.request_id
+    response.headers["Stripe-Version"] = request.headers.get("Stripe-Version", API_VERSION)
+    if response.status_code == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = 'Basic realm="Stripe"'
     return response
 
 
-def _run(
-    sim: Simulator, endpoint: Endpoint, ids: list[str], params: dict[str, Any], key: str | None
-) -> tuple[int, str]:
-    """Run an endpoint; what it does and the answer that is remembered are one transaction."""
-    with sim.transaction():
-        try:
-            status, body = 200, endpoint(sim, *ids, params)
-        except intents.Declined as declined:
-            status, body = declined.fault.status, declined.fault.body
-        text = json.dumps(_expanded(sim, body, params))
-        if key is not None:
-            sim.store.keep_answer(key, status, text)
-    return status, text
+def _error(error: StripeError) -> Response:
+    return _json(error.status, json.dumps(error.body))
 
 
-def _expanded(sim: Simulator, body: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    """`expand[]`: ids replaced by their objects. https://docs.stripe.com/api/expanding_objects"""
-    found = {name: sim.store.get(body[name]) for name in as_list(params.get("expand")) if body.get(name)}
-    return body | found
+def _http_error(error: HTTPException) -> Response:
+    """An address that is none, or what else Flask refuses, in Stripe's shape."""
+    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    kind = "invalid_request_error" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "api_error"
+    message = f"{error.name} ({request.method}: {request.path})."
+    return _error(StripeError(status, message, kind=kind))
+
+
+def _drop(_dropped: Dropped) -> Response:
+    """End the client's TCP connection; what is returned after that goes nowhere."""
+    connection: socket.socket = request.environ["gunicorn.socket"]
+    connection.shutdown(socket.SHUT_RDWR)
+    return Response()
+
+
+def _json(status: int, body: str) -> Response:
+    return Response(body, status, mimetype="application/json")

@@ -2,42 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
+
+_DOC_URL = "https://docs.stripe.com/error-codes#"
 
 
-class StripeFault(Exception):
-    """An answer that is an error.
+class StripeError(Exception):
+    """An answer that is an error. As such: nothing was executed, and nothing is remembered.
 
     Args:
         status: the HTTP status.
-        message: for developers.
+        message: for developers; for declines, for the customer.
         kind: Stripe's `type`.
         fields: further members, as code, param or payment_intent.
     """
 
-    def __init__(self, status: int, message: str, kind: str = "invalid_request_error", **fields: Any) -> None:
+    def __init__(
+        self, status: int, message: str, *, kind: str = "invalid_request_error", **fields: Any
+    ) -> None:
         super().__init__(message)
         self.status = status
-        self.body = {"error": {"type": kind, "message": message, **fields}}
+        error = {"type": kind, "message": message, **fields}
+        if "code" in error:
+            error["doc_url"] = _DOC_URL + str(error["code"]).replace("_", "-")
+        self.body = {"error": error}
 
 
-def missing(kind: str, record_id: str) -> StripeFault:
-    """No such object."""
-    return StripeFault(404, f"No such {kind}: '{record_id}'", code="resource_missing", param="id")
+class ExecutionError(StripeError):
+    """An error after execution began, as a decline: what it wrote is kept, and idempotency replays it."""
 
 
-def required(params: dict[str, Any], name: str) -> Any:
-    """A parameter that must be there."""
-    if name not in params:
-        raise StripeFault(400, f"Missing required param: {name}.", code="parameter_missing", param=name)
-    return params[name]
+class Dropped(Exception):
+    """The connection is to be closed without an answer."""
 
 
-def positive_integer(params: dict[str, Any], name: str) -> int:
-    """A parameter that must be a positive integer."""
-    text = str(required(params, name))
-    if not text.isdecimal() or int(text) < 1:
-        raise StripeFault(
-            400, f"Invalid positive integer: {name}", code="parameter_invalid_integer", param=name
-        )
-    return int(text)
+def no_such(kind: str, record_id: str, param: str = "id") -> StripeError:
+    """An object that is not there."""
+    status = 404 if param == "id" else 400
+    return StripeError(status, f"No such {kind}: '{record_id}'", code="resource_missing", param=param)
+
+
+def unexpected_state(intent: dict[str, Any], verb: str) -> NoReturn:
+    """A move that a PaymentIntent's status does not allow."""
+    raise ExecutionError(
+        400,
+        f"You cannot {verb} this PaymentIntent because it has a status of {intent['status']}.",
+        code="payment_intent_unexpected_state",
+        payment_intent=intent,
+    )

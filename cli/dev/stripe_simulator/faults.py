@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-import socket
+import re
 import threading
+import time
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
-from flask import request
-
-from cli.dev.stripe_simulator.errors import StripeFault
+from cli.dev.stripe_simulator.errors import Dropped, StripeError
 
 KINDS = ("delay", "error", "drop_before", "drop_after", "malformed")
+
+_MATCH = re.compile(r"(GET|POST|DELETE) /\S*")
+_LONGEST_DELAY = 3600
+
+#: Status to Stripe's `type` and `code`: https://docs.stripe.com/api/errors
+_ERRORS: dict[int, dict[str, str]] = {
+    401: {"kind": "invalid_request_error"},
+    403: {"kind": "invalid_request_error"},
+    409: {"kind": "idempotency_error", "code": "idempotency_key_in_use"},
+    429: {"kind": "invalid_request_error", "code": "rate_limit"},
+}
 
 
 @dataclass
@@ -20,10 +30,13 @@ class Fault:
 
     Attributes:
         match: method and beginning of the path, as "POST /v1/payment_intents".
-        kind: delay (the answer comes late), error (an answer of `status` and nothing done), drop_before and
-            drop_after (the connection ends before or after the work), malformed (an answer that is no JSON).
-        seconds: of the delay.
-        times: how many requests it meets.
+        kind: delay (the answer comes late), error (an answer of `status`), drop_before and drop_after (the
+            connection ends before or after the work), malformed (the work is done; the answer is no JSON).
+        seconds: of a delay.
+        status: of an error.
+        times: how many requests it meets; 0 for all until it is cleared.
+        before: a delay comes before the work, while its idempotency key is in use, and not after it.
+        after: an error comes after the work, and idempotency remembers it as the answer.
     """
 
     match: str
@@ -31,25 +44,55 @@ class Fault:
     seconds: float = 1.0
     status: int = 500
     times: int = 1
+    before: bool = False
+    after: bool = False
 
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise StripeFault(400, f"kind must be one of {', '.join(KINDS)}")
+    def before_work(self) -> None:
+        """What happens before the request is executed.
+
+        Raises:
+            StripeError: instead of executing it.
+            Dropped: likewise.
+        """
+        if self.kind == "drop_before":
+            raise Dropped
+        if self.kind == "error" and not self.after:
+            raise self.error()
+        if self.kind == "delay" and self.before:
+            time.sleep(self.seconds)
+
+    def after_work(self) -> None:
+        """What happens once it is executed and its key is free again.
+
+        Raises:
+            Dropped: instead of answering.
+        """
+        if self.kind == "drop_after":
+            raise Dropped
+        if self.kind == "delay" and not self.before:
+            time.sleep(self.seconds)
+
+    def error(self) -> StripeError:
+        """The error of its status."""
+        return StripeError(
+            self.status, "A fault on demand.", **_ERRORS.get(self.status, {"kind": "api_error"})
+        )
 
 
 class Faults:
-    """The faults that are waiting for their request."""
+    """The faults that are waiting for their requests."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: list[Fault] = []
 
     def add(self, body: dict[str, Any]) -> None:
-        """Wait for a request with a new fault."""
-        try:
-            fault = Fault(**body)
-        except TypeError as error:
-            raise StripeFault(400, str(error)) from None
+        """Wait for a request with a new fault.
+
+        Raises:
+            StripeError: `body` does not describe one.
+        """
+        fault = parse(body)
         with self._lock:
             self._waiting.append(fault)
 
@@ -58,8 +101,9 @@ class Faults:
         with self._lock:
             self._waiting.clear()
 
-    def take(self, line: str) -> Fault | None:
-        """The fault that meets the request `line`, if one does."""
+    def take(self, method: str, path: str) -> Fault | None:
+        """The fault that meets a request, the first added if several do."""
+        line = f"{method} {path}"
         with self._lock:
             for fault in self._waiting:
                 if line.startswith(fault.match):
@@ -70,8 +114,38 @@ class Faults:
         return None
 
 
-def drop_connection() -> NoReturn:
-    """End the client's TCP connection without an answer."""
-    connection: socket.socket = request.environ["gunicorn.socket"]
-    connection.shutdown(socket.SHUT_RDWR)
-    raise ConnectionAbortedError("dropped on demand")
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+#: What each member must be, in words and as a check.
+_MEMBERS: dict[str, tuple[str, Any]] = {
+    "match": (
+        'a method and the beginning of a path, as "POST /v1/payment_intents"',
+        lambda value: isinstance(value, str) and _MATCH.fullmatch(value),
+    ),
+    "kind": (f"one of {', '.join(KINDS)}", lambda value: value in KINDS),
+    "seconds": (
+        f"a number from 0 to {_LONGEST_DELAY}",
+        lambda value: _is_number(value) and 0 <= value <= _LONGEST_DELAY,
+    ),
+    "status": ("an integer from 400 to 599", lambda value: type(value) is int and 400 <= value <= 599),
+    "times": ("an integer, 0 or more", lambda value: type(value) is int and value >= 0),
+    "before": ("true or false", lambda value: isinstance(value, bool)),
+    "after": ("true or false", lambda value: isinstance(value, bool)),
+}
+
+
+def parse(body: dict[str, Any]) -> Fault:
+    """Read a fault from JSON.
+
+    Raises:
+        StripeError: a member is missing, unknown or wrong; the message says which, and what it must be.
+    """
+    for name in ("match", "kind", *body):
+        if name not in _MEMBERS:
+            raise StripeError(400, f"unknown: {name}; a fault has {', '.join(_MEMBERS)}", param=name)
+        words, is_right = _MEMBERS[name]
+        if name not in body or not is_right(body[name]):
+            raise StripeError(400, f"{name} must be {words}", param=name)
+    return Fault(**body)

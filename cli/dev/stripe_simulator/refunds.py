@@ -2,78 +2,92 @@
 
 from __future__ import annotations
 
-from typing import Any
+from cli.dev.stripe_simulator.call import Call
+from cli.dev.stripe_simulator.errors import ExecutionError, StripeError
+from cli.dev.stripe_simulator.params import Params
+from cli.dev.stripe_simulator.store import Record
+from cli.dev.stripe_simulator.test_cards import card_of
 
-from cli.dev.stripe_simulator.errors import StripeFault, missing, positive_integer
-from cli.dev.stripe_simulator.simulator import Simulator
+_REASONS = ("duplicate", "fraudulent", "requested_by_customer")
 
 
-def create(sim: Simulator, params: dict[str, Any]) -> dict[str, Any]:
+def create(call: Call, params: Params) -> Record:
     """Refund a charge, in part or what is left of it."""
-    charge = _charge_of(sim, params)
+    amount = params.integer("amount", least=1)
+    reason, metadata = params.choice("reason", _REASONS), params.metadata()
+    charge = _charge_of(call, params)
     left = charge["amount"] - charge["amount_refunded"]
+    if charge["disputed"]:
+        raise ExecutionError(400, "The charge is disputed.", code="charge_disputed")
     if left == 0:
-        raise StripeFault(400, "The charge has already been refunded.", code="charge_already_refunded")
-    amount = positive_integer(params, "amount") if "amount" in params else left
-    if amount > left:
-        raise StripeFault(400, f"Refund amount is greater than what is left, {left}.", param="amount")
+        raise ExecutionError(400, "The charge was refunded already.", code="charge_already_refunded")
+    if amount is not None and amount > left:
+        raise ExecutionError(400, f"amount is more than what is left, {left}.", param="amount")
+    refund = call.new(
+        "refund",
+        "re",
+        amount=amount or left,
+        charge=charge["id"],
+        currency=charge["currency"],
+        metadata=metadata,
+        payment_intent=charge["payment_intent"],
+        reason=reason,
+        status=_first_status(charge),
+    )
+    _move(charge, refund["amount"])
+    call.save(charge, refund)
+    call.emit("refund.created", refund)
+    call.emit("charge.refunded", charge)
+    return refund
+
+
+def succeed(call: Call, refund_id: str) -> Record:
+    """Let a pending refund arrive."""
+    refund = _in_status(call, refund_id, ("pending",))
+    refund["status"] = "succeeded"
+    call.save(refund)
+    call.emit("refund.updated", refund)
+    return refund
+
+
+def fail(call: Call, refund_id: str) -> Record:
+    """Let a refund fail, also one that had succeeded: the bank sends the money back, days later."""
+    refund = _in_status(call, refund_id, ("pending", "succeeded"))
+    charge = call.get("charge", refund["charge"])
+    refund |= {"status": "failed", "failure_reason": "expired_or_canceled_card"}
+    _move(charge, -refund["amount"])
+    call.save(charge, refund)
+    call.emit("refund.updated", refund)
+    call.emit("refund.failed", refund)
+    return refund
+
+
+def _charge_of(call: Call, params: Params) -> Record:
+    """The charge that `params` name, which must have succeeded."""
+    if charge_id := params.text("charge"):
+        charge = call.get("charge", charge_id, "charge")
+    elif intent_id := params.text("payment_intent"):
+        intent = call.get("payment_intent", intent_id, "payment_intent")
+        charge = call.get("charge", intent["latest_charge"]) if intent["status"] == "succeeded" else {}
+    else:
+        raise StripeError(400, "payment_intent or charge is needed.", code="parameter_missing")
+    if charge.get("status") != "succeeded":
+        raise ExecutionError(400, "There is no successful charge to refund.")
+    return charge
+
+
+def _first_status(charge: Record) -> str:
+    card = charge["payment_method_details"].get("card")
+    return card_of(card["brand"], card["last4"]).refund if card else "succeeded"
+
+
+def _move(charge: Record, amount: int) -> None:
     charge["amount_refunded"] += amount
     charge["refunded"] = charge["amount_refunded"] == charge["amount"]
-    refund = {
-        "id": sim.new_id("re"),
-        "object": "refund",
-        "amount": amount,
-        "charge": charge["id"],
-        "created": sim.now(),
-        "currency": charge["currency"],
-        "metadata": params.get("metadata", {}),
-        "payment_intent": charge["payment_intent"],
-        "reason": params.get("reason"),
-        "status": "succeeded",
-    }
-    sim.store.put(charge)
-    sim.store.put(refund)
-    sim.emit("charge.refunded", charge)
-    sim.emit("refund.updated", refund)
+
+
+def _in_status(call: Call, refund_id: str, statuses: tuple[str, ...]) -> Record:
+    refund = call.get("refund", refund_id)
+    if refund["status"] not in statuses:
+        raise StripeError(400, f"The refund is {refund['status']}.")
     return refund
-
-
-def retrieve(sim: Simulator, refund_id: str, _params: dict[str, Any]) -> dict[str, Any]:
-    """The refund with that id."""
-    refund = sim.store.get(refund_id)
-    if refund is None or refund["object"] != "refund":
-        raise missing("refund", refund_id)
-    return refund
-
-
-def listing(sim: Simulator, params: dict[str, Any]) -> dict[str, Any]:
-    """Refunds, newest first, of one PaymentIntent or of all."""
-    wanted = params.get("payment_intent")
-    found = [refund for refund in sim.store.all("refund") if wanted in (None, refund["payment_intent"])]
-    return sim.page(found, params, "/v1/refunds")
-
-
-def fail(sim: Simulator, refund_id: str) -> dict[str, Any]:
-    """Let a refund that succeeded fail later, as when a bank sends the money back."""
-    refund = retrieve(sim, refund_id, {})
-    charge = sim.store.get(refund["charge"])
-    if refund["status"] != "succeeded" or charge is None:
-        raise StripeFault(400, f"The refund is {refund['status']}.")
-    charge |= {"amount_refunded": charge["amount_refunded"] - refund["amount"], "refunded": False}
-    refund |= {"status": "failed", "failure_reason": "expired_or_canceled_card"}
-    sim.store.put(charge)
-    sim.store.put(refund)
-    sim.emit("refund.failed", refund)
-    return refund
-
-
-def _charge_of(sim: Simulator, params: dict[str, Any]) -> dict[str, Any]:
-    charge_id = params.get("charge")
-    intent_id = params.get("payment_intent")
-    if intent_id:
-        intent = sim.store.get(intent_id)
-        charge_id = intent and intent["status"] == "succeeded" and intent["latest_charge"]
-    charge = sim.store.get(charge_id) if charge_id else None
-    if charge is None or charge["object"] != "charge" or charge["status"] != "succeeded":
-        raise missing("charge", str(charge_id or intent_id))
-    return charge

@@ -1,40 +1,89 @@
-"""The simulator's memory: SQLite, so that a restart forgets nothing."""
+"""The simulator's memory: SQLite, so that a restart or a kill forgets nothing."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+#: An object of Stripe's API, as its JSON.
+Record = dict[str, Any]
+
+#: Of the schema below; another one is refused rather than misread.
+_VERSION = 1
+
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS objects (
-    id TEXT PRIMARY KEY, kind TEXT NOT NULL, created INTEGER NOT NULL, body TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS objects_by_kind ON objects (kind, created);
-CREATE TABLE IF NOT EXISTS idempotency (
-    key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, created INTEGER NOT NULL, status INTEGER, body TEXT);
+CREATE TABLE objects (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    object TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    body TEXT NOT NULL
+);
+CREATE INDEX objects_by_kind ON objects (object, seq);
+CREATE INDEX objects_by_intent ON objects (json_extract(body, '$.payment_intent'), object);
+CREATE TABLE answers (
+    account TEXT NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    request TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (account, key)
+);
+CREATE INDEX answers_by_age ON answers (created);
+CREATE TABLE deliveries (event TEXT PRIMARY KEY, attempts INTEGER NOT NULL, due REAL);
+CREATE INDEX deliveries_by_time ON deliveries (due);
+CREATE TABLE clock (advanced INTEGER NOT NULL);
+INSERT INTO clock VALUES (0);
 """
 
 
 class Store:
-    """Stripe's objects by id, and its idempotency keys: one connection, one transaction at a time."""
+    """One connection, one transaction at a time; safe to share between threads.
+
+    Args:
+        path: the file, made if it is not there.
+
+    Raises:
+        sqlite3.Error: it can't be opened, or is something else.
+    """
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.executescript(_SCHEMA)
-        # Claims whose request died with the last process: what they did was rolled back.
-        self._db.execute("DELETE FROM idempotency WHERE status IS NULL")
+        try:
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            (tables,) = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            if tables and version != _VERSION:
+                raise sqlite3.DatabaseError("made by another version of the simulator; delete it")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            # A killed process loses nothing; only a power cut could.
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            if not tables:
+                self._db.executescript(
+                    f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;"
+                )
+        except sqlite3.Error:
+            self._db.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All of the block's writes, or none."""
+        """All of the block's writes, or none; a block inside another belongs to it."""
         with self._lock:
+            if self._db.in_transaction:
+                yield
+                return
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -43,52 +92,38 @@ class Store:
                 raise
             self._db.execute("COMMIT")
 
-    def put(self, record: dict[str, Any]) -> None:
-        """Insert or replace an object."""
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Run one statement, in the current transaction if there is one, and fetch all of its rows."""
         with self._lock:
-            row = (record["id"], record["object"], record["created"], json.dumps(record))
-            self._db.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)", row)
+            return self._db.execute(sql, values).fetchall()
 
-    def get(self, record_id: str) -> dict[str, Any] | None:
+    def save(self, record: Record) -> None:
+        """Insert an object, or replace it in its place."""
+        self.execute(
+            "INSERT INTO objects (id, object, created, body) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET body = excluded.body",
+            (record["id"], record["object"], record["created"], json.dumps(record)),
+        )
+
+    def get(self, record_id: str) -> Record | None:
         """The object with that id."""
-        with self._lock:
-            row = self._db.execute("SELECT body FROM objects WHERE id = ?", (record_id,)).fetchone()
-        return json.loads(row[0]) if row else None
+        return next((json.loads(body) for (body,) in self._bodies("id = ?", [record_id])), None)
 
-    def all(self, kind: str) -> list[dict[str, Any]]:
+    def all(self, kind: str) -> list[Record]:
         """Every object of a kind, newest first."""
-        with self._lock:
-            rows = self._db.execute(
-                "SELECT body FROM objects WHERE kind = ? ORDER BY created DESC, rowid DESC", (kind,)
-            ).fetchall()
-        return [json.loads(row[0]) for row in rows]
+        rows = self._bodies("object = ? ORDER BY seq DESC", [kind])
+        return [json.loads(body) for (body,) in rows]
 
-    def claim_key(
-        self, key: str, fingerprint: str, now: int, kept: int
-    ) -> tuple[str, int | None, str] | None:
-        """Claim an idempotency key.
+    def select(self, condition: str, values: Sequence[Any]) -> list[Record]:
+        """Objects that meet a condition in SQL, on the columns of `objects`."""
+        return [json.loads(body) for (body,) in self._bodies(condition, values)]
 
-        Returns:
-            None if it is claimed now, else the earlier claim: its fingerprint, status (None while it runs)
-            and body.
-        """
+    def clear(self) -> None:
+        """Forget everything."""
         with self.transaction():
-            self._db.execute("DELETE FROM idempotency WHERE created < ?", (now - kept,))
-            row: tuple[str, int | None, str] | None = self._db.execute(
-                "SELECT fingerprint, status, body FROM idempotency WHERE key = ?", (key,)
-            ).fetchone()
-            if row is None:
-                self._db.execute(
-                    "INSERT INTO idempotency VALUES (?, ?, ?, NULL, NULL)", (key, fingerprint, now)
-                )
-            return row
+            for table in ("objects", "answers", "deliveries"):
+                self.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
+            self.execute("UPDATE clock SET advanced = 0")
 
-    def keep_answer(self, key: str, status: int, body: str) -> None:
-        """Store the answer that belongs to a claimed key."""
-        with self._lock:
-            self._db.execute("UPDATE idempotency SET status = ?, body = ? WHERE key = ?", (status, body, key))
-
-    def release_key(self, key: str) -> None:
-        """Forget a claim that led to nothing."""
-        with self._lock:
-            self._db.execute("DELETE FROM idempotency WHERE key = ?", (key,))
+    def _bodies(self, condition: str, values: Sequence[Any]) -> list[Any]:
+        return self.execute(f"SELECT body FROM objects WHERE {condition}", values)  # noqa: S608 - as above

@@ -1,55 +1,81 @@
-"""Signed webhooks, delivered from a thread of their own: https://docs.stripe.com/webhooks/signature"""
+"""Signed webhooks, sent by threads of their own: https://docs.stripe.com/webhooks"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
 import queue
 import threading
 import time
-from typing import Any
+from dataclasses import dataclass
 
 import requests
 
-#: Seconds between the tries to deliver one event; Stripe goes on for days.
-_BACKOFF = (0.2, 0.5, 1, 2, 5, 10, 30)
+from cli.dev.stripe_simulator.outbox import Delivery, Outbox
+
+#: Seconds that the receiver has to answer.
+_TIMEOUT = 10.0
+
+#: One that answers slowly must not hold back all others. Stripe promises no order either.
+_THREADS = 4
 
 
-def signature(payload: str, secret: str, timestamp: int) -> str:
-    """The header Stripe-Signature for `payload`."""
-    mac = hmac.new(secret.encode(), f"{timestamp}.{payload}".encode(), hashlib.sha256)
+@dataclass(frozen=True)
+class Endpoint:
+    """Where events are sent, and the secret (`whsec_…`) that signs them."""
+
+    url: str
+    secret: str
+
+
+def signature(payload: bytes, secret: str, timestamp: int) -> str:
+    """The header Stripe-Signature: https://docs.stripe.com/webhooks/signature"""
+    mac = hmac.new(secret.encode(), f"{timestamp}.".encode() + payload, hashlib.sha256)
     return f"t={timestamp},v1={mac.hexdigest()}"
 
 
 class Webhooks:
-    """Delivers events to one endpoint. Never delays an answer of the API."""
+    """Empties an outbox into an endpoint, from now on and until the process ends."""
 
-    def __init__(self, url: str, secret: str) -> None:
-        self._url = url
-        self._secret = secret
-        self._queue: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="webhooks", daemon=True).start()
+    def __init__(self, endpoint: Endpoint, outbox: Outbox) -> None:
+        self._endpoint = endpoint
+        self._outbox = outbox
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for number in range(_THREADS):
+            threading.Thread(target=self._run, name=f"webhooks-{number}", daemon=True).start()
 
-    def submit(self, event: dict[str, Any]) -> None:
-        """Deliver `event` soon."""
-        self._queue.put(event)
+    def wake(self, count: int) -> None:
+        """Say that `count` events were added. Never waits."""
+        for _ in range(count):
+            self._wake.put(None)
 
     def _run(self) -> None:
-        while True:
-            event = self._queue.get()
-            for seconds in _BACKOFF:
-                if self._deliver(event):
-                    break
-                time.sleep(seconds)
+        with requests.Session() as session:
+            # The receiver is near; the machine's proxy is not meant.
+            session.trust_env = False
+            while True:
+                delivery = self._outbox.take()
+                if delivery is None:
+                    with contextlib.suppress(queue.Empty):
+                        self._wake.get(timeout=self._outbox.next_due())
+                elif self._deliver(session, delivery):
+                    self._outbox.delivered(delivery)
+                else:
+                    self._outbox.failed(delivery)
 
-    def _deliver(self, event: dict[str, Any]) -> bool:
-        payload = json.dumps(event)
+    def _deliver(self, session: requests.Session, delivery: Delivery) -> bool:
+        payload = json.dumps(delivery.event).encode()
         headers = {
-            "Content-Type": "application/json",
-            "Stripe-Signature": signature(payload, self._secret, int(time.time())),
+            "Content-Type": "application/json; charset=utf-8",
+            "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
+            "Stripe-Signature": signature(payload, self._endpoint.secret, int(time.time())),
         }
         try:
-            return requests.post(self._url, data=payload, headers=headers, timeout=10).ok
+            answer = session.post(
+                self._endpoint.url, payload, headers=headers, timeout=_TIMEOUT, allow_redirects=False
+            )
         except requests.RequestException:
             return False
+        return 200 <= answer.status_code < 300

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -63,6 +64,26 @@ def _documents_errors(*statuses: int) -> Any:
     return decorate
 
 
+def _answer_once(prefix: str, answer: Callable[[str, bool], Response]) -> Response:
+    """Answer the request once for its Idempotency-Key; also a refusal is an answer that is kept.
+
+    Args:
+        prefix: of the id that is made for the transaction.
+        answer: called with that id, and whether an earlier try may have used it.
+    """
+    settings, _ = _services()
+
+    def run(transaction_id: str, again: bool) -> Response:
+        try:
+            return answer(transaction_id, again)
+        except ServiceUnavailable:
+            raise  # nothing was tried, so there is nothing to keep
+        except Problem as problem:
+            return error_response(problem.code, problem.message, problem.details)
+
+    return answer_once(request, settings, caller=caller(), new_id=new_id(prefix), run=run)
+
+
 @blueprint.route("/process", methods=["POST"])
 @limit_payments
 @requires("payments:write")
@@ -77,17 +98,8 @@ def process(order: PaymentOrder) -> Response:
 
     A booking is paid once: while a payment for it is open or completed, another one gets 409.
     """
-    settings, payments = _services()
-
-    def run(transaction_id: str, again: bool) -> Response:
-        try:
-            return payment_answer(_pay(payments, order, transaction_id, again))
-        except ServiceUnavailable:
-            raise
-        except Problem as problem:
-            return error_response(problem.code, problem.message, problem.details)
-
-    return answer_once(request, settings, caller=caller(), new_id=new_id("TXN-"), run=run)
+    _, payments = _services()
+    return _answer_once("TXN-", lambda new, again: payment_answer(_pay(payments, order, new, again)))
 
 
 def _pay(payments: Payments, order: PaymentOrder, transaction_id: str, again: bool) -> PaymentResult:
@@ -116,17 +128,8 @@ def refund(order: RefundOrder) -> Response:
 
     Several partial refunds are allowed; together they are never more than was paid.
     """
-    settings, payments = _services()
-
-    def run(refund_id: str, again: bool) -> Response:
-        try:
-            return refund_answer(*_refund(payments, order, refund_id, again))
-        except ServiceUnavailable:
-            raise
-        except Problem as problem:
-            return error_response(problem.code, problem.message, problem.details)
-
-    return answer_once(request, settings, caller=caller(), new_id=new_id("REF-"), run=run)
+    _, payments = _services()
+    return _answer_once("REF-", lambda new, again: refund_answer(*_refund(payments, order, new, again)))
 
 
 def _refund(

@@ -11,10 +11,11 @@ from app.gateway.outcomes import (
     Refused,
     Unknown,
 )
-from app.gateway.stripe_gateway import Charge, StripeGateway
+from app.gateway.stripe_gateway import KEY_REMEMBERED, Charge, StripeGateway
 from app.gateway.webhook_events import BadSignature, WebhookEvent, verify
 
 __all__ = [
+    "KEY_REMEMBERED",
     "ActionRequired",
     "BadSignature",
     "Charge",

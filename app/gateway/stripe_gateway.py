@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import requests
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 #: An InvalidRequestError about one of these is about the amount, which the caller can mend.
 _AMOUNT_CODES = {"amount_too_small", "amount_too_large", "invalid_charge_amount"}
 
+
+#: For so long the same request may be sent again with its key. Stripe forgets a key after 24 hours, and would
+#: then charge, or refund, once more.
+KEY_REMEMBERED = timedelta(hours=20)
 
 #: Seconds that Stripe's clock may be behind ours, and that a charge may take to reach Stripe.
 _CLOCK_SKEW = 300

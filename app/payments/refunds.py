@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from app.clock import utcnow
 from app.errors import InvalidAmount, RefundNotAllowed, ServiceUnavailable
 from app.events.outgoing import payment_refund
-from app.gateway import Refunded, RefundOutcome, Refused
+from app.gateway import KEY_REMEMBERED, Refunded, RefundOutcome, Refused
 from app.models import Move, Refund, Transaction, storage_errors
 from app.money import from_minor, to_minor
 from app.payments import ledger, states
@@ -29,9 +29,6 @@ log = get_logger(__name__)
 
 #: Refunds of one payment; they live in its document.
 _MOST = 100
-
-#: Stripe forgets an idempotency key after 24 hours.
-_KEY_REMEMBERED = timedelta(hours=20)
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ class Refunds:
         for refund in payment.refunds:
             if refund.status != states.PENDING:
                 continue
-            if utcnow() - refund.created_at < _KEY_REMEMBERED:
+            if utcnow() - refund.created_at < KEY_REMEMBERED:
                 minor = to_minor(refund.amount, payment.currency)
                 outcome = self._gateway.refund(refund.id, payment.gateway_id, minor, asked_before=True)
             else:

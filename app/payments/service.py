@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from app.clock import utcnow
 from app.errors import GatewayError, InvalidAmount, InvalidRequest, ServiceUnavailable
 from app.gateway import (
+    KEY_REMEMBERED,
     ActionRequired,
     Charge,
     Charged,
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 log = get_logger(__name__)
-
-#: Stripe forgets an idempotency key after 24 hours, and posted again it would charge once more.
-_KEY_REMEMBERED = timedelta(hours=20)
 
 #: Beyond the gateway's time, for the writes before and after it.
 _GRACE = timedelta(seconds=10)
@@ -130,7 +128,7 @@ class Payments:
             return
         if payment.gateway_id:
             outcome = self._gateway.retrieve(payment.gateway_id)
-        elif utcnow() - payment.created_at < _KEY_REMEMBERED:
+        elif utcnow() - payment.created_at < KEY_REMEMBERED:
             outcome = self._gateway.charge(_charge_of(payment), asked_before=True)
         else:
             outcome = self._gateway.find(payment.id, payment.created_at)

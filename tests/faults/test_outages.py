@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +16,7 @@ from app.messaging.publisher import RabbitPublisher
 from app.models import Transaction
 from app.settings import Settings
 from tests.support.ports import free_port
-from tests.support.servers import RabbitServer
+from tests.support.servers import ApiServer, RabbitServer
 from tests.support.stripe import StripeSimulator
 from tests.support.wait import wait_for
 
@@ -79,45 +75,19 @@ def test_the_event_of_a_killed_api_process_is_published_by_the_sweep(
     rabbit_settings: Settings, stripe_simulator: StripeSimulator, tmp_path: Path
 ) -> None:
     models.connect(rabbit_settings)
-    port = free_port()
-    environment = {
-        **os.environ,
-        "MONGODB_URI": rabbit_settings.mongodb_uri,
-        "REDIS_URL": rabbit_settings.redis_url,
-        # Its relay finds no broker: the event is still in the outbox when the process dies.
-        "RABBITMQ_URL": f"amqp://guest:guest@127.0.0.1:{free_port()}/%2F",
-        "PAYMENT_GATEWAY_URL": stripe_simulator.url,
-        "PAYMENT_GATEWAY_API_KEY": "sk_test_x",
-    }
-    with (tmp_path / "api.log").open("wb") as log:
-        api = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", "serve", "--bind", f"127.0.0.1:{port}", "--workers", "1"],
-            env=environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_for(lambda: answers(f"{url}/health"), 20, (tmp_path / "api.log").read_text)
-        paid = requests.post(f"{url}/payment/process", json=PAYMENT, timeout=10).json()
-        assert paid["status"] == "success"
-    finally:
-        os.killpg(api.pid, signal.SIGKILL)
-        api.wait()
+    # Its relay finds no broker: the event is still in the outbox when the process dies.
+    nowhere = {"rabbitmq_url": f"amqp://guest:guest@127.0.0.1:{free_port()}/%2F"}
+    api = ApiServer(tmp_path, rabbit_settings.model_copy(update=nowhere | stripe_simulator.settings))
+    api.start()
+    paid = requests.post(f"{api.url}/payment/process", json=PAYMENT, timeout=10).json()
+    assert paid["status"] == "success"
+    api.kill()
 
     publisher = RabbitPublisher(rabbit_settings)
     assert outbox.sweep(publisher, timedelta(0)) == 1
     publisher.close()
     ((_, event),) = waiting_events(rabbit_settings.rabbitmq_url, rabbit_settings)
     assert event["transaction_id"] == paid["transaction_id"]
-
-
-def answers(url: str) -> bool:
-    try:
-        return requests.get(url, timeout=1).ok
-    except requests.ConnectionError:
-        return False
 
 
 def test_a_killed_rabbitmq_keeps_what_it_confirmed(

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -21,8 +17,8 @@ from app.gateway import StripeGateway
 from app.models import Transaction
 from app.payments.service import Payments
 from app.settings import Settings
-from tests.support.ports import free_port, listens
-from tests.support.servers import StripeServer
+from tests.support.ports import free_port
+from tests.support.servers import ApiServer, StripeServer
 from tests.support.stripe import StripeSimulator
 from tests.support.wait import wait_for
 
@@ -165,48 +161,26 @@ def test_three_d_secure_is_finished_by_the_next_question(client: Any, stripe: St
 def test_a_process_killed_while_the_gateway_works_leaves_a_payment_that_recovery_finishes(
     redis_settings: Settings, stripe: StripeSimulator, tmp_path: Path, kind: str
 ) -> None:
-    port = free_port()
-    environment = {
-        **os.environ,
-        "MONGODB_URI": redis_settings.mongodb_uri,
-        "REDIS_URL": redis_settings.redis_url,
-        "RABBITMQ_URL": redis_settings.rabbitmq_url,
-        "NAMESPACE": redis_settings.namespace,
-        "PAYMENT_GATEWAY_URL": stripe.url,
-        # Idempotency keys belong to the API key they came with: recovery needs the same.
-        "PAYMENT_GATEWAY_API_KEY": redis_settings.payment_gateway_api_key.get_secret_value(),
-    }
     stripe.fault(match=CREATE, kind=kind, seconds=30, times=5)
-    with (tmp_path / "api.log").open("wb") as log:
-        api = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", "serve", "--bind", f"127.0.0.1:{port}", "--workers", "1"],
-            env=environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        wait_for(lambda: listens(port), 20, (tmp_path / "api.log").read_text)
-        url = f"http://127.0.0.1:{port}/payment/process"
-        headers = {"Idempotency-Key": "k"}
+    paying = redis_settings.model_copy(update=stripe.settings)
+    api = ApiServer(tmp_path, paying)
+    api.start()
+    headers = {"Idempotency-Key": "k"}
 
-        def post() -> None:
-            with pytest.raises(requests.ConnectionError):
-                requests.post(url, json=PAYMENT, headers=headers, timeout=20)
+    def post() -> None:
+        with pytest.raises(requests.ConnectionError):
+            requests.post(f"{api.url}/payment/process", json=PAYMENT, headers=headers, timeout=20)
 
-        models.connect(redis_settings)
-        request = threading.Thread(target=post)
-        request.start()
-        wait_for(lambda: Transaction.objects.count(), 10, "the payment was not recorded")
-        if kind == "delay":
-            wait_for(stripe.charges, 10, "the gateway was not asked")
-    finally:
-        os.killpg(api.pid, signal.SIGKILL)
-        api.wait()
+    models.connect(redis_settings)
+    request = threading.Thread(target=post)
+    request.start()
+    wait_for(lambda: Transaction.objects.count(), 10, "the payment was not recorded")
+    if kind == "delay":
+        wait_for(stripe.charges, 10, "the gateway was not asked")
+    api.kill()
     request.join()
 
     stripe.clear_faults()
-    paying = redis_settings.model_copy(update=stripe.settings)
     recover(paying)
     assert the_payment().status == "completed"
     assert len(stripe.charges()) == 1

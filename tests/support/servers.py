@@ -11,6 +11,7 @@ from pathlib import Path
 import pika
 import pika.exceptions
 
+from app.settings import Settings
 from tests.support.ports import free_port, listens
 from tests.support.processes import Process
 from tests.support.wait import wait_for
@@ -134,6 +135,34 @@ class RedisServer(Server):
             "--save": "",
         }
         return [binary, *(word for pair in options.items() for word in pair)]
+
+
+class ApiServer(Server):
+    """`movieapp serve` with one worker.
+
+    Args:
+        directory: for its output.
+        settings: what it runs with.
+    """
+
+    def __init__(self, directory: Path, settings: Settings) -> None:
+        super().__init__(directory)
+        self._settings = settings
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def command(self) -> Sequence[str]:
+        bind = f"127.0.0.1:{self.port}"
+        return [sys.executable, "-m", "cli.main", "serve", "--bind", bind, "--workers", "1"]
+
+    def environment(self) -> Mapping[str, str]:
+        changed = {name: getattr(self._settings, name) for name in self._settings.model_fields_set}
+        plain = {name: value for name, value in changed.items() if isinstance(value, str)}
+        key = self._settings.payment_gateway_api_key.get_secret_value()
+        settings = {name.upper(): value for name, value in plain.items()}
+        return {**os.environ, **settings, "PAYMENT_GATEWAY_API_KEY": key}
 
 
 class StripeServer(Server):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask_swagger_ui import get_swaggerui_blueprint
 
-from app.api import auth, context, errors, health, limits, payments, transport, webhook
+from app.api import auth, context, errors, health, limits, payments, readiness, transport, webhook
 from app.api.errors import MovieApi
 from app.api.json import ExactJSONProvider
 from app.api.schemas import PaymentDeclined
@@ -39,7 +39,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     api = MovieApi(app)
     api.spec.components.security_scheme("apiKey", auth.SCHEME)
     api.spec.components.schema("PaymentDeclined", schema=PaymentDeclined)  # named in a oneOf only
-    for blueprint in (payments.blueprint, webhook.blueprint, health.blueprint):
+    for blueprint in (payments.blueprint, webhook.blueprint, health.blueprint, readiness.blueprint):
         api.register_blueprint(blueprint)
     swagger = get_swaggerui_blueprint(
         "/docs",

@@ -265,6 +265,20 @@ class WebhookReceipt(Schema):
     new = fields.Boolean(required=True, metadata={"description": "False for a repeated delivery."})
 
 
+class Check(Schema):
+    """One dependency."""
+
+    ok = fields.Boolean(required=True)
+    detail = fields.String(required=True)
+
+
+class Readiness(Schema):
+    """Whether payments can be taken safely, and each dependency."""
+
+    status = fields.String(required=True, validate=validate.OneOf(("ready", "not ready")))
+    checks = fields.Dict(keys=fields.String(), values=fields.Nested(Check), required=True)
+
+
 class Health(Schema):
     """The process answers."""
 

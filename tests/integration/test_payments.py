@@ -344,6 +344,7 @@ def test_the_openapi_document_is_valid_and_names_no_cdn(client: FlaskClient) -> 
         "/payment/status/{transaction_id}",
         "/payment/methods",
         "/health",
+        "/health/ready",
     }
     assert b"//cdn" not in client.get("/docs").data
 

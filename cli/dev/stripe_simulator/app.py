@@ -86,7 +86,7 @@ def _view(sim: Simulator, endpoint: Endpoint) -> Callable[..., Response]:
             fault.after_work()
         malformed = fault is not None and fault.kind == "malformed"
         response = _json(HTTPStatus.OK, "<html>") if malformed else _json(answer.status, answer.body)
-        if key:
+        if claim.key:
             response.headers["Original-Request"] = answer.request_id
         if claim.stored:
             response.headers["Idempotent-Replayed"] = "true"
@@ -99,9 +99,8 @@ def _execute(
     sim: Simulator, endpoint: Endpoint, ids: dict[str, str], params: Params, claim: Claim, fault: Fault | None
 ) -> Answer:
     """Run an endpoint. What it does and the answer that is remembered are one transaction."""
-    key = request.headers.get("Idempotency-Key")
     try:
-        with sim.call(request.host_url, g.request_id, key) as call:
+        with sim.call(request.host_url, g.request_id, claim.key) as call:
             try:
                 status, record = 200, endpoint(call, params, **ids)
                 record = expand(call.store, record, params.items("expand"))
@@ -119,6 +118,8 @@ def _execute(
 def _name_request() -> None:
     """Give the request an id and, under /v1, ask for an API key."""
     g.request_id = new_id("req")
+    # Read whatever comes of it: a body that is left unread costs the client its connection.
+    request.get_data()
     if not request.path.startswith("/v1/"):
         return
     sent = request.authorization

@@ -107,6 +107,7 @@ class Faults:
         with self._lock:
             for fault in self._waiting:
                 if line.startswith(fault.match):
+                    # One of 0 times goes below and never comes to its end.
                     fault.times -= 1
                     if fault.times == 0:
                         self._waiting.remove(fault)

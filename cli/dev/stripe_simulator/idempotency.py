@@ -39,9 +39,11 @@ class Claim:
     """A key held by one running request; without a key, everything runs and nothing is kept.
 
     Attributes:
+        key: None for no key.
         stored: how the first request with this key was answered, if there was one.
     """
 
+    key: str | None = None
     stored: Answer | None = None
     _store: Store | None = None
     _row: tuple[Any, ...] = ()
@@ -96,7 +98,7 @@ class Idempotency:
                     )
                 self._running.add((account, key))
         try:
-            yield Claim(stored, self._store, (account, key, fingerprint, now))
+            yield Claim(key, stored, self._store, (account, key, fingerprint, now))
         finally:
             if stored is None:
                 with self._lock:

@@ -21,8 +21,7 @@ _CANCELLATION_REASONS = ("duplicate", "fraudulent", "requested_by_customer", "ab
 
 def create(call: Call, params: Params) -> Record:
     """Create a PaymentIntent and, with `confirm`, try to pay it."""
-    params.required("amount")
-    amount = params.integer("amount", least=1) or 0
+    amount = params.required_integer("amount", least=1)
     currency = params.required("currency").lower()
     currencies.check(amount, currency)
     # Nothing else is simulated: better refused than silently taken for it.
@@ -63,9 +62,7 @@ def update(call: Call, params: Params, record_id: str) -> Record:
     intent = call.get("payment_intent", record_id)
     if "description" in params:
         intent["description"] = params.text("description")
-    if "metadata" in params:
-        merged = intent["metadata"] | params.metadata() if params.metadata() else {}
-        intent["metadata"] = {key: value for key, value in merged.items() if value}
+    intent["metadata"] = params.metadata(intent["metadata"])
     call.save(intent)
     return intent
 
@@ -101,7 +98,7 @@ def _confirm(call: Call, intent: Record, params: Params) -> Record:
             code="payment_intent_unexpected_state",
             payment_intent=intent,
         )
-    return_url = params.text("return_url")
+    return_url = params.url("return_url")
     automatic = intent["automatic_payment_methods"]
     if automatic and automatic["allow_redirects"] == "always" and not return_url:
         raise StripeError(

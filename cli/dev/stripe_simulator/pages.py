@@ -42,9 +42,6 @@ button { font: inherit; min-height: 2.75rem; padding: 0 1.5rem; margin: 0 .5rem 
 </html>
 """
 
-#: What the customer's browser brings back: https://docs.stripe.com/payments/paypal/accept-a-payment
-_REDIRECT_STATUS = {"succeed": "succeeded", "fail": "failed"}
-
 
 def blueprint(sim: Simulator) -> Blueprint:
     """The page, for one simulator."""
@@ -79,12 +76,11 @@ def _render(intent: Record) -> str:
 
 
 def _with_result(return_url: str, intent: Record) -> str:
-    """`return_url` with what Stripe adds to it."""
-    outcome = "succeed" if intent["status"] == "succeeded" else "fail"
+    """`return_url` with what Stripe adds: https://docs.stripe.com/payments/paypal/accept-a-payment"""
     result = {
         "payment_intent": intent["id"],
         "payment_intent_client_secret": intent["client_secret"],
-        "redirect_status": _REDIRECT_STATUS[outcome],
+        "redirect_status": "succeeded" if intent["status"] == "succeeded" else "failed",
     }
     parts = urlsplit(return_url)
     return urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, urlencode(result)]))))

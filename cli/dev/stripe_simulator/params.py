@@ -57,6 +57,20 @@ class Params:
             raise self._refused(name, f"Must be at least {least}", "parameter_invalid_integer")
         return int(value)
 
+    def required_integer(self, name: str, least: int = 0) -> int:
+        """An integer of at least `least` that must be there."""
+        self.required(name)
+        value = self.integer(name, least)
+        assert value is not None  # noqa: S101 - for the type checker
+        return value
+
+    def url(self, name: str) -> str | None:
+        """An absolute URL, of the web or of an app; None if it is absent."""
+        value = self.text(name)
+        if value is not None and not re.fullmatch(r"[a-z][a-z0-9+.-]*://\S+", value, re.IGNORECASE):
+            raise self._refused(name, "Not a valid URL", "url_invalid")
+        return value
+
     def flag(self, name: str) -> bool:
         """A boolean, False if it is absent."""
         return self.choice(name, ("true", "false")) == "true"
@@ -84,8 +98,13 @@ class Params:
         """Whether it was sent as a group."""
         return isinstance(self._values.get(name), dict)
 
-    def metadata(self) -> dict[str, str]:
-        """`metadata`, within Stripe's limits. An empty value asks to unset its key."""
+    def metadata(self, current: dict[str, str] | None = None) -> dict[str, str]:
+        """`metadata`, within Stripe's limits, merged into what there is.
+
+        An empty value removes its key; `metadata` itself empty removes all.
+        """
+        if "metadata" not in self:
+            return current or {}
         found = self.group("metadata")._values
         if len(found) > _METADATA_KEYS:
             raise self._refused("metadata", f"More than {_METADATA_KEYS} keys")
@@ -96,7 +115,8 @@ class Params:
                 raise self._refused("metadata", f"A key has more than {_METADATA_KEY_LENGTH} characters")
             if len(value) > _METADATA_VALUE_LENGTH:
                 raise self._refused("metadata", f"A value has more than {_METADATA_VALUE_LENGTH} characters")
-        return dict(found)
+        merged = (current or {}) | found if found else {}
+        return {key: value for key, value in merged.items() if value}
 
     def _path(self, name: str) -> str:
         return f"{self._group}[{name}]" if self._group else name

@@ -25,14 +25,14 @@ def create(call: Call, params: Params) -> Record:
     """Make a PaymentMethod from a card, a token (`tok_visa`) or PayPal."""
     kind = params.choice("type", TYPES) or params.required("type")
     if kind == "paypal":
-        return _save(call, params, kind, dict(_PAYER))
+        return _save(call, kind, dict(_PAYER), params.metadata())
     card = params.group("card")
     if token := card.text("token"):
         test_card = CARDS.get(token.replace("tok_", "pm_card_", 1))
         if test_card is None:
             raise StripeError(400, "No such token.", code="resource_missing", param="card[token]")
-        return _save(call, params, kind, _card(test_card, *_usual_expiry(call)))
-    return _save(call, params, kind, _card(_recognised(card), *_expiry(call, card)))
+        return _save(call, kind, _card(test_card, *_usual_expiry(call)), params.metadata())
+    return _save(call, kind, _card(_recognised(card), *_expiry(call, card)), params.metadata())
 
 
 def retrieve(call: Call, _params: Params, record_id: str) -> Record:
@@ -47,7 +47,7 @@ def resolve(call: Call, method_id: str, param: str) -> Record:
         StripeError: there is none; `param` names where the id came from.
     """
     if method_id in CARDS:
-        return _save(call, Params({}), "card", _card(CARDS[method_id], *_usual_expiry(call)))
+        return _save(call, "card", _card(CARDS[method_id], *_usual_expiry(call)), {})
     return call.get("payment_method", method_id, param)
 
 
@@ -56,8 +56,8 @@ def test_card_of(method: Record) -> TestCard | None:
     return card_of(method["card"]["brand"], method["card"]["last4"]) if method["type"] == "card" else None
 
 
-def _save(call: Call, params: Params, kind: str, details: dict[str, Any]) -> Record:
-    method = call.new("payment_method", "pm", type=kind, customer=None, metadata=params.metadata())
+def _save(call: Call, kind: str, details: dict[str, Any], metadata: dict[str, str]) -> Record:
+    method = call.new("payment_method", "pm", type=kind, customer=None, metadata=metadata)
     method[kind] = details
     call.save(method)
     return method
@@ -97,8 +97,7 @@ def _recognised(card: Params) -> TestCard:
 
 
 def _expiry(call: Call, card: Params) -> tuple[int, int]:
-    card.required("exp_month"), card.required("exp_year")
-    month, year = card.integer("exp_month") or 0, card.integer("exp_year") or 0
+    month, year = card.required_integer("exp_month"), card.required_integer("exp_year")
     # Stripe takes years of two digits as well.
     year += 2000 if year < 100 else 0
     if not 1 <= month <= 12:

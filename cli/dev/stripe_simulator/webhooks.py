@@ -66,6 +66,7 @@ class Webhooks:
                     self._outbox.failed(delivery)
 
     def _deliver(self, session: requests.Session, delivery: Delivery) -> bool:
+        # Signed with the real time, which the receiver compares with its own.
         payload = json.dumps(delivery.event).encode()
         headers = {
             "Content-Type": "application/json; charset=utf-8",

@@ -1,4 +1,4 @@
-"""Work that comes round by itself, in a thread of each worker process.
+"""Work that comes round by itself, in threads of each worker process.
 
 Every sweep is safe to run in many workers at once: what it touches it claims.
 """
@@ -34,41 +34,55 @@ _INTERVAL = 2.0
 
 
 class Sweeps(Middleware):
-    """Runs the sweeps beside a worker, from its boot to its shutdown."""
+    """Runs the sweeps beside a worker, from its boot to its shutdown.
+
+    Each has a thread of its own: a gateway that answers slowly holds up no event.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweeps", daemon=True)
+        runs = {"outbox relay": self._relay_outbox, "payment recovery": self._recover_payments}
+        self._threads = [threading.Thread(target=run, name=name, daemon=True) for name, run in runs.items()]
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        if self._settings.worker_heartbeat_file:
-            self._settings.worker_heartbeat_file.touch()
-        self._thread.start()
+        self._beat()
+        for thread in self._threads:
+            thread.start()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         self._stop.set()
-        self._thread.join(timeout=10)
+        for thread in self._threads:
+            thread.join(timeout=5)
 
-    def _run(self) -> None:
+    def _beat(self) -> None:
+        if self._settings.worker_heartbeat_file:
+            self._settings.worker_heartbeat_file.touch()
+
+    def _relay_outbox(self) -> None:
+        # The connection belongs to this thread.
         publisher = make_publisher(self._settings)
-        payments = Payments(self._settings, StripeGateway(self._settings), _leave_to_the_outbox)
-        sweeps: dict[str, Callable[[], object]] = {
-            "payment recovery": payments.recover_due,
-            "outbox relay": lambda: outbox.sweep(publisher, _OUTBOX_GRACE),
-        }
-        heartbeat = self._settings.worker_heartbeat_file
-        while not self._stop.wait(_INTERVAL):
-            if heartbeat:
-                heartbeat.touch()
-            for name, sweep in sweeps.items():
-                try:
-                    sweep()
-                except Exception as error:  # a sweep that fails must come round again
-                    log.warning("sweep failed", sweep=name, reason=f"{type(error).__name__}: {error}")
+
+        def round_() -> None:
+            self._beat()
+            outbox.sweep(publisher, _OUTBOX_GRACE)
             publisher.keep_alive()
+
+        self._repeat(round_)
         publisher.close()
+
+    def _recover_payments(self) -> None:
+        payments = Payments(self._settings, StripeGateway(self._settings), _leave_to_the_outbox)
+        self._repeat(payments.recover_due)
+
+    def _repeat(self, sweep: Callable[[], object]) -> None:
+        while not self._stop.wait(_INTERVAL):
+            try:
+                sweep()
+            except Exception as error:  # a sweep that fails must come round again
+                name = threading.current_thread().name
+                log.warning("sweep failed", sweep=name, reason=f"{type(error).__name__}: {error}")
 
 
 def _leave_to_the_outbox(transaction_id: str, entry: OutboxEntry) -> None:
-    """What recovery decides is announced by the outbox relay, in the same thread."""
+    """What recovery decides, the other sweep announces."""

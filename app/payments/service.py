@@ -93,7 +93,7 @@ class Payments:
         method = None if order.payment_method == "paypal" else self._card_for(order)
         payment = ledger.open_payment(order, transaction_id, method, actor="api", recover_in=self._recover_in)
         outcome = self._gateway.charge(_charge_of(payment))
-        self._record(payment, outcome, actor="api")
+        payment = self._record(payment, outcome, actor="api")
         log.info(
             "payment processed",
             transaction_id=payment.id,
@@ -133,9 +133,9 @@ class Payments:
         else:
             outcome = self._gateway.find(payment.id, payment.created_at)
         before = payment.status
-        self._record(payment, outcome, actor=actor)
-        if payment.status != before:
-            log.info("payment settled", transaction_id=payment.id, status=payment.status, actor=actor)
+        after = self._record(payment, outcome, actor=actor).status
+        if after != before:
+            log.info("payment settled", transaction_id=payment.id, status=after, actor=actor)
 
     def recover_due(self, limit: int = 100) -> int:
         """Settle payments whose outcome should be known by now. Safe in many processes at once.
@@ -191,24 +191,31 @@ class Payments:
             raise InvalidRequest("A payment_token (pm_…) is required.", field="payment_token")
         return DEFAULT_TEST_PAYMENT_METHOD
 
-    def _record(self, payment: Transaction, outcome: PaymentOutcome, *, actor: str) -> None:
-        """Write what the gateway said. What can't be written now stays pending, to be asked for again."""
+    def _record(self, payment: Transaction, outcome: PaymentOutcome, *, actor: str) -> Transaction:
+        """Write what the gateway said. What can't be written now stays as it is, to be asked for again.
+
+        Returns:
+            The payment as it stands: also when a webhook or another process was faster.
+        """
         move = _move_for(outcome)
         if move is None:
             log.warning("payment outcome unknown", transaction_id=payment.id, reason=str(outcome))
-            return
+            return payment
         target, fields = move
-        if target == payment.status:
-            return
         stored = payment.status
+        if target == stored:
+            return payment
         try:
             event = ledger.move(payment, target, actor=actor, **fields)
-        except (ServiceUnavailable, ledger.IllegalMove) as error:
+        except ledger.IllegalMove:
+            return ledger.get(payment.id)
+        except ServiceUnavailable as error:
             log.warning("payment outcome not recorded", transaction_id=payment.id, reason=str(error))
             payment.status = stored
-            return
+            return payment
         if event:
             self._announce(payment.id, event)
+        return payment
 
 
 def _charge_of(payment: Transaction) -> Charge:

@@ -7,13 +7,18 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 
 from app import create_app
+from app.gateway import Charge, PaymentOutcome, StripeGateway
+from app.ids import new_id
 from app.models import Transaction
+from app.payments.orders import PaymentOrder
+from app.payments.service import Payments
 from cli.dev.stripe_simulator.webhooks import signature
 
 if TYPE_CHECKING:
@@ -92,6 +97,37 @@ def test_a_payment_whose_answer_never_came_is_found_by_its_metadata(
     intent = gateway(stripe_simulator, f"/v1/payment_intents/{charge['payment_intent']}")
     deliver(client, "payment_intent.succeeded", intent)
     assert (stored().status, stored().gateway_id) == ("completed", intent["id"])
+
+
+class FastWebhooks(StripeGateway):
+    """A gateway whose webhooks arrive before its own answer does."""
+
+    payments: Payments
+
+    def charge(self, charge: Charge, *, asked_before: bool = False) -> PaymentOutcome:
+        outcome = super().charge(charge, asked_before=asked_before)
+        payment = Transaction.objects.get(id=charge.transaction_id)
+        payment.gateway_id = outcome.gateway_id  # type: ignore[union-attr]
+        self.payments.settle(payment, actor="webhook")
+        return outcome
+
+
+@pytest.mark.parametrize(
+    ("token", "status"),
+    [("pm_card_visa", "completed"), ("pm_card_authenticationRequired", "requires_action")],
+)
+def test_a_webhook_that_is_faster_than_the_answer_takes_nothing_from_it(
+    client: FlaskClient, redis_settings: Settings, stripe_simulator: StripeSimulator, token: str, status: str
+) -> None:
+    settings = redis_settings.model_copy(update=stripe_simulator.settings)
+    gateway = FastWebhooks(settings)
+    payments = gateway.payments = Payments(settings, gateway, lambda *_: None)
+    order = PaymentOrder("user_1", "BOOK-1", Decimal(50), "USD", "credit_card", payment_token=token)
+    result = payments.pay(order, new_id("TXN-"))
+    assert result.payment.status == stored().status == status
+    assert (result.action is not None) == (status == "requires_action"), "the client still gets its secret"
+    assert [step.actor for step in stored().history] == ["api", "webhook"]
+    assert len(stored().outbox) == (status == "completed")
 
 
 def test_any_order_and_any_repetition_come_to_the_same_end(

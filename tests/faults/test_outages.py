@@ -51,6 +51,9 @@ def test_payments_go_on_without_rabbitmq_and_their_events_arrive_when_it_is_back
     first = client.post("/payment/process", json=PAYMENT).json["transaction_id"]
     wait_for(lambda: not Transaction.objects.get(id=first).outbox, 10, "the first event was not published")
 
+    wait_for(
+        lambda: private_rabbitmq.has_written(f"{settings.namespace}{QUEUE}"), 10, "the queue is not on disk"
+    )
     private_rabbitmq.kill()
     second = client.post("/payment/process", json=PAYMENT | {"booking_id": "BOOK-2"})
     assert second.status_code == 200
@@ -99,6 +102,9 @@ def test_a_killed_rabbitmq_keeps_what_it_confirmed(
         "evt_1", "payment.success", '{"event_id":"evt_1","event_type":"payment.success"}'
     )
     publisher.publish(event)
+    wait_for(
+        lambda: private_rabbitmq.has_written(f"{settings.namespace}{QUEUE}"), 10, "the queue is not on disk"
+    )
     private_rabbitmq.kill()
     private_rabbitmq.start()
     assert [body["event_id"] for _, body in waiting_events(private_rabbitmq.url, settings)] == ["evt_1"]

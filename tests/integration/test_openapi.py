@@ -39,10 +39,15 @@ TRUE = [
 
 
 @pytest.fixture
-def app(redis_settings: Settings, stripe_simulator: StripeSimulator) -> Iterator[Flask]:
-    secret = {"stripe_webhook_secret": type(redis_settings.payment_gateway_api_key)("whsec_x")}
+def app(stored_settings: Settings, stripe_simulator: StripeSimulator) -> Iterator[Flask]:
+    """The app on the stub broker.
+
+    Dramatiq's Redis broker draws from Python's global random numbers in the relay's thread, and Hypothesis
+    takes any use of them while it draws an example for a mistake of the strategy.
+    """
+    secret = {"stripe_webhook_secret": type(stored_settings.payment_gateway_api_key)("whsec_x")}
     changes = {"auth_required": True} | secret | stripe_simulator.settings
-    app = create_app(redis_settings.model_copy(update=changes))
+    app = create_app(stored_settings.model_copy(update=changes))
     yield app
     app.extensions["outbox_relay"].close()
 

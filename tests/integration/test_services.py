@@ -22,6 +22,9 @@ from tests.support.traces import remove_queues, remove_stored
 from tests.support.wait import wait_for
 
 ROOT = Path(__file__).parents[2]
+#: Long enough to be found nowhere else in a broker's files.
+KEPT = "a-queue-that-is-kept-through-a-kill"
+
 PERSISTENT = pika.BasicProperties(delivery_mode=pika.DeliveryMode.Persistent)
 
 
@@ -63,9 +66,10 @@ def test_a_private_rabbitmq_keeps_a_persistent_message_through_a_kill(
     with pika.BlockingConnection(parameters) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
-        channel.queue_declare("kept", durable=True)
-        channel.basic_publish("", "kept", b"still here", PERSISTENT, mandatory=True)
+        channel.queue_declare(KEPT, durable=True)
+        channel.basic_publish("", KEPT, b"still here", PERSISTENT, mandatory=True)
 
+    wait_for(lambda: private_rabbitmq.has_written(KEPT), 10, "the queue is not on disk")
     private_rabbitmq.kill()
     with pytest.raises(pika.exceptions.AMQPConnectionError):
         pika.BlockingConnection(parameters)
@@ -78,7 +82,7 @@ def test_a_private_rabbitmq_keeps_a_persistent_message_through_a_kill(
 
 
 def got(channel: pika.adapters.blocking_connection.BlockingChannel) -> tuple[object, ...] | None:
-    method, properties, body = channel.basic_get("kept", auto_ack=True)
+    method, properties, body = channel.basic_get(KEPT, auto_ack=True)
     return (method, properties, body) if method else None
 
 

@@ -186,6 +186,10 @@ class _Epmd(Server):
         return [binary, "-port", str(self.port), "-address", "127.0.0.1"]
 
 
+#: Mnesia's log and tables, where RabbitMQ keeps the definitions of queues.
+_MNESIA = {".LOG", ".DCD", ".DCL"}
+
+
 class RabbitServer(Server):
     """A RabbitMQ node of the tests' own, with its own data, cookie and ports."""
 
@@ -235,6 +239,15 @@ class RabbitServer(Server):
 
     def ready(self) -> bool:
         return listens(self.port) and amqp_error(self.url) is None
+
+    def has_written(self, queue: str) -> bool:
+        """Whether the definition of `queue` is in the node's files.
+
+        RabbitMQ answers a declaration, and confirms messages to the new queue, some milliseconds earlier; a
+        kill in between forgets the queue and what was in it.
+        """
+        tables = (path for path in (self.directory / "mnesia").glob("*/*.*") if path.suffix in _MNESIA)
+        return any(queue.encode() in path.read_bytes() for path in tables)
 
     def start(self) -> None:
         self._epmd.start()

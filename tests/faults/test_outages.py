@@ -51,9 +51,7 @@ def test_payments_go_on_without_rabbitmq_and_their_events_arrive_when_it_is_back
     first = client.post("/payment/process", json=PAYMENT).json["transaction_id"]
     wait_for(lambda: not Transaction.objects.get(id=first).outbox, 10, "the first event was not published")
 
-    wait_for(
-        lambda: private_rabbitmq.has_written(f"{settings.namespace}{QUEUE}"), 10, "the queue is not on disk"
-    )
+    private_rabbitmq.settle()
     private_rabbitmq.kill()
     second = client.post("/payment/process", json=PAYMENT | {"booking_id": "BOOK-2"})
     assert second.status_code == 200
@@ -98,15 +96,17 @@ def test_a_killed_rabbitmq_keeps_what_it_confirmed(
 ) -> None:
     settings = stored_settings.model_copy(update={"rabbitmq_url": private_rabbitmq.url})
     publisher = RabbitPublisher(settings)
-    event = outbox.OutgoingEvent(
-        "evt_1", "payment.success", '{"event_id":"evt_1","event_type":"payment.success"}'
-    )
-    publisher.publish(event)
-    wait_for(
-        lambda: private_rabbitmq.has_written(f"{settings.namespace}{QUEUE}"), 10, "the queue is not on disk"
-    )
+
+    def publish(event_id: str) -> None:
+        body = json.dumps({"event_id": event_id, "event_type": "payment.success"})
+        publisher.publish(outbox.OutgoingEvent(event_id, "payment.success", body))
+
+    publish("evt_1")
+    private_rabbitmq.settle()
+    publish("evt_2")  # over a connection that died with the server
     private_rabbitmq.kill()
     private_rabbitmq.start()
-    assert [body["event_id"] for _, body in waiting_events(private_rabbitmq.url, settings)] == ["evt_1"]
-    publisher.publish(event)  # over a connection that died with the server
+    publish("evt_3")
     publisher.close()
+    events = waiting_events(private_rabbitmq.url, settings)
+    assert [event["event_id"] for _, event in events] == ["evt_1", "evt_2", "evt_3"]

@@ -22,8 +22,7 @@ from tests.support.traces import remove_queues, remove_stored
 from tests.support.wait import wait_for
 
 ROOT = Path(__file__).parents[2]
-#: Long enough to be found nowhere else in a broker's files.
-KEPT = "a-queue-that-is-kept-through-a-kill"
+KEPT = "kept"
 
 PERSISTENT = pika.BasicProperties(delivery_mode=pika.DeliveryMode.Persistent)
 
@@ -65,11 +64,13 @@ def test_a_private_rabbitmq_keeps_a_persistent_message_through_a_kill(
     parameters = pika.URLParameters(private_rabbitmq.url)
     with pika.BlockingConnection(parameters) as connection:
         channel = connection.channel()
-        channel.confirm_delivery()
         channel.queue_declare(KEPT, durable=True)
+    private_rabbitmq.settle()
+    with pika.BlockingConnection(parameters) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
         channel.basic_publish("", KEPT, b"still here", PERSISTENT, mandatory=True)
 
-    wait_for(lambda: private_rabbitmq.has_written(KEPT), 10, "the queue is not on disk")
     private_rabbitmq.kill()
     with pytest.raises(pika.exceptions.AMQPConnectionError):
         pika.BlockingConnection(parameters)

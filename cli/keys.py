@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
+from app.scopes import SCOPES
 from cli.options import data_dir_option, expected_failures, settings_for
-
-_SCOPES = ("payments:write", "payments:read", "refunds:write")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -28,7 +27,7 @@ def keys() -> None:
 @keys.command()
 @click.argument("name")
 @click.option(
-    "--scope", "scopes", multiple=True, required=True, type=click.Choice(_SCOPES), help="May be repeated."
+    "--scope", "scopes", multiple=True, required=True, type=click.Choice(SCOPES), help="May be repeated."
 )
 @json_option
 @data_dir_option

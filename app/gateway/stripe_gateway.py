@@ -184,8 +184,7 @@ class StripeGateway:
         try:
             page = self._stripe.v1.refunds.list({"payment_intent": gateway_id, "limit": 100})
             for refund in page.auto_paging_iter():
-                metadata: Any = refund.metadata or {}
-                if "refund_transaction_id" in metadata and metadata["refund_transaction_id"] == refund_id:
+                if _metadata(refund, "refund_transaction_id") == refund_id:
                     return _outcome_of_refund(refund)
         except stripe.StripeError as error:
             return Unknown(_reason(error))
@@ -211,8 +210,7 @@ class StripeGateway:
         try:
             page = self._stripe.v1.payment_intents.list(params)
             for intent in page.auto_paging_iter():
-                metadata: Any = intent.metadata or {}
-                if "transaction_id" in metadata and metadata["transaction_id"] == transaction_id:
+                if _metadata(intent, "transaction_id") == transaction_id:
                     return self.retrieve(intent.id)
         except stripe.StripeError as error:
             return Unknown(_reason(error))
@@ -240,6 +238,11 @@ _NOT_DONE = (
     stripe.RateLimitError,
     stripe.APIConnectionError,
 )
+
+
+def _metadata(subject: Any, name: str) -> Any:
+    # The SDK's objects are read like dicts, but have no get.
+    return subject.metadata[name] if subject.metadata and name in subject.metadata else None
 
 
 def _reason(error: stripe.StripeError) -> str:

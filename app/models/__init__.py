@@ -1,6 +1,6 @@
 """MongoEngine documents and their indexes."""
 
-from app.models.api_key import SCOPES, ApiKey
+from app.models.api_key import ApiKey
 from app.models.database import connect, database, disconnect, storage_errors
 from app.models.idempotency import IdempotencyRecord
 from app.models.notification import Attempt, Notification
@@ -8,7 +8,6 @@ from app.models.transaction import Dispute, Move, OutboxEntry, Refund, Transacti
 from app.models.webhook import WebhookDelivery
 
 __all__ = [
-    "SCOPES",
     "ApiKey",
     "Attempt",
     "Dispute",

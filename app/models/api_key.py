@@ -7,8 +7,7 @@ from typing import Any, ClassVar
 from mongoengine import DateTimeField, ListField, StringField
 
 from app.models.database import Record
-
-SCOPES = ("payments:write", "payments:read", "refunds:write")
+from app.scopes import SCOPES
 
 
 class ApiKey(Record):

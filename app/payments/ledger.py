@@ -12,12 +12,9 @@ from app.errors import DuplicateTransaction, TransactionNotFound
 from app.events.outgoing import payment_event
 from app.models import Move, OutboxEntry, Transaction, storage_errors
 from app.payments import states
-from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from app.payments.orders import PaymentOrder
-
-log = get_logger(__name__)
 
 
 class IllegalMove(Exception):
@@ -74,9 +71,7 @@ def open_payment(
     return payment
 
 
-def move(
-    payment: Transaction, target: str, *, actor: str, note: str | None = None, **fields: Any
-) -> OutboxEntry | None:
+def move(payment: Transaction, target: str, *, actor: str, **fields: Any) -> OutboxEntry | None:
     """Move `payment` to the state `target`, with `fields`, history and event in the same write.
 
     The object in memory takes the new values first; after IllegalMove it must be read again.
@@ -100,9 +95,7 @@ def move(
     event = payment_event(states.EMITS[target], payment, now) if target in states.EMITS else None
 
     update: dict[str, Any] = {f"set__{name}": value for name, value in changes.items()}
-    update["push__history"] = Move(
-        at=now, status=target, actor=actor, gateway_id=payment.gateway_id, note=note
-    )
+    update["push__history"] = Move(at=now, status=target, actor=actor, gateway_id=payment.gateway_id)
     if target not in states.OPEN:
         update["unset__open_booking"] = True
     if target not in states.UNSETTLED:
@@ -123,11 +116,7 @@ def get_by_refund(refund_id: str) -> Transaction:
         TransactionNotFound: there is no such refund.
         ServiceUnavailable: MongoDB did not answer.
     """
-    with storage_errors():
-        payment: Transaction | None = Transaction.objects(refunds__id=refund_id).first()
-    if payment is None:
-        raise TransactionNotFound("No transaction has this id.", transaction_id=refund_id)
-    return payment
+    return _one(refund_id, refunds__id=refund_id)
 
 
 def of_booking(booking_id: str) -> list[Transaction]:
@@ -147,8 +136,12 @@ def get(transaction_id: str) -> Transaction:
         TransactionNotFound: there is none.
         ServiceUnavailable: MongoDB did not answer.
     """
+    return _one(transaction_id, id=transaction_id)
+
+
+def _one(asked_for: str, **query: str) -> Transaction:
     with storage_errors():
-        payment: Transaction | None = Transaction.objects(id=transaction_id).first()
+        payment: Transaction | None = Transaction.objects(**query).first()
     if payment is None:
-        raise TransactionNotFound("No transaction has this id.", transaction_id=transaction_id)
+        raise TransactionNotFound("No transaction has this id.", transaction_id=asked_for)
     return payment

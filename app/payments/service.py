@@ -206,9 +206,11 @@ class Payments:
         if target == stored:
             return payment
         try:
-            event = ledger.move(payment, target, actor=actor, **fields)
-        except ledger.IllegalMove:
-            return ledger.get(payment.id)
+            try:
+                event = ledger.move(payment, target, actor=actor, **fields)
+            except ledger.IllegalMove:
+                # If this fails too, the charge was still made: nobody may be told that nothing was tried.
+                return ledger.get(payment.id)
         except ServiceUnavailable as error:
             log.warning("payment outcome not recorded", transaction_id=payment.id, reason=str(error))
             payment.status = stored

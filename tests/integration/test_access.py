@@ -14,7 +14,8 @@ import pytest
 
 from app import create_app
 from app.keys import create_key, revoke_key
-from app.models import SCOPES, ApiKey
+from app.models import ApiKey
+from app.scopes import SCOPES
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient

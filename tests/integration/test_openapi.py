@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 
 from app import create_app
 from app.keys import create_key
-from app.models import SCOPES
+from app.scopes import SCOPES
 
 if TYPE_CHECKING:
     from flask import Flask

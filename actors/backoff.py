@@ -18,3 +18,9 @@ def delay(retries: int) -> int:
     """
     longest = min(_LONGEST, _BASE * 4**retries)
     return random.randint(_BASE // 5, longest)  # noqa: S311 - no secret
+
+
+def spread(seconds: float) -> int:
+    """Milliseconds: `seconds` and up to half of them more, so that those who wait do not come all at once."""
+    shortest = min(_LONGEST, int(seconds * 1_000))
+    return min(_LONGEST, random.randint(shortest, shortest * 3 // 2))  # noqa: S311 - no secret

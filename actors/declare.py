@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
 import dramatiq
-from dramatiq.middleware import Middleware, Retries
+import redis
+from dramatiq.middleware import Middleware
 
-from actors.deliver import Deliver, DeliveryFailed
+from actors.deliver import Channel, Deliver, DeliveryFailed
+from actors.dispatch import Dispatch
 from actors.email import EmailChannel
 from actors.event_status import EventStatus
 from actors.notify import Notify
-from actors.sms import ConsoleSmsChannel
+from actors.receipts import Receipts
+from actors.retries import LosslessRetries
+from actors.sms.channel import SmsChannel
 from actors.sweeps import Sweeps
 from app.events.schemas import InvalidEvent
 from app.messaging.broker import make_broker
@@ -21,12 +26,6 @@ from app.messaging.topology import EMAIL_QUEUE, NOTIFY, SEND_EMAIL, SEND_SMS, SM
 
 if TYPE_CHECKING:
     from app.settings import Settings
-
-#: Milliseconds between retries of a message that failed for another reason than its delivery.
-_MIN_BACKOFF, _MAX_BACKOFF = 1_000, 60_000
-
-#: Retries of those; what is down for longer is found again by a person, in the dead letters.
-_MAX_RETRIES = 30
 
 #: Never retried: the message is at fault, or everything was tried.
 _FINAL = (InvalidEvent, DeliveryFailed)
@@ -49,28 +48,34 @@ def middleware(settings: Settings) -> list[Middleware]:
     No TimeLimit: it can't interrupt a blocked socket, and could strike between a mail's acceptance and its
     record; every call out of here has its own timeout.
     """
-    return [
-        Retries(max_retries=_MAX_RETRIES, min_backoff=_MIN_BACKOFF, max_backoff=_MAX_BACKOFF),
-        Sweeps(settings),
-    ]
+    return [LosslessRetries(), Sweeps(settings)]
 
 
 def declare(broker: dramatiq.Broker, settings: Settings) -> None:
     """Declare every actor on `broker`."""
     topology = Topology.of(settings)
-    status, email = EventStatus(settings), EmailChannel(settings)
-    broker.add_middleware(Closing(status.close, email.close))
-    notify = Notify(settings, broker, status)
+    store = redis.Redis.from_url(
+        settings.redis_url, socket_connect_timeout=0.5, socket_timeout=0.5, decode_responses=True
+    )
+    email, sms = EmailChannel(settings), SmsChannel(settings)
+    broker.add_middleware(Closing(store.close, email.close, sms.close))
+    receipts = Receipts(store, settings.namespace)
+    notify = Notify(
+        ["email"] if settings.sms_provider == "none" else ["email", "sms"],
+        Dispatch(broker, topology),
+        EventStatus(store, settings.namespace),
+    )
     event_queues = list(topology.event_queues)
     actor = partial(dramatiq.actor, broker=broker, throws=_FINAL)
     actor(actor_name=NOTIFY, queue_name=event_queues[0])(notify)
     for queue in event_queues[1:]:
         broker.declare_queue(queue)
-    for channel, name, queue in (
-        (email, SEND_EMAIL, EMAIL_QUEUE),
-        (ConsoleSmsChannel(settings.default_currency), SEND_SMS, SMS_QUEUE),
-    ):
-        deliver = Deliver(channel, settings.max_retry_attempts)
+    channels: tuple[tuple[Channel, timedelta, str, str], ...] = (
+        (email, email.lease, SEND_EMAIL, EMAIL_QUEUE),
+        (sms, sms.lease, SEND_SMS, SMS_QUEUE),
+    )
+    for channel, lease, name, queue in channels:
+        deliver = Deliver(channel, receipts, settings.max_retry_attempts, lease)
         actor(actor_name=name, queue_name=topology.queue(queue))(deliver)
 
 

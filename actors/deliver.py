@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import dramatiq
 
 from actors import deliveries
-from actors.backoff import delay
-from actors.errors import DeliveryError, TemporaryFailure, Uncertain
+from actors.backoff import delay, spread
+from actors.errors import DeliveryError, Postponed, TemporaryFailure, Uncertain
+from actors.relevance import obsolete
 from app.clock import utcnow
+from app.models import OUTAGES
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
+    from actors.receipts import Receipts
     from app.models import Notification
 
 log = get_logger(__name__)
+
+#: A delivery that so many workers took and never reported on is likely what kills them.
+_MOST_ABANDONED = 10
+
+#: Seconds for which a worker keeps trying to record what was accepted, and between two tries.
+_RECORDING, _PAUSE = 60.0, 0.5
 
 
 class Channel(Protocol):
@@ -42,12 +53,16 @@ class Deliver:
 
     Args:
         channel: how to send.
+        receipts: remembers what was accepted, in case that it can't be recorded.
         max_retries: tries after the first.
+        lease: longer than the channel can take for one delivery.
     """
 
-    def __init__(self, channel: Channel, max_retries: int) -> None:
+    def __init__(self, channel: Channel, receipts: Receipts, max_retries: int, lease: timedelta) -> None:
         self._channel = channel
+        self._receipts = receipts
         self._max_retries = max_retries
+        self._lease = lease
 
     def __call__(self, notification_id: str) -> None:
         """Send one delivery, unless it was sent before.
@@ -56,41 +71,90 @@ class Deliver:
             dramatiq.Retry: it may succeed later.
             DeliveryFailed: it never will, or was tried often enough.
         """
-        claimed = deliveries.claim(notification_id)
+        claimed = deliveries.claim(notification_id, self._lease)
         if claimed is None:
             return
         if isinstance(claimed, deliveries.Busy):
             wait = (claimed.until - utcnow()).total_seconds()
-            raise dramatiq.Retry("another worker holds this delivery", max(1_000, int(wait * 1_000)))
+            raise dramatiq.Retry("not now: held by another worker, or not due", max(100, int(wait * 1_000)))
+        if claimed.abandoned and self._settled(claimed):
+            return
+        if reason := obsolete(claimed, utcnow()):
+            deliveries.end(claimed, "skipped", reason)
+            _tell(claimed, "skipped", reason)
+            return
         try:
             fields = self._channel.send(claimed)
+        except Postponed as error:
+            self._postpone(claimed, error)
         except TemporaryFailure as error:
             self._retry(claimed, error)
         except DeliveryError as error:
-            status = "uncertain" if isinstance(error, Uncertain) else "failed"
-            self._give_up(claimed, status, error)
+            self._give_up(claimed, "uncertain" if isinstance(error, Uncertain) else "failed", error)
+        except Exception as error:  # a bug: what it has done nobody knows, so a person has to look first
+            log.exception("unforeseen", event_id=claimed.event_id)
+            self._give_up(
+                claimed, "failed", DeliveryError(f"unforeseen {type(error).__name__}: {error!s:.300}")
+            )
         else:
-            _finish(claimed, "sent", **fields)
+            self._accepted(claimed, utcnow(), fields)
+
+    def _settled(self, notification: Notification) -> bool:
+        """Whether a delivery that another worker left without a word needs no sending."""
+        receipt = self._receipts.find(notification)
+        if receipt is not None:
+            deliveries.sent(notification, **receipt)
+            _tell(notification, "sent", "accepted earlier, recorded now")
+            return True
+        if notification.abandoned >= _MOST_ABANDONED:
+            error = DeliveryError(f"{notification.abandoned} workers took it and never said how it ended")
+            self._give_up(notification, "failed", error)
+        return False
+
+    def _accepted(self, notification: Notification, sent_at: datetime, fields: Mapping[str, Any]) -> None:
+        """Record it, however long MongoDB takes: a delivery forgotten now would be sent once more.
+
+        Raises:
+            pymongo.errors.PyMongoError: MongoDB has been away for a minute; the receipt has to do.
+        """
+        give_up_at = time.monotonic() + _RECORDING
+        while True:
+            self._receipts.keep(notification, sent_at, fields)
+            try:
+                deliveries.sent(notification, sent_at, **fields)
+                break
+            except OUTAGES:
+                if time.monotonic() > give_up_at:
+                    raise
+                time.sleep(_PAUSE)
+        _tell(notification, "sent")
+
+    def _postpone(self, notification: Notification, error: Postponed) -> NoReturn:
+        wait = spread(error.seconds)
+        deliveries.retry(notification, timedelta(milliseconds=wait), str(error), counted=False)
+        raise dramatiq.Retry(str(error), wait) from error
 
     def _retry(self, notification: Notification, error: TemporaryFailure) -> NoReturn:
-        retries = notification.retry_count
-        if retries >= self._max_retries:
+        if notification.retry_count >= self._max_retries:
             self._give_up(notification, "failed", error)
-        _finish(notification, "retrying", str(error), retry_count=retries + 1)
-        raise dramatiq.Retry(str(error), delay(retries)) from error
+        wait = delay(notification.retry_count)
+        deliveries.retry(notification, timedelta(milliseconds=wait), str(error), counted=True)
+        _tell(notification, "retrying", str(error))
+        raise dramatiq.Retry(str(error), wait) from error
 
     def _give_up(self, notification: Notification, status: str, error: DeliveryError) -> NoReturn:
-        _finish(notification, status, str(error))
+        deliveries.end(notification, status, str(error))
+        _tell(notification, status, str(error))
         raise DeliveryFailed(str(error)) from error
 
 
-def _finish(notification: Notification, status: str, detail: str = "", **fields: Any) -> None:
-    deliveries.finish(notification, status, detail, **fields)
-    log.info(
+def _tell(notification: Notification, status: str, detail: str | None = None) -> None:
+    tell = log.warning if status in ("failed", "uncertain") else log.info
+    tell(
         "delivery",
         channel=notification.notification_type,
         status=status,
-        detail=detail or None,
+        detail=detail,
         event_id=notification.event_id,
         event_type=notification.event_type,
         user_id=notification.event_data.get("user_id"),

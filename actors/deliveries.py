@@ -1,30 +1,42 @@
 """The life of one delivery: queued → sending → sent, or retrying, failed, skipped, uncertain.
 
 Every change is a compare-and-set on its document, so that a message that comes twice, or to two workers,
-sends once.
+sends once. An unfinished delivery has a `due_at`; past it, its message or its worker counts as lost, and the
+sweep queues it again.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from bson.errors import BSONError
 from mongoengine.errors import NotUniqueError
 
 from app.clock import utcnow
 from app.events.schemas import InvalidEvent
 from app.models import Attempt, Notification
 
-#: Longer than any sending takes: a delivery that is `sending` after it belongs to a worker that died.
-LEASE = timedelta(minutes=3)
+#: A message that waits for longer in its queue may have been lost. If it was not, the second one finds the
+#: delivery taken or finished.
+GRACE = timedelta(minutes=5)
 
-_CLAIMABLE = ("queued", "retrying")
+#: Deliveries queued again by one sweep.
+_BATCH = 500
+
+_FINISHED = ("sent", "failed", "skipped", "uncertain")
+
+
+class ConflictingEvent(InvalidEvent):
+    """An event_id came again with another content. Which of the two is right only a person can tell."""
 
 
 @dataclass(frozen=True)
 class Busy:
-    """Another worker holds the delivery until `until`."""
+    """Nobody else may try the delivery before `until`: a worker has it, or it is not time."""
 
     until: datetime
 
@@ -33,8 +45,10 @@ def record(event: dict[str, Any], channel: str, template: str, recipient: str | 
     """The delivery of `event` over `channel`: a new one, or the one that an earlier copy of it made.
 
     Raises:
+        ConflictingEvent: the earlier one was no copy.
         InvalidEvent: it can't be stored.
     """
+    now = utcnow()
     notification = Notification(
         event_id=event["event_id"],
         event_type=event["event_type"],
@@ -45,54 +59,170 @@ def record(event: dict[str, Any], channel: str, template: str, recipient: str | 
         recipient=recipient,
         template=template,
         event_data=event,
-        created_at=utcnow(),
+        created_at=now,
+        due_at=now + GRACE if recipient else None,
     )
     try:
         notification.save(force_insert=True)
     except OverflowError:
         raise InvalidEvent("a number in it has more than 64 bits") from None
+    except (UnicodeEncodeError, BSONError) as error:
+        raise InvalidEvent(f"it can't be stored: {error!s:.200}") from None
     except NotUniqueError:
         notification = Notification.objects.get(event_id=event["event_id"], notification_type=channel)
+        _compare(notification.event_data, event)
     return notification
 
 
-def claim(notification_id: str) -> Notification | Busy | None:
+def canonical(value: Any) -> str:
+    """JSON that is the same for two copies of an event, however they were serialised.
+
+    The order of an object's members and the difference between 25 and 25.0 mean nothing.
+    """
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"))
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _plain(member) for name, member in value.items()}
+        case list():
+            return [_plain(item) for item in value]
+        case float() if value.is_integer():
+            return int(value)
+        case _:
+            return value
+
+
+def _compare(known: dict[str, Any], event: dict[str, Any]) -> None:
+    if canonical(known) == canonical(event):
+        return
+    fields = known.keys() | event.keys()
+    differing = sorted(name for name in fields if canonical(known.get(name)) != canonical(event.get(name)))
+    raise ConflictingEvent(f"its event_id is known with other values of {', '.join(differing)[:300]}")
+
+
+def claim(notification_id: str, lease: timedelta) -> Notification | Busy | None:
     """Take a delivery to send it.
 
+    Args:
+        notification_id: its document's.
+        lease: longer than sending can take; who is silent for longer is taken for dead.
+
     Returns:
-        The delivery, ours until its lease ends; `Busy` while another worker has it; None if it is finished
-        or was never recorded.
+        The delivery, ours until its lease ends; `Busy` while it may not be tried; None if it is finished or
+        there is no such record.
     """
     now = utcnow()
-    lease = {"set__status": "sending", "set__lease_until": now + LEASE}
+    sending: dict[str, Any] = {"set__status": "sending", "set__due_at": now + lease}
     mine = Notification.objects(id=notification_id)
-    if not (
-        mine.filter(status__in=_CLAIMABLE).update_one(**lease)
-        or mine.filter(status="sending", lease_until__lt=now).update_one(**lease)
-    ):
-        other = mine.filter(status="sending").first()
-        return Busy(other.lease_until) if other else None
-    notification: Notification = mine.get()
-    return notification
+    taken = (
+        mine.filter(status="queued").update_one(**sending)
+        or mine.filter(status="retrying", next_attempt_at__lte=now).update_one(**sending)
+        or mine.filter(status="sending", due_at__lt=now).update_one(**sending, inc__abandoned=1)
+    )
+    notification: Notification | None = mine.first()
+    if notification is None or taken:
+        return notification
+    match notification.status:
+        case "sending":
+            return Busy(notification.due_at)
+        case "retrying":
+            return Busy(notification.next_attempt_at)
+        case "queued":
+            return Busy(now)  # between our writes and our look
+    return None
 
 
-def finish(notification: Notification, status: str, detail: str = "", **fields: Any) -> None:
-    """Record how the try in hand ended.
+def sent(notification: Notification, sent_at: datetime, **fields: Any) -> None:
+    """Record that it was accepted. Holds whoever has the lease by now: the truth is not theirs to change.
 
     Args:
         notification: claimed before.
-        status: sent, retrying, failed, skipped or uncertain.
-        detail: the server's reply, or what was wrong.
+        sent_at: when it was accepted.
         fields: further fields to store.
     """
-    changes = {f"set__{name}": value for name, value in fields.items()}
-    if status == "sent":
-        changes |= {"set__sent_at": utcnow(), "unset__error_message": True}
-    else:
-        changes["set__error_message"] = detail
-    Notification.objects(id=notification.id, status="sending").update_one(
-        set__status=status,
-        unset__lease_until=True,
-        push__attempts=Attempt(at=utcnow(), outcome=status, detail=detail),
-        **changes,
+    Notification.objects(id=notification.id, status__ne="sent").update_one(
+        set__status="sent",
+        set__sent_at=sent_at,
+        unset__error_message=True,
+        unset__due_at=True,
+        push__attempts=Attempt(at=utcnow(), outcome="sent", detail=""),
+        **{f"set__{name}": value for name, value in fields.items()},
     )
+
+
+def retry(notification: Notification, after: timedelta, detail: str, *, counted: bool) -> None:
+    """Record that it is to be tried again.
+
+    Args:
+        notification: claimed before.
+        after: when.
+        detail: the server's reply, or what was wrong.
+        counted: whether this was one of its tries.
+    """
+    now = utcnow()
+    changes: dict[str, Any] = {"set__next_attempt_at": now + after, "set__due_at": now + after + GRACE}
+    if counted:
+        changes["inc__retry_count"] = 1
+        changes["push__attempts"] = Attempt(at=now, outcome="retrying", detail=detail)
+    _ours(notification).update_one(set__status="retrying", set__error_message=detail, **changes)
+
+
+def end(notification: Notification, status: str, detail: str) -> None:
+    """Record that it is finished without having been accepted.
+
+    Args:
+        notification: claimed before.
+        status: failed, skipped or uncertain.
+        detail: the server's reply, or what was wrong.
+    """
+    _ours(notification).update_one(
+        set__status=status,
+        set__error_message=detail,
+        unset__due_at=True,
+        push__attempts=Attempt(at=utcnow(), outcome=status, detail=detail),
+    )
+
+
+def _ours(notification: Notification) -> Any:
+    """The delivery, as long as nobody has taken it over."""
+    return Notification.objects(id=notification.id, status="sending", due_at=notification.due_at)
+
+
+def requeue_overdue(enqueue: Callable[[Notification], None]) -> int:
+    """Queue again what should have moved on: its message was lost, or its worker died.
+
+    Each waits as long again as it has waited before, so that a long queue grows by a few repeated messages
+    and not by ever more.
+
+    Returns:
+        How many.
+    """
+    now = utcnow()
+    overdue = Notification.objects(due_at__lt=now).order_by("due_at").limit(_BATCH)
+    count = 0
+    for delivery in overdue.only("id", "status", "notification_type", "due_at", "created_at"):
+        changes: dict[str, Any] = {"set__due_at": now + max(GRACE, now - delivery.created_at)}
+        if delivery.status == "sending":
+            changes |= {"set__status": "queued", "inc__abandoned": 1}
+        seen = Notification.objects(id=delivery.id, status=delivery.status, due_at=delivery.due_at)
+        if seen.update_one(**changes):  # of several sweeps only one
+            try:
+                enqueue(delivery)
+            except Exception:
+                Notification.objects(id=delivery.id).update_one(set__due_at=delivery.due_at)
+                raise
+            count += 1
+    return count
+
+
+def forget(older_than: timedelta) -> int:
+    """Delete finished deliveries, oldest first, a batch at a time.
+
+    Returns:
+        How many; 0 when there are no more.
+    """
+    old = Notification.objects(status__in=_FINISHED, created_at__lt=utcnow() - older_than)
+    ids = [delivery.id for delivery in old.order_by("created_at").only("id").limit(_BATCH)]
+    return int(Notification.objects(id__in=ids).delete()) if ids else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from actors.mail.compose import compose, message_id_for
@@ -15,13 +16,31 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 
+#: For rendering, and for MongoDB to answer before and after.
+_BESIDES = timedelta(seconds=20)
+
+
+def brand_of(settings: Settings) -> Brand:
+    """The brand that `settings` describe."""
+    return Brand(
+        name=settings.from_name,
+        address=settings.from_email,
+        support_email=settings.support_email,
+        color=settings.brand_color,
+        logo_url=settings.brand_logo_url,
+        postal_address=settings.postal_address,
+    )
+
+
 class EmailChannel:
     """Sends mails from the address and through the server that `settings` name."""
 
     def __init__(self, settings: Settings) -> None:
         self._sender = (settings.from_name, settings.from_email)
-        self._renderer = Renderer(Brand(name=settings.from_name), settings.default_currency)
+        self._renderer = Renderer(brand_of(settings), settings.default_currency, settings.default_timezone)
         self._transport = Transport(settings)
+        #: Longer than sending one mail can take, by the timeouts that the settings name.
+        self.lease = self._transport.longest + _BESIDES
 
     def send(self, notification: Notification) -> Mapping[str, Any]:
         """Send one mail; its Message-ID is the same at every try."""

@@ -11,6 +11,16 @@ class TemporaryFailure(DeliveryError):
     """It may be accepted later: retry with backoff."""
 
 
+class Postponed(DeliveryError):
+    """Surely not accepted, and through no fault of its own: try again later, without counting this try.
+
+    Attributes:
+        seconds: to wait.
+    """
+
+    seconds = 60.0
+
+
 class PermanentFailure(DeliveryError):
     """It will never be accepted as it is: dead-letter at once."""
 

@@ -5,14 +5,14 @@ MongoDB's unique index is what keeps an event from being told twice; this only s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import redis
 
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
-    from app.settings import Settings
+    from collections.abc import Mapping
 
 log = get_logger(__name__)
 
@@ -22,32 +22,44 @@ _KEPT_SECONDS = 24 * 3600
 
 
 class EventStatus:
-    """Reads and writes the status; while Redis is away nothing is known and nothing fails."""
+    """Reads and writes the status; while Redis is away nothing is known and nothing fails.
 
-    def __init__(self, settings: Settings) -> None:
-        self._prefix = settings.namespace
-        self._redis = redis.Redis.from_url(
-            settings.redis_url, socket_connect_timeout=0.5, socket_timeout=0.5, decode_responses=True
-        )
+    Args:
+        store: Redis.
+        namespace: in front of every key.
+    """
 
-    def processed(self, event_id: str) -> bool:
-        """Whether the event is known to be processed."""
+    def __init__(self, store: redis.Redis, namespace: str) -> None:
+        self._redis = store
+        self._namespace = namespace
+
+    def get(self, event_id: str) -> tuple[str | None, str | None]:
+        """The status, and the digest of the event that was processed under this id; None: not known."""
         try:
-            return bool(self._redis.get(self._key(event_id)) == "processed")
+            found: Any = self._redis.mget(self._key(event_id, "status"), self._key(event_id, "digest"))
         except redis.RedisError as error:
             log.warning("event status unknown", reason=str(error))
-            return False
+            return None, None
+        status, digest = found
+        return status, digest
 
     def set(self, event_id: str, status: Status) -> None:
         """Write the status, for a day."""
+        self._set({self._key(event_id, "status"): status})
+
+    def processed(self, event_id: str, digest: str) -> None:
+        """Write that the event with this digest is processed, for a day."""
+        # Beside the status and not in it: other services read that one.
+        self._set({self._key(event_id, "digest"): digest, self._key(event_id, "status"): "processed"})
+
+    def _set(self, values: Mapping[str, Any]) -> None:
         try:
-            self._redis.set(self._key(event_id), status, ex=_KEPT_SECONDS)
+            with self._redis.pipeline() as pipeline:
+                for key, value in values.items():
+                    pipeline.set(key, value, ex=_KEPT_SECONDS)
+                pipeline.execute()
         except redis.RedisError as error:
             log.warning("event status not written", reason=str(error))
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._redis.close()
-
-    def _key(self, event_id: str) -> str:
-        return f"{self._prefix}event:{event_id}:status"
+    def _key(self, event_id: str, what: str) -> str:
+        return f"{self._namespace}event:{event_id}:{what}"

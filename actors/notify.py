@@ -2,45 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dramatiq.message import Message
-
 from actors import deliveries
+from actors.deliveries import ConflictingEvent
 from app.events.catalog import check_event
-from app.events.schemas import InvalidEvent
-from app.messaging.topology import EMAIL_QUEUE, SEND_EMAIL, SEND_SMS, SMS_QUEUE, Topology
+from app.events.schemas import InvalidEvent, without_nulls
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
-    from dramatiq import Broker
-
     from actors.event_status import EventStatus
-    from app.settings import Settings
+    from app.models import Notification
 
 log = get_logger(__name__)
 
-#: Channel → the event's field with the recipient, the queue and the actor that sends.
-_CHANNELS = {
-    "email": ("user_email", EMAIL_QUEUE, SEND_EMAIL),
-    "sms": ("user_phone", SMS_QUEUE, SEND_SMS),
-}
+#: Channel → the event's field with the recipient.
+RECIPIENTS = {"email": "user_email", "sms": "user_phone"}
 
 
 class Notify:
     """The actor `notify`.
 
     Args:
-        settings: which channels are on.
-        broker: where deliveries are queued.
+        channels: those that are on.
+        dispatch: queues a delivery.
         status: the event's status in Redis.
     """
 
-    def __init__(self, settings: Settings, broker: Broker, status: EventStatus) -> None:
-        self._broker = broker
+    def __init__(
+        self, channels: list[str], dispatch: Callable[[Notification], None], status: EventStatus
+    ) -> None:
+        self._channels = channels
+        self._dispatch = dispatch
         self._status = status
-        self._topology = Topology.of(settings)
-        self._channels = ["email"] if settings.sms_provider == "none" else ["email", "sms"]
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Handle one event. Safe to repeat at any point.
@@ -49,34 +45,41 @@ class Notify:
             InvalidEvent: it can't be handled; the message goes to the dead letters as it came.
         """
         event_id = str(event.get("event_id"))
-        if self._status.processed(event_id):
+        digest = hashlib.sha256(deliveries.canonical(without_nulls(event)).encode()).hexdigest()[:32]
+        status, known = self._status.get(event_id)
+        if (status, known) == ("processed", digest):
             log.info("event repeated", event_id=event_id)
             return
+        # What was processed stays so, whatever else comes under its id.
+        first = status != "processed"
         try:
             event, kind = check_event(event)
-            self._status.set(event_id, "processing")
+            if first:
+                self._status.set(event_id, "processing")
             for channel in self._channels:
                 self._deliver(event, channel, kind.template)
         except InvalidEvent as error:
-            self._status.set(event_id, "failed")
-            log.error("event refused", event_id=event_id, reason=str(error))
+            conflict = isinstance(error, ConflictingEvent)
+            if conflict:
+                # The dead letter is the copy kept aside; what was sent stays as it was.
+                self._status.set(event_id, "processed")
+            elif first:
+                self._status.set(event_id, "failed")
+            message = "event kept aside" if conflict else "event refused"
+            log.error(message, event_id=event_id, event_type=event.get("event_type"), reason=str(error))
             raise
-        self._status.set(event_id, "processed")
+        self._status.processed(event_id, digest)
 
     def _deliver(self, event: dict[str, Any], channel: str, template: str) -> None:
-        field, queue, actor = _CHANNELS[channel]
-        notification = deliveries.record(event, channel, template, event.get(field))
-        ids = {"event_id": notification.event_id, "event_type": notification.event_type}
+        notification = deliveries.record(event, channel, template, event.get(RECIPIENTS[channel]))
         if notification.status == "skipped":
-            log.info("nothing to send", channel=channel, reason=notification.error_message, **ids)
+            log.info(
+                "nothing to send",
+                channel=channel,
+                reason=notification.error_message,
+                event_id=notification.event_id,
+                event_type=notification.event_type,
+            )
         elif notification.status == "queued":
             # Also for a delivery recorded before: the process may have died before it was queued.
-            self._broker.enqueue(
-                Message(
-                    queue_name=self._topology.queue(queue),
-                    actor_name=actor,
-                    args=(str(notification.id),),
-                    kwargs={},
-                    options={},
-                )
-            )
+            self._dispatch(notification)

@@ -6,22 +6,27 @@ Every sweep is safe to run in many workers at once: what it touches it claims.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from dramatiq import Middleware
 
+from actors import deliveries
+from actors.dispatch import Dispatch
 from app.events import outbox
 from app.gateway import StripeGateway
 from app.messaging.publisher import make_publisher
+from app.messaging.topology import Topology
+from app.payments.recovery import recover_due
 from app.payments.service import Payments
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from dramatiq import Broker, Worker
 
-    from app.models import OutboxEntry
     from app.settings import Settings
 
 log = get_logger(__name__)
@@ -29,8 +34,11 @@ log = get_logger(__name__)
 #: How long the API process that made an event is left to publish it.
 _OUTBOX_GRACE = timedelta(seconds=3)
 
-#: Seconds between two rounds.
-_INTERVAL = 2.0
+#: Seconds that the sweeps may take to end, together.
+_PATIENCE = 3.0
+
+#: Opens what a sweep needs, in its own thread, and gives what one round of it does.
+Sweep = Callable[[], AbstractContextManager[Callable[[], object]]]
 
 
 class Sweeps(Middleware):
@@ -41,48 +49,91 @@ class Sweeps(Middleware):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._broker: Broker | None = None
         self._stop = threading.Event()
-        runs = {"outbox relay": self._relay_outbox, "payment recovery": self._recover_payments}
-        self._threads = [threading.Thread(target=run, name=name, daemon=True) for name, run in runs.items()]
+        #: Name → the sweep, and the seconds between two rounds.
+        sweeps: dict[str, tuple[Sweep, float]] = {
+            "outbox relay": (self._outbox_relay, 2),
+            "payment recovery": (self._payment_recovery, 2),
+            "overdue deliveries": (self._overdue_deliveries, 5),
+            "retention": (self._retention, 60),
+        }
+        self._threads = [
+            threading.Thread(target=self._run, args=(sweep, interval), name=name, daemon=True)
+            for name, (sweep, interval) in sweeps.items()
+        ]
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        self._broker = broker
         self._beat()
         for thread in self._threads:
             thread.start()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         self._stop.set()
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        give_up_at = time.monotonic() + _PATIENCE
         for thread in self._threads:
-            thread.join(timeout=5)
+            thread.join(max(0.0, give_up_at - time.monotonic()))
+
+    def _run(self, sweep: Sweep, interval: float) -> None:
+        with sweep() as round_:
+            while True:
+                try:
+                    round_()
+                except Exception as error:  # a sweep that fails must come round again
+                    name = threading.current_thread().name
+                    log.warning("sweep failed", sweep=name, reason=f"{type(error).__name__}: {error}")
+                if self._stop.wait(interval):
+                    return
 
     def _beat(self) -> None:
         if self._settings.worker_heartbeat_file:
             self._settings.worker_heartbeat_file.touch()
 
-    def _relay_outbox(self) -> None:
+    @contextmanager
+    def _outbox_relay(self) -> Iterator[Callable[[], object]]:
         # The connection belongs to this thread.
         publisher = make_publisher(self._settings)
 
-        def round_() -> None:
+        def publish() -> None:
             self._beat()
             outbox.sweep(publisher, _OUTBOX_GRACE)
             publisher.keep_alive()
 
-        self._repeat(round_)
+        yield publish
         publisher.close()
 
-    def _recover_payments(self) -> None:
+    @contextmanager
+    def _payment_recovery(self) -> Iterator[Callable[[], object]]:
         payments = Payments(self._settings, StripeGateway(self._settings), _leave_to_the_outbox)
-        self._repeat(payments.recover_due)
+        yield lambda: recover_due(payments)
 
-    def _repeat(self, sweep: Callable[[], object]) -> None:
-        while not self._stop.wait(_INTERVAL):
-            try:
-                sweep()
-            except Exception as error:  # a sweep that fails must come round again
-                name = threading.current_thread().name
-                log.warning("sweep failed", sweep=name, reason=f"{type(error).__name__}: {error}")
+    @contextmanager
+    def _overdue_deliveries(self) -> Iterator[Callable[[], object]]:
+        assert self._broker  # noqa: S101 - for the type checker
+        dispatch = Dispatch(self._broker, Topology.of(self._settings))
+
+        def requeue() -> None:
+            if count := deliveries.requeue_overdue(dispatch):
+                log.warning("overdue deliveries queued again", count=count)
+
+        yield requeue
+
+    @contextmanager
+    def _retention(self) -> Iterator[Callable[[], object]]:
+        kept = timedelta(days=self._settings.log_retention_days)
+
+        def forget() -> None:
+            count = 0
+            while not self._stop.is_set() and (batch := deliveries.forget(kept)):
+                count += batch
+            if count:
+                log.info("old deliveries deleted", count=count)
+
+        yield forget
 
 
-def _leave_to_the_outbox(transaction_id: str, entry: OutboxEntry) -> None:
+def _leave_to_the_outbox(booking_id: str) -> None:
     """What recovery decides, the other sweep announces."""

@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from decimal import Decimal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.contrast import MINIMUM_CONTRAST, contrast
 from app.money import CURRENCIES
 
 PaymentMethod = Literal["credit_card", "debit_card", "paypal", "stripe"]
@@ -64,6 +67,30 @@ def _email(value: str) -> str:
     return value
 
 
+def _optional_email(value: str) -> str:
+    return _email(value) if value else value
+
+
+def _optional_https(value: str) -> str:
+    if value and not re.fullmatch(r"https://[^\s\"'<>]+", value):
+        raise ValueError("must be a URL that starts with https://")
+    return value
+
+
+def _optional_zone(value: str) -> str:
+    if value and value not in available_timezones():
+        raise ValueError("must be a time zone of the IANA database, as America/New_York")
+    return value
+
+
+def _brand_color(value: str) -> str:
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", value):
+        raise ValueError("must be a colour as #3f3d94")
+    if contrast(value, "#ffffff") < MINIMUM_CONTRAST:
+        raise ValueError("must be darker: white letters on it could not be read (WCAG 2, contrast 4.5:1)")
+    return value
+
+
 def _split(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
@@ -90,6 +117,12 @@ class Settings(BaseSettings):
     payment_gateway_connect_timeout: float = Field(2.0, gt=0, le=30, description="seconds, one try")
     payment_gateway_read_timeout: float = Field(8.0, gt=0, le=60, description="seconds, one try")
     payment_gateway_max_retries: int = Field(2, ge=0, le=5, description="tries after the first, same key")
+    payment_action_timeout: int = Field(
+        60, ge=5, le=1_380, description="minutes that a customer has to confirm (3-D Secure, PayPal)"
+    )
+    allow_raw_card_data: bool = Field(
+        False, description="take card numbers in live mode; needs a PCI DSS assessment (SAQ D)"
+    )
     stripe_webhook_secret: SecretStr = Field(
         SecretStr(""), description="whsec_…, of the webhook endpoint; two, comma-separated, during a rotation"
     )
@@ -138,8 +171,37 @@ class Settings(BaseSettings):
     )
     from_name: Annotated[str, AfterValidator(_from_name)] = Field("MovieApp", description="sender's name")
 
+    support_email: Annotated[str, AfterValidator(_optional_email)] = Field(
+        "", description="where customers write to; without one they answer the mail"
+    )
+    brand_color: Annotated[str, AfterValidator(_brand_color)] = Field(
+        "#3f3d94", description="of buttons and links in mails; dark enough for white letters"
+    )
+    brand_logo_url: Annotated[str, AfterValidator(_optional_https)] = Field(
+        "", description="https://… of a PNG, 64 px high, shown beside the name in mails"
+    )
+    postal_address: str = Field("", max_length=300, description="shown at the end of mails, on one line")
+    default_timezone: Annotated[str, AfterValidator(_optional_zone)] = Field(
+        "", description="of showtimes that name no zone, as America/New_York; without one shown as they stand"
+    )
+
     # SMS
-    sms_provider: Literal["none", "console"] = Field("none", description="console writes texts to the log")
+    sms_provider: Literal["none", "console", "twilio"] = Field(
+        "none", description="console writes texts to the log; twilio needs the extra: movieapp[sms]"
+    )
+    twilio_account_sid: str = Field("", pattern=r"^(AC[0-9a-zA-Z]+)?$", description="AC…")
+    twilio_auth_token: SecretStr = Field(SecretStr(""), description="of that account")
+    twilio_from_number: str = Field(
+        "",
+        pattern=r"^(\+[0-9]{5,15}|[A-Za-z0-9 ]{3,11})?$",
+        description="a number of the account as +14155550100, a short code or an alphanumeric sender",
+    )
+    twilio_api_base: Annotated[str, _url("https", "http")] = Field(
+        "https://api.twilio.com", description="Twilio's API, or a stand-in for it"
+    )
+    twilio_timeout: float = Field(
+        10.0, gt=0, le=30, description="seconds to connect, and again to wait for an answer"
+    )
 
     # API
     auth_required: bool = Field(
@@ -153,10 +215,26 @@ class Settings(BaseSettings):
         "100 per minute; 20 per 10 seconds", description="limits of the two POSTs that move money"
     )
     max_body_bytes: int = Field(65_536, ge=1_024, le=1_048_576, description="larger requests get 413")
+    metrics_bind: str = Field(
+        "127.0.0.1:9464",
+        pattern=r"^none$|^[^\s:]+:[0-9]{1,5}$",
+        description="HOST:PORT where gunicorn serves /metrics, apart from the API; or none",
+    )
+    metrics_public: bool = Field(False, description="serve /metrics beside the API too, to everyone")
+    web_threads: int = Field(
+        16, ge=4, le=256, description="threads of each API process; a quarter stays free of gateway calls"
+    )
     web_timeout: int = Field(60, ge=10, le=600, description="seconds after which gunicorn gives up a worker")
 
     # Worker
     max_retry_attempts: int = Field(5, ge=0, le=20, description="retries of one delivery after its first try")
+    log_retention_days: int = Field(
+        90,
+        ge=1,
+        le=3650,
+        description="age at which notification_logs forgets finished deliveries; an event older than that "
+        "could be told again. Records of payments are never deleted",
+    )
     worker_heartbeat_file: Path | None = Field(
         None, description="touched every few seconds by a worker that consumes; for health checks"
     )
@@ -171,6 +249,11 @@ class Settings(BaseSettings):
         """The secrets that may have signed a webhook."""
         secrets: list[str] = _split(self.stripe_webhook_secret.get_secret_value())
         return secrets
+
+    @property
+    def gateway_calls(self) -> int:
+        """Gateway calls that may be in flight in one API process."""
+        return self.web_threads * 3 // 4
 
     @property
     def gateway_time_budget(self) -> float:
@@ -218,7 +301,16 @@ class Settings(BaseSettings):
             raise ValueError("SMTP_PASSWORD: must be set when SMTP_USERNAME is")
         if self.smtp_ca_file and not self.smtp_ca_file.is_file():
             raise ValueError("SMTP_CA_FILE: no such file")
+        if self.sms_provider == "twilio":
+            self._ready_for_twilio()
         return self
+
+    def _ready_for_twilio(self) -> None:
+        for name in ("twilio_account_sid", "twilio_auth_token", "twilio_from_number"):
+            if not str(getattr(self, name)):
+                raise ValueError(f"{name.upper()}: must be set when SMS_PROVIDER is twilio")
+        if find_spec("twilio") is None:
+            raise ValueError("SMS_PROVIDER: twilio needs Twilio's SDK: pip install 'movieapp[sms]'")
 
 
 def load_settings(env_files: Sequence[Path] = (Path(".env"),)) -> Settings:

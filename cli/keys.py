@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from app.scopes import SCOPES
-from cli.options import data_dir_option, expected_failures, settings_for
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+from cli.options import connect, data_dir_option, expected_failures
+from cli.output import json_option, print_json, table
 
 
 @click.group()
@@ -39,12 +37,12 @@ def create(name: str, scopes: tuple[str, ...], as_json: bool, data_dir: Path) ->
     Example:
         movieapp keys create "web shop" --scope payments:write
     """
-    _connect(data_dir)
+    connect(data_dir)
     from app.keys import create_key
 
     key, token = create_key(name, scopes)
     if as_json:
-        click.echo(json.dumps({"id": key.id, "name": name, "scopes": list(scopes), "token": token}))
+        print_json({"id": key.id, "name": name, "scopes": list(scopes), "token": token})
         return
     click.echo(f"{key.id}  {name}  {' '.join(scopes)}")
     click.echo(f"Token, shown only now: {token}")
@@ -61,17 +59,17 @@ def list_all(as_json: bool, data_dir: Path) -> None:
     Example:
         movieapp keys list --json
     """
-    _connect(data_dir)
+    connect(data_dir)
     from app.keys import list_keys
 
     found = [_row(key) for key in list_keys()]
     if as_json:
-        click.echo(json.dumps(found))
-        return
-    for row in found:
-        state = f"revoked {row['revoked_at']}" if row["revoked_at"] else "in force"
-        click.echo(f"{row['id']}  {row['name']}  {' '.join(row['scopes'])}  {row['created_at']}  {state}")
-    if not found:
+        print_json(found)
+    elif found:
+        columns = ("ID", "NAME", "SCOPES", "CREATED", "REVOKED")
+        rows = [list(row.values()) for row in found]
+        table(columns, [(key_id, name, " ".join(scopes), *times) for key_id, name, scopes, *times in rows])
+    else:
         click.echo("No keys yet.")
 
 
@@ -86,18 +84,12 @@ def revoke(key_id: str, data_dir: Path) -> None:
     Example:
         movieapp keys revoke key_5f0c…
     """
-    _connect(data_dir)
+    connect(data_dir)
     from app.keys import revoke_key
 
     if not revoke_key(key_id):
         raise click.ClickException(f"no key in force is called {key_id}")
     click.echo(f"{key_id} is revoked.")
-
-
-def _connect(data_dir: Path) -> None:
-    from app import models
-
-    models.connect(settings_for(data_dir))
 
 
 def _row(key: Any) -> dict[str, Any]:

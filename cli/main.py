@@ -11,8 +11,19 @@ _COMMANDS = {
     "dev": "cli.dev.command:dev",
     "serve": "cli.serve:serve",
     "worker": "cli.worker:worker",
+    "events": "cli.events:events",
+    "payments": "cli.payments:payments",
+    "trace": "cli.trace:trace",
+    "dead-letters": "cli.dead_letters:dead_letters",
+    "notifications": "cli.notifications:notifications",
+    "templates": "cli.templates:templates",
+    "smtp-check": "cli.smtp_check:smtp_check",
+    "test-send": "cli.test_send:test_send",
     "keys": "cli.keys:keys",
 }
+
+#: Short name → command.
+_ALIASES = {"dlq": "dead-letters"}
 
 
 class LazyGroup(click.Group):
@@ -22,7 +33,7 @@ class LazyGroup(click.Group):
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        target = _COMMANDS.get(cmd_name)
+        target = _COMMANDS.get(_ALIASES.get(cmd_name, cmd_name))
         if target is None:
             return None
         module, name = target.split(":")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from dotenv import load_dotenv
 
+from app.clock import utcnow
 from cli.stack_file import StackFile
 
 if TYPE_CHECKING:
     from app.settings import Settings
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 data_dir_option = click.option(
     "--data-dir",
@@ -23,6 +28,18 @@ data_dir_option = click.option(
     envvar="MOVIEAPP_DATA_DIR",
     help="Where `movieapp dev` keeps its data; its running stack is found there.",
 )
+
+
+def moment(value: str) -> datetime:
+    """The type of an option: a time in ISO 8601, UTC without a zone, or how long ago: 90s, 15m, 2h, 7d."""
+    try:
+        if age := re.fullmatch(r"(\d{1,6})([smhd])", value):
+            return utcnow() - timedelta(**{_UNITS[age[2]]: int(age[1])})
+        time = datetime.fromisoformat(value)
+    except (ValueError, OverflowError):
+        wanted = "an age like 2h nor a time like 2026-12-01T10:30:00Z"
+        raise click.BadParameter(f"{value!r} is neither {wanted}") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def expected_failures(command: Callable[..., None]) -> Callable[..., None]:
@@ -57,3 +74,18 @@ def settings_for(data_dir: Path) -> Settings:
         return load_settings()
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
+
+
+def connect(data_dir: Path) -> Settings:
+    """`settings_for`, for a command that reads and writes what is stored; its warnings go to stderr.
+
+    Raises:
+        click.ClickException: a setting is wrong.
+    """
+    from app import models
+    from app.telemetry import logs
+
+    settings = settings_for(data_dir)
+    logs.configure("movieapp-cli", "WARNING")
+    models.connect(settings)
+    return settings

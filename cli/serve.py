@@ -29,21 +29,25 @@ def _must_have_keys(settings: Settings) -> None:
     "--bind", default="127.0.0.1:8003", show_default=True, metavar="HOST:PORT", help="Where to listen."
 )
 @click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes.")
-@click.option(
-    "--threads", type=click.IntRange(1, 256), default=16, show_default=True, help="Threads of each."
-)
+@click.option("--threads", type=click.IntRange(4, 256), help="Threads of each.  [default: WEB_THREADS]")
+# `movieapp dev` serves more than the API.
+@click.option("--app", default="wsgi:app", hidden=True)
 @data_dir_option
 @expected_failures
-def serve(bind: str, workers: int, threads: int, data_dir: Path) -> None:
+def serve(bind: str, workers: int, threads: int | None, app: str, data_dir: Path) -> None:
     """Run the payment API.
 
     \b
     Example:
         movieapp serve --bind 0.0.0.0:8003 --workers 4
     """
+    if threads:
+        os.environ["WEB_THREADS"] = str(threads)
     settings = settings_for(data_dir)
     if settings.app_env == "production":
         _must_have_keys(settings)
     arguments = ["-c", "python:cli.gunicorn_conf", "--bind", bind]
-    arguments += ["--workers", str(workers), "--threads", str(threads), "wsgi:app"]
+    if settings.metrics_bind != "none":
+        arguments += ["--bind", settings.metrics_bind]
+    arguments += ["--workers", str(workers), "--threads", str(settings.web_threads), app]
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *arguments])  # noqa: S606 - no shell wanted

@@ -11,8 +11,9 @@ import click
 
 from cli.options import data_dir_option, settings_for
 
-#: Milliseconds that a stopping worker may take to finish what is in hand.
-_SHUTDOWN_MS = 25_000
+#: Milliseconds that a stopping worker may take to finish what is in hand. With what comes after, it ends
+#: within the 30 seconds that orchestrators leave before they kill.
+_SHUTDOWN_MS = 20_000
 
 #: Milliseconds between two looks at an idle queue on Redis; RabbitMQ pushes.
 _REDIS_POLL_MS = 100

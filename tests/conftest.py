@@ -6,12 +6,14 @@ or a developer's data, whatever runs at the same time.
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pika
 import pytest
@@ -19,6 +21,8 @@ import redis
 
 from app import models
 from app.settings import Settings
+from app.telemetry import logs
+from cli.gallery.browser import NoBrowser, chromium
 from tests.support.mail import MailSink, running_mail_sink
 from tests.support.processes import end_all
 from tests.support.servers import StripeServer
@@ -26,6 +30,9 @@ from tests.support.services import PrivateRabbitMQ, Services, with_database
 from tests.support.sharing import Desk, RemoteServices
 from tests.support.stripe import StripeSimulator
 from tests.support.traces import remove_queues, remove_stored
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 Find = Callable[[str], str]
 
@@ -124,6 +131,7 @@ def settings() -> Settings:
         mongodb_uri=f"mongodb://127.0.0.1:1/test_{token}",
         payment_gateway_api_key="sk_test_tests",
         ratelimit_enabled=False,
+        metrics_bind="none",
     )
 
 
@@ -178,6 +186,15 @@ def dead_letters() -> Callable[[Settings, str], int]:
 
 
 @pytest.fixture
+def log_lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """What was logged since the test began, whatever other tests made of the logs."""
+    stream = io.StringIO()
+    logs.configure("notification-service", "INFO", stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    logs.configure("notification-service", "INFO")
+
+
+@pytest.fixture
 def mail_sink() -> Iterator[MailSink]:
     """A real SMTP server."""
     with running_mail_sink() as sink:
@@ -202,14 +219,38 @@ def stripe_simulator(stripe_server: StripeServer) -> Iterator[StripeSimulator]:
 
 
 @pytest.fixture
-def private_rabbitmq(server_dir: Path) -> Iterator[PrivateRabbitMQ]:
-    """A RabbitMQ node that a test may kill and start again."""
+def private_stripe(server_dir: Path) -> Iterator[StripeSimulator]:
+    """A simulator of the test's own: its books hold nothing else, and its clock may be moved."""
+    server = StripeServer(server_dir / "stripe")
+    server.start()
+    yield StripeSimulator(server.url)
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_installed() -> None:
+    """There is a RabbitMQ to start."""
     if not PrivateRabbitMQ.installed():
         _lacking("RabbitMQ: no rabbitmq-server installed (apt-get install rabbitmq-server)")
+
+
+@pytest.fixture
+def private_rabbitmq(rabbitmq_installed: None, server_dir: Path) -> Iterator[PrivateRabbitMQ]:
+    """A RabbitMQ node that a test may kill and start again."""
     server = PrivateRabbitMQ(server_dir / "rabbitmq")
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, for one module: playwright's event loop would be in the way of other tests'."""
+    try:
+        with chromium() as started:
+            yield started
+    except NoBrowser as error:
+        _lacking(f"Chromium: {error}")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
-from datetime import date, datetime, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any, Self
@@ -44,8 +44,8 @@ class Conventions:
     currency: str
 
     @classmethod
-    def of(cls, event: Mapping[str, Any], default_currency: str) -> Self:
-        """What `event` asks for; an unknown locale is English, an unknown zone none.
+    def of(cls, event: Mapping[str, Any], default_currency: str, default_zone: str = "") -> Self:
+        """What `event` asks for; an unknown locale is English, an unknown zone the default one, if any.
 
         Raises:
             Unpresentable: the currency is no ISO 4217 code.
@@ -55,7 +55,7 @@ class Conventions:
             raise Unpresentable("currency is no ISO 4217 code")
         return cls(
             _locale(str(event.get("locale") or "")[:35]),
-            _zone(str(event.get("timezone") or "")[:64]),
+            _zone(str(event.get("timezone") or "")[:64]) or _zone(default_zone),
             currency,
         )
 
@@ -106,6 +106,19 @@ class Conventions:
         except (ValueError, OverflowError):
             return text
         return self._time(moment)
+
+    def instant(self, value: object) -> datetime | None:
+        """The moment that `value` names, in `zone`; None if it is no ISO 8601 time or nobody knows where."""
+        try:
+            moment = datetime.fromisoformat(str(value))
+            if self.zone:
+                moment = moment.astimezone(self.zone) if moment.tzinfo else moment.replace(tzinfo=self.zone)
+            elif moment.tzinfo:
+                moment = moment.astimezone(UTC)
+        except (ValueError, OverflowError):
+            return None
+        # A date alone says when no film begins.
+        return moment if moment.tzinfo and len(str(value)) > len("2026-12-31") else None
 
     def _time(self, moment: datetime) -> str:
         pattern = str(get_datetime_format("full", self.locale)).replace("'", "")

@@ -65,8 +65,16 @@ class PermanentFailure(SmtpFailure, delivery.PermanentFailure):
     """The server will never accept this mail."""
 
 
-class AuthenticationFailed(PermanentFailure):
-    """The server refuses our login: the settings are wrong, not the mail. Trying again would not help."""
+class TooManyConnections(TemporaryFailure):
+    """The server has as many connections from us as it wants."""
+
+    connection_lost = True
+
+
+class AuthenticationFailed(SmtpFailure, delivery.Postponed):
+    """The server refuses our login: the settings are wrong, not the mail."""
+
+    connection_lost = True
 
     def __init__(self, phase: str, code: int | None, reply: str) -> None:
         super().__init__(
@@ -76,6 +84,14 @@ class AuthenticationFailed(PermanentFailure):
             "Check SMTP_USERNAME and SMTP_PASSWORD. Gmail, Outlook, Yahoo and iCloud want an app password, "
             "made in the account's security settings, in place of the account's own",
         )
+
+
+class OutOfTurn(MailError, delivery.Postponed):
+    """Not even tried: the server wants nothing of us just now."""
+
+    def __init__(self, words: str, seconds: float) -> None:
+        super().__init__(words)
+        self.seconds = seconds
 
 
 class Uncertain(SmtpFailure, delivery.Uncertain):

@@ -48,7 +48,7 @@ def seats(conventions: Conventions, value: Any) -> list[str]:
     """The seats' names."""
     names = [text(conventions, seat) for seat in items(value)]
     rest = len(names) - _MOST_SEATS
-    return [*names[:_MOST_SEATS], f"and {rest} more"] if rest > 0 else names
+    return [*names[:_MOST_SEATS], f"+{rest}"] if rest > 0 else names
 
 
 def flag(_: Conventions, value: Any) -> bool:
@@ -70,6 +70,12 @@ def url(_: Conventions, value: Any) -> str | None:
         return None
     # A user name before the host can make it look like another: https://bank.example@evil.example
     return value if parts.scheme in ("http", "https") and host and "@" not in parts.netloc else None
+
+
+def picture(conventions: Conventions, value: Any) -> str | None:
+    """A link to a picture: https only, for mail programs load it by themselves."""
+    link = url(conventions, value)
+    return link if link and link.startswith("https://") else None
 
 
 def minutes(_: Conventions, value: Any) -> str | None:

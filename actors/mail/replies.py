@@ -16,6 +16,7 @@ from actors.mail.errors import (
     PermanentFailure,
     SmtpFailure,
     TemporaryFailure,
+    TooManyConnections,
     Uncertain,
 )
 from actors.mail.text import one_line
@@ -123,9 +124,15 @@ RULES: tuple[Rule, ...] = (
         enhanced="5.2.2",
     ),
     Rule(
-        TemporaryFailure,
+        TooManyConnections,
         "Exchange Online's limit of concurrent connections: wants fewer at once",
         codes=(432,),
+    ),
+    Rule(
+        TooManyConnections,
+        "the same in other servers' words",
+        codes=(421, 450, 451, 452, 454),
+        words=r"too many (concurrent |simultaneous )?(\w+ )?(connections|sessions)",
     ),
 )
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 class Server:
     """Where and how to connect.
 
+    The longest one mail can take follows from `timeout`, and is what a delivery's lease is made from.
+
     Attributes:
         security: `starttls`, `ssl` or `none`.
         username: empty: no AUTH.
@@ -28,6 +30,20 @@ class Server:
     password: str = field(repr=False)
     timeout: float
     tls: ssl.SSLContext
+
+    @property
+    def longest_to_data(self) -> float:
+        """Seconds from the start to the end of DATA, connecting included, at most."""
+        return 4 * self.timeout
+
+    @property
+    def longest_after_data(self) -> float:
+        """Seconds to wait for the reply to a whole mail.
+
+        More than for other replies: servers scan it first, and giving up on an answer that would have come is
+        what makes doubles (RFC 5321, 4.5.3.2.6; RFC 1047).
+        """
+        return 3 * self.timeout
 
     @classmethod
     def of(cls, settings: Settings) -> Self:

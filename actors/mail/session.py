@@ -6,8 +6,9 @@ import re
 import smtplib
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from actors.mail.errors import AuthenticationFailed, TemporaryFailure, Uncertain
@@ -17,15 +18,11 @@ from actors.mail.text import one_line
 if TYPE_CHECKING:
     from actors.mail.server import Server
 
-#: The reply to a whole mail may take this many times longer than others: servers scan it first, and giving up
-#: on an answer that would have come is what makes doubles (RFC 5321, 4.5.3.2.6; RFC 1047).
-_PATIENCE_AFTER_DATA = 3
-
-#: Seconds; that patience ends before the lease of the delivery does, or another worker would send it too.
-_LONGEST_PATIENCE = 75.0
-
 #: Seconds for what is only polite: asking a kept connection if it lives, saying goodbye.
 _COURTESY = 5.0
+
+#: Told of a step and the seconds it took.
+Watch = Callable[[Phase, float], None]
 
 #: Best first. Only one is tried: three wrong tries in a row lock accounts.
 _MECHANISMS = ("PLAIN", "LOGIN", "CRAM-MD5")
@@ -37,14 +34,16 @@ class Session:
     Args:
         server: where to.
         deadline: on the monotonic clock, in seconds; nothing before the end of DATA runs past it.
+        watch: told of every step that succeeded, and of the seconds it took.
 
     Raises:
         SmtpFailure: it could not be opened. Temporary, or the login was refused.
     """
 
-    def __init__(self, server: Server, deadline: float) -> None:
+    def __init__(self, server: Server, deadline: float, watch: Watch = lambda _phase, _seconds: None) -> None:
         self._server = server
         self._deadline = deadline
+        self._watch = watch
         self.mails = 0
         self.used_at = time.monotonic()
         self._smtp = self._connect()
@@ -87,6 +86,26 @@ class Session:
         self.used_at = time.monotonic()
         return reply
 
+    def ask(self, sender: str, recipient: str) -> None:
+        """Ask whether the server would take a mail, without sending one.
+
+        Raises:
+            SmtpFailure: it would not.
+        """
+        self._command(Phase.MAIL, f"MAIL FROM:<{sender}>")
+        self._command(Phase.RCPT, f"RCPT TO:<{recipient}>")
+        self.alive()
+
+    @property
+    def tls(self) -> tuple[str, datetime] | None:
+        """The version of TLS, and when the server's certificate expires; None without TLS."""
+        sock = self._smtp.sock
+        if not isinstance(sock, ssl.SSLSocket):
+            return None
+        certificate = sock.getpeercert() or {}
+        expiry = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
+        return str(sock.version()), datetime.fromtimestamp(expiry, UTC)
+
     def alive(self) -> bool:
         """Ask the server if it still listens, and end what an earlier mail left open."""
         try:
@@ -95,10 +114,10 @@ class Session:
         except OSError:
             return False
 
-    def close(self) -> None:
-        """Say goodbye. What goes wrong now concerns no mail."""
+    def close(self, patience: float = _COURTESY) -> None:
+        """Say goodbye, for at most `patience` seconds. What goes wrong now concerns no mail."""
         with suppress(OSError):
-            self._limit(_COURTESY)
+            self._limit(patience)
             self._smtp.quit()
         self.drop()
 
@@ -109,16 +128,21 @@ class Session:
     def _connect(self) -> smtplib.SMTP:
         server = self._server
         timeout = self._time_for(Phase.CONNECT)
+        started = time.monotonic()
         try:
+            smtp: smtplib.SMTP
             if server.security == "ssl":
-                return smtplib.SMTP_SSL(server.host, server.port, timeout=timeout, context=server.tls)
-            return smtplib.SMTP(server.host, server.port, timeout=timeout)
+                smtp = smtplib.SMTP_SSL(server.host, server.port, timeout=timeout, context=server.tls)
+            else:
+                smtp = smtplib.SMTP(server.host, server.port, timeout=timeout)
         except smtplib.SMTPConnectError as error:
             raise failure(Phase.GREETING, Reply.of(error.smtp_code, error.smtp_error)) from error
         except smtplib.SMTPException as error:
             raise TemporaryFailure(Phase.GREETING, None, self._words(error)) from error
         except (OSError, UnicodeError) as error:  # the latter for a host name that can't be one
             raise TemporaryFailure(Phase.CONNECT, None, self._words(error)) from error
+        self._watch(Phase.CONNECT, time.monotonic() - started)
+        return smtp
 
     def _ehlo(self) -> None:
         with self._phase(Phase.EHLO):
@@ -156,7 +180,7 @@ class Session:
 
     def _verdict(self) -> Reply:
         """The reply to a whole mail. From here on silence is no failure: nobody knows."""
-        self._limit(min(self._server.timeout * _PATIENCE_AFTER_DATA, _LONGEST_PATIENCE))
+        self._limit(self._server.longest_after_data)
         try:
             reply = Reply.of(*self._smtp.getreply())
         except OSError as error:
@@ -169,8 +193,10 @@ class Session:
     def _phase(self, phase: Phase) -> Iterator[None]:
         """One command: within its time, and its failure ours."""
         self._limit(self._time_for(phase))
+        started = time.monotonic()
         try:
             yield
+            self._watch(phase, time.monotonic() - started)
         except smtplib.SMTPAuthenticationError as error:
             raise failure(phase, Reply.of(error.smtp_code, error.smtp_error)) from error
         except OSError as error:

@@ -1,4 +1,4 @@
-"""The way to the SMTP server: one kept connection for each thread.
+"""The way to the SMTP server: connections that are kept, as many as there are threads that send.
 
 Flask-Mail's `Connection` is not used: it wants an application context and a Flask app's settings, verifies
 no certificate, knows no timeout, logs in anew for each `send`, and reports a failing QUIT after an accepted
@@ -8,12 +8,13 @@ mail, which would then be sent again. What is left of it after mending that is s
 from __future__ import annotations
 
 import os
-import threading
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from actors.mail.errors import SmtpFailure, TemporaryFailure
 from actors.mail.replies import Reply
+from actors.mail.restraint import ConnectionLimit, LoginBreaker
 from actors.mail.server import Server
 from actors.mail.session import Session
 
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
     from actors.mail.compose import OutgoingMail
     from app.settings import Settings
 
-#: Seconds from the start to the end of DATA, connecting included. With the wait for the last reply it stays
-#: below the lease of a delivery.
-_LONGEST = 90.0
+#: Seconds for saying goodbye on all kept connections together.
+_GOODBYES = 3.0
 
 
 class Transport:
@@ -33,15 +33,32 @@ class Transport:
         settings: the SMTP_* ones.
         max_mails: sent over one connection before it is renewed; servers have limits of their own.
         max_idle: seconds after which a kept connection is not asked if it lives but renewed.
+        breaker: holds mails back while the login is refused.
     """
 
-    def __init__(self, settings: Settings, *, max_mails: int = 100, max_idle: float = 60.0) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        max_mails: int = 100,
+        max_idle: float = 60.0,
+        breaker: LoginBreaker | None = None,
+    ) -> None:
         self._server = Server.of(settings)
         self._max_mails = max_mails
         self._max_idle = max_idle
+        self._breaker = breaker or LoginBreaker()
+        if not self._server.username:
+            self._breaker.accepted()  # until the server says that it wants a login
+        self._limit = ConnectionLimit()
         self._pid = os.getpid()
-        #: Thread → its connection, in nobody's use at the moment. Dict operations are atomic.
-        self._kept: dict[int, Session] = {}
+        #: Connections in nobody's use, the last used last. List operations are atomic.
+        self._kept: list[Session] = []
+
+    @property
+    def longest(self) -> timedelta:
+        """The longest that one `send` can take."""
+        return timedelta(seconds=self._server.longest_to_data + self._server.longest_after_data)
 
     def send(self, mail: OutgoingMail) -> Reply:
         """Hand one mail to the server.
@@ -51,24 +68,31 @@ class Transport:
 
         Raises:
             SmtpFailure: temporary, permanent, a refused login, or uncertain; with the phase and the reply.
+            OutOfTurn: not tried, because the server refuses our login or wants fewer connections.
         """
         message = mail.as_bytes()
-        deadline = time.monotonic() + _LONGEST
-        kept = self._take()
-        if kept is not None:
-            try:
-                return self._send(kept, mail, message, deadline)
-            except TemporaryFailure as failure:
-                # A server may end a kept connection at any moment, and this mail was surely not accepted.
-                if not failure.connection_lost:
-                    raise
-        return self._send(Session(self._server, deadline), mail, message, deadline)
+        deadline = time.monotonic() + self._server.longest_to_data
+        with self._limit.place(deadline):
+            kept = self._take()
+            if kept is not None:
+                try:
+                    return self._send(kept, mail, message, deadline)
+                except TemporaryFailure as failure:
+                    # A server may end a kept connection at any moment; this mail was surely not accepted.
+                    if not failure.connection_lost:
+                        raise
+            with self._breaker.login(deadline):
+                session = Session(self._server, deadline)
+                if self._server.username:
+                    self._breaker.accepted()
+                return self._send(session, mail, message, deadline)
 
     def close(self) -> None:
-        """Say goodbye on every thread's connection, once they send no more. A later `send` opens anew."""
+        """Say goodbye on every kept connection. A later `send` opens anew."""
         self._forget_parents()
+        give_up_at = time.monotonic() + _GOODBYES
         while self._kept:
-            self._kept.popitem()[1].close()
+            self._kept.pop().close(max(0.05, give_up_at - time.monotonic()))
 
     def _send(self, session: Session, mail: OutgoingMail, message: bytes, deadline: float) -> Reply:
         try:
@@ -77,29 +101,29 @@ class Transport:
             if failure.connection_lost:
                 session.drop()
             else:
-                self._kept[threading.get_ident()] = session
+                self._kept.append(session)
             raise
-        self._kept[threading.get_ident()] = session
+        self._kept.append(session)
         return reply
 
     def _take(self) -> Session | None:
-        """This thread's connection, if it is good for another mail."""
+        """A connection that is good for another mail."""
         self._forget_parents()
-        session = self._kept.pop(threading.get_ident(), None)
-        if session is None:
-            return None
-        if session.mails >= self._max_mails or time.monotonic() - session.used_at > self._max_idle:
-            session.close()
-            return None
-        if not session.alive():
-            session.drop()
-            return None
-        return session
+        while True:
+            try:
+                session = self._kept.pop()
+            except IndexError:
+                return None
+            if session.mails >= self._max_mails or time.monotonic() - session.used_at > self._max_idle:
+                session.close()
+            elif session.alive():
+                return session
+            else:
+                session.drop()
 
     def _forget_parents(self) -> None:
         """After a fork: leave the parent's connections to the parent, without a QUIT in its name."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
-            for session in self._kept.values():
-                session.drop()
-            self._kept.clear()
+            while self._kept:
+                self._kept.pop().drop()

@@ -11,10 +11,17 @@ from typing import Any
 from actors.mail import presenters
 from actors.mail.conventions import Conventions
 from actors.mail.errors import Unpresentable
+from actors.mail.languages import Language
 from actors.mail.presenters import Presenter
 from actors.mail.wording import CARD_BRANDS, PAYMENT_METHODS
 
 _MOST_SHOWTIMES = 6
+
+#: A card, as far as it is told.
+CARD, CARD_END = "%(brand)s ending in %(end)s", "Ending in %(end)s"
+
+#: Fields whose values a catalogue may know: codes by their names, and sentences of our own payment service.
+_WORDS = {"payment_method", "reason", "processing_time"}
 
 
 def _showtimes(conventions: Conventions, value: Any) -> list[dict[str, Any]]:
@@ -58,21 +65,36 @@ FIELDS: dict[str, Presenter] = {
     "card_brand": presenters.named(CARD_BRANDS),
     "card_last_four": presenters.last_four,
     "failure_reason": presenters.harmless,
+    "retry_advice": presenters.text,
+    "poster_url": presenters.picture,
     "alternative_showtimes": _showtimes,
 }
 
 
-def view(event: Mapping[str, Any], default_currency: str) -> dict[str, Any]:
+def view(event: Mapping[str, Any], conventions: Conventions, language: Language) -> dict[str, Any]:
     """The fields of `event`, ready to print.
 
     Args:
         event: as it came.
-        default_currency: ISO 4217, for an event that names none.
+        conventions: how its reader writes amounts and times.
+        language: of the words that stand for codes.
 
     Raises:
         Unpresentable: a field has a value of the wrong kind; the message names it.
     """
-    return _present(Conventions.of(event, default_currency), event, FIELDS)
+    shown = _present(conventions, event, FIELDS)
+    for name in _WORDS & shown.keys():
+        shown[name] = language.gettext(shown[name])
+    if "card_brand" in shown or "card_last_four" in shown:
+        shown["card"] = _card(shown, language)
+    return shown
+
+
+def _card(shown: Mapping[str, Any], language: Language) -> str:
+    brand, end = shown.get("card_brand"), shown.get("card_last_four")
+    if brand and end:
+        return language.gettext(CARD) % {"brand": brand, "end": end}
+    return str(brand or language.gettext(CARD_END) % {"end": end})
 
 
 def _present(conventions: Conventions, source: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

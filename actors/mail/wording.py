@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from actors.mail.languages import Language
+from app import declines
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -16,11 +19,13 @@ class Failure:
         specific: whether the event's own `failure_reason` may be shown too. It may not be where banks hide
             what they know: https://docs.stripe.com/declines/codes asks not to tell that a card was
             reported lost or stolen, or that a charge looked fraudulent.
+        detail: that reason, where it is shown.
     """
 
     reason: str
     advice: str
     specific: bool = False
+    detail: str = ""
 
 
 _DECLINED = Failure(
@@ -57,9 +62,34 @@ FAILURES: dict[str, Failure] = {
 }
 
 
-def failure_for(error_code: str) -> Failure:
-    """The row for `error_code`."""
-    return FAILURES.get(error_code, _DECLINED)
+#: retry_advice → what to do, in place of what the code alone would say; see `app.declines`.
+ADVICE = {
+    "never": "Pay with another card or payment method, or ask your bank about it.",
+    "later": "Try again in a little while, or pay with another card or payment method.",
+    "other_card": "Pay with another card or payment method.",
+    "check_details": "Check the card number, the expiry date and the security code, then try again.",
+}
+
+#: What our own payment service gives as reasons: safe to show, and known to the catalogues.
+_OUR_REASONS = frozenset(decline.message for decline in declines.EVERY)
+
+
+def failure_of(language: Language, error_code: str, told: str, retry_advice: str) -> Failure:
+    """Why a payment failed and what now, in one language.
+
+    Args:
+        language: of the answer.
+        error_code: the event's; so is the rest.
+        told: its failure_reason, where there is one that may be shown.
+        retry_advice: what can help, where the sender says.
+    """
+    row = FAILURES.get(error_code, _DECLINED)
+    ours = bool(told) and told in _OUR_REASONS
+    return Failure(
+        reason=language.gettext(told if ours else row.reason),
+        advice=language.gettext((retry_advice and ADVICE.get(retry_advice)) or row.advice),
+        detail=told if told and row.specific and not ours else "",
+    )
 
 
 #: What a decline must not tell its reader, whatever code it came with.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask_swagger_ui import get_swaggerui_blueprint
 
-from app.api import auth, context, errors, health, limits, payments, readiness, transport, webhook
+from app.api import auth, context, errors, health, limits, metrics, payments, readiness, transport, webhook
 from app.api.errors import MovieApi
 from app.api.json import ExactJSONProvider
 from app.api.schemas import PaymentDeclined
@@ -47,3 +47,4 @@ def init_app(app: Flask, settings: Settings) -> None:
         config={"app_name": "movieapp API", "oauth2RedirectUrl": "/docs/oauth2-redirect.html"},
     )
     app.register_blueprint(swagger)
+    metrics.init_app(app, settings)

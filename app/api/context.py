@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import time
 
-import structlog
 from flask import Flask, Response, g, request
 
 from app.ids import new_id
+from app.telemetry.context import begin_request, end_request
 from app.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -20,7 +20,7 @@ def _begin() -> None:
     sent = request.headers.get("X-Request-ID", "")
     g.request_id = sent if _SANE.fullmatch(sent) else new_id("req_")
     g.started = time.perf_counter()
-    structlog.contextvars.bind_contextvars(request_id=g.request_id)
+    begin_request(g.request_id)
 
 
 def _end(response: Response) -> Response:
@@ -36,7 +36,7 @@ def _end(response: Response) -> Response:
 
 
 def _forget(_error: BaseException | None) -> None:
-    structlog.contextvars.clear_contextvars()
+    end_request()
 
 
 def init_app(app: Flask) -> None:

@@ -54,6 +54,23 @@ _HTTP_ERRORS: dict[int, tuple[str, str]] = {
 _MALFORMED = ("VALIDATION_ERROR", "The request could not be understood.")
 _INTERNAL = ("INTERNAL_ERROR", "Something went wrong on our side. It has been logged.")
 
+#: What the errors of the domain say, for OpenAPI's examples.
+_EXAMPLES = {
+    "INVALID_CARD": "The card number is not right. Please check it.",
+    "CARD_EXPIRED": "The card has expired. Please use another card.",
+    "INVALID_AMOUNT": "amount must have at most 2 decimals in USD.",
+    "REFUND_NOT_ALLOWED": "Only 5.00 USD are left to refund.",
+    "INVALID_SIGNATURE": "Refused: no secret of ours signed this, or it is too old.",
+    "UNAUTHORIZED": "Send a valid API key: Authorization: Bearer mk_…",
+    "FORBIDDEN": "This API key lacks the scope payments:write.",
+    "TRANSACTION_NOT_FOUND": "No transaction has this id.",
+    "DUPLICATE_TRANSACTION": "This booking already has a payment.",
+    "IDEMPOTENCY_CONFLICT": "The first request with this key is still running. Ask again soon.",
+    "IDEMPOTENCY_KEY_REUSED": "This Idempotency-Key was used for another request. Use a new one.",
+    "PAYMENT_GATEWAY_ERROR": "The payment could not be made. Nothing was charged; please try again soon.",
+    "SERVICE_UNAVAILABLE": "The database did not answer, so nothing was tried. Please try again soon.",
+}
+
 #: Seconds that a client is told to wait before it tries again.
 RETRY_AFTER = {"IDEMPOTENCY_CONFLICT": 1, "SERVICE_UNAVAILABLE": 5}
 
@@ -64,9 +81,19 @@ class ErrorBody(Schema):
     code = fields.String(
         required=True, metadata={"enum": sorted(STATUS), "description": "Stable; programs decide by it."}
     )
-    message = fields.String(required=True, metadata={"description": "What is wrong and what to do."})
+    message = fields.String(
+        required=True,
+        metadata={
+            "description": "What is wrong and what to do.",
+            "example": "This booking already has a payment.",
+        },
+    )
     details = fields.Dict(
-        required=True, metadata={"description": "Further fields; for a 422, those refused."}
+        required=True,
+        metadata={
+            "description": "Further fields; for a 422, those refused.",
+            "example": {"transaction_id": "TXN-5f0c…"},
+        },
     )
 
 
@@ -74,8 +101,26 @@ class ErrorEnvelope(Schema):
     """Every answer that is neither a result nor a decline."""
 
     error = fields.Nested(ErrorBody, required=True)
-    timestamp = fields.DateTime(required=True)
-    request_id = fields.String(required=True)
+    timestamp = fields.DateTime(required=True, metadata={"example": "2026-12-01T18:30:01.982Z"})
+    request_id = fields.String(
+        required=True, metadata={"description": "Also in X-Request-ID and our logs.", "example": "req_7a31…"}
+    )
+
+
+def error_examples(status: int) -> dict[str, Any]:
+    """For OpenAPI: an envelope for each code that is answered with `status`."""
+    words = dict((*_HTTP_ERRORS.values(), _INTERNAL))
+    return {
+        code: {
+            "value": {
+                "error": {"code": code, "message": words.get(code, _EXAMPLES.get(code)), "details": {}},
+                "timestamp": "2026-12-01T18:30:01.982Z",
+                "request_id": "req_7a31…",
+            }
+        }
+        for code, answered in STATUS.items()
+        if answered == status
+    }
 
 
 def error_response(code: str, message: str, details: dict[str, Any] | None = None) -> Response:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from flask import Response, current_app, jsonify, request, url_for
 
 from app.api.answers import payment_answer, refund_answer, refund_status_answer, status_answer
 from app.api.auth import caller, requires
-from app.api.errors import ErrorEnvelope, error_response
+from app.api.errors import ErrorEnvelope, error_examples, error_response
 from app.api.idempotency import answer_once
 from app.api.limits import limit_payments
 from app.api.requests import JSONBlueprint
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 blueprint = JSONBlueprint("payments", __name__, url_prefix="/payment", description="Taking payments")
 
+#: Payments of one booking that are listed.
+_MOST_LISTED = 100
+
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -49,19 +52,25 @@ _IDEMPOTENCY_KEY = {
 }
 
 
+_DECLINE = {
+    "declined": {
+        "value": {
+            "status": "failed",
+            "transaction_id": "TXN-5f0c…",
+            "booking_id": "BOOK-123",
+            "amount": 25.5,
+            "payment_method": "credit_card",
+            "error_code": "INSUFFICIENT_FUNDS",
+            "error_message": "Your card has insufficient funds. Please use another card.",
+            "retry_possible": True,
+            "processed_at": "2026-12-01T18:30:02.417Z",
+        }
+    }
+}
+
+
 def _services() -> tuple[Settings, Payments]:
     return cast("tuple[Settings, Payments]", current_app.extensions["movieapp"])
-
-
-def _documents_errors(*statuses: int) -> Any:
-    """Declare the error envelope for `statuses` in the OpenAPI document."""
-
-    def decorate(view: Any) -> Any:
-        for status in statuses:
-            view = blueprint.alt_response(status, schema=ErrorEnvelope)(view)
-        return view
-
-    return decorate
 
 
 def _answer_once(prefix: str, answer: Callable[[str, bool], Response]) -> Response:
@@ -91,8 +100,10 @@ def _answer_once(prefix: str, answer: Callable[[str, bool], Response]) -> Respon
 @blueprint.arguments(PaymentRequest)
 @blueprint.response(200, PaymentSuccess)
 @blueprint.alt_response(202, schema=PaymentOpen)
-@blueprint.alt_response(400, schema=one_of(PaymentDeclined, ErrorEnvelope))
-@_documents_errors(401, 403, 409, 413, 415, 422, 429, 500, 502, 503)
+@blueprint.alt_response(
+    400, schema=one_of(PaymentDeclined, ErrorEnvelope), examples=_DECLINE | error_examples(400)
+)
+@blueprint.errors(401, 403, 409, 413, 415, 422, 429, 500, 502, 503)
 def process(order: PaymentOrder) -> Response:
     """Take a payment for a booking.
 
@@ -106,7 +117,7 @@ def _pay(payments: Payments, order: PaymentOrder, transaction_id: str, again: bo
     """Pay or, if an earlier try of the same request got as far as recording, tell what became of it."""
     if again:
         try:
-            return PaymentResult(ledger.get(transaction_id))
+            return payments.ask(ledger.get(transaction_id))
         except TransactionNotFound:
             pass
     if order.payment_method == "paypal" and not order.return_url:
@@ -122,7 +133,7 @@ def _pay(payments: Payments, order: PaymentOrder, transaction_id: str, again: bo
 @blueprint.arguments(RefundRequest)
 @blueprint.response(200, RefundResult)
 @blueprint.alt_response(202, schema=RefundResult)
-@_documents_errors(400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503)
+@blueprint.errors(400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503)
 def refund(order: RefundOrder) -> Response:
     """Give money back, in part or all that is left.
 
@@ -149,7 +160,7 @@ def _refund(
 @blueprint.route("/status/<string:transaction_id>")
 @requires("payments:read")
 @blueprint.response(200, PaymentStatus)
-@_documents_errors(401, 403, 404, 500, 503)
+@blueprint.errors(401, 403, 404, 500, 503)
 def status(transaction_id: str) -> Response:
     """What is known about a payment. While the customer has to act, the gateway is asked."""
     _, payments = _services()
@@ -157,18 +168,17 @@ def status(transaction_id: str) -> Response:
         return jsonify(refund_status_answer(ledger.get_by_refund(transaction_id), transaction_id))
     payment = ledger.get(transaction_id)
     if payment.status == states.REQUIRES_ACTION:
-        payments.settle(payment, actor="api")
-        payment = ledger.get(transaction_id)
+        payment = payments.ask(payment).payment
     return jsonify(status_answer(payment))
 
 
 @blueprint.route("/booking/<path:booking_id>")
 @requires("payments:read")
 @blueprint.response(200, BookingPayments)
-@_documents_errors(401, 403, 500, 503)
+@blueprint.errors(401, 403, 500, 503)
 def booking(booking_id: str) -> Response:
     """All payments of a booking, newest first: what a frontend asks after it lost an answer."""
-    found = [status_answer(payment) for payment in ledger.of_booking(booking_id)]
+    found = [status_answer(payment) for payment in ledger.search(_MOST_LISTED, booking_id=booking_id)]
     return jsonify({"booking_id": booking_id, "transactions": found})
 
 

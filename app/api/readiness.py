@@ -14,8 +14,10 @@ from pymongo.errors import PyMongoError
 
 from app.api.requests import JSONBlueprint
 from app.api.schemas import Readiness
-from app.clock import utcnow
-from app.models import Transaction, database
+from app.clock import iso, utcnow
+from app.errors import ServiceUnavailable
+from app.events.outbox import backlog
+from app.models import database
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -74,12 +76,13 @@ def _gateway(settings: Settings) -> str:
 
 def _outbox(_settings: Settings) -> str:
     try:
-        waiting = Transaction.objects(outbox_since__lt=utcnow() - _OUTBOX_AGE).limit(1_000).count(True)
-    except PyMongoError as error:
+        waiting, since = backlog()
+    except ServiceUnavailable as error:
         raise Amiss("unknown") from error
-    if waiting:
-        raise Amiss(f"{waiting} transactions have waited for over a minute to announce their events")
-    return "empty"
+    detail = f"{waiting} transactions wait to announce their events"
+    if since and since < utcnow() - _OUTBOX_AGE:
+        raise Amiss(f"{detail}, the first since {iso(since)}")
+    return detail if waiting else "empty"
 
 
 #: Name → check, and whether payments can't be taken safely without it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +13,9 @@ from flask_smorest import Blueprint
 from marshmallow import ValidationError, fields, validate
 from webargs.flaskparser import FlaskParser, abort
 
+from app.api.errors import ErrorEnvelope, error_examples
 from app.api.json import loads
+from app.telemetry.redact import holds_card_number
 
 
 class JSONParser(FlaskParser):
@@ -31,6 +34,17 @@ class JSONBlueprint(Blueprint):  # type: ignore[misc] # flask-smorest ships no t
     """A flask-smorest blueprint whose arguments are parsed by `JSONParser`."""
 
     ARGUMENTS_PARSER = JSONParser()
+
+    def errors(self, *statuses: int) -> Callable[[Any], Any]:
+        """Declare that a view may answer with the error envelope and one of `statuses`."""
+
+        def decorate(view: Any) -> Any:
+            for status in statuses:
+                examples = error_examples(status)
+                view = self.alt_response(status, schema=ErrorEnvelope, examples=examples)(view)
+            return view
+
+        return decorate
 
 
 class Pattern(validate.Regexp):
@@ -57,6 +71,16 @@ class Text(fields.String):
         text: str = super()._deserialize(value, attr, data, **kwargs)
         if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
             raise ValidationError("Must not contain control characters.")
+        return text
+
+
+class Prose(Text):
+    """Text that people write: not a place for a card number, which would be stored with it."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if holds_card_number(text):
+            raise ValidationError("Must not hold a card number.")
         return text
 
 

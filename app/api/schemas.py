@@ -7,10 +7,10 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
-from app.api.requests import Amount, Digits, Pattern, Text
+from app.api.requests import Amount, Digits, Pattern, Prose, Text
+from app.gateway import CardDetails
 from app.money import CURRENCIES
 from app.payments import states
-from app.payments.cards import CardDetails
 from app.payments.orders import PaymentOrder
 from app.payments.refunds import RefundOrder
 from app.settings import PAYMENT_METHODS
@@ -52,7 +52,7 @@ class CardSchema(Schema):
     cvv = fields.String(
         required=True, load_only=True, validate=validate.Length(1, 8), metadata={"example": "123"}
     )
-    cardholder_name = Text(128)
+    cardholder_name = Text(128, metadata={"example": "Jane Doe"})
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> CardDetails:
@@ -68,8 +68,8 @@ class CardSchema(Schema):
 class PaypalSchema(Schema):
     """Details of a PayPal payment."""
 
-    email = fields.Email(validate=validate.Length(max=254))
-    payment_id = Text(128)
+    email = fields.Email(validate=validate.Length(max=254), metadata={"example": "jane.doe@example.com"})
+    payment_id = Text(128, metadata={"example": "PAYID-…"})
 
 
 class PaymentRequest(Schema):
@@ -87,7 +87,7 @@ class PaymentRequest(Schema):
     )
     user_email = fields.Email(validate=validate.Length(max=254), metadata={"example": "jane.doe@example.com"})
     user_phone = fields.String(validate=_E164, metadata={"example": "+14155550123"})
-    user_name = Text(128, metadata={"example": "Jane Doe"})
+    user_name = Prose(128, metadata={"example": "Jane Doe"})
     locale = fields.String(validate=_LOCALE, metadata={"example": "en-US"})
     payment_token = fields.String(
         validate=[validate.Length(max=255), _TOKEN],
@@ -105,7 +105,10 @@ class PaymentRequest(Schema):
         metadata={"format": "uri", "example": "https://shop.example.com/paid"},
     )
     metadata = fields.Dict(
-        keys=Text(40, validate=[_METADATA_KEY]), values=Text(500), validate=validate.Length(max=20)
+        keys=Text(40, validate=[_METADATA_KEY]),
+        values=Prose(500),
+        validate=validate.Length(max=20),
+        metadata={"description": "Kept with the payment, at Stripe too.", "example": {"channel": "web"}},
     )
 
     @validates_schema
@@ -136,7 +139,7 @@ class RefundRequest(Schema):
     original_transaction_id = Text(128, required=True, metadata={"example": "TXN-5f0c…"})
     booking_id = Text(128, required=True, metadata={"example": "BOOK-123"})
     user_id = Text(128, required=True, metadata={"example": "user_123"})
-    reason = Text(500, required=True, metadata={"example": "Customer cancellation"})
+    reason = Prose(500, required=True, metadata={"example": "Customer cancellation"})
     refund_amount = Amount(
         metadata={
             "type": "number",
@@ -153,93 +156,114 @@ class RefundRequest(Schema):
 
 class _Result(Schema):
     transaction_id = fields.String(required=True, metadata={"example": "TXN-5f0c…"})
-    booking_id = fields.String(required=True)
-    amount = fields.Float(required=True)
-    payment_method = fields.String(required=True)
+    booking_id = fields.String(required=True, metadata={"example": "BOOK-123"})
+    amount = fields.Float(required=True, metadata={"example": 25.5})
+    payment_method = fields.String(required=True, metadata={"example": "credit_card"})
 
 
 class PaymentSuccess(_Result):
     """The money moved."""
 
     status = fields.String(required=True, validate=validate.Equal("success"))
-    currency = fields.String(required=True)
-    card_brand = fields.String()
-    card_last_four = fields.String()
-    processed_at = fields.DateTime(required=True)
-    message = fields.String(required=True)
+    currency = fields.String(required=True, metadata={"example": "USD"})
+    card_brand = fields.String(metadata={"example": "visa"})
+    card_last_four = fields.String(metadata={"example": "4242"})
+    processed_at = fields.DateTime(required=True, metadata={"example": "2026-12-01T18:30:02.417Z"})
+    message = fields.String(required=True, metadata={"example": "Payment processed successfully."})
 
 
 class PaymentOpen(_Result):
     """The customer has to act, or the gateway's answer never came."""
 
     status = fields.String(required=True, validate=validate.OneOf((states.REQUIRES_ACTION, states.PENDING)))
-    currency = fields.String(required=True)
-    client_secret = fields.String(metadata={"description": "For Stripe.js, to finish 3-D Secure."})
-    redirect_url = fields.String(metadata={"description": "Where to send the customer."})
-    message = fields.String(required=True)
+    currency = fields.String(required=True, metadata={"example": "USD"})
+    client_secret = fields.String(
+        metadata={"example": "pi_3Q…_secret_…", "description": "For Stripe.js, to finish 3-D Secure."}
+    )
+    redirect_url = fields.String(
+        metadata={
+            "example": "https://www.paypal.com/checkoutnow?token=…",
+            "description": "Where to send the customer.",
+        }
+    )
+    message = fields.String(required=True, metadata={"example": "The customer has to confirm this payment."})
 
 
 class PaymentDeclined(_Result):
     """The customer's bank said no; nothing was charged."""
 
     status = fields.String(required=True, validate=validate.Equal("failed"))
-    error_code = fields.String(required=True)
-    error_message = fields.String(required=True, metadata={"description": "Words for the customer."})
-    retry_possible = fields.Boolean(required=True)
-    processed_at = fields.DateTime(required=True)
+    error_code = fields.String(required=True, metadata={"example": "INSUFFICIENT_FUNDS"})
+    error_message = fields.String(
+        required=True,
+        metadata={
+            "example": "Your card has insufficient funds. Please use another card.",
+            "description": "Words for the customer.",
+        },
+    )
+    retry_possible = fields.Boolean(required=True, metadata={"example": True})
+    processed_at = fields.DateTime(required=True, metadata={"example": "2026-12-01T18:30:02.417Z"})
 
 
 class DisputeStatus(Schema):
     """A dispute as Stripe last reported it."""
 
-    dispute_id = fields.String(required=True)
-    status = fields.String(required=True)
-    reason = fields.String(allow_none=True)
+    dispute_id = fields.String(required=True, metadata={"example": "du_1Q…"})
+    status = fields.String(required=True, metadata={"example": "needs_response"})
+    reason = fields.String(allow_none=True, metadata={"example": "fraudulent"})
 
 
 class RefundStatus(Schema):
     """A refund of a payment as it stands."""
 
-    refund_transaction_id = fields.String(required=True)
+    refund_transaction_id = fields.String(required=True, metadata={"example": "REF-91d2…"})
     status = fields.String(required=True, validate=validate.OneOf(_REFUND_STATUSES))
-    refund_amount = fields.Float(required=True)
-    reason = fields.String(required=True)
-    created_at = fields.DateTime(required=True)
-    processed_at = fields.DateTime(required=True, allow_none=True)
+    refund_amount = fields.Float(required=True, metadata={"example": 10})
+    reason = fields.String(required=True, metadata={"example": "Customer cancellation"})
+    created_at = fields.DateTime(required=True, metadata={"example": "2026-12-01T18:30:01.982Z"})
+    processed_at = fields.DateTime(
+        required=True, allow_none=True, metadata={"example": "2026-12-01T18:30:02.417Z"}
+    )
 
 
 class PaymentStatus(_Result):
     """A payment as it stands."""
 
     status = fields.String(required=True, validate=validate.OneOf(_STATUSES))
-    currency = fields.String(required=True)
-    amount_refunded = fields.Float(required=True)
+    currency = fields.String(required=True, metadata={"example": "USD"})
+    amount_refunded = fields.Float(required=True, metadata={"example": 10})
     refunds = fields.List(fields.Nested(RefundStatus), required=True)
     disputes = fields.List(fields.Nested(DisputeStatus), metadata={"description": "If there are any."})
-    error_code = fields.String()
-    error_message = fields.String()
-    original_transaction_id = fields.String(metadata={"description": "Of a refund: the payment's id."})
-    created_at = fields.DateTime(required=True)
-    processed_at = fields.DateTime(required=True, allow_none=True)
+    error_code = fields.String(metadata={"example": "INSUFFICIENT_FUNDS"})
+    error_message = fields.String(
+        metadata={"example": "Your card has insufficient funds. Please use another card."}
+    )
+    original_transaction_id = fields.String(
+        metadata={"example": "TXN-5f0c…", "description": "Of a refund: the payment's id."}
+    )
+    created_at = fields.DateTime(required=True, metadata={"example": "2026-12-01T18:30:01.982Z"})
+    processed_at = fields.DateTime(
+        required=True, allow_none=True, metadata={"example": "2026-12-01T18:30:02.417Z"}
+    )
 
 
 class RefundResult(Schema):
     """A refund: on its way (200), or not yet answered for (202)."""
 
     status = fields.String(required=True, validate=validate.OneOf(("success", states.PENDING)))
-    refund_transaction_id = fields.String(required=True)
-    original_transaction_id = fields.String(required=True)
-    booking_id = fields.String(required=True)
-    refund_amount = fields.Float(required=True)
-    currency = fields.String(required=True)
-    processed_at = fields.DateTime()
-    message = fields.String(required=True)
+    refund_transaction_id = fields.String(required=True, metadata={"example": "REF-91d2…"})
+    original_transaction_id = fields.String(required=True, metadata={"example": "TXN-5f0c…"})
+    booking_id = fields.String(required=True, metadata={"example": "BOOK-123"})
+    refund_amount = fields.Float(required=True, metadata={"example": 10})
+    currency = fields.String(required=True, metadata={"example": "USD"})
+    processed_at = fields.DateTime(metadata={"example": "2026-12-01T18:30:02.417Z"})
+    message = fields.String(required=True, metadata={"example": "Refund processed successfully."})
 
 
 class BookingPayments(Schema):
     """All payments of a booking, newest first."""
 
-    booking_id = fields.String(required=True)
+    booking_id = fields.String(required=True, metadata={"example": "BOOK-123"})
     transactions = fields.List(fields.Nested(PaymentStatus), required=True)
 
 
@@ -247,9 +271,11 @@ class PaymentMethod(Schema):
     """A way to pay."""
 
     id = fields.String(required=True, validate=validate.OneOf(PAYMENT_METHODS))
-    name = fields.String(required=True)
-    description = fields.String(required=True)
-    enabled = fields.Boolean(required=True)
+    name = fields.String(required=True, metadata={"example": "Credit card"})
+    description = fields.String(
+        required=True, metadata={"example": "Visa, Mastercard, American Express and others"}
+    )
+    enabled = fields.Boolean(required=True, metadata={"example": True})
 
 
 class PaymentMethods(Schema):
@@ -261,27 +287,34 @@ class PaymentMethods(Schema):
 class WebhookReceipt(Schema):
     """The delivery was taken."""
 
-    received = fields.Boolean(required=True)
-    new = fields.Boolean(required=True, metadata={"description": "False for a repeated delivery."})
+    received = fields.Boolean(required=True, metadata={"example": True})
+    new = fields.Boolean(
+        required=True, metadata={"example": True, "description": "False for a repeated delivery."}
+    )
 
 
 class Check(Schema):
     """One dependency."""
 
-    ok = fields.Boolean(required=True)
-    detail = fields.String(required=True)
+    ok = fields.Boolean(required=True, metadata={"example": True})
+    detail = fields.String(required=True, metadata={"example": "answers"})
 
 
 class Readiness(Schema):
     """Whether payments can be taken safely, and each dependency."""
 
     status = fields.String(required=True, validate=validate.OneOf(("ready", "not ready")))
-    checks = fields.Dict(keys=fields.String(), values=fields.Nested(Check), required=True)
+    checks = fields.Dict(
+        keys=fields.String(),
+        values=fields.Nested(Check),
+        required=True,
+        metadata={"example": {"mongodb": {"ok": True, "detail": "answers"}}},
+    )
 
 
 class Health(Schema):
     """The process answers."""
 
     status = fields.String(required=True, validate=validate.Equal("healthy"))
-    service = fields.String(required=True)
-    timestamp = fields.DateTime(required=True)
+    service = fields.String(required=True, metadata={"example": "payment-service"})
+    timestamp = fields.DateTime(required=True, metadata={"example": "2026-12-01T18:30:01.982Z"})

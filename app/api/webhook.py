@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from flask import Response, current_app, jsonify, request
 
-from app.api.errors import ErrorEnvelope
 from app.api.requests import JSONBlueprint
 from app.api.schemas import WebhookReceipt
 from app.errors import InvalidWebhook
@@ -13,15 +12,29 @@ from app.payments import webhooks
 
 blueprint = JSONBlueprint("webhook", __name__, url_prefix="/payment", description="What Stripe tells us")
 
-_SIGNATURE = {"name": "Stripe-Signature", "in": "header", "required": True, "schema": {"type": "string"}}
+_SIGNATURE = {
+    "name": "Stripe-Signature",
+    "in": "header",
+    "required": True,
+    "schema": {"type": "string"},
+    "example": "t=1764613802,v1=5257a869…",
+}
+_BODY = {
+    "description": "An event: https://docs.stripe.com/api/events/object",
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {"type": "object"},
+            "example": {"id": "evt_1Q…", "type": "payment_intent.succeeded", "data": {"object": {}}},
+        }
+    },
+}
 
 
 @blueprint.route("/webhook", methods=["POST"])
-@blueprint.doc(parameters=[_SIGNATURE])
+@blueprint.doc(parameters=[_SIGNATURE], requestBody=_BODY)
 @blueprint.response(200, WebhookReceipt)
-@blueprint.alt_response(400, schema=ErrorEnvelope)
-@blueprint.alt_response(413, schema=ErrorEnvelope)
-@blueprint.alt_response(503, schema=ErrorEnvelope)
+@blueprint.errors(400, 413, 502, 503)
 def webhook() -> Response:
     """Take a delivery. Repeated ones and unknown types are accepted and change nothing."""
     settings, payments = current_app.extensions["movieapp"]

@@ -35,14 +35,15 @@ def check_event(event: dict[str, Any]) -> tuple[dict[str, Any], EventType]:
     Raises:
         InvalidEvent: of an unknown type, or a field is missing or wrong.
     """
-    kind = CATALOG.get(event.get("event_type", ""))
+    event_type = event.get("event_type")
+    kind = CATALOG.get(event_type) if isinstance(event_type, str) else None
     if kind is None:
-        raise InvalidEvent(f"unknown event_type {event.get('event_type')!r:.100}")
+        raise InvalidEvent(f"unknown event_type {event_type!r:.100}")
     event = without_nulls(event)
     errors = kind.schema.validate(event)
     if errors:
         faults = "; ".join(f"{name}: {_words(messages)}" for name, messages in sorted(errors.items()))
-        raise InvalidEvent(f"{event['event_type']}: {faults}")
+        raise InvalidEvent(f"{event_type}: {faults}")
     return event, kind
 
 

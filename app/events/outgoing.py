@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 #: What customers are told: https://docs.stripe.com/refunds#refund-timing
-_REFUND_TIME = "5-10 business days"
+REFUND_TIME = "5-10 business days"
 
 
 def payment_success(payment: Transaction) -> dict[str, Any]:
@@ -34,6 +34,7 @@ def payment_failed(payment: Transaction) -> dict[str, Any]:
         "failure_reason": payment.error_message,
         "error_code": payment.error_code,
         "retry_possible": payment.retry_possible,
+        "retry_advice": payment.retry_advice,
     }
 
 
@@ -44,7 +45,7 @@ def payment_refund(payment: Transaction, refund: Refund, now: datetime) -> Outbo
         "refund_transaction_id": refund.id,
         "refund_amount": float(refund.amount),
         "reason": refund.reason,
-        "processing_time": _REFUND_TIME,
+        "processing_time": REFUND_TIME,
     }
     return _entry("payment.refund", payment, fields, now)
 

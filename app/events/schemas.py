@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, get_args
 
-from marshmallow import INCLUDE, Schema, ValidationError, fields, validate
+from marshmallow import INCLUDE, Schema, fields, validate
 
-_ID = validate.Length(1, 255)
+from app.declines import Retry
+from app.events.fields import Choice, Minutes, Money, Text, Version
+
+#: The longest id, mail address (RFC 5321, 4.5.3.1), link, and name, code or time.
+_ID, _ADDRESS, _URL, _WORD = 255, 254, 2_048, 200
+
+#: Seats of a booking and showings offered in place of a cancelled one.
+_MOST_SEATS, _MOST_SHOWTIMES = 200, 50
 
 
 class InvalidEvent(Exception):
     """An event that can never be handled as it is. The message names every field at fault."""
-
-
-class Money(fields.Field[Decimal]):
-    """An amount in major units: a JSON number, or a string of one."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Decimal:
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise ValidationError("Must be a number, or a string of one.")
-        try:
-            amount = Decimal(str(value))
-        except InvalidOperation:
-            raise ValidationError("Must be a number, or a string of one.") from None
-        if not amount.is_finite() or amount < 0:
-            raise ValidationError("Must be a finite number, not negative.")
-        return amount
 
 
 class Event(Schema):
@@ -36,72 +27,74 @@ class Event(Schema):
     class Meta:
         unknown = INCLUDE
 
-    event_id = fields.String(required=True, validate=_ID)
-    event_type = fields.String(required=True, validate=_ID)
-    user_id = fields.String(required=True, validate=_ID)
-    user_email = fields.String()
-    timestamp = fields.String(required=True)
-    user_phone = fields.String()
-    user_name = fields.String()
-    locale = fields.String()
-    timezone = fields.String()
-    currency = fields.String(validate=validate.Length(equal=3))
+    event_id = Text(_ID, required=True)
+    event_type = Text(_ID, required=True)
+    user_id = Text(_ID, required=True)
+    user_email = Text(_ADDRESS)
+    timestamp = Text(_WORD, required=True)
+    user_phone = Text(_WORD)
+    user_name = Text(_WORD)
+    locale = Text(_WORD)
+    timezone = Text(_WORD)
+    currency = Text(3, shortest=3)
+    schema_version = Version()
 
 
 class Booking(Event):
     """An event about one booking."""
 
-    booking_id = fields.String(required=True, validate=_ID)
+    booking_id = Text(_ID, required=True)
 
 
 class PaymentSuccess(Booking):
     """payment.success"""
 
-    transaction_id = fields.String(required=True)
+    transaction_id = Text(_ID, required=True)
     amount = Money(required=True)
-    payment_method = fields.String(required=True)
-    card_last_four = fields.String()
-    card_brand = fields.String()
-    processed_at = fields.String()
+    payment_method = Text(_WORD, required=True)
+    card_last_four = Text(_WORD)
+    card_brand = Text(_WORD)
+    processed_at = Text(_WORD)
 
 
 class PaymentFailed(Booking):
     """payment.failed"""
 
-    transaction_id = fields.String(required=True)
+    transaction_id = Text(_ID, required=True)
     amount = Money(required=True)
-    payment_method = fields.String(required=True)
-    failure_reason = fields.String(required=True)
-    error_code = fields.String(required=True)
+    payment_method = Text(_WORD, required=True)
+    failure_reason = Text(required=True)
+    error_code = Text(_WORD, required=True)
     retry_possible = fields.Boolean(required=True)
-    retry_url = fields.String()
+    retry_advice = Choice(get_args(Retry))
+    retry_url = Text(_URL)
 
 
 class PaymentRefund(Booking):
     """payment.refund"""
 
-    original_transaction_id = fields.String(required=True)
-    refund_transaction_id = fields.String(required=True)
+    original_transaction_id = Text(_ID, required=True)
+    refund_transaction_id = Text(_ID, required=True)
     refund_amount = Money(required=True)
-    reason = fields.String(required=True)
-    processing_time = fields.String()
+    reason = Text(required=True)
+    processing_time = Text()
 
 
 class BookingConfirmed(Booking):
     """booking.confirmed"""
 
-    movie_title = fields.String(required=True)
-    showtime = fields.String(required=True)
-    seats = fields.List(fields.String(), required=True)
+    movie_title = Text(required=True)
+    showtime = Text(required=True)
+    seats = fields.List(Text(_WORD, required=True), required=True, validate=validate.Length(max=_MOST_SEATS))
     total_amount = Money(required=True)
-    cinema_name = fields.String()
-    cinema_address = fields.String()
-    directions_url = fields.String()
-    screen = fields.String()
-    poster_url = fields.String()
-    booking_date = fields.String()
-    duration_minutes = fields.Integer()
-    ticket_url = fields.String()
+    cinema_name = Text()
+    cinema_address = Text()
+    directions_url = Text(_URL)
+    screen = Text()
+    poster_url = Text(_URL)
+    booking_date = Text(_WORD)
+    duration_minutes = Minutes()
+    ticket_url = Text(_URL)
 
 
 class AlternativeShowtime(Schema):
@@ -110,33 +103,35 @@ class AlternativeShowtime(Schema):
     class Meta:
         unknown = INCLUDE
 
-    showtime = fields.String(required=True)
-    cinema_name = fields.String()
-    booking_url = fields.String()
+    showtime = Text(required=True)
+    cinema_name = Text()
+    booking_url = Text(_URL)
 
 
 class BookingCancelled(Booking):
     """booking.cancelled"""
 
-    movie_title = fields.String()
-    showtime = fields.String()
-    seats = fields.List(fields.String())
-    cinema_name = fields.String()
-    cancellation_reason = fields.String()
-    cancelled_at = fields.String()
+    movie_title = Text()
+    showtime = Text()
+    seats = fields.List(Text(_WORD, required=True), validate=validate.Length(max=_MOST_SEATS))
+    cinema_name = Text()
+    cancellation_reason = Text()
+    cancelled_at = Text(_WORD)
     refund_eligible = fields.Boolean()
     refund_amount = Money()
-    policy_url = fields.String()
-    alternative_showtimes = fields.List(fields.Nested(AlternativeShowtime))
+    policy_url = Text(_URL)
+    alternative_showtimes = fields.List(
+        fields.Nested(AlternativeShowtime), validate=validate.Length(max=_MOST_SHOWTIMES)
+    )
 
 
 class BookingRefunded(Booking):
     """booking.refunded"""
 
     refund_amount = Money(required=True)
-    refund_transaction_id = fields.String()
-    original_transaction_id = fields.String()
-    processing_time = fields.String()
+    refund_transaction_id = Text(_ID)
+    original_transaction_id = Text(_ID)
+    processing_time = Text()
 
 
 def without_nulls(value: Any) -> Any:

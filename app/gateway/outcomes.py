@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.gateway.declines import Decline
+from app.declines import Decline
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def make_broker(settings: Settings, middleware: list[Middleware] | None = None) 
         case "redis" | "rediss":
             broker = RedisBroker(
                 url=settings.rabbitmq_url,
-                namespace=f"{settings.namespace}dramatiq",
+                namespace=topology.redis_namespace,
                 dead_message_ttl=_FOR_EVER_MS,
                 maintenance_chance=_MAINTENANCE_CHANCE,
                 middleware=middleware,

@@ -12,6 +12,9 @@ from dramatiq.message import generate_unique_id
 
 from app.messaging.topology import NOTIFY
 
+#: Bytes of an event. A real one has about one kilobyte; MongoDB would take 16 MiB, a mail far less.
+LARGEST_BODY = 262_144
+
 
 def event_message(event: dict[str, Any]) -> MessageData:
     """The Dramatiq message that hands `event` to the actor `notify`; its id is the event's, where it has one.
@@ -37,14 +40,19 @@ class EventEncoder(JSONEncoder):
         """Decode a message or an event.
 
         Raises:
-            DecodeError: not UTF-8, not JSON, or not an object with an `event_type`: Dramatiq moves the body,
-                untouched, to the queue's dead letters.
+            DecodeError: not UTF-8, not JSON, not an object with an `event_type`, or an event that is too
+                large: Dramatiq moves the body, untouched, to the queue's dead letters.
         """
-        decoded: Any = super().decode(data)
+        try:
+            decoded: Any = super().decode(data)
+        except (ValueError, RecursionError) as error:  # a number of 5 000 digits, ten thousand brackets
+            raise DecodeError(f"JSON that can't be read: {error}", data, error) from None
         if isinstance(decoded, dict) and "actor_name" in decoded and "queue_name" in decoded:
             return decoded
         if not isinstance(decoded, dict) or not isinstance(decoded.get("event_type"), str):
             raise DecodeError("neither a Dramatiq message nor an event with an event_type", data, None)
+        if len(data) > LARGEST_BODY:
+            raise DecodeError(f"an event of more than {LARGEST_BODY} bytes", data, None)
         return event_message(decoded)
 
 

@@ -14,6 +14,7 @@ from dramatiq.message import Message
 
 from app.messaging.broker import make_broker
 from app.messaging.encoder import event_message
+from app.messaging.rabbitmq import connection_parameters
 from app.messaging.topology import Topology
 from app.telemetry.logs import get_logger
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 log = get_logger(__name__)
-
-#: Seconds. Publishing happens off the request's path, but never hangs.
-_TIMEOUTS = {"socket_timeout": 5, "stack_timeout": 10, "blocked_connection_timeout": 10}
 
 
 class PublishError(Exception):
@@ -63,9 +61,7 @@ class RabbitPublisher:
 
     def __init__(self, settings: Settings) -> None:
         self._topology = Topology.of(settings)
-        self._parameters = pika.URLParameters(settings.rabbitmq_url)
-        for name, seconds in _TIMEOUTS.items():
-            setattr(self._parameters, name, seconds)
+        self._parameters = connection_parameters(settings.rabbitmq_url)
         self._connection: pika.BlockingConnection | None = None
         self._channel: BlockingChannel | None = None
 

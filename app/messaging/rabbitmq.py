@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
+import pika
 from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
 from dramatiq.common import q_name
 from dramatiq.middleware import Middleware
 
 from app.messaging.topology import NOTIFY, Topology
+
+#: Seconds. No call to RabbitMQ hangs.
+_TIMEOUTS = {"socket_timeout": 5, "stack_timeout": 10, "blocked_connection_timeout": 10}
+
+
+def connection_parameters(url: str) -> pika.URLParameters:
+    """What a connection outside of Dramatiq is made with.
+
+    Args:
+        url: amqp(s)://…
+    """
+    parameters = pika.URLParameters(url)
+    for name, seconds in _TIMEOUTS.items():
+        setattr(parameters, name, seconds)
+    return parameters
 
 
 class EventConsumer(_RabbitmqConsumer):
@@ -25,6 +41,7 @@ class EventConsumer(_RabbitmqConsumer):
         message = super().__next__()
         if message is None:
             return None
+        message._consumer = self
         if message.queue_name != self.queue_name:
             message._message = message._message.copy(queue_name=self.queue_name)
         if q_name(self.queue_name) in self.broker.topology.event_queues and message.actor_name != NOTIFY:
@@ -32,6 +49,25 @@ class EventConsumer(_RabbitmqConsumer):
             self.nack(message)
             return None
         return message
+
+    def ack(self, message: Any) -> None:
+        if self._delivered(message):
+            super().ack(message)
+
+    def nack(self, message: Any) -> None:
+        if self._delivered(message):
+            super().nack(message)
+
+    def _delivered(self, message: Any) -> bool:
+        """Whether `message` came over this connection.
+
+        Delivery tags count from 1 on each. After a reconnection Dramatiq would let a message that came over
+        the old one acknowledge another, unfinished one that has its number now. The old one comes again.
+        """
+        ours: bool = message._consumer is self
+        if not ours:
+            self.logger.info("Message %r came over a lost connection: redelivered.", message.message_id)
+        return ours
 
 
 class EventBroker(RabbitmqBroker):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 EVENT_QUEUES = {"booking": "notification.booking_events", "payment": "notification.payment_events"}
 EMAIL_QUEUE = "notification.email"
 SMS_QUEUE = "notification.sms"
+QUEUES = (*EVENT_QUEUES.values(), EMAIL_QUEUE, SMS_QUEUE)
 
 #: Actors by the name that messages carry. Publishers and consumers share these names and nothing else.
 NOTIFY = "notify"
@@ -44,6 +45,11 @@ class Topology:
         """The full name of one of the queues above."""
         return self.namespace + name
 
+    @property
+    def redis_namespace(self) -> str:
+        """The prefix of Dramatiq's keys, where the queues are on Redis."""
+        return f"{self.namespace}dramatiq"
+
     def event_queue(self, event_type: str) -> str | None:
         """The queue that events of `event_type` go to, or None if nothing here takes them."""
         name = EVENT_QUEUES.get(event_type.partition(".")[0])
@@ -63,8 +69,10 @@ class Topology:
             "x-dead-letter-exchange": "",
             "x-dead-letter-routing-key": f"{queue}.XQ",
         }
-        # Dead letters wait for a person: no TTL, unlike Dramatiq's own seven days.
-        channel.queue_declare(f"{queue}.XQ", durable=True)
+        # Dead letters wait for a person: no TTL, unlike Dramatiq's own seven days. And never a quorum queue,
+        # though it may be the virtual host's default: that throws away what was looked at too often.
+        # https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling
+        channel.queue_declare(f"{queue}.XQ", durable=True, arguments={"x-queue-type": "classic"})
         channel.queue_declare(f"{queue}.DQ", durable=True, arguments=arguments)
         channel.queue_declare(queue, durable=True, arguments=arguments)
         binding = self.event_queues.get(queue)

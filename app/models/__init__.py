@@ -1,13 +1,14 @@
 """MongoEngine documents and their indexes."""
 
 from app.models.api_key import ApiKey
-from app.models.database import connect, database, disconnect, storage_errors
+from app.models.database import OUTAGES, connect, database, disconnect, storage_errors
 from app.models.idempotency import IdempotencyRecord
 from app.models.notification import Attempt, Notification
 from app.models.transaction import Dispute, Move, OutboxEntry, Refund, Transaction
 from app.models.webhook import WebhookDelivery
 
 __all__ = [
+    "OUTAGES",
     "ApiKey",
     "Attempt",
     "Dispute",

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import mongoengine
+import pymongo.errors
 from mongoengine.errors import NotUniqueError
-from pymongo.errors import PyMongoError
 
 from app.errors import ServiceUnavailable
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from app.settings import Settings
+
+#: MongoDB is away: the same operation may succeed later.
+OUTAGES = (pymongo.errors.ConnectionFailure, mongoengine.connection.ConnectionFailure)
 
 #: Milliseconds. Long enough for an election, short enough that a request can still answer 503.
 _TIMEOUTS = {"serverSelectionTimeoutMS": 3_000, "connectTimeoutMS": 2_000, "socketTimeoutMS": 10_000}
@@ -88,7 +91,7 @@ def storage_errors() -> Iterator[None]:
     except NotUniqueError:
         raise
     except (
-        PyMongoError,
+        pymongo.errors.PyMongoError,
         mongoengine.errors.OperationError,
         mongoengine.connection.ConnectionFailure,
     ) as error:

@@ -45,9 +45,14 @@ class Notification(Record):
 
     created_at = DateTimeField(required=True)
     sent_at = DateTimeField()
-    #: Until when the worker that is sending it may be trusted to be alive.
-    lease_until = DateTimeField()
+    #: While it is retrying: when it may be tried again.
+    next_attempt_at = DateTimeField()
+    #: Until it is finished: when it should have moved on. While it is sending, the end of the worker's lease;
+    #: else the time at which its message counts as lost.
+    due_at = DateTimeField()
     retry_count = IntField(default=0)
+    #: How often a worker took it and never said how that ended.
+    abandoned = IntField(default=0)
     error_message = StringField()
     attempts = EmbeddedDocumentListField(Attempt)
 
@@ -57,5 +62,8 @@ class Notification(Record):
             {"fields": ["event_id", "notification_type"], "unique": True},
             {"fields": ["status", "created_at"]},
             {"fields": ["booking_id", "-created_at"]},
+            {"fields": ["due_at"], "sparse": True},
+            {"fields": ["recipient", "-created_at"]},
+            {"fields": ["-created_at"]},
         ],
     }

@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from mongoengine import (
-    BooleanField,
     DateTimeField,
     Decimal128Field,
     DictField,
@@ -28,6 +27,9 @@ class Move(EmbeddedDocument):
     #: Who made the move: api, webhook, recovery or operator.
     actor = StringField(required=True)
     gateway_id = StringField()
+    #: The HTTP request in which it happened, and the event that announces it.
+    request_id = StringField()
+    event_id = StringField()
     note = StringField()
 
 
@@ -94,7 +96,8 @@ class Transaction(Record):
     card_last_four = StringField()
     error_code = StringField()
     error_message = StringField()
-    retry_possible = BooleanField()
+    #: What can help after a failure; see `app.declines`.
+    retry_advice = StringField()
 
     #: Every refund that was asked for. They live in the payment, so that one write can both reserve an amount
     #: and record what for.
@@ -114,6 +117,11 @@ class Transaction(Record):
     created_at = DateTimeField(required=True)
     processed_at = DateTimeField()
 
+    @property
+    def retry_possible(self) -> bool:
+        """After a failure: whether the customer can do anything but give up."""
+        return bool(self.retry_advice != "never")
+
     meta: ClassVar[dict[str, Any]] = {
         "collection": "transaction_logs",
         "indexes": [
@@ -123,6 +131,9 @@ class Transaction(Record):
             {"fields": ["booking_id", "-created_at"]},
             {"fields": ["refunds.id"], "sparse": True},
             {"fields": ["gateway_id"], "sparse": True},
-            {"fields": ["status", "created_at"]},
+            {"fields": ["history.request_id"], "sparse": True},
+            {"fields": ["user_id", "-created_at"]},
+            {"fields": ["-created_at"]},
+            {"fields": ["status", "-created_at"]},
         ],
     }

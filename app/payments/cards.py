@@ -1,15 +1,15 @@
 """Raw card details: checked before any call, turned into a PaymentMethod id, and forgotten.
 
-The number and the CVV live only in a `CardDetails`, whose repr hides them, and reach no store or log.
+The number and the CVV live only in a `CardDetails` and reach no store or log.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from datetime import datetime
 
-from app.errors import CardExpired, InvalidCard, InvalidRequest
+from app.errors import CardExpired, InvalidCard
+from app.gateway import CardDetails
 from app.luhn import luhn_valid
 
 #: Stripe's PaymentMethods for its test card numbers: https://docs.stripe.com/testing
@@ -29,16 +29,6 @@ DEFAULT_TEST_PAYMENT_METHOD = "pm_card_visa"
 
 #: American Express prints four digits on the front; every other brand three on the back.
 _AMEX = re.compile(r"3[47]")
-
-
-@dataclass(frozen=True)
-class CardDetails:
-    """A card as typed by its holder. `year` has four digits."""
-
-    number: str = field(repr=False)
-    cvv: str = field(repr=False)
-    month: int = field(repr=False)
-    year: int = field(repr=False)
 
 
 def check_card(card: CardDetails, now: datetime) -> None:
@@ -62,21 +52,16 @@ def check_card(card: CardDetails, now: datetime) -> None:
         raise CardExpired("The card has expired. Please use another card.", field="expiry")
 
 
-def payment_method_for(card: CardDetails, *, live: bool) -> str:
-    """The PaymentMethod id that stands for `card`.
+def method_for_test_card(card: CardDetails) -> str:
+    """The PaymentMethod id that stands for a test card.
 
     Raises:
-        InvalidRequest: in live mode, or for a number in test mode that Stripe has no test PaymentMethod for.
+        InvalidCard: Stripe has no test PaymentMethod for the number.
     """
-    if live:
-        raise InvalidRequest(
-            "Card numbers are not taken here. Send a payment_token (pm_…) made with Stripe.js.",
-            field="payment_token",
-        )
     method = TEST_PAYMENT_METHODS.get(card.number)
     if method is None:
         raise InvalidCard(
-            "This number is not one of the test cards. Use 4242424242424242 or another from Stripe's list.",
+            "This number is not one of the test cards: https://docs.stripe.com/testing",
             field="card_number",
         )
     return method

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from mongoengine.errors import NotUniqueError
@@ -10,8 +10,9 @@ from mongoengine.errors import NotUniqueError
 from app.clock import utcnow
 from app.errors import DuplicateTransaction, TransactionNotFound
 from app.events.outgoing import payment_event
-from app.models import Move, OutboxEntry, Transaction, storage_errors
+from app.models import Move, Transaction, storage_errors
 from app.payments import states
+from app.telemetry.context import current_request_id
 
 if TYPE_CHECKING:
     from app.payments.orders import PaymentOrder
@@ -56,7 +57,7 @@ def open_payment(
         contact=dict(order.contact),
         metadata=dict(order.metadata),
         created_at=now,
-        history=[Move(at=now, status=states.PENDING, actor=actor)],
+        history=[step(states.PENDING, actor)],
     )
     with storage_errors():
         try:
@@ -71,21 +72,28 @@ def open_payment(
     return payment
 
 
-def move(payment: Transaction, target: str, *, actor: str, **fields: Any) -> OutboxEntry | None:
+def check_move(payment: Transaction, target: str) -> None:
+    """Raise IllegalMove unless `target` may follow the payment's state."""
+    if target not in states.MOVES[payment.status]:
+        raise IllegalMove(payment.id, target)
+
+
+def step(status: str, actor: str, **fields: str | None) -> Move:
+    """An entry of the audit trail, of this moment and, inside a request, of that request."""
+    return Move(at=utcnow(), status=status, actor=actor, request_id=current_request_id(), **fields)
+
+
+def move(payment: Transaction, target: str, *, actor: str, **fields: Any) -> None:
     """Move `payment` to the state `target`, with `fields`, history and event in the same write.
 
     The object in memory takes the new values first; after IllegalMove it must be read again.
-
-    Returns:
-        The event that the move announces, already in the outbox, if it announces one.
 
     Raises:
         IllegalMove: no legal move, or the stored state is another by now: somebody was faster.
         ServiceUnavailable: MongoDB did not answer.
     """
     before = payment.status
-    if target not in states.MOVES[before]:
-        raise IllegalMove(payment.id, target)
+    check_move(payment, target)
     now = utcnow()
     changes: dict[str, Any] = {**fields, "status": target}
     if target in states.FINAL:
@@ -95,7 +103,9 @@ def move(payment: Transaction, target: str, *, actor: str, **fields: Any) -> Out
     event = payment_event(states.EMITS[target], payment, now) if target in states.EMITS else None
 
     update: dict[str, Any] = {f"set__{name}": value for name, value in changes.items()}
-    update["push__history"] = Move(at=now, status=target, actor=actor, gateway_id=payment.gateway_id)
+    update["push__history"] = step(
+        target, actor, gateway_id=payment.gateway_id, event_id=event.event_id if event else None
+    )
     if target not in states.OPEN:
         update["unset__open_booking"] = True
     if target not in states.UNSETTLED:
@@ -106,7 +116,6 @@ def move(payment: Transaction, target: str, *, actor: str, **fields: Any) -> Out
         stored = Transaction.objects(id=payment.id, status=before).update_one(**update)
     if not stored:
         raise IllegalMove(payment.id, target)
-    return event
 
 
 def get_by_refund(refund_id: str) -> Transaction:
@@ -119,14 +128,23 @@ def get_by_refund(refund_id: str) -> Transaction:
     return _one(refund_id, refunds__id=refund_id)
 
 
-def of_booking(booking_id: str) -> list[Transaction]:
-    """The payments of a booking, newest first; the last hundred of them.
+def search(
+    limit: int,
+    *,
+    status: str | None = None,
+    booking_id: str | None = None,
+    user_id: str | None = None,
+    since: datetime | None = None,
+) -> list[Transaction]:
+    """Payments that meet every condition given, newest first.
 
     Raises:
         ServiceUnavailable: MongoDB did not answer.
     """
+    conditions = {"status": status, "booking_id": booking_id, "user_id": user_id, "created_at__gte": since}
+    given = {name: value for name, value in conditions.items() if value is not None}
     with storage_errors():
-        return list(Transaction.objects(booking_id=booking_id).order_by("-created_at").limit(100))
+        return list(Transaction.objects(**given).order_by("-created_at").limit(limit))
 
 
 def get(transaction_id: str) -> Transaction:

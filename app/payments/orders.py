@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from app.payments.cards import CardDetails
+from app.gateway import CardDetails
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,18 @@ No lock is held while the gateway works. What is reserved stays so until the gat
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+
+from mongoengine.errors import NotUniqueError
 
 from app.clock import utcnow
 from app.errors import InvalidAmount, RefundNotAllowed, ServiceUnavailable
 from app.events.outgoing import payment_refund
 from app.gateway import KEY_REMEMBERED, Refunded, RefundOutcome, Refused
-from app.models import Move, Refund, Transaction, storage_errors
+from app.ids import new_id
+from app.models import Refund, Transaction, storage_errors
 from app.money import from_minor, to_minor
 from app.payments import ledger, states
 from app.telemetry.logs import get_logger
@@ -22,13 +25,16 @@ from app.telemetry.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from app.gateway import StripeGateway
-    from app.models import OutboxEntry
+    from app.gateway import GatewayRefund, StripeGateway
 
 log = get_logger(__name__)
 
 #: Refunds of one payment; they live in its document.
 _MOST = 100
+
+#: Reasons of refunds that nobody asked for here.
+_ELSEWHERE = "Refunded by our payment provider"
+_STRAY = "The payment had failed, and was charged all the same"
 
 
 @dataclass(frozen=True)
@@ -47,12 +53,12 @@ class Refunds:
 
     Args:
         gateway: gives the money back.
-        announce: called with a payment's id and its new outbox entry, once both are stored.
+        announce: called with the booking's id once an event is stored.
         recover_in: after how long a refund without an answer is asked after.
     """
 
     def __init__(
-        self, gateway: StripeGateway, announce: Callable[[str, OutboxEntry], None], recover_in: timedelta
+        self, gateway: StripeGateway, announce: Callable[[str], None], recover_in: timedelta
     ) -> None:
         self._gateway = gateway
         self._announce = announce
@@ -68,12 +74,14 @@ class Refunds:
             TransactionNotFound: no such payment.
             RefundNotAllowed: not completed, another booking or user, or more than is left.
             InvalidAmount: not an amount of that currency.
+            GatewayError: the gateway is too slow to be asked; nothing was tried.
             ServiceUnavailable: not recorded, so nothing was tried.
         """
         payment = ledger.get(order.original_transaction_id)
         amount = _allowed_amount(payment, order)
-        refund = self._reserve(payment, refund_id, amount, order.reason)
-        outcome = self._gateway.refund(refund.id, payment.gateway_id, to_minor(amount, payment.currency))
+        with self._gateway.admitted():
+            refund = self._reserve(payment, refund_id, amount, order.reason)
+            outcome = self._gateway.refund(refund.id, payment.gateway_id, to_minor(amount, payment.currency))
         self.settle(payment, refund, outcome, actor="api")
         log.info(
             "refund processed",
@@ -110,7 +118,7 @@ class Refunds:
             ).update_one(
                 inc__refund_reserved=amount,
                 push__refunds=refund,
-                push__history=Move(at=now, status="refund_pending", actor="api", note=refund_id),
+                push__history=ledger.step("refund_pending", "api", note=refund_id),
                 set__recover_after=now + self._recover_in,
             )
         if not reserved:
@@ -136,7 +144,6 @@ class Refunds:
         if refund is None or refund.status != states.COMPLETED:
             self.ask_again(payment, actor=actor)
             return
-        now = utcnow()
         left: Decimal = payment.amount_refunded - refund.amount
         target = states.PARTIALLY_REFUNDED if left else states.COMPLETED
         update = {
@@ -145,56 +152,135 @@ class Refunds:
             "set__status": target,
             "set__amount_refunded": left,
             "dec__refund_reserved": refund.amount,
-            "push__history": Move(at=now, status=target, actor=actor, gateway_id=gateway_id, note=refund.id),
+            "push__history": ledger.step(target, actor, gateway_id=gateway_id, note=refund.id),
         }
         with storage_errors():
-            if _booking_is_free(payment):
+            if not Transaction.objects(open_booking=payment.booking_id).count():
                 update["set__open_booking"] = payment.booking_id
-            stored = Transaction.objects(
-                id=payment.id,
-                amount_refunded=payment.amount_refunded,
-                refunds__match={"id": refund.id, "status": states.COMPLETED},
-            ).update_one(**update)
+            try:
+                stored = Transaction.objects(
+                    id=payment.id,
+                    amount_refunded=payment.amount_refunded,
+                    refunds__match={"id": refund.id, "status": states.COMPLETED},
+                ).update_one(**update)
+            except NotUniqueError:
+                stored = False  # somebody has just begun to pay for the booking anew
         if not stored:
-            # Somebody else wrote this payment just now: the state to start from has to be read again.
+            # Somebody else wrote just now: the state to start from has to be read again.
             self.take_back(ledger.get(payment.id), gateway_id, reason, actor=actor)
             return
         log.error("refund failed after it had succeeded", refund_transaction_id=refund.id, reason=reason)
 
-    def _complete(self, payment_id: str, refund: Refund, gateway_id: str, actor: str) -> None:
+    def adopt(self, payment: Transaction, *, actor: str) -> int:
+        """Record refunds of `payment` that were made elsewhere, as in Stripe's dashboard.
+
+        Returns:
+            How many were new.
+
+        Raises:
+            GatewayError: the gateway did not list them.
+        """
+        made = list(self._gateway.refunds(payment=payment.gateway_id))
+        return sum(self.adopt_one(payment.id, refund, actor=actor) for refund in made)
+
+    def adopt_one(self, payment_id: str, made: GatewayRefund, *, actor: str) -> bool:
+        """Record a refund that was made elsewhere; False if it is known, or no money is on its way."""
+        if not isinstance(made.outcome, Refunded):
+            return False
+        while True:
+            # Read after the refund was seen: ours are recorded before the gateway is asked.
+            payment = ledger.get(payment_id)
+            if any(
+                made.gateway_id == known.gateway_id or made.refund_id == known.id for known in payment.refunds
+            ):
+                return False
+            now = utcnow()
+            refund = Refund(
+                id=made.refund_id or new_id("REF-"),
+                status=states.COMPLETED,
+                amount=made.amount,
+                reason=_ELSEWHERE,
+                gateway_id=made.gateway_id,
+                created_at=now,
+                processed_at=now,
+            )
+            update = _completion(payment, refund, now, actor)
+            with storage_errors():
+                stored = Transaction.objects(
+                    id=payment.id,
+                    amount_refunded=payment.amount_refunded,
+                    refunds__gateway_id__ne=made.gateway_id,
+                ).update_one(push__refunds=refund, inc__refund_reserved=refund.amount, **update)
+            if stored:
+                log.warning(
+                    "refund made elsewhere", transaction_id=payment.id, refund_transaction_id=refund.id
+                )
+                self._announce(payment.booking_id)
+                return True
+
+    def undo_charge(self, payment: Transaction, gateway_id: str, *, actor: str) -> Refund | None:
+        """Give back what was charged for a payment that had failed as far as anybody was told.
+
+        Returns:
+            The refund as recorded; None if somebody else has begun one.
+        """
         now = utcnow()
+        refund = Refund(
+            id=new_id("REF-"), status=states.PENDING, amount=payment.amount, reason=_STRAY, created_at=now
+        )
+        with storage_errors():
+            mine = Transaction.objects(id=payment.id, status=states.FAILED, refund_reserved=Decimal(0))
+            if not mine.update_one(
+                set__gateway_id=gateway_id,
+                set__refund_reserved=payment.amount,
+                push__refunds=refund,
+                push__history=ledger.step("refund_pending", actor, gateway_id=gateway_id, note=refund.id),
+                set__recover_after=now + self._recover_in,
+            ):
+                return None
+        minor = to_minor(payment.amount, payment.currency)
+        self.settle(payment, refund, self._gateway.refund(refund.id, gateway_id, minor), actor=actor)
+        return refund
+
+    def _complete(self, payment_id: str, refund: Refund, gateway_id: str, actor: str) -> None:
+        refund.gateway_id = gateway_id
         while True:
             # Refunds that end at the same time take turns: the payment's state follows from the sum.
             payment = ledger.get(payment_id)
-            total = payment.amount_refunded + refund.amount
-            target = states.REFUNDED if total == payment.amount else states.PARTIALLY_REFUNDED
-            event = payment_refund(payment, refund, now)
-            update = {
-                "set__refunds__S__status": states.COMPLETED,
-                "set__refunds__S__gateway_id": gateway_id,
-                "set__refunds__S__processed_at": now,
-                "set__status": target,
-                "set__amount_refunded": total,
-                "push__history": Move(
-                    at=now, status=target, actor=actor, gateway_id=gateway_id, note=refund.id
-                ),
-                "push__outbox": event,
-                "min__outbox_since": now,
-            }
-            if target not in states.OPEN:
-                update["unset__open_booking"] = True
+            now = utcnow()
+            update = _completion(payment, refund, now, actor)
             with storage_errors():
                 done = _pending(payment_id, refund.id).filter(amount_refunded=payment.amount_refunded)
-                if done.update_one(**update):
+                if done.update_one(
+                    set__refunds__S__status=states.COMPLETED,
+                    set__refunds__S__gateway_id=gateway_id,
+                    set__refunds__S__processed_at=now,
+                    **update,
+                ):
                     break
                 if not _pending(payment_id, refund.id).count():
                     return  # somebody else recorded it
-        refund.status, refund.processed_at, refund.gateway_id = states.COMPLETED, now, gateway_id
-        self._announce(payment_id, event)
+        refund.status, refund.processed_at = states.COMPLETED, now
+        self._announce(payment.booking_id)
 
 
-def _booking_is_free(payment: Transaction) -> bool:
-    return not Transaction.objects(open_booking=payment.booking_id).count()
+def _completion(payment: Transaction, refund: Refund, now: datetime, actor: str) -> dict[str, Any]:
+    """What else changes with a completed refund: the payment's state, its history, and the event."""
+    total = payment.amount_refunded + refund.amount
+    target = states.REFUNDED if total >= payment.amount else states.PARTIALLY_REFUNDED
+    ledger.check_move(payment, target)
+    event = payment_refund(payment, refund, now)
+    step = ledger.step(target, actor, gateway_id=refund.gateway_id, event_id=event.event_id, note=refund.id)
+    update = {
+        "set__status": target,
+        "set__amount_refunded": total,
+        "push__history": step,
+        "push__outbox": event,
+        "min__outbox_since": now,
+    }
+    if target not in states.OPEN:
+        update["unset__open_booking"] = True
+    return update
 
 
 def _pending(payment_id: str, refund_id: str) -> Any:
@@ -209,7 +295,7 @@ def _release(payment_id: str, refund: Refund, reason: str, actor: str) -> None:
             set__refunds__S__error_message=reason,
             set__refunds__S__processed_at=now,
             dec__refund_reserved=refund.amount,
-            push__history=Move(at=now, status="refund_failed", actor=actor, note=refund.id),
+            push__history=ledger.step("refund_failed", actor, note=refund.id),
         )
     refund.status, refund.processed_at, refund.error_message = states.FAILED, now, reason
 

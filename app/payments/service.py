@@ -10,14 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from app import declines
 from app.clock import utcnow
-from app.errors import GatewayError, InvalidAmount, InvalidRequest, ServiceUnavailable
+from app.errors import (
+    CardExpired,
+    GatewayError,
+    InvalidAmount,
+    InvalidCard,
+    InvalidRequest,
+    ServiceUnavailable,
+)
 from app.gateway import (
     KEY_REMEMBERED,
     ActionRequired,
+    CardDetails,
     Charge,
     Charged,
     Declined,
@@ -29,12 +38,11 @@ from app.gateway import (
 from app.models import Transaction
 from app.money import from_minor, to_minor
 from app.payments import ledger, states
-from app.payments.cards import DEFAULT_TEST_PAYMENT_METHOD, check_card, payment_method_for
+from app.payments.cards import DEFAULT_TEST_PAYMENT_METHOD, check_card, method_for_test_card
 from app.payments.refunds import Refunds
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
-    from app.models import OutboxEntry
     from app.payments.orders import PaymentOrder
     from app.settings import Settings
 
@@ -43,10 +51,8 @@ log = get_logger(__name__)
 #: Beyond the gateway's time, for the writes before and after it.
 _GRACE = timedelta(seconds=10)
 
-_SHORTEST_PAUSE = timedelta(minutes=1)
-_LONGEST_PAUSE = timedelta(hours=1)
-
-Announce = Callable[[str, "OutboxEntry"], None]
+#: Called with a booking whose payments have something new to announce.
+Announce = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -63,14 +69,14 @@ class Payments:
     Args:
         settings: limits, enabled methods, live or test mode.
         gateway: charges cards.
-        announce: called with a transaction's id and its new outbox entry, once both are stored.
+        announce: called with the booking's id once an event is stored.
     """
 
     def __init__(self, settings: Settings, gateway: StripeGateway, announce: Announce) -> None:
         self._settings = settings
         self._gateway = gateway
         self._announce = announce
-        self.refunds = Refunds(gateway, announce, self._recover_in)
+        self.refunds = Refunds(gateway, announce, self.recover_in)
 
     def pay(self, order: PaymentOrder, transaction_id: str) -> PaymentResult:
         """Take a payment.
@@ -90,9 +96,12 @@ class Payments:
             ServiceUnavailable: not recorded, so nothing was tried.
         """
         order = self._check(order)
-        method = None if order.payment_method == "paypal" else self._card_for(order)
-        payment = ledger.open_payment(order, transaction_id, method, actor="api", recover_in=self._recover_in)
-        outcome = self._gateway.charge(_charge_of(payment))
+        with self._gateway.admitted():
+            method = None if order.payment_method == "paypal" else self._card_for(order)
+            payment = ledger.open_payment(
+                order, transaction_id, method, actor="api", recover_in=self.recover_in
+            )
+            outcome = self._gateway.charge(_charge_of(payment))
         payment = self._record(payment, outcome, actor="api")
         log.info(
             "payment processed",
@@ -104,68 +113,62 @@ class Payments:
             status=payment.status,
             error_code=payment.error_code,
         )
-        if isinstance(outcome, Refused):
-            if outcome.bad_amount:
-                raise InvalidAmount(
-                    "The payment gateway does not take this amount.", transaction_id=payment.id
-                )
-            raise GatewayError(
-                "The payment gateway did not work. Nothing was charged; please try again soon.",
-                transaction_id=payment.id,
-            )
-        if isinstance(outcome, ActionRequired) and payment.status == states.REQUIRES_ACTION:
-            return PaymentResult(payment, outcome)
-        return PaymentResult(payment)
+        # If the refusal could not be recorded, recovery will ask once more, and that may charge.
+        if isinstance(outcome, Refused) and payment.status == states.FAILED:
+            error = InvalidAmount if outcome.bad_amount else GatewayError
+            raise error(_row_of(outcome).message, transaction_id=payment.id)
+        return _result(payment, outcome)
 
-    def settle(self, payment: Transaction, *, actor: str) -> None:
+    def settle(self, payment: Transaction, *, actor: str) -> PaymentResult:
         """Ask the gateway what became of an unsettled payment, and record it.
 
         Args:
-            payment: as stored; read it again afterwards.
-            actor: who asks: api or recovery.
+            payment: as stored.
+            actor: who asks: api, webhook, recovery or operator.
         """
         if payment.status not in states.UNSETTLED:
-            return
-        if payment.gateway_id:
-            outcome = self._gateway.retrieve(payment.gateway_id)
-        elif utcnow() - payment.created_at < KEY_REMEMBERED:
-            outcome = self._gateway.charge(_charge_of(payment), asked_before=True)
-        else:
-            outcome = self._gateway.find(payment.id, payment.created_at)
+            return PaymentResult(payment)
         before = payment.status
-        after = self._record(payment, outcome, actor=actor).status
-        if after != before:
-            log.info("payment settled", transaction_id=payment.id, status=after, actor=actor)
+        outcome = self._ask(payment)
+        payment = self._record(payment, outcome, actor=actor)
+        if payment.status != before:
+            log.info("payment settled", transaction_id=payment.id, status=payment.status, actor=actor)
+        return _result(payment, outcome)
 
-    def recover_due(self, limit: int = 100) -> int:
-        """Settle payments whose outcome should be known by now. Safe in many processes at once.
+    def transaction_of(self, gateway_id: str) -> str | None:
+        """See `StripeGateway.transaction_of`."""
+        return self._gateway.transaction_of(gateway_id)
 
-        Returns:
-            How many were asked after.
-        """
-        now = utcnow()
-        asked = 0
-        for payment in Transaction.objects(recover_after__lt=now).order_by("recover_after").limit(limit):
-            # The older it is, the less often: 1 minute to 1 hour.
-            pause = min(max((now - payment.created_at) / 2, _SHORTEST_PAUSE), _LONGEST_PAUSE)
-            mine = Transaction.objects(id=payment.id, recover_after=payment.recover_after)
-            if mine.update_one(set__recover_after=now + pause):
-                self._recover(payment, now + pause)
-                asked += 1
-        return asked
+    def ask(self, payment: Transaction) -> PaymentResult:
+        """Settle a payment for somebody who waits; as it stands if the gateway is too slow for that."""
+        try:
+            with self._gateway.admitted():
+                return self.settle(payment, actor="api")
+        except GatewayError:
+            return PaymentResult(payment)
 
-    def _recover(self, payment: Transaction, again: datetime) -> None:
-        if payment.status in states.UNSETTLED:
-            self.settle(payment, actor="recovery")
-            return
-        self.refunds.ask_again(payment, actor="recovery")
-        if not any(refund.status == states.PENDING for refund in payment.refunds):
-            # Unless a new refund has set another time meanwhile.
-            Transaction.objects(id=payment.id, recover_after=again).update_one(unset__recover_after=True)
+    def _ask(self, payment: Transaction) -> PaymentOutcome:
+        """What became of a payment that was asked for before."""
+        if not payment.gateway_id:
+            if utcnow() - payment.created_at < KEY_REMEMBERED:
+                return self._gateway.charge(_charge_of(payment), asked_before=True)
+            return self._gateway.find(payment.id, payment.created_at)
+        outcome = self._gateway.retrieve(payment.gateway_id)
+        over = isinstance(outcome, ActionRequired) and utcnow() > payment.created_at + self._action_timeout
+        if over or (isinstance(outcome, Declined) and payment.status == states.REQUIRES_ACTION):
+            # The customer holds a secret with which the browser could confirm it again, and with another
+            # card: once it counts as failed here, that would be a charge for a booking that is free again.
+            return self._gateway.cancel(payment.gateway_id)
+        return outcome
 
     @property
-    def _recover_in(self) -> timedelta:
-        """Until then the request that opened a payment may still be waiting for its answer."""
+    def _action_timeout(self) -> timedelta:
+        """How long a customer may take to confirm; nothing is charged after it."""
+        return timedelta(minutes=self._settings.payment_action_timeout)
+
+    @property
+    def recover_in(self) -> timedelta:
+        """For so long a call to the gateway, made by any process, may still be waiting for its answer."""
         return timedelta(seconds=self._settings.gateway_time_budget) + _GRACE
 
     def _check(self, order: PaymentOrder) -> PaymentOrder:
@@ -181,15 +184,30 @@ class Payments:
         return replace(order, currency=currency, amount=amount)
 
     def _card_for(self, order: PaymentOrder) -> str:
+        """The PaymentMethod id that pays."""
         live = self._settings.gateway_live
         if order.payment_token:
             return order.payment_token
-        if order.card:
-            check_card(order.card, utcnow())
-            return payment_method_for(order.card, live=live)
-        if live:
-            raise InvalidRequest("A payment_token (pm_…) is required.", field="payment_token")
-        return DEFAULT_TEST_PAYMENT_METHOD
+        if order.card is None:
+            if live:
+                raise InvalidRequest("A payment_token (pm_…) is required.", field="payment_token")
+            return DEFAULT_TEST_PAYMENT_METHOD
+        if live and not self._settings.allow_raw_card_data:
+            raise InvalidRequest(
+                "Card numbers are not taken here. Send a payment_token (pm_…) made with Stripe.js.",
+                field="payment_token",
+            )
+        check_card(order.card, utcnow())
+        return self._tokenize(order.card) if live else method_for_test_card(order.card)
+
+    def _tokenize(self, card: CardDetails) -> str:
+        method = self._gateway.tokenize(card)
+        match method:
+            case Declined(decline):
+                raise (CardExpired if decline.code == CardExpired.code else InvalidCard)(decline.message)
+            case Refused():
+                raise GatewayError(declines.GATEWAY_ERROR.message)
+        return method
 
     def _record(self, payment: Transaction, outcome: PaymentOutcome, *, actor: str) -> Transaction:
         """Write what the gateway said. What can't be written now stays as it is, to be asked for again.
@@ -207,7 +225,7 @@ class Payments:
             return payment
         try:
             try:
-                event = ledger.move(payment, target, actor=actor, **fields)
+                ledger.move(payment, target, actor=actor, **fields)
             except ledger.IllegalMove:
                 # If this fails too, the charge was still made: nobody may be told that nothing was tried.
                 return ledger.get(payment.id)
@@ -215,9 +233,19 @@ class Payments:
             log.warning("payment outcome not recorded", transaction_id=payment.id, reason=str(error))
             payment.status = stored
             return payment
-        if event:
-            self._announce(payment.id, event)
+        if target in states.EMITS:
+            self._announce(payment.booking_id)
         return payment
+
+
+def _result(payment: Transaction, outcome: PaymentOutcome) -> PaymentResult:
+    if isinstance(outcome, ActionRequired) and payment.status == states.REQUIRES_ACTION:
+        return PaymentResult(payment, outcome)
+    return PaymentResult(payment)
+
+
+def _row_of(outcome: Refused) -> declines.Decline:
+    return declines.BAD_AMOUNT if outcome.bad_amount else declines.GATEWAY_ERROR
 
 
 def _charge_of(payment: Transaction) -> Charge:
@@ -246,17 +274,16 @@ def _move_for(outcome: PaymentOutcome) -> tuple[str, dict[str, Any]] | None:
         case ActionRequired():
             return states.REQUIRES_ACTION, {"gateway_id": outcome.gateway_id}
         case Declined(decline, gateway_id):
-            return states.FAILED, {
-                "gateway_id": gateway_id,
-                "error_code": decline.code,
-                "error_message": decline.message,
-                "retry_possible": decline.retry_possible,
-            }
+            return states.FAILED, _failure(decline) | {"gateway_id": gateway_id}
         case Refused():
-            return states.FAILED, {
-                "error_code": "INVALID_AMOUNT" if outcome.bad_amount else "PAYMENT_GATEWAY_ERROR",
-                "error_message": "The payment could not be made. Nothing was charged.",
-                "retry_possible": True,
-            }
+            return states.FAILED, _failure(_row_of(outcome))
         case Unknown():
             return None
+
+
+def _failure(decline: declines.Decline) -> dict[str, Any]:
+    return {
+        "error_code": decline.code,
+        "error_message": decline.message,
+        "retry_advice": decline.retry,
+    }

@@ -16,7 +16,8 @@ MOVES: dict[str, frozenset[str]] = {
     COMPLETED: frozenset({PARTIALLY_REFUNDED, REFUNDED}),
     PARTIALLY_REFUNDED: frozenset({PARTIALLY_REFUNDED, REFUNDED, COMPLETED}),
     REFUNDED: frozenset({PARTIALLY_REFUNDED, COMPLETED}),
-    FAILED: frozenset(),
+    # Only where the gateway charged after all, and the money goes back.
+    FAILED: frozenset({PARTIALLY_REFUNDED, REFUNDED}),
 }
 
 #: States in which the booking is taken: no other payment for it may start.

@@ -8,6 +8,7 @@ asked for that way is taken from the event itself: a refund that failed after it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mongoengine.errors import NotUniqueError
@@ -52,42 +53,71 @@ def handle(payments: Payments, event: WebhookEvent) -> bool:
     return True
 
 
-def _find(intent_id: str | None, metadata: Mapping[str, Any] | None = None) -> Transaction | None:
-    """The payment that a PaymentIntent belongs to, also when its id was never recorded."""
-    named = (metadata or {}).get("transaction_id")
+def last_received() -> datetime | None:
+    """When the last valid webhook came in; None if none did in two weeks.
+
+    Raises:
+        ServiceUnavailable: MongoDB did not answer.
+    """
     with storage_errors():
-        found: Transaction | None = named and Transaction.objects(id=named).first()
-        if found is None and intent_id:
-            found = Transaction.objects(gateway_id=intent_id).first()
+        last = WebhookDelivery.objects.order_by("-received_at").only("received_at").first()
+    return last.received_at if last else None
+
+
+def _find(
+    payments: Payments, intent_id: str | None, metadata: Mapping[str, Any] | None
+) -> Transaction | None:
+    """The payment that a PaymentIntent belongs to, also when its id was never recorded.
+
+    Raises:
+        GatewayError: only the gateway knows, and it did not say; Stripe will deliver again.
+    """
+    if not intent_id:
+        return None
+    with storage_errors():
+        found: Transaction | None = Transaction.objects(gateway_id=intent_id).first()
+        if found is None:
+            named = (metadata or {}).get("transaction_id") or payments.transaction_of(intent_id)
+            found = Transaction.objects(id=named).first() if named else None
     if found is None:
         log.warning("webhook about a payment that is not ours", gateway_id=intent_id)
     return found
 
 
+def _settled(
+    payments: Payments, intent_id: str | None, metadata: Mapping[str, Any] | None
+) -> Transaction | None:
+    """The payment that a PaymentIntent belongs to, as the gateway says it stands."""
+    payment = _find(payments, intent_id, metadata)
+    if payment is None:
+        return None
+    payment.gateway_id = payment.gateway_id or intent_id
+    return payments.settle(payment, actor=_ACTOR).payment
+
+
 def _payment(payments: Payments, intent: Mapping[str, Any]) -> None:
-    payment = _find(intent["id"], intent.get("metadata"))
+    payment = _settled(payments, intent["id"], intent.get("metadata"))
     if payment is None:
         return
-    payment.gateway_id = payment.gateway_id or intent["id"]
-    payments.settle(payment, actor=_ACTOR)
     if payment.status == states.FAILED and intent["status"] == "succeeded":
         log.error("charged, but recorded as failed", transaction_id=payment.id, gateway_id=intent["id"])
 
 
 def _refunds(payments: Payments, subject: Mapping[str, Any]) -> None:
-    payment = _find(subject.get("payment_intent"))
+    payment = _settled(payments, subject.get("payment_intent"), subject.get("metadata"))
     if payment:
         payments.refunds.ask_again(payment, actor=_ACTOR)
+        payments.refunds.adopt(payment, actor=_ACTOR)
 
 
 def _refund_failed(payments: Payments, refund: Mapping[str, Any]) -> None:
-    payment = _find(refund.get("payment_intent"))
+    payment = _settled(payments, refund.get("payment_intent"), None)
     if payment:
         payments.refunds.take_back(payment, refund["id"], str(refund.get("failure_reason")), actor=_ACTOR)
 
 
-def _dispute(_payments: Payments, dispute: Mapping[str, Any]) -> None:
-    payment = _find(dispute.get("payment_intent"))
+def _dispute(payments: Payments, dispute: Mapping[str, Any]) -> None:
+    payment = _find(payments, dispute.get("payment_intent"), None)
     if payment is None:
         return
     seen = Dispute(id=dispute["id"], status=dispute["status"], reason=dispute.get("reason"), at=utcnow())

@@ -26,6 +26,7 @@ _QUIET = {
     "urllib3": logging.WARNING,
     "pymongo": logging.WARNING,
     "stripe": logging.WARNING,
+    "twilio": logging.WARNING,
     "redis": logging.WARNING,
     "gunicorn.error": logging.INFO,
 }
@@ -42,6 +43,18 @@ def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
 
 def _dumps(event: EventDict, **_: Any) -> str:
     return json.dumps(event, default=str, ensure_ascii=False)
+
+
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to what `sys.stderr` is now: whoever replaces it may close what it was before."""
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _value: TextIO) -> None:
+        """The base class sets it once."""
 
 
 def configure(service: Service, level: str = "INFO", stream: TextIO | None = None) -> None:
@@ -78,7 +91,7 @@ def configure(service: Service, level: str = "INFO", stream: TextIO | None = Non
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = logging.StreamHandler(stream) if stream else _StderrHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder()],

@@ -40,6 +40,11 @@ def _pan(match: re.Match[str]) -> str:
     return "[card number]" if luhn_valid(digits) else match[0]
 
 
+def holds_card_number(text: str) -> bool:
+    """Whether something in `text` looks like a card number."""
+    return _PAN.sub(_pan, text) != text
+
+
 def redact_text(text: str) -> str:
     """Replace card numbers, keys and passwords inside `text`."""
     for pattern, replacement in _SECRET_VALUES:

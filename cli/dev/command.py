@@ -130,10 +130,11 @@ def _say_where(stack: Stack, port: int, logs: Path) -> None:
     click.echo(f"""
 movieapp is running, in development mode: open to everyone on this machine, no real money moves.
 
-  API      {api}
-  Docs     {api}/docs
-  Inbox    {stack.inbox or "none: mails go to your SMTP_SERVER"}
-  Logs     {logs}
+  API        {api}
+  Docs       {api}/docs
+  Templates  {api}/dev/templates
+  Inbox      {stack.inbox or "none: mails go to your SMTP_SERVER"}
+  Logs       {logs}
 
 Pay for a booking:
 

@@ -101,11 +101,14 @@ def plan(settings: Settings, ports: Ports, data_dir: Path) -> Stack:
     _must_be_free(ports.api, "the API", "--port")
     heartbeat = data_dir / "worker.heartbeat"
     heartbeat.unlink(missing_ok=True)
+    environment["METRICS_BIND"], environment["METRICS_PUBLIC"] = "none", "1"
     environment["WORKER_HEARTBEAT_FILE"] = str(heartbeat)
     services = [
         Spec(
             "the API",
-            _movieapp("serve", "--bind", f"{_HOST}:{ports.api}", "--workers", "1"),
+            _movieapp(
+                "serve", "--bind", f"{_HOST}:{ports.api}", "--workers", "1", "--app", "cli.dev.wsgi:app"
+            ),
             _healthy(ports.api),
         ),
         Spec("the worker", _movieapp("worker"), heartbeat.exists),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +64,14 @@ class Dev:
     def get(self, path: str) -> Any:
         with urllib.request.urlopen(f"http://localhost:{self.port}{path}", timeout=5) as answer:
             return json.load(answer)
+
+    def text(self, path: str) -> str:
+        try:
+            with urllib.request.urlopen(f"http://localhost:{self.port}{path}", timeout=10) as answer:
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as error:
+            with error:
+                return f"{error.code} {error.read().decode()}"
 
     def mails(self) -> list[dict[str, Any]]:
         with urllib.request.urlopen(f"http://localhost:{self.inbox}/messages/", timeout=5) as answer:
@@ -179,6 +189,36 @@ def test_the_readmes_foreign_publisher_on_rabbitmq(start: Any, rabbit_settings: 
         "Booking cancelled",
         "Booking confirmed",
     ]
+    assert dev.stop() < 10
+
+
+def test_templates_are_shown_as_they_are_edited(start: Any, tmp_path: Path) -> None:
+    edited = tmp_path / "email_templates"  # found before the project's own: the working directory comes first
+    shutil.copytree(README.parent / "email_templates", edited)
+    dev = start()
+    dev.wait_until_healthy()
+    assert dev.said(f"http://localhost:{dev.port}/dev/templates")
+    gallery = "/dev/templates"
+    for template in sorted(path.stem for path in edited.glob("*_*.mjml")):
+        assert f'href="{template}.full.en.html"' in dev.text(gallery)
+    page, mail = (f"{gallery}/payment_success.full.en{end}" for end in (".html", ".mail.html"))
+    assert "TXN-456789" in dev.text(page)
+    assert "TXN-456789" in dev.text(mail)
+
+    template = edited / "payment_success.mjml"
+    as_it_was, version = template.read_text(), dev.text(f"{gallery}/version")
+    template.write_text(as_it_was.replace("{% extends", "{% nonsense %}{% extends", 1))
+    assert dev.text(f"{gallery}/version") != version
+    assert "payment_success.mjml, line" in dev.text(mail)
+    assert "Encountered unknown tag &#39;nonsense&#39;" in dev.text(page)
+    plain = edited / "payment_success.txt"
+    template.write_text(as_it_was)
+    plain.write_text(plain.read_text().replace("{% block subject %}", "{% block subject %}Edited: "))
+    assert "<dd>Edited: " in dev.text(page)
+
+    assert dev.text(f"{gallery}/nothing.html").startswith("404 ")
+    assert dev.text(f"{gallery}/../../etc/passwd").startswith("404 ")
+    assert dev.get("/health")["status"] == "healthy"
     assert dev.stop() < 10
 
 

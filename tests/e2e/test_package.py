@@ -48,6 +48,8 @@ def test_commands_run_from_the_wheel(installed: Path, tmp_path: Path) -> None:
     assert (installed / "bin" / "movieapp").exists()
     assert "worker" in run(installed, tmp_path, "-m", "cli.main", "--help")
     assert run(installed, tmp_path, "-c", "import wsgi; print(wsgi.__file__)").startswith(str(installed))
+    run(installed, tmp_path, "-m", "cli.main", "templates", "gallery", "--output", "gallery")
+    assert "payment_success.full.en.html" in (tmp_path / "gallery" / "index.html").read_text()
 
 
 def test_every_template_renders_from_the_wheel(installed: Path, tmp_path: Path) -> None:
@@ -56,7 +58,7 @@ import email_templates
 from app.events.catalog import CATALOG
 from actors.mail.render import Brand, Renderer
 from actors.mail.samples import sample, variants
-renderer = Renderer(Brand(name="MovieApp"), "USD")
+renderer = Renderer(Brand(name="MovieApp", address="t@example.com"), "USD")
 for template in sorted({kind.template for kind in CATALOG.values()}):
     assert "full" in variants(template)
     for variant in variants(template):

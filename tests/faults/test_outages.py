@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import requests
 
 from app import create_app, models
 from app.events import outbox
+from app.gateway import StripeGateway
 from app.messaging.publisher import RabbitPublisher
 from app.models import Transaction
+from app.payments.orders import PaymentOrder
+from app.payments.service import Payments
 from app.settings import Settings
 from tests.support.ports import free_port
 from tests.support.servers import ApiServer, RabbitServer
@@ -110,3 +114,25 @@ def test_a_killed_rabbitmq_keeps_what_it_confirmed(
     publisher.close()
     events = waiting_events(private_rabbitmq.url, settings)
     assert [event["event_id"] for _, event in events] == ["evt_1", "evt_2", "evt_3"]
+
+
+def test_what_an_outage_left_behind_is_not_overtaken_by_what_follows(
+    rabbit_settings: Settings, stripe_simulator: StripeSimulator
+) -> None:
+    settings = rabbit_settings.model_copy(update=stripe_simulator.settings)
+    models.connect(settings)
+    nobody_announces = Payments(settings, StripeGateway(settings), lambda _booking: None)
+
+    def order(token: str) -> PaymentOrder:
+        return PaymentOrder("u", "BOOK-1", Decimal(50), "USD", "stripe", payment_token=token)
+
+    nobody_announces.pay(order("pm_card_chargeDeclined"), "TXN-1")
+    nobody_announces.pay(order("pm_card_visa"), "TXN-2")
+
+    app = create_app(settings)
+    refund = {"original_transaction_id": "TXN-2", "booking_id": "BOOK-1", "user_id": "u", "reason": "r"}
+    assert app.test_client().post("/payment/refund", json=refund).status_code == 200
+    app.extensions["outbox_relay"].close(timeout=30)
+    events = waiting_events(rabbit_settings.rabbitmq_url, rabbit_settings)
+    assert [key for key, _ in events] == ["payment.failed", "payment.success", "payment.refund"]
+    assert not Transaction.objects(outbox_since__ne=None)

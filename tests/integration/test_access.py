@@ -16,6 +16,7 @@ from app import create_app
 from app.keys import create_key, revoke_key
 from app.models import ApiKey
 from app.scopes import SCOPES
+from tests.support.commands import movieapp
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
@@ -152,12 +153,6 @@ def test_openapi_says_where_a_key_is_needed(make_client: Any) -> None:
         "/payment/status/{transaction_id}",
         "/payment/booking/{booking_id}",
     }
-
-
-def movieapp(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "MONGODB_URI": settings.mongodb_uri}
-    command = [sys.executable, "-m", "cli.main", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
 
 
 def test_the_commands_make_list_and_revoke_keys(redis_settings: Settings) -> None:

@@ -70,4 +70,6 @@ def test_an_outbox_that_waits_is_told(redis_settings: Settings) -> None:
     ).save()
     status, body = ready(redis_settings)
     assert status == 200
-    assert body["checks"]["outbox"]["detail"].startswith("1 transactions have waited")
+    outbox = body["checks"]["outbox"]
+    assert not outbox["ok"]
+    assert outbox["detail"].startswith("1 transactions wait to announce their events, the first since 2")

@@ -17,6 +17,7 @@ from app import create_app
 from app.clock import utcnow
 from app.events.catalog import check_event
 from app.models import Transaction
+from app.payments.recovery import recover_due
 from tests.support.wait import wait_for
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def refunded_at_gateway(simulator: StripeSimulator, paid: str) -> int:
 def recover(app: Flask) -> None:
     Transaction.objects(recover_after__ne=None).update(set__recover_after=utcnow() - timedelta(seconds=1))
     _, payments = app.extensions["movieapp"]
-    payments.recover_due()
+    recover_due(payments)
 
 
 def test_a_full_refund_gives_everything_back_and_frees_the_booking(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import email
 import email.policy
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.message import EmailMessage
 from typing import Any
@@ -23,11 +24,17 @@ class MailSink:
     Attributes:
         mails: what was accepted, parsed.
         replies: answers to the next DATA commands, before mails are accepted again.
+        seconds: between the end of a mail and its acceptance.
+        in_hand: mails in that time.
+        on_mail: called in that time.
     """
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
         self.replies: list[str] = []
+        self.seconds = 0.0
+        self.in_hand = 0
+        self.on_mail: Callable[[], object] = lambda: None
         self._lock = threading.Lock()
         self._controller = Controller(self, hostname="127.0.0.1", port=free_port())
 
@@ -37,6 +44,10 @@ class MailSink:
             if self.replies:
                 return self.replies.pop(0)
             self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
+        self.in_hand += 1
+        self.on_mail()
+        await asyncio.sleep(self.seconds)
+        self.in_hand -= 1
         return "250 2.0.0 accepted"
 
     @property

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pika
 import pika.exceptions
+import requests
 
 from app.settings import Settings
+from tests.support.commands import environment
+from tests.support.failpoints import DIRECTORY, Arming
 from tests.support.ports import free_port, listens
 from tests.support.processes import Process
 from tests.support.wait import wait_for
@@ -158,11 +161,52 @@ class ApiServer(Server):
         return [sys.executable, "-m", "cli.main", "serve", "--bind", bind, "--workers", "1"]
 
     def environment(self) -> Mapping[str, str]:
-        changed = {name: getattr(self._settings, name) for name in self._settings.model_fields_set}
-        plain = {name: value for name, value in changed.items() if isinstance(value, str)}
-        key = self._settings.payment_gateway_api_key.get_secret_value()
-        settings = {name.upper(): value for name, value in plain.items()}
-        return {**os.environ, **settings, "PAYMENT_GATEWAY_API_KEY": key}
+        return environment(self._settings)
+
+
+class FailingApi(ApiServer):
+    """The API with failpoints. gunicorn starts a worker that died anew, as in production."""
+
+    def __init__(self, directory: Path, settings: Settings) -> None:
+        super().__init__(directory, settings)
+        self.failpoints = Arming(directory / "failpoints")
+
+    def command(self) -> Sequence[str]:
+        return [sys.executable, "-m", "tests.support.failpoints", "api", "--bind", f"127.0.0.1:{self.port}"]
+
+    def environment(self) -> Mapping[str, str]:
+        return {**super().environment(), DIRECTORY: str(self.directory / "failpoints")}
+
+    def ready(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/health", timeout=2).ok
+        except requests.RequestException:
+            return False
+
+
+class WorkerProcess(Process):
+    """`movieapp worker` with one process, from its making on.
+
+    Args:
+        directory: for its output.
+        settings: what it runs with.
+        threads: of its one process.
+    """
+
+    def __init__(self, directory: Path, settings: Settings, threads: int = 4) -> None:
+        self._heartbeat = directory / "heartbeat"
+        self._heartbeat.unlink(missing_ok=True)
+        settings = settings.model_copy(update={"worker_heartbeat_file": self._heartbeat})
+        command = [sys.executable, "-m", "cli.main", "worker", "--threads", str(threads)]
+        super().__init__(
+            [*command, "--data-dir", str(directory / "none")],
+            directory / "worker.log",
+            env=environment(settings),
+        )
+
+    def wait_until_it_works(self) -> None:
+        """Wait until it consumes."""
+        self.wait_until(self._heartbeat.exists)
 
 
 class StripeServer(Server):

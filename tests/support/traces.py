@@ -6,10 +6,8 @@ import pika
 import pymongo
 import redis
 
-from app.messaging.topology import EMAIL_QUEUE, EVENT_QUEUES, SMS_QUEUE
+from app.messaging.topology import QUEUES
 from app.settings import Settings
-
-_QUEUES = (*EVENT_QUEUES.values(), EMAIL_QUEUE, SMS_QUEUE)
 
 
 def remove_stored(settings: Settings) -> None:
@@ -25,7 +23,7 @@ def remove_queues(settings: Settings) -> None:
     """Delete the exchange, and the queues with what waits and what is dead beside them."""
     with pika.BlockingConnection(pika.URLParameters(settings.rabbitmq_url)) as connection:
         channel = connection.channel()
-        for queue in _QUEUES:
+        for queue in QUEUES:
             for suffix in ("", ".DQ", ".XQ"):
                 channel.queue_delete(f"{settings.namespace}{queue}{suffix}")
         channel.exchange_delete(settings.rabbitmq_exchange)

@@ -2,8 +2,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.errors import CardExpired, InvalidCard, InvalidRequest
-from app.payments.cards import TEST_PAYMENT_METHODS, CardDetails, check_card, payment_method_for
+from app.errors import CardExpired, InvalidCard
+from app.gateway import CardDetails
+from app.payments.cards import TEST_PAYMENT_METHODS, check_card, method_for_test_card
 
 NOW = datetime(2026, 12, 31, 23, 59, tzinfo=UTC)
 
@@ -18,7 +19,7 @@ def card(
 def test_the_well_known_test_numbers_pass_and_map_to_payment_methods(number: str) -> None:
     cvv = "1234" if number.startswith("37") else "123"
     check_card(card(number, cvv), NOW)
-    assert payment_method_for(card(number), live=False).startswith("pm_card_")
+    assert method_for_test_card(card(number)).startswith("pm_card_")
 
 
 @pytest.mark.parametrize(
@@ -49,11 +50,6 @@ def test_a_card_is_good_to_the_end_of_its_month() -> None:
 def test_a_month_that_is_none_is_refused(month: int) -> None:
     with pytest.raises(InvalidCard):
         check_card(card(month=month), NOW)
-
-
-def test_live_mode_takes_no_card_numbers() -> None:
-    with pytest.raises(InvalidRequest, match="payment_token"):
-        payment_method_for(card(), live=True)
 
 
 def test_a_card_shows_nothing_of_itself() -> None:

@@ -34,3 +34,13 @@ def test_dramatiqs_own_messages_pass_through(settings: Settings) -> None:
 def test_what_is_neither_is_a_decode_error(body: bytes) -> None:
     with pytest.raises(DecodeError):
         ENCODER.decode(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"event_type":"x","n":' + b"9" * 5_000 + b"}", b'{"event_type":"x","n":' + b"[" * 100_000],
+    ids=["digits", "brackets"],
+)
+def test_json_that_python_gives_up_on_is_a_decode_error_and_does_not_stop_the_consumer(body: bytes) -> None:
+    with pytest.raises(DecodeError):
+        ENCODER.decode(body)

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,9 @@ def load() -> Settings:
         ("PAYMENT_METHODS", "credit_card,cash", "'paypal'"),
         ("NAMESPACE", "a b", "pattern"),
         ("SMS_PROVIDER", "pigeon", "'none'"),
+        ("TWILIO_ACCOUNT_SID", "../hunter2", "pattern"),
+        ("TWILIO_FROM_NUMBER", "0049 (30) 123", "pattern"),
+        ("TWILIO_API_BASE", "api.twilio.com", "must be a URL"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_the_variable(
@@ -51,6 +55,32 @@ def test_a_gateway_slower_than_gunicorns_patience_is_refused(monkeypatch: pytest
 def test_a_user_name_without_a_password_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMTP_USERNAME", "tickets")
     with pytest.raises(SettingsError, match="SMTP_PASSWORD"):
+        load()
+
+
+TWILIO = {
+    "SMS_PROVIDER": "twilio",
+    "TWILIO_ACCOUNT_SID": "AC0123456789abcdef0123456789abcdef",
+    "TWILIO_AUTH_TOKEN": "hunter2",
+    "TWILIO_FROM_NUMBER": "+14155550100",
+}
+
+
+@pytest.mark.parametrize("missing", [name for name in TWILIO if name != "SMS_PROVIDER"])
+def test_twilio_without_its_settings_is_refused(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    for name, value in TWILIO.items():
+        monkeypatch.setenv(name, value)
+    assert "hunter2" not in repr(load())
+    monkeypatch.delenv(missing)
+    with pytest.raises(SettingsError, match=f"^{missing}: must be set when SMS_PROVIDER is twilio$"):
+        load()
+
+
+def test_twilio_without_its_sdk_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in TWILIO.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(sys.modules, "twilio", None)  # as if it were not installed
+    with pytest.raises(SettingsError, match=r"^SMS_PROVIDER: .*pip install 'movieapp\[sms\]'$"):
         load()
 
 

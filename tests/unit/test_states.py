@@ -6,8 +6,8 @@ def test_every_state_is_listed_and_reachable() -> None:
     assert reachable == set(states.MOVES)
 
 
-def test_a_failed_payment_stays_failed() -> None:
-    assert states.MOVES[states.FAILED] == frozenset()
+def test_a_failed_payment_can_only_be_given_back() -> None:
+    assert states.MOVES[states.FAILED] == {states.PARTIALLY_REFUNDED, states.REFUNDED}
 
 
 def test_only_unsettled_payments_can_fail() -> None:

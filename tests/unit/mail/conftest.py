@@ -5,4 +5,4 @@ from actors.mail.render import Brand, Renderer
 
 @pytest.fixture(scope="session")
 def renderer() -> Renderer:
-    return Renderer(Brand("MovieApp"), "USD")
+    return Renderer(Brand("MovieApp", "tickets@movieapp.example.com"), "USD")

@@ -8,6 +8,7 @@ from email.policy import default
 
 import pytest
 from flask_mail import Message
+from icalendar import Calendar
 
 from actors.mail.addresses import ascii_address
 from actors.mail.compose import OutgoingMail, compose, message_id_for
@@ -36,12 +37,35 @@ def parsed(outgoing: OutgoingMail) -> EmailMessage:
 def test_a_mail_is_a_text_with_a_page_as_its_alternative(renderer: Renderer) -> None:
     rendered = renderer.render("booking_confirmation", sample("booking_confirmation", "hostile"))
     message = parsed(mail(rendered))
-    assert message.get_content_type() == "multipart/alternative"
-    text, html = message.iter_parts()
-    assert [part.get_content_type() for part in (text, html)] == ["text/plain", "text/html"]
+    both, _ = message.iter_parts()
+    assert [part.get_content_type() for part in both.walk()] == [
+        "multipart/alternative",
+        "text/plain",
+        "multipart/related",
+        "text/html",
+        "image/png",
+    ]
+    text, page = both.iter_parts()
+    html, image = page.iter_parts()
+    assert (image["Content-ID"], image.get_content_disposition()) == ("<qr>", "inline")
+    assert image.get_content() == rendered.images["qr"]
     assert text.get_content().replace("\r\n", "\n") == rendered.text
     assert html.get_content().replace("\r\n", "\n").strip() == rendered.html.strip()
     assert {part.get_content_charset() for part in (text, html)} == {"utf-8"}
+
+
+@pytest.mark.parametrize(
+    ("template", "method"), [("booking_confirmation", "PUBLISH"), ("booking_cancellation", "CANCEL")]
+)
+def test_a_showing_comes_with_a_calendar_file(renderer: Renderer, template: str, method: str) -> None:
+    message = parsed(mail(renderer.render(template, sample(template))))
+    assert message.get_content_type() == "multipart/mixed"
+    (calendar,) = message.iter_attachments()
+    assert (calendar.get_content_type(), calendar.get_param("method")) == ("text/calendar", method)
+    assert calendar.get_filename() == "booking.ics"
+    content = calendar.get_content()
+    read = Calendar.from_ical(content if isinstance(content, bytes) else content.encode())
+    assert read["METHOD"] == method
 
 
 def test_headers() -> None:

@@ -8,6 +8,7 @@ from actors.mail.errors import (
     PermanentFailure,
     SmtpFailure,
     TemporaryFailure,
+    TooManyConnections,
     Uncertain,
 )
 from actors.mail.replies import RULES, Phase, Reply, failure
@@ -30,7 +31,8 @@ from actors.mail.replies import RULES, Phase, Reply, failure
         (Phase.RCPT, 552, "5.2.2 mailbox full", TemporaryFailure),
         (Phase.GREETING, 554, "no SMTP service here", TemporaryFailure),
         (Phase.EHLO, 550, "bad name", TemporaryFailure),
-        (Phase.AFTER_DATA, 432, "4.3.2 STOREDRV.ClientSubmit; sender thread limit", TemporaryFailure),
+        (Phase.AFTER_DATA, 432, "4.3.2 STOREDRV.ClientSubmit; sender thread limit", TooManyConnections),
+        (Phase.GREETING, 421, "4.7.0 localhost too many connections from 192.0.2.1", TooManyConnections),
         # The settings are wrong.
         (Phase.AUTH, 535, "5.7.8 Username and Password not accepted", AuthenticationFailed),
         (Phase.AUTH, 504, "unknown mechanism", AuthenticationFailed),
@@ -59,7 +61,8 @@ def test_every_row_says_why(rule: object) -> None:
     [
         (TemporaryFailure, delivery.TemporaryFailure),
         (PermanentFailure, delivery.PermanentFailure),
-        (AuthenticationFailed, delivery.PermanentFailure),
+        (TooManyConnections, delivery.TemporaryFailure),
+        (AuthenticationFailed, delivery.Postponed),
         (Uncertain, delivery.Uncertain),
     ],
 )

@@ -1,0 +1,46 @@
+"""A delivery's message onto its channel's queue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dramatiq.message import Message
+
+from app.messaging.topology import EMAIL_QUEUE, SEND_EMAIL, SEND_SMS, SMS_QUEUE, Topology
+
+if TYPE_CHECKING:
+    from dramatiq import Broker
+
+    from app.models import Notification
+
+#: Channel → the queue and the actor that sends.
+_CHANNELS = {"email": (EMAIL_QUEUE, SEND_EMAIL), "sms": (SMS_QUEUE, SEND_SMS)}
+
+
+class Dispatch:
+    """Queues deliveries. More than one message for a delivery does no harm.
+
+    Args:
+        broker: where to.
+        topology: the queues' names.
+    """
+
+    def __init__(self, broker: Broker, topology: Topology) -> None:
+        self._broker = broker
+        self._topology = topology
+
+    def __call__(self, notification: Notification) -> None:
+        """Queue one delivery.
+
+        Raises:
+            dramatiq.errors.BrokerConnectionError: the broker does not take it.
+        """
+        queue, actor = _CHANNELS[notification.notification_type]
+        message: Message[None] = Message(
+            queue_name=self._topology.queue(queue),
+            actor_name=actor,
+            args=(str(notification.id),),
+            kwargs={},
+            options={},
+        )
+        self._broker.enqueue(message)

@@ -1,0 +1,65 @@
+"""A booking as schema.org's EventReservation, which mail programs turn into a card.
+
+https://developers.google.com/workspace/gmail/markup/reference/event-reservation
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from actors.mail.conventions import Conventions
+from actors.mail.presenters import url
+from actors.mail.text import one_line
+
+#: Template → reservationStatus.
+_STATUS = {
+    "booking_confirmation": "https://schema.org/ReservationConfirmed",
+    "booking_cancellation": "https://schema.org/ReservationCancelled",
+}
+
+_LONGEST = 300
+
+
+def reservation(template: str, event: Mapping[str, Any], conventions: Conventions) -> Markup | None:
+    """The JSON-LD for a mail, safe inside a script element; None where a reservation would be incomplete.
+
+    Args:
+        template: of the mail.
+        event: as it came.
+        conventions: the reader's; gives the zone.
+    """
+    start = conventions.instant(event.get("showtime"))
+    film, cinema, guest = (_text(event.get(name)) for name in ("movie_title", "cinema_name", "user_name"))
+    if template not in _STATUS or start is None or not (film and cinema and guest):
+        return None
+    place: dict[str, Any] = {"@type": "MovieTheater", "name": cinema}
+    if address := _text(event.get("cinema_address")):
+        place["address"] = address
+    body: dict[str, Any] = {
+        "@context": "https://schema.org",
+        "@type": "EventReservation",
+        "reservationNumber": _text(event["booking_id"]),
+        "reservationStatus": _STATUS[template],
+        "underName": {"@type": "Person", "name": guest},
+        "reservationFor": {
+            "@type": "ScreeningEvent",
+            "name": film,
+            "startDate": start.isoformat(),
+            "location": place,
+        },
+    }
+    if ticket := url(conventions, event.get("ticket_url")):
+        body["url"] = ticket
+    text = json.dumps(body, ensure_ascii=True, separators=(",", ":"))
+    # A film's title may close the script element, or be read as markup by a careless program.
+    for char in "<>&'":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return Markup(text)  # noqa: S704 - nothing in it can end the element
+
+
+def _text(value: object) -> str:
+    return "" if value is None else one_line(str(value), _LONGEST)

@@ -1,0 +1,61 @@
+"""What the mail server or the SMS provider has accepted, noted in Redis before it is on record in MongoDB.
+
+A delivery that is accepted and not recorded would be sent again once its lease has run out. Redis takes the
+note in a fraction of the time, and also while MongoDB is away; whoever takes over from a worker that said
+nothing looks here first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import redis
+
+from app.clock import iso
+from app.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from app.models import Notification
+
+log = get_logger(__name__)
+
+_KEPT_SECONDS = 24 * 3600
+
+
+class Receipts:
+    """Reads and writes the notes.
+
+    Args:
+        store: Redis.
+        namespace: in front of every key.
+    """
+
+    def __init__(self, store: redis.Redis, namespace: str) -> None:
+        self._redis = store
+        self._namespace = namespace
+
+    def keep(self, notification: Notification, sent_at: datetime, fields: Mapping[str, Any]) -> None:
+        """Note that a delivery was accepted. While Redis is away too, nothing is noted and nothing fails."""
+        note = json.dumps({"sent_at": iso(sent_at), **fields})
+        try:
+            self._redis.set(self._key(notification), note, ex=_KEPT_SECONDS)
+        except redis.RedisError as error:
+            log.warning("receipt not kept", event_id=notification.event_id, reason=str(error))
+
+    def find(self, notification: Notification) -> dict[str, Any] | None:
+        """The fields to record if the delivery was accepted; None if nothing says so.
+
+        Raises:
+            redis.RedisError: whether it was can't be known now.
+        """
+        note: Any = self._redis.get(self._key(notification))
+        if note is None:
+            return None
+        fields: dict[str, Any] = json.loads(note)
+        return fields | {"sent_at": datetime.fromisoformat(fields["sent_at"])}
+
+    def _key(self, notification: Notification) -> str:
+        return f"{self._namespace}delivery:{notification.id}:accepted"

@@ -1,0 +1,102 @@
+"""The channel SMS: an event told in one text, handed to the provider that SMS_PROVIDER names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+from actors.errors import PermanentFailure
+from actors.sms.numbers import e164
+from actors.sms.replies import AccountRefused
+from actors.sms.texts import Texts
+from app.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from app.models import Notification
+    from app.settings import Settings
+
+log = get_logger(__name__)
+
+
+class Provider(Protocol):
+    """Who carries texts."""
+
+    def send(self, recipient: str, text: str) -> str | None:
+        """Hand over one text.
+
+        Returns:
+            The provider's id of it, if it gives one.
+
+        Raises:
+            DeliveryError: it was not taken, or nobody knows.
+        """
+
+    def close(self) -> None:
+        """Close connections."""
+
+
+class _None:
+    """Takes nothing. Texts that were queued before SMS was turned off wait in the dead letters."""
+
+    def send(self, recipient: str, text: str) -> str | None:
+        raise PermanentFailure("SMS is turned off: SMS_PROVIDER is none")
+
+    def close(self) -> None:
+        pass
+
+
+class _Console:
+    """Writes texts to the log."""
+
+    def send(self, recipient: str, text: str) -> str | None:
+        log.info("sms", recipient=recipient, text=text)
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+def _provider(settings: Settings) -> Provider:
+    match settings.sms_provider:
+        case "none":
+            return _None()
+        case "console":
+            return _Console()
+        case "twilio":
+            from actors.sms.twilio import TwilioProvider  # in an extra: may not be installed
+
+            return TwilioProvider(settings)
+
+
+class SmsChannel:
+    """Sends texts as `settings` say.
+
+    Attributes:
+        lease: longer than one text can take.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        # Connecting, sending and waiting for the answer have the timeout each.
+        self.lease = timedelta(seconds=3 * settings.twilio_timeout + 60)
+        self._texts = Texts(settings.from_name, settings.default_currency)
+        self._provider = _provider(settings)
+
+    def send(self, notification: Notification) -> Mapping[str, Any]:
+        """Send one text.
+
+        Returns:
+            The provider's id of it as `message_id`.
+        """
+        recipient = e164(notification.recipient)
+        text = self._texts.write(notification.event_type, notification.event_data)
+        try:
+            message_id = self._provider.send(recipient, text)
+        except AccountRefused as error:
+            log.error("no text can be sent until the settings are right", reason=str(error))
+            raise
+        return {"message_id": message_id} if message_id else {}
+
+    def close(self) -> None:
+        """Close the provider's connections."""
+        self._provider.close()

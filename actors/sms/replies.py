@@ -1,0 +1,76 @@
+"""What Twilio's refusal means for the text: one table, first match wins.
+
+Codes: https://www.twilio.com/docs/api/errors. Twilio changes and splits them now and then, so the HTTP status
+decides where no row names the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+
+from actors.errors import DeliveryError, PermanentFailure, Postponed, TemporaryFailure
+from actors.mail.text import one_line
+
+_LONGEST_REPLY = 400
+
+
+class AccountRefused(Postponed):
+    """Twilio refuses the account or its sender: the settings are wrong, not the text, which is kept."""
+
+    seconds = 300.0
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row: the error that says what to do, and which replies it is about. What is left open, fits."""
+
+    error: type[DeliveryError]
+    why: str
+    codes: tuple[int, ...] = ()
+    statuses: Container[int] = ()
+
+    def fits(self, status: int, code: int) -> bool:
+        """Whether a reply is what this row is about."""
+        return (not self.codes or code in self.codes) and (not self.statuses or status in self.statuses)
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        AccountRefused,
+        "check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, and that the account is active",
+        codes=(20003, 20005, 20006, 20008, 20404),
+    ),
+    Rule(
+        AccountRefused,
+        "check TWILIO_FROM_NUMBER: the account can't send from it",
+        codes=(21212, 21603, 21659, 21660, 21661),
+    ),
+    Rule(
+        PermanentFailure, "the number is no number, or can't take texts", codes=(21211, 21217, 21614, 21635)
+    ),
+    Rule(PermanentFailure, "its owner has unsubscribed, by a STOP for one", codes=(21610,)),
+    Rule(
+        PermanentFailure, "the account may not send to this country, or to this number", codes=(21408, 21608)
+    ),
+    Rule(PermanentFailure, "this number can't be reached from TWILIO_FROM_NUMBER", codes=(21606, 21612)),
+    Rule(TemporaryFailure, "too many at once", codes=(14107, 20429, 21611, 63038)),
+    Rule(TemporaryFailure, "too many at once", statuses=(429,)),
+    Rule(TemporaryFailure, "trouble at Twilio", statuses=range(500, 600)),
+    Rule(AccountRefused, "check the TWILIO_* settings", statuses=(401, 403, 404)),
+    Rule(PermanentFailure, "refused", statuses=range(400, 500)),
+    # A redirect, say: whoever answers there is not Twilio.
+    Rule(AccountRefused, "check TWILIO_API_BASE"),
+)
+
+
+def failure(status: int, code: int, words: str) -> DeliveryError:
+    """The error that a reply amounts to which is not the one hoped for.
+
+    Args:
+        status: of HTTP.
+        code: Twilio's own; the status where there is none.
+        words: Twilio's.
+    """
+    rule = next(rule for rule in RULES if rule.fits(status, code))
+    return rule.error(f"Twilio {status}, error {code}: {one_line(words, _LONGEST_REPLY)} ({rule.why})")

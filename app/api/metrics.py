@@ -1,0 +1,77 @@
+"""GET /metrics, in Prometheus' format; on a listener of its own unless METRICS_PUBLIC says otherwise.
+
+What is stored is counted when it is asked for, so that every process gives the same answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, Response, abort, request
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from app.clock import utcnow
+from app.errors import ServiceUnavailable
+from app.events.outbox import backlog
+from app.payments.webhooks import last_received
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+    from app.settings import Settings
+
+_ON_OWN_LISTENER = "movieapp.metrics_listener"
+
+
+class StoredState(Collector):
+    """What MongoDB knows: backlog of the outbox, and when the gateway was heard of last."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        now = utcnow()
+        try:
+            waiting, since = backlog()
+            heard = last_received()
+        except ServiceUnavailable:
+            return  # a gap in the graph says it; other metrics still go out
+        yield GaugeMetricFamily(
+            "movieapp_outbox_transactions", "Transactions with events to publish; 10000 means more", waiting
+        )
+        age = (now - since).total_seconds() if since else 0
+        yield GaugeMetricFamily("movieapp_outbox_oldest_seconds", "Age of the oldest of them", age)
+        if heard:
+            yield GaugeMetricFamily(
+                "movieapp_webhook_last_seconds",
+                "Seconds since the last valid webhook",
+                (now - heard).total_seconds(),
+            )
+
+
+class _Listener:
+    """Marks requests that came in by the metrics' own address, before any proxy's header is believed."""
+
+    def __init__(self, app: Any, port: str) -> None:
+        self._app = app
+        self._port = port
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ[_ON_OWN_LISTENER] = environ["SERVER_PORT"] == self._port
+        answer: Iterable[bytes] = self._app(environ, start_response)
+        return answer
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Serve /metrics. To be called last: nothing may change a request's port before it is looked at."""
+    registry = CollectorRegistry()
+    registry.register(StoredState())
+
+    def metrics() -> Response:
+        if not (settings.metrics_public or request.environ[_ON_OWN_LISTENER]):
+            abort(404)
+        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+    app.add_url_rule("/metrics", view_func=metrics)
+    own = settings.metrics_bind.rpartition(":")[2]
+    app.wsgi_app = _Listener(app.wsgi_app, own)  # type: ignore[method-assign]

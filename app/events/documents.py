@@ -1,0 +1,161 @@
+"""The events for other teams: JSON Schema and AsyncAPI, made from the schemas that check them.
+
+python -m app.events.documents docs/events
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from marshmallow import Schema, fields, validate
+
+from app.events.catalog import CATALOG
+from app.events.fields import AMOUNT_PATTERN, LARGEST_AMOUNT, VERSIONS, Choice, Minutes, Money, Version
+from app.events.samples import sample
+from app.messaging.topology import EVENT_QUEUES
+from app.settings import Settings
+
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+Json = dict[str, Any]
+
+
+def _string(field: fields.Field[Any]) -> Json:
+    schema: Json = {"type": "string"}
+    for check in field.validators:
+        if isinstance(check, validate.Length):
+            schema |= {"minLength": check.min, "maxLength": check.max}
+    return {name: bound for name, bound in schema.items() if bound}
+
+
+def _list(field: fields.Field[Any]) -> Json:
+    assert isinstance(field, fields.List)  # noqa: S101 - for the type checker
+    (length,) = (check for check in field.validators if isinstance(check, validate.Length))
+    # Here a null inside a list is left out before anything is checked.
+    return {"type": "array", "items": _or_null(_value(field.inner)), "maxItems": length.max}
+
+
+def _nested(field: fields.Field[Any]) -> Json:
+    assert isinstance(field, fields.Nested)  # noqa: S101 - for the type checker
+    return _object(field.schema)
+
+
+def _boolean(field: fields.Field[Any]) -> Json:
+    assert isinstance(field, fields.Boolean)  # noqa: S101 - for the type checker
+    words = sorted({word for word in field.truthy | field.falsy if isinstance(word, str)})
+    return {"enum": [True, False, 1, 0, *words]}
+
+
+#: Kind of field → its JSON Schema; the first that fits.
+_KINDS: list[tuple[type[fields.Field[Any]], Callable[[Any], Json]]] = [
+    (
+        Money,
+        lambda _: {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": LARGEST_AMOUNT},
+                {"type": "string", "pattern": AMOUNT_PATTERN},
+            ]
+        },
+    ),
+    (Minutes, lambda _: {"type": "integer", "minimum": 0, "maximum": Minutes.LONGEST}),
+    (Choice, lambda field: {"enum": list(field.choices)}),
+    (Version, lambda _: {"enum": list(VERSIONS)}),
+    (fields.Boolean, _boolean),
+    (fields.Nested, _nested),
+    (fields.List, _list),
+    (fields.String, _string),
+]
+
+
+def _value(field: fields.Field[Any]) -> Json:
+    return next(make for kind, make in _KINDS if isinstance(field, kind))(field)
+
+
+def _or_null(schema: Json) -> Json:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _object(schema: Schema) -> Json:
+    properties = {}
+    for name, field in schema.fields.items():
+        properties[name] = _value(field) if field.required else _or_null(_value(field))
+    required = [name for name, field in schema.fields.items() if field.required]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": True}
+
+
+def json_schema(event_type: str) -> Json:
+    """The JSON Schema of one event type. A field that need not be there may be null."""
+    body = _object(CATALOG[event_type].schema)
+    body["properties"]["event_type"] = {"const": event_type}
+    return {"$schema": _DRAFT, "title": event_type, **body, "examples": [sample(event_type)]}
+
+
+def asyncapi() -> Json:
+    """The AsyncAPI 3 document: who publishes what where. https://www.asyncapi.com/docs/reference/specification"""
+    exchange = Settings.model_fields["rabbitmq_exchange"].default
+    messages = {
+        event_type: {
+            "name": event_type,
+            "contentType": "application/json",
+            "payload": {
+                "schemaFormat": "application/schema+json;version=draft-2020-12",
+                "schema": {"$ref": f"./{event_type}.schema.json"},
+            },
+            "bindings": {"amqp": {"contentEncoding": "utf-8", "messageType": event_type}},
+        }
+        for event_type in CATALOG
+    }
+    channels = {}
+    operations = {}
+    for event_type in CATALOG:
+        family = event_type.partition(".")[0]
+        channels[event_type] = {
+            "address": event_type,
+            "messages": {event_type: {"$ref": f"#/components/messages/{event_type}"}},
+            "bindings": {
+                "amqp": {
+                    "is": "routingKey",
+                    "exchange": {"name": exchange, "type": "topic", "durable": True},
+                }
+            },
+        }
+        operations[f"notify.{event_type}"] = {
+            "action": "receive",
+            "channel": {"$ref": f"#/channels/{event_type}"},
+            "summary": f"Told to the customer by mail and text; taken from {EVENT_QUEUES[family]}.",
+        }
+        if family == "payment":
+            operations[f"publish.{event_type}"] = {
+                "action": "send",
+                "channel": {"$ref": f"#/channels/{event_type}"},
+                "summary": "Published, persistent and confirmed, once the payment has changed.",
+                "bindings": {"amqp": {"deliveryMode": 2, "mandatory": True}},
+            }
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "movieapp events",
+            "version": "1.0.0",
+            "description": "Plain JSON on a durable topic exchange; the routing key is the event's type.",
+        },
+        "defaultContentType": "application/json",
+        "channels": channels,
+        "operations": operations,
+        "components": {"messages": messages},
+    }
+
+
+def documents() -> dict[str, str]:
+    """File name → content, of all of them."""
+    made = {f"{event_type}.schema.json": json_schema(event_type) for event_type in CATALOG}
+    made["asyncapi.json"] = asyncapi()
+    return {name: json.dumps(document, indent=2) + "\n" for name, document in made.items()}
+
+
+if __name__ == "__main__":
+    for name, text in documents().items():
+        (Path(sys.argv[1]) / name).write_text(text, "utf-8")

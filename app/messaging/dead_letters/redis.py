@@ -1,0 +1,95 @@
+"""Dead letters on the embedded Redis, in the keys of Dramatiq's RedisBroker.
+
+For each queue: `….XQ`, a sorted set of message ids by time of death in milliseconds, and `….XQ.msgs`, a hash
+of their bodies; a living queue is a list of ids and its hash `….msgs` (dramatiq/brokers/redis/dispatch.lua).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import redis
+
+from app.errors import ServiceUnavailable
+from app.messaging.dead_letters.letter import DeadLetter
+
+#: Seconds. No call to Redis hangs.
+_TIMEOUT = 5.0
+
+#: Letters read at once.
+_BATCH = 500
+
+#: Moves a letter in one step, unless another command has.
+_REPLAY = """
+if redis.call("zrem", KEYS[1] .. ".XQ", ARGV[1]) == 1 then
+    redis.call("hdel", KEYS[1] .. ".XQ.msgs", ARGV[1])
+    redis.call("hset", KEYS[1] .. ".msgs", ARGV[1], ARGV[2])
+    redis.call("rpush", KEYS[1], ARGV[1])
+end
+"""
+
+
+class RedisDeadLetters:
+    """See `DeadLetters`.
+
+    Args:
+        url: redis(s)://…
+        namespace: the broker's.
+    """
+
+    def __init__(self, url: str, namespace: str) -> None:
+        self._redis = redis.Redis.from_url(url, socket_connect_timeout=_TIMEOUT, socket_timeout=_TIMEOUT)
+        self._replay = self._redis.register_script(_REPLAY)
+        self._namespace = namespace
+        self._removed = 0
+
+    def count(self, queue: str) -> int:
+        with _failures():
+            dead: Any = self._redis.zcard(f"{self._key(queue)}.XQ")
+            return int(dead)
+
+    def read(self, queue: str, *, ahead: int = 0) -> Generator[DeadLetter, None, None]:
+        key, seen, self._removed = f"{self._key(queue)}.XQ", 0, 0
+        # What dies from now on is not looked at, so that a letter which dies again ends no loop.
+        total = self.count(queue)
+        while seen < total:
+            start, size = seen - self._removed, min(_BATCH, total - seen)
+            with _failures():
+                scored: Any = self._redis.zrange(key, start, start + size - 1, withscores=True)
+                bodies: Any = self._redis.hmget(f"{key}.msgs", [name for name, _ in scored]) if scored else []
+            for (name, died_ms), body in zip(scored, bodies, strict=True):
+                seen += 1
+                yield DeadLetter(queue, body or b"", datetime.fromtimestamp(died_ms / 1000, UTC), name)
+            if not scored:
+                return
+
+    def replay(self, letter: DeadLetter) -> None:
+        with _failures():
+            self._replay(keys=[self._key(letter.queue)], args=[letter.handle, letter.revived])
+        self._removed += 1
+
+    def drop(self, letter: DeadLetter) -> None:
+        key = f"{self._key(letter.queue)}.XQ"
+        with _failures(), self._redis.pipeline() as pipeline:
+            pipeline.zrem(key, letter.handle)
+            pipeline.hdel(f"{key}.msgs", letter.handle)
+            pipeline.execute()
+        self._removed += 1
+
+    def close(self) -> None:
+        self._redis.close()
+
+    def _key(self, queue: str) -> str:
+        return f"{self._namespace}:{queue}"
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Turn Redis's failures into `ServiceUnavailable`."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise ServiceUnavailable(f"Redis does not answer ({type(error).__name__}).") from error

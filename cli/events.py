@@ -1,0 +1,112 @@
+"""`movieapp events`: sample events, checked and published as any service would."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import IO
+
+import click
+
+from cli.options import data_dir_option, expected_failures, settings_for
+from cli.output import json_option, print_json
+
+_SAMPLE_TYPES = (
+    "booking.confirmed",
+    "booking.confirmed.minimal",
+    "booking.cancelled",
+    "booking.refunded",
+    "payment.success",
+    "payment.failed",
+    "payment.refund",
+)
+
+_event_file = click.argument("file", type=click.File("rb"))
+
+
+@click.group()
+def events() -> None:
+    """Make, check and publish events.
+
+    \b
+    Example:
+        movieapp events sample booking.confirmed --new-id | movieapp events publish -
+    """
+
+
+@events.command()
+@click.argument("name", metavar="TYPE", type=click.Choice(_SAMPLE_TYPES))
+@click.option("--new-id", is_flag=True, help="Give it a new event_id, so that it is told again.")
+@click.option("--to", metavar="ADDRESS", help="Whom the mail goes to.")
+def sample(name: str, new_id: bool, to: str | None) -> None:
+    """Print a sample event of TYPE.
+
+    \b
+    Example:
+        movieapp events sample payment.success --new-id --to jane.doe@example.com
+    """
+    from app.events.samples import sample as sample_event
+    from app.ids import new_id as make_id
+
+    event = sample_event(name)
+    if new_id:
+        event["event_id"] = make_id("evt_")
+    if to:
+        event["user_email"] = to
+    print_json(event)
+
+
+@events.command()
+@_event_file
+@json_option
+def validate(file: IO[bytes], as_json: bool) -> None:
+    """Check the event in FILE (- for standard input); exit code 1 if it would be refused.
+
+    \b
+    Example:
+        movieapp events validate event.json
+    """
+    from app.events.schemas import InvalidEvent
+    from cli.event_file import read_event
+
+    try:
+        event = read_event(file)
+    except InvalidEvent as error:
+        if as_json:
+            print_json({"valid": False, "reason": str(error)})
+        else:
+            click.echo(f"Refused: {error}", err=True)
+        raise click.exceptions.Exit(1) from None
+    if as_json:
+        print_json({"valid": True, "event_id": event["event_id"], "event_type": event["event_type"]})
+    else:
+        click.echo(f"{event['event_id']} is a valid {event['event_type']}.")
+
+
+@events.command()
+@_event_file
+@data_dir_option
+@expected_failures
+def publish(file: IO[bytes], data_dir: Path) -> None:
+    """Publish the event in FILE (- for standard input), once it has been checked.
+
+    \b
+    Example:
+        movieapp events publish event.json
+    """
+    settings = settings_for(data_dir)
+    from app.events.schemas import InvalidEvent
+    from app.messaging.encoder import dumps
+    from app.messaging.publisher import OutgoingEvent, PublishError, make_publisher
+    from cli.event_file import read_event
+
+    try:
+        event = read_event(file)
+    except InvalidEvent as error:
+        raise click.ClickException(f"refused: {error}") from None
+    with closing(make_publisher(settings)) as publisher:
+        try:
+            publisher.publish(OutgoingEvent(event["event_id"], event["event_type"], dumps(event)))
+        except PublishError as error:
+            raise click.ClickException(f"not published: {error}") from None
+    click.echo(f"{event['event_id']} is published.")

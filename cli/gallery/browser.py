@@ -1,0 +1,53 @@
+"""The system's Chromium, without a window."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+#: It asks nobody for anything: no updates, no lists, no experiments. As root it can't have its sandbox.
+_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    # The same letters on every machine.
+    "--font-render-hinting=none",
+    "--disable-lcd-text",
+    "--force-color-profile=srgb",
+)
+
+
+class NoBrowser(Exception):
+    """What drives or draws the pages is not installed. The message says how to get it."""
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser.
+
+    Raises:
+        NoBrowser: there is none, or nothing to drive it.
+    """
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        raise NoBrowser("playwright is not installed: pip install 'movieapp[browser]'") from None
+    executable = next(filter(None, map(shutil.which, _NAMES)), None)
+    if executable is None:
+        raise NoBrowser("no Chromium is installed (Debian: apt-get install chromium)")
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=executable, args=_FLAGS) as browser,
+    ):
+        yield browser

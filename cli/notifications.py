@@ -1,0 +1,182 @@
+"""`movieapp notifications`: every mail and text, what became of it, and sending it again."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.options import connect, data_dir_option, expected_failures, moment
+from cli.output import fields, json_option, print_json, table
+
+if TYPE_CHECKING:
+    from app.models import Notification
+
+_STATUSES = ("queued", "sending", "sent", "retrying", "failed", "skipped", "uncertain")
+
+#: Characters of an error in a list.
+_ERROR = 160
+
+
+@click.group()
+def notifications() -> None:
+    """List and show what was sent to whom, and send it again.
+
+    \b
+    Example:
+        movieapp notifications list --booking BOOK-123
+        movieapp notifications resend 6564f1c2a1b2c3d4e5f60718
+    """
+
+
+@notifications.command("list")
+@click.option("--status", type=click.Choice(_STATUSES))
+@click.option("--channel", type=click.Choice(("email", "sms")))
+@click.option("--booking", "booking_id", metavar="ID", help="About this booking.")
+@click.option("--recipient", metavar="ADDRESS", help="To this address or number.")
+@click.option("--event", "event_id", metavar="ID", help="For this event.")
+@click.option("--event-type", metavar="TYPE", help="For this type of event.")
+@click.option("--since", type=moment, help="Recorded since: 2h, 7d, or a time.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
+@json_option
+@data_dir_option
+@expected_failures
+def list_all(limit: int, as_json: bool, data_dir: Path, **criteria: Any) -> None:
+    """List notifications, newest first.
+
+    \b
+    Example:
+        movieapp notifications list --status failed --since 2h
+    """
+    connect(data_dir)
+    from actors.notifications import Criteria, find
+    from app.models import storage_errors
+
+    with storage_errors():
+        found = list(find(Criteria(**criteria)).exclude("event_data", "attempts").limit(limit))
+    rows = [_summary(notification) for notification in found]
+    if as_json:
+        print_json(rows)
+    elif rows:
+        columns = (
+            "ID",
+            "STATUS",
+            "CHANNEL",
+            "EVENT TYPE",
+            "BOOKING",
+            "RECIPIENT",
+            "RECORDED",
+            "SENT",
+            "ERROR",
+        )
+        table(columns, ([*list(row.values())[:-1], (row["error"] or "")[:_ERROR]] for row in rows))
+    else:
+        click.echo("None match.", err=True)
+
+
+@notifications.command()
+@click.argument("notification_id", metavar="ID")
+@json_option
+@data_dir_option
+@expected_failures
+def show(notification_id: str, as_json: bool, data_dir: Path) -> None:
+    """Show one notification: every try with the server's reply, and its event.
+
+    \b
+    Example:
+        movieapp notifications show 6564f1c2a1b2c3d4e5f60718
+    """
+    connect(data_dir)
+    from actors.notifications import by_ids
+    from app.models import storage_errors
+
+    with storage_errors():
+        notification = by_ids([notification_id]).get(notification_id)
+    if notification is None:
+        raise click.ClickException(f"no notification has the id {notification_id}")
+    details = _details(notification)
+    if as_json:
+        print_json(details)
+    else:
+        print_details(details)
+
+
+@notifications.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.option("--force", is_flag=True, help="Also what was sent: it goes out a second time.")
+@json_option
+@data_dir_option
+@expected_failures
+def resend(ids: tuple[str, ...], force: bool, as_json: bool, data_dir: Path) -> None:
+    """Queue notifications again, under the same Message-ID. Their records say that an operator did.
+
+    What failed, was skipped, or may or may not have arrived is sent again; what is being sent right now is
+    not, and what was sent only with --force. Exit code 1 if one is refused.
+
+    \b
+    Example:
+        movieapp notifications resend 6564f1c2a1b2c3d4e5f60718
+    """
+    settings = connect(data_dir)
+    from actors import notifications as operations
+    from actors.dispatch import Dispatch
+    from app.messaging.broker import make_broker
+    from app.messaging.topology import Topology
+    from app.models import storage_errors
+
+    with closing(make_broker(settings)) as broker, storage_errors():
+        dispatch = Dispatch(broker, Topology.of(settings))
+        refused = {name: operations.resend(name, dispatch, force=force) for name in ids}
+    if as_json:
+        print_json([{"id": name, "queued": not reason, "reason": reason} for name, reason in refused.items()])
+    else:
+        for name, reason in refused.items():
+            click.echo(f"{name}  {f'refused: {reason}' if reason else 'queued'}")
+    if any(refused.values()):
+        sys.exit(1)
+
+
+def attempts(notification: Notification) -> list[dict[str, Any]]:
+    """Every try, oldest first, with what the server said."""
+    return [{"at": each.at, "outcome": each.outcome, "detail": each.detail} for each in notification.attempts]
+
+
+def print_details(details: dict[str, Any]) -> None:
+    """Print one thing for a person: its fields, then its `attempts` and its `event`, if it has them."""
+    fields({name: value for name, value in details.items() if name not in ("attempts", "event")})
+    if details["attempts"]:
+        click.echo("\nTries:")
+        table(("AT", "OUTCOME", "DETAIL"), [each.values() for each in details["attempts"]])
+    if details["event"] is not None:
+        click.echo("\nEvent:")
+        print_json(details["event"])
+
+
+def _summary(notification: Notification) -> dict[str, Any]:
+    return {
+        "id": str(notification.id),
+        "status": notification.status,
+        "channel": notification.notification_type,
+        "event_type": notification.event_type,
+        "booking_id": notification.booking_id,
+        "recipient": notification.recipient,
+        "created_at": notification.created_at,
+        "sent_at": notification.sent_at,
+        "error": notification.error_message,
+    }
+
+
+def _details(notification: Notification) -> dict[str, Any]:
+    return {
+        **_summary(notification),
+        "event_id": notification.event_id,
+        "template": notification.template,
+        "subject": notification.subject,
+        "message_id": notification.message_id,
+        "retry_count": notification.retry_count,
+        "attempts": attempts(notification),
+        "event": notification.event_data,
+    }

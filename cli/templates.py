@@ -1,0 +1,153 @@
+"""`movieapp templates`: the mails, looked at without sending one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.options import data_dir_option, settings_for
+from cli.output import json_option, print_json, table
+
+
+@click.group()
+def templates() -> None:
+    """Look at the mails' templates.
+
+    \b
+    Example:
+        movieapp templates render payment_success --html --output mail.html
+    """
+
+
+@templates.command("list")
+@json_option
+def list_all(as_json: bool) -> None:
+    """List the templates, the events each one tells, its samples and its languages.
+
+    \b
+    Example:
+        movieapp templates list --json
+    """
+    from actors.mail.render import TEMPLATES
+    from actors.mail.samples import variants
+    from app.events.catalog import CATALOG
+    from cli.gallery.preview import languages
+
+    found = [
+        {
+            "template": template,
+            "events": [event for event, kind in CATALOG.items() if kind.template == template],
+            "samples": variants(template),
+            "languages": languages(),
+        }
+        for template in TEMPLATES
+    ]
+    if as_json:
+        print_json(found)
+        return
+    columns = ("TEMPLATE", "EVENTS", "SAMPLES", "LANGUAGES")
+    rows = [[name, *(" ".join(values) for values in lists)] for name, *lists in map(dict.values, found)]
+    table(columns, rows)
+
+
+@templates.command()
+@click.argument("template")
+@click.option(
+    "--data",
+    type=click.File("rb"),
+    help="The event, as JSON; - reads it from the standard input.  [default: a full sample]",
+)
+@click.option("--locale", metavar="TAG", help="In place of the event's own, as de or en-GB.")
+@click.option("--text", "part", flag_value="text", default="text", help="The plain text.  [default]")
+@click.option("--html", "part", flag_value="html", help="The HTML part.")
+@click.option("--eml", "part", flag_value="eml", help="The whole message; mail programs open it as a file.")
+@click.option("--output", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write to it.")
+@data_dir_option
+def render(
+    template: str,
+    data: Any,
+    locale: str | None,
+    part: str,
+    output: Path | None,
+    data_dir: Path,
+) -> None:
+    """Render TEMPLATE as the worker would, and print one part of the mail or all of it.
+
+    \b
+    Example:
+        movieapp templates render payment_success --data event.json --eml --output mail.eml
+    """
+    from actors.mail.errors import RenderError
+    from actors.mail.render import TEMPLATES
+    from cli.gallery.preview import Previewer
+
+    if template not in TEMPLATES:
+        raise click.UsageError(f"no template is called {template}; there are {', '.join(TEMPLATES)}.")
+    event = _event(template, data)
+    if locale:
+        event["locale"] = locale
+    try:
+        mail = Previewer(settings_for(data_dir)).compose(template, event)
+    except RenderError as error:
+        raise click.ClickException(str(error)) from None
+    content = mail.as_bytes() if part == "eml" else (mail.body if part == "text" else mail.html).encode()
+    if output:
+        try:
+            output.write_bytes(content)
+        except OSError as error:
+            raise click.ClickException(f"{output}: {error.strerror}") from None
+    else:
+        click.echo(content, nl=False)
+
+
+@templates.command()
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("docs/templates"),
+    show_default=True,
+    help="The folder; a gallery that is there is replaced.",
+)
+@click.option("--screenshots", is_flag=True, help="With pictures, which need Chromium and playwright.")
+@data_dir_option
+def gallery(output: Path, screenshots: bool, data_dir: Path) -> None:
+    """Write a static site that shows every template with every sample.
+
+    \b
+    Example:
+        movieapp templates gallery --output docs/templates --screenshots
+    """
+    from actors.mail.errors import RenderError
+    from cli.gallery.browser import NoBrowser
+    from cli.gallery.export import ForeignFolder, export
+
+    try:
+        files = export(settings_for(data_dir), output, screenshots=screenshots)
+    except (RenderError, ForeignFolder, NoBrowser) as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(f"{error.filename}: {error.strerror}") from None
+    click.echo(f"{files} files in {output}; open {output / 'index.html'}")
+
+
+def _event(template: str, data: Any) -> dict[str, Any]:
+    """The event in the file `data`, checked as the worker checks it; without one the full sample."""
+    from actors.mail.samples import sample
+    from app.events.catalog import CATALOG
+    from app.events.schemas import InvalidEvent
+    from cli.event_file import read_event
+
+    if data is None:
+        return sample(template)
+    try:
+        event = read_event(data)
+    except InvalidEvent as error:
+        raise click.ClickException(f"{data.name}: {error}") from None
+    kind = CATALOG[event["event_type"]]
+    if kind.template != template:
+        raise click.ClickException(
+            f"{data.name}: event_type: {event['event_type']} is told by the template {kind.template}"
+        )
+    return event

@@ -1,0 +1,69 @@
+"""`movieapp test-send`: a sample mail, straight to the SMTP server or the whole way over the queues."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from cli.options import data_dir_option, settings_for
+
+
+@click.command("test-send")
+@click.argument("template")
+@click.option("--to", "recipient", metavar="ADDRESS", required=True, help="Whom to send it to.")
+@click.option("--data", type=click.File("rb"), help="The event, as JSON.  [default: a full sample]")
+@click.option("--via-queue", is_flag=True, help="Publish the event, for a worker to send the mail.")
+@data_dir_option
+def test_send(template: str, recipient: str, data: IO[bytes] | None, via_queue: bool, data_dir: Path) -> None:
+    """Send a sample mail of TEMPLATE.
+
+    \b
+    Example:
+        movieapp test-send payment_success --to jane.doe@example.com
+    """
+    settings = settings_for(data_dir)
+    from actors.email import EmailChannel
+    from actors.errors import DeliveryError
+    from actors.mail.render import TEMPLATES
+    from app.messaging.encoder import dumps
+    from app.messaging.publisher import OutgoingEvent, PublishError, make_publisher
+    from app.models import Notification
+
+    if template not in TEMPLATES:
+        raise click.UsageError(f"no template is called {template}; there are {', '.join(TEMPLATES)}.")
+    event = _event(template, recipient, data)
+    try:
+        if via_queue:
+            with closing(make_publisher(settings)) as publisher:
+                publisher.publish(OutgoingEvent(event["event_id"], event["event_type"], dumps(event)))
+            click.echo(f"{event['event_id']} is published; a worker sends its mail.")
+            return
+        with closing(EmailChannel(settings)) as channel:
+            delivery = Notification(
+                event_id=event["event_id"],
+                event_type=event["event_type"],
+                notification_type="email",
+                recipient=recipient,
+                template=template,
+                event_data=event,
+            )
+            sent = channel.send(delivery)
+    except (DeliveryError, PublishError) as error:
+        raise click.ClickException(f"{error} (movieapp smtp-check shows each step)") from None
+    click.echo(f"Accepted by {settings.smtp_server}: {sent['subject']} ({sent['message_id']})")
+
+
+def _event(template: str, recipient: str, data: IO[bytes] | None) -> dict[str, Any]:
+    from actors.mail.samples import sample
+    from app.events.schemas import InvalidEvent
+    from app.ids import new_id
+    from cli.event_file import read_event
+
+    try:
+        event = read_event(data) if data else sample(template)
+    except InvalidEvent as error:
+        raise click.ClickException(str(error)) from None
+    return event | {"event_id": new_id("evt_"), "user_email": recipient}

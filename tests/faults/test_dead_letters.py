@@ -1,0 +1,122 @@
+"""Ten thousand dead letters: listed in a second, and a replay that is killed half way loses none."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pika
+import pytest
+
+from app.events.samples import sample
+from app.messaging.dead_letters import open_dead_letters
+from app.messaging.topology import SMS_QUEUE
+from app.settings import Settings
+from tests.support.commands import MOVIEAPP, environment, movieapp
+from tests.support.dead_letters import bury
+from tests.support.processes import Process
+from tests.support.wait import wait_for
+
+COUNT = 10_000
+
+#: Seconds of processor time for a list, which takes half a second, and for reading all, which takes under
+#: two: other tests run at the same time, so that the clock on the wall says little.
+LIST, ALL = 2, 8
+
+EVENT = sample("payment.success")
+
+
+@pytest.fixture
+def bodies(rabbit_settings: Settings) -> set[bytes]:
+    """As many dead events, each of which lacks a field."""
+    del (unsound := dict(EVENT))["amount"]
+    bodies = [json.dumps(unsound | {"event_id": f"evt_{n}"}).encode() for n in range(COUNT)]
+    bury(rabbit_settings, SMS_QUEUE, bodies)
+    return set(bodies)
+
+
+def alive(channel: Any, queue: str) -> int:
+    return int(channel.queue_declare(queue, passive=True).method.message_count)
+
+
+def test_a_list_of_all_takes_a_second(
+    rabbit_settings: Settings, bodies: set[bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = []
+    for found, patience, arguments in (
+        (50, LIST, ()),
+        (COUNT, ALL, ("--limit", str(COUNT))),
+        (0, ALL, ("--error", "nothing has this")),
+    ):
+        begun, used = time.monotonic(), processor_time()
+        done = movieapp(rabbit_settings, "dead-letters", "list", "--json", *arguments)
+        used = processor_time() - used
+        assert done.returncode == 0, done.stderr
+        assert len(json.loads(done.stdout)) == found
+        assert used < patience
+        shown.append(
+            f"list {' '.join(arguments)}: {time.monotonic() - begun:.2f} s, {used:.2f} s of processor"
+        )
+    with capsys.disabled():
+        print("", f"{COUNT} dead letters", *shown, sep="\n  ")  # noqa: T201
+
+
+def processor_time() -> float:
+    """Seconds that this process's finished children have used."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def test_a_replay_killed_half_way_loses_none(
+    rabbit_settings: Settings, bodies: set[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue = rabbit_settings.namespace + SMS_QUEUE
+    command = [*MOVIEAPP, "dead-letters", "replay", "--rate", "10000"]
+    with pika.BlockingConnection(pika.URLParameters(rabbit_settings.rabbitmq_url)) as connection:
+        channel = connection.channel()
+        with Process(command, tmp_path / "replay.log", env=environment(rabbit_settings)) as replay:
+            replay.wait_until(lambda: alive(channel, queue) > COUNT / 2)
+            replay.kill()
+        with closing(open_dead_letters(rabbit_settings)) as letters:
+            wait_for(lambda: alive(channel, queue) + letters.count(queue) >= COUNT, 10, "letters are lost")
+            half = alive(channel, queue)
+            still_dead = [letter.body for letter in letters.read(queue)]
+        assert COUNT / 2 < half < COUNT
+
+        done = movieapp(rabbit_settings, "dead-letters", "replay", "--limit", "100", "--rate", "10000")
+        assert (done.returncode, done.stdout) == (0, "100 replayed.\n")
+        again = half + 100
+        assert alive(channel, queue) == again
+        deliveries = channel.consume(queue, auto_ack=True)
+        replayed = [body for _, (_, _, body) in zip(range(again), deliveries, strict=False)]
+    doubled = half + len(still_dead) - COUNT
+    with capsys.disabled():
+        print(f"\nreplay killed after {half} of {COUNT}: none lost, {doubled} doubled")  # noqa: T201
+    assert {*replayed, *still_dead[100:]} == bodies
+    assert doubled <= 1, "at most the one that it had in hand"
+    assert len(set(replayed)) >= len(replayed) - doubled
+
+
+def test_an_interrupted_replay_says_what_it_did(rabbit_settings: Settings, tmp_path: Path) -> None:
+    bury(rabbit_settings, SMS_QUEUE, [b"%d" % number for number in range(500)])
+    queue = rabbit_settings.namespace + SMS_QUEUE
+    command = [*MOVIEAPP, "dead-letters", "replay", "--rate", "50"]
+    with (
+        pika.BlockingConnection(pika.URLParameters(rabbit_settings.rabbitmq_url)) as connection,
+        Process(command, tmp_path / "replay.log", env=environment(rabbit_settings)) as replay,
+    ):
+        channel = connection.channel()
+        replay.wait_until(lambda: alive(channel, queue) > 5)
+        replay.signal(signal.SIGINT)
+        assert replay.wait(10) == 1
+        replayed = alive(channel, queue)
+        with closing(open_dead_letters(rabbit_settings)) as letters:
+            assert replayed + letters.count(queue) in (500, 501)
+    first, last = replay.output().splitlines()
+    assert int(first.removesuffix(" replayed.")) in (replayed, replayed - 1)
+    assert last == "Error: interrupted; what was not replayed is still dead"

@@ -1,0 +1,269 @@
+"""Workers and servers that die in the middle of sending: every event is mailed; what is doubled is known."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dramatiq
+import pika
+import pytest
+
+from actors.declare import worker_broker
+from app import models
+from app.events.samples import sample
+from app.messaging.publisher import OutgoingEvent, PublishError, RabbitPublisher
+from app.models import Notification
+from app.settings import Settings
+from tests.support.mail import MailSink
+from tests.support.servers import MongoServer, RabbitServer, RedisServer, WorkerProcess
+from tests.support.services import with_database
+from tests.support.wait import wait_for
+
+SAMPLE = sample("payment.success")
+
+THREADS = 4
+QUEUES = ("notification.payment_events", "notification.email")
+
+
+def event(number: int) -> dict[str, Any]:
+    ids = {"event_id": f"evt_{number}", "booking_id": f"BOOK-{number}"}
+    return SAMPLE | ids | {"user_email": f"jane.doe.{number}@example.com"}
+
+
+def publish(settings: Settings, *events: dict[str, Any]) -> None:
+    """Publish events until each is confirmed, as the outbox does."""
+    publisher = RabbitPublisher(settings)
+    for event in events:
+        outgoing = OutgoingEvent(event["event_id"], event["event_type"], json.dumps(event))
+        while True:
+            try:
+                publisher.publish(outgoing)
+                break
+            except PublishError:
+                time.sleep(0.2)
+    publisher.close()
+
+
+def messages(settings: Settings, *queues: str) -> int:
+    """How many wait in `queues`."""
+    with pika.BlockingConnection(pika.URLParameters(settings.rabbitmq_url)) as connection:
+        channel = connection.channel()
+        names = [settings.namespace + queue for queue in queues]
+        return sum(channel.queue_declare(name, passive=True).method.message_count for name in names)
+
+
+def statuses() -> Counter[str]:
+    return Counter(Notification.objects.scalar("status"))
+
+
+# --- Workers that are killed
+
+
+@pytest.mark.timeout(300)
+def test_workers_killed_ten_times_and_rabbitmq_once_lose_no_event(
+    stored_settings: Settings,
+    private_rabbitmq: RabbitServer,
+    mail_sink: MailSink,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
+    settings = stored_settings.model_copy(
+        # The lease follows from the timeout: 27 seconds.
+        update=mail_sink.settings | {"rabbitmq_url": private_rabbitmq.url, "smtp_timeout": 1.0}
+    )
+    models.connect(settings)
+    total, kills = 1_000, 10
+    chance = random.Random(1)  # noqa: S311 - no secret
+    events = [event(number) for number in range(total)]
+    events += chance.sample(events, total // 4)
+    chance.shuffle(events)
+
+    def work() -> WorkerProcess:
+        return WorkerProcess(tmp_path, settings, THREADS)
+
+    worker = work()
+    publish(settings, events[0])
+    mail_sink.wait(1, 30)
+    private_rabbitmq.settle()
+    publishing = threading.Thread(target=publish, args=(settings, *events))
+    publishing.start()
+    for kill in range(1, kills + 1):
+        mail_sink.wait(kill * 65, 60)
+        worker.kill()
+        worker = work()
+        if kill == kills // 2:
+            private_rabbitmq.kill()
+            private_rabbitmq.start()
+    publishing.join()
+    wait_for(lambda: statuses() == {"sent": total}, 120, lambda: f"{statuses()}\n{worker.output()}")
+    # What still waits is told already: repeated events, and messages that found their mail in other hands.
+    waiting = (*QUEUES, *(f"{queue}.DQ" for queue in QUEUES))
+    wait_for(lambda: messages(settings, *waiting) == 0, 90, "messages are left")
+    assert worker.stop() == 0
+
+    mails = Counter(mail["To"] for mail in mail_sink.mails)
+    ids = {(mail["To"], mail["Message-ID"]) for mail in mail_sink.mails}
+    doubled = sum(mails.values()) - total
+    record_property("doubled", doubled)
+    print(  # noqa: T201
+        f"{total} events, {len(events)} published, {kills} kills: {doubled} mails doubled"
+    )
+    assert len(mails) == total, "every event was mailed"
+    assert len(ids) == total, "both copies of a doubled mail have the same Message-ID"
+    assert doubled <= kills * THREADS, "only what a killed worker had in hand"
+    assert messages(settings, *(f"{queue}.XQ" for queue in QUEUES)) == 0
+
+
+# --- Workers that are asked to stop
+
+
+def test_a_stopped_worker_finishes_the_mails_in_hand_and_leaves_the_rest(
+    rabbit_settings: Settings, mail_sink: MailSink, tmp_path: Path
+) -> None:
+    settings = rabbit_settings.model_copy(update=mail_sink.settings)
+    models.connect(settings)
+    mail_sink.seconds = 1.0
+    worker = WorkerProcess(tmp_path, settings, THREADS)
+    total = 30
+    publish(settings, *(event(number) for number in range(total)))
+    worker.wait_until(lambda: len(mail_sink.mails) > THREADS and mail_sink.in_hand == THREADS)
+    asked = time.monotonic()
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+    assert time.monotonic() - asked < 10
+    assert mail_sink.in_hand == 0
+    finished = len(mail_sink.mails)
+    assert finished < total
+    found = statuses()
+    assert (found["sent"], found["sending"]) == (finished, 0)
+
+    mail_sink.seconds = 0.0
+    worker = WorkerProcess(tmp_path, settings, THREADS)
+    worker.wait_until(lambda: statuses() == {"sent": total})
+    assert worker.stop() == 0
+    assert len({mail["To"] for mail in mail_sink.mails}) == len(mail_sink.mails) == total
+
+
+def test_a_worker_whose_mail_server_hangs_stops_within_thirty_seconds(
+    rabbit_settings: Settings, mail_sink: MailSink, tmp_path: Path
+) -> None:
+    settings = rabbit_settings.model_copy(update=mail_sink.settings)
+    models.connect(settings)
+    mail_sink.seconds = 60.0
+    worker = WorkerProcess(tmp_path, settings, THREADS)
+    publish(settings, *(event(number) for number in range(2 * THREADS)))
+    worker.wait_until(lambda: mail_sink.in_hand == THREADS)
+    asked = time.monotonic()
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(35) is not None
+    assert time.monotonic() - asked < 30
+
+
+# --- Servers that are away
+
+
+class Failures(dramatiq.Middleware):
+    """What actors raised."""
+
+    def __init__(self) -> None:
+        self.errors: list[BaseException] = []
+
+    def after_process_message(self, broker, message, *, result=None, exception=None):  # type: ignore[no-untyped-def]
+        if exception is not None:
+            self.errors.append(exception)
+
+
+@contextmanager
+def working(settings: Settings) -> Iterator[Failures]:
+    """A worker in this process."""
+    models.connect(settings)
+    broker = worker_broker(settings)
+    failures = Failures()
+    broker.add_middleware(failures)
+    worker = dramatiq.Worker(broker, worker_timeout=50, worker_threads=THREADS)
+    worker.start()
+    try:
+        yield failures
+    finally:
+        worker.stop()
+        broker.close()
+
+
+def test_without_redis_mails_go_out_and_still_once(
+    rabbit_settings: Settings, mail_sink: MailSink, server_dir: Path
+) -> None:
+    redis = RedisServer(server_dir / "redis")
+    redis.start()
+    settings = rabbit_settings.model_copy(update=mail_sink.settings | {"redis_url": redis.url})
+    with working(settings):
+        publish(settings, event(1))
+        mail_sink.wait(1)
+        redis.kill()
+        publish(settings, event(1), event(2), event(2), event(3))
+        mail_sink.wait(3)
+        redis.start()
+        publish(settings, event(1), event(2), event(3), event(4))
+        mail_sink.wait(4)
+        wait_for(lambda: statuses() == {"sent": 4}, 10, lambda: str(statuses()))
+    redis.stop()
+    assert len({mail["To"] for mail in mail_sink.mails}) == len(mail_sink.mails) == 4
+
+
+@pytest.fixture
+def mongodb(server_dir: Path) -> Iterator[MongoServer]:
+    """MongoDB's protocol, to be killed."""
+    server = MongoServer(server_dir / "mongodb")
+    server.start()
+    yield server
+    models.disconnect()
+    server.stop()
+
+
+def test_without_mongodb_nothing_is_lost_and_all_is_sent_when_it_is_back(
+    rabbit_settings: Settings, mail_sink: MailSink, mongodb: MongoServer
+) -> None:
+    settings = rabbit_settings.model_copy(
+        update=mail_sink.settings | {"mongodb_uri": with_database(mongodb.url, "movieapp")}
+    )
+    with working(settings) as failures:
+        publish(settings, event(1))
+        mail_sink.wait(1)
+        mongodb.kill()
+        publish(settings, *(event(number) for number in range(2, 12)))
+        # Each has been tried, and some are tried again.
+        wait_for(lambda: len(failures.errors) > 12, 60, lambda: f"{len(failures.errors)} failures")
+        assert len(mail_sink.mails) == 1
+        mongodb.start()
+        mail_sink.wait(11, 60)
+        wait_for(lambda: statuses()["sent"] >= 10, 30, lambda: str(statuses()))
+    assert len({mail["To"] for mail in mail_sink.mails}) == len(mail_sink.mails) == 11
+    assert messages(settings, *(f"{queue}.XQ" for queue in QUEUES)) == 0
+
+
+def test_a_mail_accepted_while_mongodb_goes_away_is_recorded_when_it_is_back(
+    rabbit_settings: Settings, mail_sink: MailSink, mongodb: MongoServer
+) -> None:
+    settings = rabbit_settings.model_copy(
+        update=mail_sink.settings | {"mongodb_uri": with_database(mongodb.url, "movieapp")}
+    )
+    # Not killed: SecantusDB may forget what it took in its last moment.
+    mail_sink.on_mail = mongodb.stop
+    with working(settings):
+        publish(settings, event(1))
+        mail_sink.wait(1)
+        mongodb.start()
+        wait_for(lambda: statuses() == {"sent": 1}, 30, lambda: str(statuses()))
+        publish(settings, event(1))
+        mail_sink.on_mail = lambda: None
+        publish(settings, event(2))
+        mail_sink.wait(2)
+    assert len({mail["To"] for mail in mail_sink.mails}) == len(mail_sink.mails) == 2

@@ -1,0 +1,150 @@
+"""MongoDB lost while a payment is between two steps: either nothing was charged, or the truth is found."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from app import models
+from app.clock import utcnow
+from app.gateway import StripeGateway
+from app.models import Transaction
+from app.payments.recovery import recover_due
+from app.payments.service import Payments
+from tests.support.proxy import Proxy
+from tests.support.servers import FailingApi
+from tests.support.wait import wait_for
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from tests.support.stripe import StripeSimulator
+
+pytestmark = pytest.mark.timeout(240)
+
+PAYMENT = {"user_id": "user_1", "amount": 50, "payment_method": "credit_card"}
+
+
+@pytest.fixture
+def cable(mongodb_server: str) -> Iterator[Proxy]:
+    port = urlsplit(mongodb_server).port
+    assert port
+    with Proxy(port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def paying(stored_settings: Settings, private_stripe: StripeSimulator) -> Settings:
+    models.connect(stored_settings)
+    return stored_settings.model_copy(update=private_stripe.settings | {"payment_gateway_max_retries": 0})
+
+
+@pytest.fixture
+def api(paying: Settings, cable: Proxy, tmp_path: Path) -> Iterator[FailingApi]:
+    parts = urlsplit(paying.mongodb_uri)
+    uri = parts._replace(netloc=f"{parts.hostname}:{cable.port}").geturl()
+    api = FailingApi(tmp_path / "api", paying.model_copy(update={"mongodb_uri": uri}))
+    api.start()
+    yield api
+    api.stop()
+
+
+@pytest.fixture
+def pay(api: FailingApi) -> Iterator[Callable[[str], Future[requests.Response]]]:
+    def post(booking: str) -> requests.Response:
+        body = PAYMENT | {"booking_id": booking}
+        headers = {"Idempotency-Key": booking}
+        return requests.post(f"{api.url}/payment/process", json=body, headers=headers, timeout=30)
+
+    with ThreadPoolExecutor(1) as client:
+        yield lambda booking: client.submit(post, booking)
+
+
+def stop_at(api: FailingApi, at: int) -> None:
+    api.failpoints.arm(at, how=signal.SIGSTOP)
+
+
+def stopped(api: FailingApi, answer: Future[Any]) -> bool:
+    wait_for(lambda: api.failpoints.fired() or answer.done(), 20, "it neither stopped nor answered")
+    return api.failpoints.disarm()
+
+
+def test_at_every_boundary(
+    api: FailingApi,
+    paying: Settings,
+    cable: Proxy,
+    private_stripe: StripeSimulator,
+    pay: Callable[[str], Future[requests.Response]],
+) -> None:
+    assert pay("warm").result().status_code == 200
+    told: dict[str, tuple[str, int]] = {}
+    for at in count(1):
+        stop_at(api, at)
+        answer = pay(f"BOOK-{at}")
+        if not stopped(api, answer):
+            break
+        cable.cut()
+        api.failpoints.let_go()
+        told[f"BOOK-{at}"] = (api.failpoints.last(), answer.result().status_code)
+        cable.mend()
+        wait_for(lambda: requests.get(f"{api.url}/health/ready", timeout=5).ok, 20, "MongoDB is not back")
+
+    charged = {charge["metadata"]["booking_id"] for charge in private_stripe.charges()}
+    for booking, (boundary, status) in told.items():
+        print(f"{status} {'charged' if booking in charged else 'nothing charged'}: {boundary}")  # noqa: T201
+        # 503 says that nothing was tried: whoever reads it pays again.
+        assert status in ((200, 202) if booking in charged else (503,))
+    assert {status for _, status in told.values()} == {200, 202, 503}
+
+    Transaction.objects(recover_after__ne=None).update(set__recover_after=utcnow() - timedelta(seconds=1))
+    recover_due(Payments(paying, StripeGateway(paying), lambda _: None))
+    for payment in Transaction.objects(booking_id__ne="warm"):
+        assert payment.status == "completed"
+        assert len(private_stripe.charges(payment.id)) == 1
+    assert len(private_stripe.charges()) == Transaction.objects.count()
+
+
+def test_between_a_lost_race_and_the_second_look(
+    api: FailingApi,
+    paying: Settings,
+    cable: Proxy,
+    private_stripe: StripeSimulator,
+    pay: Callable[[str], Future[requests.Response]],
+) -> None:
+    """A webhook records the charge first; then MongoDB is lost before the request has read that."""
+    assert pay("warm").result().status_code == 200
+    boundaries = []
+    answer: Future[requests.Response] | None = None
+    while not (boundaries and boundaries[-1] == "before MongoDB update transaction_logs"):
+        stop_at(api, 1)
+        if answer is None:
+            answer = pay("BOOK-1")
+        else:
+            api.failpoints.let_go()
+        assert stopped(api, answer)
+        boundaries.append(api.failpoints.last())
+    assert answer is not None
+    payment = Transaction.objects.get(booking_id="BOOK-1")
+    Payments(paying, StripeGateway(paying), lambda _: None).settle(payment, actor="webhook")
+
+    for expected in ("after MongoDB update", "before MongoDB find transaction_logs"):
+        stop_at(api, 1)
+        api.failpoints.let_go()
+        assert stopped(api, answer)
+        assert api.failpoints.last() == expected
+    cable.cut()
+    api.failpoints.let_go()
+    told = answer.result()
+    assert (told.status_code, told.json()["status"]) == (202, "pending")
+    cable.mend()
+    wait_for(lambda: requests.get(f"{api.url}/health/ready", timeout=5).ok, 20, "MongoDB is not back")
+    assert requests.get(f"{api.url}{told.headers['Location']}", timeout=5).json()["status"] == "completed"
+    assert len(private_stripe.charges(payment.id)) == 1

@@ -1,0 +1,191 @@
+"""Card numbers and security codes: played in every way there is, then looked for in every place there is."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pika
+import pymongo
+import pytest
+import redis
+import requests
+
+from app import create_app
+from app.luhn import luhn_valid
+from tests.support.commands import environment
+from tests.support.processes import Process
+from tests.support.servers import ApiServer
+from tests.support.wait import wait_for
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from tests.support.stripe import StripeSimulator
+
+#: Paying, declined in three ways, asking, with a longer CVV, unknown to the simulator, failing Luhn's check.
+NUMBERS = (
+    "4242424242424242",
+    "4000000000000002",
+    "4000000000009995",
+    "4000000000000069",
+    "4000002500003155",
+    "378282246310005",
+    "4539578763621486",
+    "4242424242424241",
+)
+CVV, CVV_AMEX = "739", "7391"
+PAYMENT = {
+    "user_id": "user_1",
+    "user_email": "jane.doe@example.com",
+    "amount": 50,
+    "payment_method": "credit_card",
+}
+
+
+FAULTS = (
+    {"kind": "drop_after"},
+    {"kind": "malformed"},
+    {"kind": "error", "status": 500},
+    {"kind": "delay", "seconds": 2},
+)
+
+
+def forms(number: str) -> list[str]:
+    """The ways in which people, and programs that encode, write a number."""
+    grouped = [number[start : start + 4] for start in range(0, len(number), 4)]
+    return [number, " ".join(grouped), "-".join(grouped), "+".join(grouped), "%20".join(grouped)]
+
+
+FOUND = re.compile("|".join(re.escape(form) for number in NUMBERS for form in forms(number)))
+#: A code of three digits, alone: not part of a time, an amount or an id.
+FOUND_CODE = re.compile(rf"(?<![\w.:-]){CVV}1?(?![\w.:-])")
+
+
+def requests_with_cards() -> Iterator[Any]:
+    """Bodies of POST /payment/process: right, wrong, and broken."""
+    payments = (PAYMENT | {"booking_id": f"B-{number}"} for number in itertools.count(1))
+    for number in NUMBERS:
+        cvv = CVV_AMEX if number.startswith("37") else CVV
+        card = {"card_number": number, "expiry_month": 12, "expiry_year": 2035, "cvv": cvv}
+        for form in forms(number)[:3]:
+            yield next(payments) | {"card_details": card | {"card_number": form}}
+        yield PAYMENT | {"booking_id": "", "card_details": card}
+        yield next(payments) | {"card_details": card | {"expiry_year": 2001}}
+        yield next(payments) | {"card_details": card | {"cvv": cvv + "11"}}
+        yield next(payments) | {"card_details": card, "unknown": card}
+        yield next(payments) | {"card_details": [card]}
+        yield next(payments) | {"card_details": card, "amount": number}
+        yield next(payments) | {"card_details": card, "payment_token": number}
+        if luhn_valid(number):  # else it is no card's, and may stand in a text
+            yield next(payments) | {"user_name": f"Jane {number}"}
+            yield next(payments) | {"metadata": {"note": f"card {number}"}}
+        yield f'{{"card_details": {{"card_number": "{number}", "cvv": "{cvv}"'.encode()
+        yield f"card_number={number}&cvv={cvv}".encode()
+
+
+def everything_stored(settings: Settings) -> str:
+    """Every document of every collection, and every key of Redis with its value."""
+    with pymongo.MongoClient[dict[str, Any]](settings.mongodb_uri) as client:
+        database = client.get_default_database()
+        seen = [repr(list(database[name].find())) for name in database.list_collection_names()]
+    with redis.Redis.from_url(settings.redis_url, decode_responses=True) as store:
+        for key in store.scan_iter(f"{settings.namespace}*", count=1000):
+            seen += [key, str(_value(store, key))]
+    return "\n".join(seen)
+
+
+def _value(store: Any, key: str) -> Any:
+    readers = {
+        "string": store.get,
+        "hash": store.hgetall,
+        "set": store.smembers,
+        "zset": lambda name: store.zrange(name, 0, -1),
+        "list": lambda name: store.lrange(name, 0, -1),
+    }
+    return readers[store.type(key)](key)
+
+
+def everything_published(settings: Settings) -> str:
+    """Body and properties of every message that waits on the broker."""
+    seen = []
+    with pika.BlockingConnection(pika.URLParameters(settings.rabbitmq_url)) as connection:
+        channel = connection.channel()
+        for queue, suffix in itertools.product(("booking_events", "payment_events"), ("", ".DQ", ".XQ")):
+            while True:
+                method, properties, body = channel.basic_get(
+                    f"{settings.namespace}notification.{queue}{suffix}"
+                )
+                if method is None or body is None:
+                    break
+                seen.append(f"{method.routing_key} {properties} {body.decode()}")
+    return "\n".join(seen)
+
+
+def assert_clean(place: str, text: str) -> None:
+    assert text, f"nothing to look through in {place}"
+    for pattern in (FOUND, FOUND_CODE):
+        hit = pattern.search(text)
+        assert hit is None, f"in {place}: …{text[max(0, hit.start() - 80) : hit.end() + 20]}…"
+
+
+def test_no_card_is_anywhere_after_many_requests(
+    rabbit_settings: Settings, private_stripe: StripeSimulator, tmp_path: Path
+) -> None:
+    loud = {"log_level": "DEBUG", "ratelimit_enabled": True, "ratelimit_payments": "10000 per minute"}
+    impatient = {"payment_gateway_read_timeout": 1.0, "payment_gateway_max_retries": 1}
+    settings = rabbit_settings.model_copy(update=private_stripe.settings | loud | impatient)
+    api = ApiServer(tmp_path / "api", settings)
+    api.start()
+    answers = []
+    faults = itertools.cycle(FAULTS)
+    for number, body in enumerate(requests_with_cards()):
+        if number % 7 == 0:
+            private_stripe.fault(match="POST /v1/payment_intents", **next(faults))
+        raw = {"data": body} if isinstance(body, bytes) else {"json": body}
+        headers = {"Content-Type": "application/json", "Idempotency-Key": f"key-{number}"}
+        answer = requests.post(f"{api.url}/payment/process", headers=headers, timeout=20, **raw)
+        answers.append(f"{answer.headers} {answer.text}")
+        assert answer.status_code < 500, answer.text
+    assert any('"success"' in answer for answer in answers)
+    for path in (f"/payment/status/{NUMBERS[0]}", f"/payment/booking/{NUMBERS[0]}?card={NUMBERS[0]}"):
+        requests.get(f"{api.url}{path}", timeout=5)
+    with pika.BlockingConnection(pika.URLParameters(settings.rabbitmq_url)) as connection:
+        queue = f"{settings.namespace}notification.payment_events"
+        channel = connection.channel()
+        wait_for(lambda: channel.queue_declare(queue, passive=True).method.message_count, 10, "no events")
+    published = everything_published(settings)
+    # A worker that logs all it does, too.
+    with Process(
+        [sys.executable, "-m", "cli.main", "worker", "--threads", "1"],
+        tmp_path / "worker.log",
+        env=environment(settings),
+    ) as worker:
+        worker.wait_until(lambda: "ready for action" in worker.output())
+    api.stop()
+
+    assert_clean("the broker", published)
+    assert_clean("the answers", "\n".join(answers))
+    assert_clean("what is stored", everything_stored(settings))
+    assert_clean("the API's log", api.output())
+    assert_clean("the worker's log", (tmp_path / "worker.log").read_text())
+
+
+def test_a_crash_with_a_card_in_hand_tells_nobody(
+    stored_settings: Settings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def crash(card: Any, _now: Any) -> None:
+        raise RuntimeError(f"crashed with {card.number} in {card!r}")
+
+    monkeypatch.setattr("app.payments.service.check_card", crash)
+    app = create_app(stored_settings.model_copy(update={"log_level": "DEBUG"}))
+    body = next(requests_with_cards())
+    answer = app.test_client().post("/payment/process", json=body)
+    assert (answer.status_code, answer.json["error"]["code"]) == (500, "INTERNAL_ERROR")
+    assert_clean("the answer", answer.text)
+    logged = "".join(capfd.readouterr())
+    assert "RuntimeError: crashed with [card number]" in logged
+    assert_clean("the log", logged)

@@ -1,0 +1,255 @@
+"""What becomes of a mail when the server misbehaves: an event published, a worker on RabbitMQ, real sockets.
+
+The same table is in docs/delivery.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dramatiq
+import pytest
+from pydantic import SecretStr
+
+from actors.declare import worker_broker
+from actors.mail.render import Renderer
+from actors.mail.restraint import LoginBreaker
+from app import models
+from app.events.samples import sample
+from app.messaging.publisher import OutgoingEvent, RabbitPublisher
+from app.models import Notification
+from app.settings import Settings
+from tests.support.smtpd import CUT, IN_THE_MIDST, LAST_WORDS, SILENCE, Smtpd, run
+from tests.support.wait import wait_for
+
+ROOT = Path(__file__).parents[2]
+EVENT: dict[str, Any] = sample("payment.success")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        server: what it does.
+        tries: the outcome of each, in order; the last is the delivery's status.
+        why: for the reader.
+        script: what `Smtpd` answers.
+        security: and the certificate's name, if any.
+        changes: to the settings.
+        large: the mail is larger than what the sockets hold.
+        handed_over: how often the server got the whole mail.
+    """
+
+    server: str
+    tries: str
+    why: str
+    script: dict[str, list[str]] = field(default_factory=dict)
+    security: tuple[str, str] = ("none", "")
+    changes: dict[str, Any] = field(default_factory=dict)
+    large: bool = False
+    handed_over: int = 1
+
+    def __str__(self) -> str:
+        return f"| {self.server} | {self.tries} | {self.why} |"
+
+
+TWICE = {"max_retry_attempts": 1}
+
+ROWS = (
+    Row(
+        "greets too late",
+        "retrying, sent",
+        "nothing was handed over",
+        {"connect": [SILENCE]},
+        changes={"smtp_timeout": 0.3},
+    ),
+    Row("421 at connect", "retrying, sent", "nothing was handed over", {"connect": ["421 4.3.2 busy"]}),
+    Row(
+        "454 at STARTTLS",
+        "retrying, sent",
+        "never in the clear instead",
+        {"starttls": ["454 4.7.0 TLS not available"]},
+        ("starttls", "localhost"),
+    ),
+    Row(
+        "535 at AUTH",
+        "sent",
+        "kept, no try counts; one login at growing intervals until one is accepted",
+        {},
+        ("ssl", "localhost"),
+        {"smtp_username": "user", "smtp_password": SecretStr("new password")},
+    ),
+    Row(
+        "450 at RCPT, then accepts",
+        "retrying, sent",
+        "greylisting",
+        {"rcpt": ["450 4.2.0 greylisted"]},
+    ),
+    Row(
+        "550 at RCPT",
+        "failed",
+        "no such recipient; dead-lettered at once",
+        {"rcpt": ["550 5.1.1 no such user"]},
+        handed_over=0,
+    ),
+    Row(
+        "552 at DATA",
+        "failed",
+        "too large; dead-lettered at once",
+        {"data": ["552 5.3.4 message too big"]},
+        handed_over=0,
+    ),
+    Row(
+        "552 after DATA",
+        "failed",
+        "too large; dead-lettered at once",
+        {"message": ["552 5.3.4 message too big"]},
+    ),
+    Row(
+        "550 5.4.5 after DATA, then accepts",
+        "retrying, sent",
+        "Gmail's daily quota heals",
+        {"message": ["550 5.4.5 Daily user sending limit exceeded"]},
+        handed_over=2,
+    ),
+    Row(
+        "432 at MAIL, then accepts",
+        "retrying, sent",
+        "Exchange: fewer connections at once from now on",
+        {"mail": ["432 4.3.2 Concurrent connections limit exceeded"]},
+    ),
+    Row(
+        "drops the connection in the middle of DATA",
+        "retrying, sent",
+        "the end of the mail never left us",
+        {"data": [IN_THE_MIDST]},
+        large=True,
+    ),
+    Row(
+        "drops the connection after DATA, before its reply",
+        "uncertain",
+        "nobody knows; dead-lettered, not sent again by itself",
+        {"message": [CUT]},
+    ),
+    Row(
+        "says nothing after DATA",
+        "uncertain",
+        "the same, after three times the timeout",
+        {"message": [SILENCE]},
+        changes={"smtp_timeout": 0.3},
+    ),
+    Row("drops the connection after 250", "sent", "it is accepted", {"message": [LAST_WORDS]}),
+    Row("refuses QUIT", "sent", "it is accepted", {"quit": ["500 5.5.1 what?"]}),
+    Row(
+        "has an expired certificate",
+        "retrying, failed",
+        "nothing was handed over; the settings or the server want mending",
+        security=("starttls", "expired"),
+        changes=TWICE,
+        handed_over=0,
+    ),
+    Row(
+        "has a certificate for another name",
+        "retrying, failed",
+        "nothing was handed over; the settings or the server want mending",
+        security=("ssl", "elsewhere"),
+        changes=TWICE,
+        handed_over=0,
+    ),
+)
+
+
+@pytest.fixture
+def pem(request: pytest.FixtureRequest) -> Callable[[str], Path | None]:
+    def pem(name: str) -> Path | None:
+        return request.getfixturevalue(f"{name}_pem") if name else None
+
+    return pem
+
+
+@contextmanager
+def working(settings: Settings) -> Any:
+    """A worker in this process, which publishes what it is given."""
+    models.connect(settings)
+    broker = worker_broker(settings)
+    worker = dramatiq.Worker(broker, worker_timeout=50, worker_threads=2)
+    worker.start()
+    publisher = RabbitPublisher(settings)
+    try:
+        yield lambda event: publisher.publish(
+            OutgoingEvent(event["event_id"], event["event_type"], json.dumps(event))
+        )
+    finally:
+        publisher.close()
+        worker.stop()
+        broker.close()
+
+
+def deliver(settings: Settings, smtpd: Smtpd, row: Row) -> Notification:
+    """Publish the event twice; return its delivery once nothing more will happen to it."""
+
+    def finished() -> Notification | None:
+        return Notification.objects(status__in=("sent", "failed", "uncertain")).first()
+
+    with working(settings) as publish:
+        publish(EVENT)
+        if settings.smtp_username:
+            wait_for(lambda: smtpd.count("auth") >= 2, 10, "the wrong password was not tried again")
+            retrying = Notification.objects(status="retrying")
+            wait_for(retrying.count, 10, "the delivery does not wait for a right password")
+            smtpd.password = "new password"
+        wait_for(finished, 20, row.server)
+        publish(EVENT)
+        publish(EVENT | {"event_id": "evt_next", "user_email": None})
+        wait_for(lambda: Notification.objects(event_id="evt_next").first(), 10, "the next event")
+    found: Notification = Notification.objects.get(event_id=EVENT["event_id"])
+    return found
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.server)
+def test_the_documented_outcome(
+    rabbit_settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    dead_letters: Callable[[Settings, str], int],
+    pem: Callable[[str], Path | None],
+    row: Row,
+) -> None:
+    monkeypatch.setattr("actors.deliver.delay", lambda retries: 20)
+    monkeypatch.setattr("actors.deliver.spread", lambda seconds: int(seconds * 1_000))
+    monkeypatch.setattr("actors.mail.smtp.LoginBreaker", partial(LoginBreaker, shortest=0.1))
+    if row.large:
+        render = Renderer.render
+        padding = f"{'x' * 70}\n" * 180_000  # more than the buffers of both sockets hold
+        monkeypatch.setattr(Renderer, "render", lambda *args: replace(render(*args), text=padding))
+    security, name = row.security
+    certificate = pem(name)
+    with run(security, certificate) as smtpd:
+        smtpd.script = {command: list(replies) for command, replies in row.script.items()}
+        smtp = {
+            "smtp_server": "localhost",
+            "smtp_port": smtpd.port,
+            "smtp_security": security,
+            "smtp_ca_file": certificate,
+            "smtp_timeout": 5.0,
+        }
+        settings = rabbit_settings.model_copy(update=smtp | row.changes)
+        record = deliver(settings, smtpd, row)
+
+    assert ", ".join(attempt.outcome for attempt in record.attempts) == row.tries
+    assert record.status == record.attempts[-1].outcome
+    assert smtpd.count("message") == row.handed_over
+    assert len(smtpd.mails) == (record.status == "sent")
+    assert dead_letters(settings, "notification.email") == (record.status != "sent")
+
+
+def test_the_table_in_the_documentation_is_this_one() -> None:
+    lines = (ROOT / "docs/delivery.md").read_text().splitlines()
+    start = lines.index("| The server… | Tries | Why |") + 2
+    assert lines[start : start + len(ROWS)] == [str(row) for row in ROWS]

@@ -1,0 +1,194 @@
+"""What a slow gateway and a customer who does not come back may hold up, and for how long."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from app import create_app, models
+from app.clock import utcnow
+from app.errors import CardExpired, GatewayError, InvalidCard, InvalidRequest
+from app.gateway import CardDetails, StripeGateway
+from app.gateway.bulkhead import Bulkhead
+from app.models import Transaction
+from app.payments.orders import PaymentOrder
+from app.payments.service import Payments
+from app.settings import Settings
+from tests.support.servers import ApiServer
+from tests.support.wait import wait_for
+
+if TYPE_CHECKING:
+    from flask.testing import FlaskClient
+
+    from tests.support.stripe import StripeSimulator
+
+PAYMENT = {"user_id": "user_1", "booking_id": "BOOK-1", "amount": 50, "payment_method": "credit_card"}
+ASKS = {"payment_token": "pm_card_authenticationRequired"}
+
+
+def test_a_call_too_many_waits_a_little_and_later_ones_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.gateway.bulkhead._PATIENCE", 0.2)
+    bulkhead = Bulkhead(1)
+    entered, leave = threading.Event(), threading.Event()
+
+    def call() -> None:
+        with bulkhead.admitted():
+            entered.set()
+            leave.wait(10)
+
+    first = threading.Thread(target=call)
+    first.start()
+    entered.wait(10)
+    for least, most in ((0.2, 2.0), (0.0, 0.1)):
+        started = time.monotonic()
+        with pytest.raises(GatewayError), bulkhead.admitted():
+            pass
+        assert least <= time.monotonic() - started <= most
+    leave.set()
+    first.join()
+    with bulkhead.admitted():
+        pass
+
+
+def test_a_dead_gateway_does_not_hold_every_thread(
+    redis_settings: Settings, private_stripe: StripeSimulator, tmp_path: Path
+) -> None:
+    models.connect(redis_settings)
+    slow = {"payment_gateway_read_timeout": 6.0, "payment_gateway_max_retries": 0, "web_threads": 8}
+    api = ApiServer(tmp_path, redis_settings.model_copy(update=private_stripe.settings | slow))
+    api.start()
+    private_stripe.fault(match="POST /v1/payment_intents", kind="delay", seconds=7, times=0)
+
+    def pay(number: int) -> int:
+        body = PAYMENT | {"booking_id": f"BOOK-{number}"}
+        return requests.post(f"{api.url}/payment/process", json=body, timeout=60).status_code
+
+    with ThreadPoolExecutor(20) as clients:
+        answers = [clients.submit(pay, number) for number in range(20)]
+        wait_for(lambda: sum(answer.done() for answer in answers) >= 14, 5, "nobody was refused")
+        started = time.monotonic()
+        assert requests.get(f"{api.url}/health", timeout=5).status_code == 200
+        assert time.monotonic() - started < 1
+        codes = sorted(answer.result() for answer in answers)
+    api.stop()
+    # Six of eight threads may wait for the gateway; nobody else's money was touched.
+    assert codes == [202] * 6 + [502] * 14
+    assert Transaction.objects.count() == 6
+
+
+@pytest.fixture
+def client(redis_settings: Settings, stripe_simulator: StripeSimulator) -> Iterator[FlaskClient]:
+    app = create_app(redis_settings.model_copy(update=stripe_simulator.settings))
+    yield app.test_client()
+    app.extensions["outbox_relay"].close()
+
+
+def intent_status(simulator: StripeSimulator, gateway_id: str) -> str:
+    state = requests.get(f"{simulator.url}/_simulator/state", timeout=5).json()
+    found: str = next(intent for intent in state["payment_intents"] if intent["id"] == gateway_id)["status"]
+    return found
+
+
+def the_payment() -> Transaction:
+    payment: Transaction = Transaction.objects.get(booking_id="BOOK-1")
+    return payment
+
+
+def authenticate(simulator: StripeSimulator, gateway_id: str, outcome: str) -> None:
+    url = f"{simulator.url}/_simulator/payment_intents/{gateway_id}/authenticate"
+    requests.post(url, json={"outcome": outcome}, timeout=5).raise_for_status()
+
+
+def let_time_pass() -> None:
+    Transaction.objects.update(set__created_at=utcnow() - timedelta(minutes=61))
+
+
+def test_a_payment_that_nobody_confirms_is_canceled_and_frees_its_booking(
+    client: FlaskClient, stripe_simulator: StripeSimulator
+) -> None:
+    waiting = client.post("/payment/process", json=PAYMENT | ASKS)
+    assert waiting.json["status"] == "requires_action"
+    let_time_pass()
+    answer = client.get(waiting.headers["Location"]).json
+    assert (answer["status"], answer["error_code"]) == ("failed", "CARD_DECLINED")
+    assert "not confirmed in time" in answer["error_message"]
+    assert intent_status(stripe_simulator, the_payment().gateway_id) == "canceled"
+    assert client.post("/payment/process", json=PAYMENT).status_code == 200
+
+
+def test_a_customer_who_confirms_at_the_last_moment_has_paid(
+    client: FlaskClient, stripe_simulator: StripeSimulator
+) -> None:
+    waiting = client.post("/payment/process", json=PAYMENT | ASKS)
+    authenticate(stripe_simulator, the_payment().gateway_id, "succeed")
+    let_time_pass()
+    assert client.get(waiting.headers["Location"]).json["status"] == "completed"
+
+
+def test_an_intent_that_failed_can_not_be_confirmed_again_by_the_browser(
+    client: FlaskClient, stripe_simulator: StripeSimulator
+) -> None:
+    waiting = client.post("/payment/process", json=PAYMENT | ASKS)
+    authenticate(stripe_simulator, the_payment().gateway_id, "fail")
+    answer = client.get(waiting.headers["Location"]).json
+    assert answer["status"] == "failed"
+    assert answer["error_message"].startswith("Your bank could not confirm that it is you")
+    assert intent_status(stripe_simulator, the_payment().gateway_id) == "canceled"
+
+
+class LiveSettings(Settings):
+    """The simulator takes test keys only; all else is as in live mode."""
+
+    @property
+    def gateway_live(self) -> bool:
+        return True
+
+
+def live(settings: Settings, simulator: StripeSimulator, **changes: Any) -> Payments:
+    values = settings.model_dump() | simulator.settings | changes | {"stripe_webhook_secret": "whsec_x"}
+    live_settings = LiveSettings(_env_file=None, **values)
+    return Payments(live_settings, StripeGateway(live_settings), lambda _: None)
+
+
+def order(number: str, cvv: str = "123", **card: Any) -> PaymentOrder:
+    details = CardDetails(number, cvv, **{"month": 12, "year": utcnow().year + 2} | card)
+    return PaymentOrder(
+        "u", "BOOK-1", amount=Decimal(50), currency="USD", payment_method="credit_card", card=details
+    )
+
+
+def test_live_mode_refuses_card_numbers(
+    redis_settings: Settings, stripe_simulator: StripeSimulator, client: FlaskClient
+) -> None:
+    with pytest.raises(InvalidRequest, match="payment_token"):
+        live(redis_settings, stripe_simulator).pay(order("4242424242424242"), "TXN-live-1")
+    assert not Transaction.objects.count()
+
+
+def test_card_numbers_that_are_allowed_become_a_token_before_anything_is_stored(
+    redis_settings: Settings, stripe_simulator: StripeSimulator, client: FlaskClient
+) -> None:
+    payments = live(redis_settings, stripe_simulator, allow_raw_card_data=True)
+    paid = payments.pay(order("4242424242424242"), "TXN-live-2").payment
+    assert (paid.status, paid.card_last_four) == ("completed", "4242")
+    assert the_payment().gateway_method.startswith("pm_")
+    Transaction.objects.delete()
+    with pytest.raises(InvalidCard):
+        payments.pay(order("4000000000000002"[:-1] + "3"), "TXN-live-3")
+    with pytest.raises(CardExpired):
+        payments.pay(order("4242424242424242", year=2020), "TXN-live-4")
+    away = live(
+        redis_settings, stripe_simulator, allow_raw_card_data=True, payment_gateway_url="http://127.0.0.1:1"
+    )
+    with pytest.raises(GatewayError):
+        away.pay(order("4242424242424242"), "TXN-live-5")
+    assert not Transaction.objects.count()

@@ -1,0 +1,166 @@
+"""`movieapp notifications`: what was sent to whom, and sending it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from typing import Any
+
+import dramatiq
+import pytest
+
+from actors.declare import worker_broker
+from actors.dispatch import Dispatch
+from actors.notifications import Criteria, find, resend
+from app import models
+from app.clock import utcnow
+from app.errors import ServiceUnavailable
+from app.events.samples import sample
+from app.messaging.broker import make_broker
+from app.messaging.topology import Topology
+from app.models import Attempt, Notification
+from app.settings import Settings
+from tests.support.commands import movieapp
+from tests.support.mail import MailSink
+from tests.support.wait import wait_for
+
+EVENT: dict[str, Any] = sample("booking.cancelled")
+
+
+@pytest.fixture
+def stack(redis_settings: Settings) -> Settings:
+    """Those of the embedded stack."""
+    models.connect(redis_settings)
+    return redis_settings
+
+
+def record(status: str, number: int = 0, **fields: Any) -> Notification:
+    """A notification that has come this far."""
+    event = EVENT | {"event_id": f"evt_{number}"}
+    values = {
+        "event_id": event["event_id"],
+        "event_type": event["event_type"],
+        "notification_type": "email",
+        "booking_id": event["booking_id"],
+        "recipient": event["user_email"],
+        "template": "booking_cancellation",
+        "event_data": event,
+        "created_at": utcnow(),
+        "attempts": [Attempt(at=utcnow(), outcome=status, detail="450 4.2.0 greylisted")],
+    }
+    notification = Notification(status=status, **{**values, **fields})
+    notification.save()
+    return notification
+
+
+def test_notifications_are_found_by_every_criterion(stack: Settings) -> None:
+    old = utcnow() - timedelta(days=2)
+    first = record("sent", 1, booking_id="BOOK-1", recipient="other@example.com", created_at=old)
+    second = record("failed", 2, notification_type="sms", event_type="booking.confirmed")
+
+    def found(**criteria: Any) -> list[str]:
+        return [notification.event_id for notification in find(Criteria(**criteria))]
+
+    assert found() == [second.event_id, first.event_id]
+    for criteria in (
+        {"status": "sent"},
+        {"channel": "email"},
+        {"booking_id": "BOOK-1"},
+        {"recipient": "other@example.com"},
+        {"event_id": "evt_1"},
+        {"event_type": "booking.cancelled"},
+    ):
+        assert found(**criteria) == ["evt_1"], criteria
+    assert found(since=utcnow() - timedelta(days=1)) == ["evt_2"]
+    assert found(status="sent", channel="sms") == []
+
+
+def test_list_and_show(stack: Settings) -> None:
+    notification = record("failed", error_message="550 no\x1b[2J", message_id="<a@example.com>", subject="S")
+    record("queued", 1, booking_id="BOOK-OTHER")
+    options = ("--booking", EVENT["booking_id"], "--status", "failed", "--since", "1h", "--limit", "5")
+    (row,) = json.loads(movieapp(stack, "notifications", "list", *options, "--json").stdout)
+    assert (row["id"], row["recipient"]) == (str(notification.id), EVENT["user_email"])
+    plain = movieapp(stack, "notifications", "list")
+    assert plain.returncode == 0, plain.stderr
+    assert [len(line.split("\t")) for line in plain.stdout.splitlines()] == [9, 9, 9]
+    assert "550 no\\x1b[2J" in plain.stdout
+
+    shown = json.loads(movieapp(stack, "notifications", "show", row["id"], "--json").stdout)
+    assert (shown["message_id"], shown["subject"]) == ("<a@example.com>", "S")
+    assert [attempt["detail"] for attempt in shown["attempts"]] == ["450 4.2.0 greylisted"]
+    assert shown["event"]["booking_id"] == EVENT["booking_id"]
+    assert "450 4.2.0 greylisted" in movieapp(stack, "notifications", "show", row["id"]).stdout
+    unknown = movieapp(stack, "notifications", "show", "nothing")
+    assert (unknown.returncode, unknown.stderr) == (1, "Error: no notification has the id nothing\n")
+
+
+def test_resend_says_what_it_queued_and_what_not(stack: Settings) -> None:
+    failed, sent = record("failed", 1, retry_count=5), record("sent", 2)
+    done = movieapp(stack, "notifications", "resend", str(failed.id), str(sent.id), "unknown")
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        f"{failed.id}  queued",
+        f"{sent.id}  refused: it was sent; with --force it goes out a second time",
+        "unknown  refused: there is no such notification",
+    ]
+    failed.reload()
+    assert (failed.status, failed.retry_count) == ("queued", 0)
+    assert failed.due_at > utcnow()
+    audit = failed.attempts[-1]
+    assert (audit.outcome, audit.detail) == ("queued", "by an operator: resent, was failed")
+    assert movieapp(stack, "notifications", "resend", str(sent.id), "--force").returncode == 0
+
+
+@pytest.fixture
+def broker(broker_settings: Settings, mail_sink: MailSink) -> Iterator[dramatiq.Broker]:
+    """A worker's, with the worker."""
+    models.connect(broker_settings)
+    broker = worker_broker(broker_settings.model_copy(update=mail_sink.settings))
+    worker = dramatiq.Worker(broker, worker_timeout=50, worker_threads=2)
+    worker.start()
+    yield broker
+    worker.stop()
+    broker.close()
+
+
+def test_what_is_sent_again_has_the_same_message_id(
+    broker: dramatiq.Broker, broker_settings: Settings, mail_sink: MailSink
+) -> None:
+    dispatch = Dispatch(broker, Topology.of(broker_settings))
+    uncertain = record("uncertain")
+    assert resend(str(uncertain.id), dispatch, force=False) is None
+    wait_for(lambda: uncertain.reload().status == "sent", 10, "not sent")
+    assert resend(str(uncertain.id), dispatch, force=False)
+    assert len(mail_sink.mails) == 1
+    assert resend(str(uncertain.id), dispatch, force=True) is None
+    first, second = mail_sink.wait(2)
+    assert first["Message-ID"] == second["Message-ID"]
+    wait_for(lambda: uncertain.reload().status == "sent", 10, "not sent")
+    outcomes = [attempt.outcome for attempt in uncertain.attempts]
+    assert outcomes == ["uncertain", "queued", "sent", "queued", "sent"]
+
+
+def test_what_cant_be_sent_again_stays_as_it_was(stack: Settings) -> None:
+    def dispatch(notification: Notification) -> None:
+        pytest.fail("queued")
+
+    sending = record("sending", 1)
+    assert resend(str(sending.id), dispatch, force=True) == "it is being sent right now"
+    nobody = record("skipped", 2, recipient=None)
+    assert resend(str(nobody.id), dispatch, force=True) == "it has no recipient"
+    assert [sending.reload().status, nobody.reload().status] == ["sending", "skipped"]
+
+
+def test_without_a_broker_it_is_left_to_the_sweep(broker_settings: Settings) -> None:
+    models.connect(broker_settings)
+    scheme = broker_settings.rabbitmq_url.partition("://")[0]
+    away = broker_settings.model_copy(update={"rabbitmq_url": f"{scheme}://127.0.0.1:1/"})
+    failed = record("failed")
+    with closing(make_broker(away)) as broker, pytest.raises(ServiceUnavailable, match="a worker will queue"):
+        resend(str(failed.id), Dispatch(broker, Topology.of(away)), force=False)
+    failed.reload()
+    assert failed.status == "queued"
+    assert failed.due_at is not None

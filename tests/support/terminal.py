@@ -1,0 +1,42 @@
+"""Commands run on a terminal, as a person runs them."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+from collections.abc import Mapping, Sequence
+
+
+def run_on_terminal(
+    command: Sequence[str], typed: str = "", *, env: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """Run a command whose stdin, stdout and stderr are a terminal.
+
+    Args:
+        command: the argument vector.
+        typed: what the person types.
+        env: the whole environment; default: this process's.
+
+    Returns:
+        Its exit code, and what the terminal received.
+    """
+    ours, theirs = pty.openpty()
+    try:
+        environment = {**(os.environ if env is None else env), "TERM": "xterm", "COLUMNS": "100"}
+        with subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+        ) as process:
+            os.close(theirs)
+            os.write(ours, typed.encode())
+            received = b"".join(iter(lambda: _read(ours), b""))
+    finally:
+        os.close(ours)
+    return process.returncode, received.decode()
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65_536)
+    except OSError:  # EIO: nobody has the other end open any more
+        return b""

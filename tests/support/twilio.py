@@ -1,0 +1,142 @@
+"""A Twilio for tests: a real HTTP server on loopback that answers, refuses, hangs and hangs up on demand."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+import uuid
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+ACCOUNT, TOKEN, SENDER = "AC0123456789abcdef0123456789abcdef", "secret-of-the-account", "+14155550100"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What Twilio says: an HTTP status, and Twilio's code and words unless it is 201."""
+
+    status: int = 201
+    code: int = 0
+    words: str = ""
+
+
+INVALID = Answer(400, 21211, "Invalid 'To' Phone Number: +1415555XXXX")
+NOT_MOBILE = Answer(400, 21614, "'To' number is not a valid mobile number")
+UNSUBSCRIBED = Answer(400, 21610, "Attempt to send to unsubscribed recipient")
+TOO_MANY = Answer(429, 20429, "Too Many Requests")
+BROKEN = Answer(500, 20500, "Internal Server Error")
+REFUSED_LOGIN = Answer(401, 20003, "Authenticate")
+
+#: In place of an answer to a request that was read: nothing, an end of the connection, or no JSON. The text
+#: was taken each time.
+HANG, CUT, GIBBERISH = "hang", "cut", "gibberish"
+
+
+class FakeTwilio:
+    """Takes texts from one account.
+
+    Attributes:
+        script: the next answers; after them each text is taken.
+        requests: how many came.
+        connections: over how many connections.
+        texts: those that were taken, as {"To", "From", "Body"}.
+    """
+
+    def __init__(self) -> None:
+        self.script: list[Answer | str] = []
+        self.requests = 0
+        self.connections = 0
+        self.texts: list[dict[str, str]] = []
+        self.over = threading.Event()
+        self.server = _Server(self)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What makes a `Settings` send texts here; for `model_validate`, as a token is a secret."""
+        return {
+            "sms_provider": "twilio",
+            "twilio_account_sid": ACCOUNT,
+            "twilio_auth_token": TOKEN,
+            "twilio_from_number": SENDER,
+            "twilio_api_base": f"http://127.0.0.1:{self.server.server_port}",
+        }
+
+    def secure(self, certificate: Path, key: Path) -> None:
+        """Speak HTTPS from now on."""
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate, key)
+        self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
+
+
+class _Server(ThreadingHTTPServer):
+    def __init__(self, twilio: FakeTwilio) -> None:
+        super().__init__(("127.0.0.1", 0), _Connection)
+        self.twilio = twilio
+
+    def get_request(self) -> Any:
+        self.twilio.connections += 1
+        return super().get_request()
+
+
+class _Connection(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = 10
+    server: _Server
+
+    def do_POST(self) -> None:
+        twilio = self.server.twilio
+        text = dict(parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode()))
+        twilio.requests += 1
+        login = b64encode(f"{ACCOUNT}:{TOKEN}".encode()).decode()
+        if self.headers["Authorization"] != f"Basic {login}":
+            return self._say(REFUSED_LOGIN)
+        if self.path != f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json":
+            return self._say(Answer(404, 20404, f"The requested resource {self.path} was not found"))
+        answer = twilio.script.pop(0) if twilio.script else Answer()
+        if isinstance(answer, Answer) and answer.status != 201:
+            return self._say(answer)
+        twilio.texts.append(text)
+        if answer == HANG:
+            twilio.over.wait()
+        if answer in (HANG, CUT):
+            self.close_connection = True
+            return None
+        if answer == GIBBERISH:
+            return self._send(201, "<html>")
+        return self._send(201, json.dumps({"sid": f"SM{uuid.uuid4().hex}", "status": "queued"}))
+
+    def _say(self, answer: Answer) -> None:
+        body = {"status": answer.status, "code": answer.code, "message": answer.words}
+        self._send(answer.status, json.dumps(body))
+
+    def _send(self, status: int, body: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *args: object) -> None:
+        """Tests read what it keeps."""
+
+
+@contextmanager
+def running_twilio() -> Iterator[FakeTwilio]:
+    """A `FakeTwilio` that listens until the end of the block."""
+    twilio = FakeTwilio()
+    thread = threading.Thread(target=twilio.server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield twilio
+    finally:
+        twilio.over.set()
+        twilio.server.shutdown()
+        thread.join()
+        twilio.server.server_close()

@@ -1,0 +1,99 @@
+"""The gate: what every mail must be, for every template, sample and language there is."""
+
+import email
+import email.policy
+import json
+import re
+from datetime import UTC, datetime
+from email.message import EmailMessage
+
+import pytest
+from icalendar import Calendar
+from mail_page import Page
+
+from actors.mail.compose import compose
+from actors.mail.languages import Languages
+from actors.mail.render import TEMPLATES, Rendered, Renderer
+from actors.mail.samples import sample, variants
+
+ALL = [
+    (template, variant, language)
+    for template in TEMPLATES
+    for variant in variants(template)
+    for language in Languages().all
+]
+every_mail = pytest.mark.parametrize(("template", "variant", "language"), ALL)
+
+
+@pytest.fixture
+def mail(renderer: Renderer, template: str, variant: str, language: str) -> Rendered:
+    return renderer.render(template, sample(template, variant) | {"locale": language})
+
+
+@every_mail
+def test_it_is_light_and_well_made(mail: Rendered, language: str) -> None:
+    html = mail.html
+    assert len(html.encode()) < 30_000, "Gmail clips at 102 KB; half of that is already a lot"
+    assert max(len(style) for style in re.findall(r"<style.*?</style>", html, re.DOTALL)) < 16_000
+    assert re.search(rf'<html [^>]*lang="{language}" dir="ltr"', html)
+    assert re.search(rf'<div [^>]*role="article" lang="{language}" dir="ltr"', html)
+    assert all('role="presentation"' in table for table in re.findall(r"<table[^>]*>", html))
+    assert all(" alt=" in image for image in re.findall(r"<img[^>]*>", html))
+    assert all(int(width) <= 600 for width in re.findall(r'\bwidth="(\d+)"', html))
+    assert all(float(width) <= 600 for width in re.findall(r"max-width:([\d.]+)px", html))
+
+
+@every_mail
+def test_it_loads_and_runs_nothing(mail: Rendered, template: str, variant: str) -> None:
+    poster = sample(template, variant).get("poster_url")
+    assert set(re.findall(r'<img [^>]*src="([^"]*)"', mail.html)) <= {"cid:qr", poster}
+    assert not re.search(r"<(link|iframe|form|object)\b|@import|url\(|javascript:|data:", mail.html)
+    assert set(re.findall(r"<script[^>]*>", mail.html)) <= {'<script type="application/ld+json">'}
+    for link in re.findall(r'<a [^>]*href="([^"]*)"', mail.html):
+        assert link.startswith(("https://", "http://", "mailto:"))
+
+
+@every_mail
+def test_both_parts_tell_the_same(mail: Rendered) -> None:
+    page = Page("<div " + mail.html.partition('role="article"')[2])
+    links = {link for link in page.links if link.startswith("http") and f'href="{link}"' in mail.html}
+    assert not {link for link in links if link not in mail.text}
+    told = re.sub(r"\s+", " ", mail.text)
+    # Amounts, ids, dates: every word with a digit.
+    words = {word.strip(".,;:()") for word in page.text.split() if re.search(r"\d", word)}
+    assert not {word for word in words if word not in told}
+    for text in (mail.text, page.text, mail.subject, mail.preheader):
+        assert not re.search(r"\bNone\b|\bundefined\b|\[\]|%\(", text)
+    assert all(page.cells)
+
+
+@every_mail
+def test_subject_and_preheader_fit(mail: Rendered) -> None:
+    assert 10 <= len(mail.subject) <= 140
+    assert 40 <= len(mail.preheader) <= 130
+    assert (mail.subject + mail.preheader).replace("\N{NO-BREAK SPACE}", " ").isprintable()
+
+
+@every_mail
+def test_the_message_is_whole_and_small(mail: Rendered, template: str) -> None:
+    wire = compose(
+        mail,
+        recipient="jane.doe@example.com",
+        sender=("MovieApp", "tickets@example.com"),
+        message_id="<a@example.com>",
+        date=datetime(2026, 12, 1, tzinfo=UTC),
+    ).as_bytes()
+    assert len(wire) < 100_000
+    assert max(map(len, wire.split(b"\r\n"))) <= 998, "RFC 5322, 2.1.1"
+    message = email.message_from_bytes(wire, policy=email.policy.default)
+    assert isinstance(message, EmailMessage)
+    page = ["multipart/related", "text/html", "image/png"] if mail.images else ["text/html"]
+    body = ["multipart/alternative", "text/plain", *page]
+    whole = ["multipart/mixed", *body, "text/calendar"] if mail.invitation else body
+    assert [part.get_content_type() for part in message.walk()] == whole
+    assert not any(part.defects for part in message.walk())
+    if mail.invitation:
+        assert Calendar.from_ical(mail.invitation.ics)["METHOD"] == mail.invitation.method
+    if found := re.search(r"<script[^>]*>(.*?)</script>", mail.html, re.DOTALL):
+        assert json.loads(found[1])["@type"] == "EventReservation"
+        assert template.startswith("booking_")

@@ -1,0 +1,62 @@
+"""What a Twilio reply means for the text."""
+
+from pathlib import Path
+
+import pytest
+
+from actors.errors import DeliveryError, PermanentFailure, Postponed, TemporaryFailure
+from actors.sms.replies import RULES, AccountRefused, Rule, failure
+
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "sms.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [
+        (400, 21211, PermanentFailure),
+        (400, 21614, PermanentFailure),
+        (400, 21610, PermanentFailure),
+        (400, 21408, PermanentFailure),
+        (400, 99999, PermanentFailure),
+        (429, 20429, TemporaryFailure),
+        (429, 429, TemporaryFailure),
+        (400, 21611, TemporaryFailure),
+        (500, 20500, TemporaryFailure),
+        (503, 503, TemporaryFailure),
+        (401, 20003, AccountRefused),
+        (401, 401, AccountRefused),
+        (403, 20005, AccountRefused),
+        (404, 20404, AccountRefused),
+        (400, 21660, AccountRefused),
+        (400, 21606, PermanentFailure),
+        (302, 302, AccountRefused),
+    ],
+)
+def test_replies(status: int, code: int, error: type[DeliveryError]) -> None:
+    assert type(failure(status, code, "words")) is error
+
+
+def test_a_refused_account_costs_a_text_no_try() -> None:
+    assert issubclass(AccountRefused, Postponed)
+
+
+def test_the_message_holds_status_code_words_and_what_to_do() -> None:
+    error = failure(401, 20003, "Authentication Error\r\n- invalid username")
+    assert str(error) == (
+        "Twilio 401, error 20003: Authentication Error - invalid username "
+        "(check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, and that the account is active)"
+    )
+
+
+def test_the_last_row_takes_everything() -> None:
+    assert RULES[-1].fits(0, 0)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.why)
+def test_the_documentation_has_every_row(rule: Rule) -> None:
+    outcome = {PermanentFailure: "failed", TemporaryFailure: "retrying", AccountRefused: "postponed"}
+    rows = [
+        line for line in DOCUMENT.splitlines() if line.endswith(f"| {outcome[rule.error]} | {rule.why} |")
+    ]
+    assert len(rows) == 1
+    assert all(str(code) in rows[0] for code in rule.codes)

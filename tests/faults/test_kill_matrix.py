@@ -114,10 +114,10 @@ def worker(settings: Settings, directory: Path, hours: int = 0) -> Iterator[Proc
 
 
 def post(api: FailingApi, path: str, body: Any, **headers: str) -> requests.Response | None:
-    """The answer; None if the process died."""
+    """The answer; None if the process died, before it or in the middle of it."""
     try:
         return requests.post(f"{api.url}{path}", json=body, headers=headers, timeout=20)
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
         return None
 
 
@@ -297,7 +297,7 @@ def test_webhook(
         headers = {"Stripe-Signature": signature(sent[at], SECRET, int(time.time()))}
         try:
             return requests.post(f"{api.url}/payment/webhook", data=sent[at], headers=headers, timeout=20)
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
             return None
 
     def act(at: int) -> Callable[[], Any]:

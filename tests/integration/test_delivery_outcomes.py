@@ -226,7 +226,7 @@ def test_the_documented_outcome(
     monkeypatch.setattr("actors.mail.smtp.LoginBreaker", partial(LoginBreaker, shortest=0.1))
     if row.large:
         render = Renderer.render
-        padding = f"{'x' * 70}\n" * 180_000  # more than the buffers of both sockets hold
+        padding = f"{'x' * 900}\n" * 14_000  # more than the buffers of both sockets hold
         monkeypatch.setattr(Renderer, "render", lambda *args: replace(render(*args), text=padding))
     security, name = row.security
     certificate = pem(name)

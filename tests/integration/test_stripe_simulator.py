@@ -47,7 +47,7 @@ class Simulator(StripeServer):
     def ready(self) -> bool:
         try:
             return requests.get(f"{self.url}/_simulator/health", timeout=1).ok
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
 
     @property

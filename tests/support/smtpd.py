@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 import subprocess
 import threading
@@ -21,6 +22,9 @@ from actors.mail.smtp import Transport
 from app.settings import Settings
 
 PASSWORD = "correct horse battery staple"
+
+# It would log every line of every mail.
+logging.getLogger("mail.log").setLevel(logging.WARNING)
 
 #: In place of a reply: the connection is cut, or kept without a word.
 CUT = "cut"

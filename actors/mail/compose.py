@@ -10,7 +10,8 @@ from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.message import Message as Part
-from email.policy import SMTP, compat32
+from email.policy import SMTP, Compat32
+from email.utils import format_datetime
 
 from flask_mail import Message
 
@@ -20,10 +21,21 @@ from actors.mail.render import Rendered
 from actors.mail.text import one_line
 
 #: No vacation notices, please: RFC 3834, and what Exchange has in its place.
-_HEADERS = {"Auto-Submitted": "auto-generated", "X-Auto-Response-Suppress": "All"}
+_HEADERS = {
+    "Auto-Submitted": "auto-generated",
+    "X-Auto-Response-Suppress": "All",
+    "MIME-Version": "1.0",
+}
 
-#: Parts as they are, with the line ends of SMTP.
-_WIRE = compat32.clone(linesep="\r\n")
+
+class _AsTheyAre(Compat32):
+    """For parts: their headers are all ours, short and plain, and need no looking at."""
+
+    def fold_binary(self, name: str, value: str) -> bytes:
+        return f"{name}: {value}\r\n".encode("ascii")
+
+
+_WIRE = _AsTheyAre(linesep="\r\n")
 
 _LONGEST_SUBJECT = 200
 _LONGEST_NAME = 100
@@ -70,16 +82,16 @@ class OutgoingMail(Message):
         return self._head().as_bytes().rstrip(b"\r\n") + b"\r\n" + self._parts().as_bytes(policy=_WIRE)
 
     def _head(self) -> EmailMessage:
+        """What is put in raw is ours and plain ASCII: parsing it anew would take longer than all the rest."""
         mail = EmailMessage(policy=SMTP)
         mail["From"] = self._from
         mail["To"] = _address(self.envelope_to)
         mail.set_raw("Subject", _encoded(self.subject))
-        mail["Date"] = self._sent_at
-        mail["Message-ID"] = self.msgId
-        mail["Content-Language"] = self._rendered.language
+        mail.set_raw("Date", format_datetime(self._sent_at))
+        mail.set_raw("Message-ID", self.msgId)
+        mail.set_raw("Content-Language", self._rendered.language)
         for name, value in _HEADERS.items():
-            mail[name] = value
-        mail["MIME-Version"] = "1.0"
+            mail.set_raw(name, value)
         return mail
 
     def _parts(self) -> Part:
@@ -111,7 +123,7 @@ def _text(content: str, subtype: str, **parameters: str) -> Part:
     """
     data = content.replace("\r\n", "\n").replace("\n", "\r\n").encode("utf-8", "replace")
     part = Part()
-    told = "".join(f';\n {name}="{value}"' for name, value in parameters.items())
+    told = "".join(f';\r\n {name}="{value}"' for name, value in parameters.items())
     part["Content-Type"] = f'text/{subtype}; charset="utf-8"{told}'
     part["Content-Transfer-Encoding"] = "quoted-printable"
     part.set_payload(b2a_qp(data, istext=True).decode("ascii"))

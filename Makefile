@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
+# One more than there are processors: many a test waits for a server.
+TEST_PROCESSES ?= $(shell expr $$(nproc 2>/dev/null || sysctl -n hw.ncpu) + 1)
 
 .DEFAULT_GOAL := help
 .PHONY: help install dev test lint format clean
@@ -25,7 +27,7 @@ dev: install ## run the whole system on this machine
 	@exec $(BIN)/movieapp dev $(DEV_ARGS)
 
 test: install ## run every test (PYTEST_ARGS="tests/unit -k money" for a part)
-	@$(BIN)/python -m pytest --numprocesses auto $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
 
 lint: install ## ruff, mypy, and the rule that imports go one way
 	@$(BIN)/ruff check .

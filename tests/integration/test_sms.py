@@ -13,7 +13,6 @@ import dramatiq
 import pytest
 import redis
 from pydantic import SecretStr
-from structlog.testing import capture_logs
 
 from actors import deliveries
 from actors.declare import worker_broker
@@ -181,13 +180,15 @@ def test_a_certificate_that_is_not_trusted_gets_no_text(
     assert twilio.requests == 0
 
 
-def test_a_wrong_token_is_said_loudly_and_keeps_the_text(make_sms: Any, twilio: FakeTwilio) -> None:
-    with capture_logs() as lines:
-        record = make_sms(twilio_auth_token="wrong-token").send()
+def test_a_wrong_token_is_said_loudly_and_keeps_the_text(
+    make_sms: Any, twilio: FakeTwilio, log_lines: Callable[[], list[dict[str, Any]]]
+) -> None:
+    record = make_sms(twilio_auth_token="wrong-token").send()
     assert (record.status, record.retry_count) == ("retrying", 0)
     assert "TWILIO_AUTH_TOKEN" in record.error_message
-    [loud] = [line for line in lines if line["log_level"] == "error"]
-    assert loud["event"] == "no text can be sent until the settings are right"
+    lines = log_lines()
+    [loud] = [line for line in lines if line["level"] == "error"]
+    assert loud["message"] == "no text can be sent until the settings are right"
     assert "wrong-token" not in f"{lines} {record.error_message}"
 
 

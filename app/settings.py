@@ -1,4 +1,4 @@
-"""Every setting of every process: read from the environment (and `.env`) once, checked, typed.
+"""Every setting of every process: read from the environment, `.env` and secret files once, checked, typed.
 
 A field's name is its environment variable in lower case; its description is what `.env.example` and the
 documentation show. Nothing else in the project reads the environment.
@@ -6,6 +6,7 @@ documentation show. Nothing else in the project reads the environment.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from decimal import Decimal
@@ -17,12 +18,17 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as UnreadableSettings
 
 from app.contrast import MINIMUM_CONTRAST, contrast
 from app.money import CURRENCIES
 
 PaymentMethod = Literal["credit_card", "debit_card", "paypal", "stripe"]
 PAYMENT_METHODS: tuple[PaymentMethod, ...] = get_args(PaymentMethod)
+QueueType = Literal["classic", "quorum"]
+
+#: Where Docker mounts secrets, one file for each.
+_MOUNTED_SECRETS = Path("/run/secrets")
 
 
 class SettingsError(Exception):
@@ -142,6 +148,9 @@ class Settings(BaseSettings):
     )
     rabbitmq_exchange: str = Field(
         "movie_app_events", min_length=1, max_length=127, description="durable topic exchange of all events"
+    )
+    rabbitmq_queue_type: QueueType = Field(
+        "classic", description="quorum for a cluster; to be chosen before the queues are made"
     )
     redis_url: Annotated[str, _url("redis", "rediss")] = Field(
         "redis://localhost:6379/0", repr=False, description="deduplication, rate limits"
@@ -313,20 +322,38 @@ class Settings(BaseSettings):
             raise ValueError("SMS_PROVIDER: twilio needs Twilio's SDK: pip install 'movieapp[sms]'")
 
 
-def load_settings(env_files: Sequence[Path] = (Path(".env"),)) -> Settings:
+def load_settings(env_files: Sequence[Path] = (Path(".env"),), secrets_dir: Path | None = None) -> Settings:
     """Read and check the settings.
 
     Args:
         env_files: files of `NAME=value` lines; a later one wins over an earlier one, the process's own
             environment wins over all. Files that do not exist are passed over.
+        secrets_dir: a directory of files that are named like a setting and hold its value, as Docker and
+            Kubernetes mount secrets; everything above wins over them. Default: SECRETS_DIR of the
+            environment, else /run/secrets if there is one.
 
     Raises:
         SettingsError: with one line for the first wrong variable.
     """
     try:
-        return Settings(_env_file=tuple(env_files), _env_file_encoding="utf-8")  # type: ignore[call-arg]
+        return Settings(  # type: ignore[call-arg]
+            _env_file=tuple(env_files),
+            _env_file_encoding="utf-8",
+            _secrets_dir=secrets_dir or _secrets_dir(),
+        )
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         message = first["msg"].removeprefix("Value error, ")
         name = str(first["loc"][0]).upper() if first["loc"] else ""
         raise SettingsError(f"{name}: {message}" if name else message) from None
+    except UnreadableSettings as error:  # a secret's file that this user may not read, for one
+        reason = error.__cause__
+        raise SettingsError(f"{reason}" if isinstance(reason, OSError) else f"{error}") from None
+
+
+def _secrets_dir() -> Path | None:
+    if named := os.environ.get("SECRETS_DIR"):
+        if not Path(named).is_dir():
+            raise SettingsError("SECRETS_DIR: no such directory")
+        return Path(named)
+    return _MOUNTED_SECRETS if _MOUNTED_SECRETS.is_dir() else None

@@ -10,7 +10,8 @@ from app.settings import Settings
 
 _HEADER = """\
 # Every setting of movieapp with its default. Copy to .env and uncomment what you change.
-# The process's own environment wins over this file.
+# The process's own environment wins over this file. Any setting may be a file instead that is named like
+# it (payment_gateway_api_key), in /run/secrets or in the directory that SECRETS_DIR names.
 # Made by `python -m app.settings_reference`.
 """
 

@@ -1,15 +1,24 @@
-"""gunicorn's configuration for `movieapp serve`. Threads: a payment mostly waits for the gateway."""
+"""gunicorn's configuration, for `movieapp serve` and for plain gunicorn (`gunicorn.conf.py`).
+
+Threads: a payment mostly waits for the gateway. `--preload` may be added: no connection is made, and no
+thread started, before the fork.
+"""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from gunicorn.glogging import Logger
 
-from app.settings import load_settings
+from app.settings import SettingsError, load_settings
 from app.telemetry import logs
+from cli.serve import BIND, WORKERS, listeners
 
-_settings = load_settings()
+try:
+    _settings = load_settings()
+except SettingsError as error:
+    sys.exit(f"movieapp: {error}")
 logs.configure("payment-service", _settings.log_level)
 
 
@@ -22,7 +31,10 @@ class JSONLogger(Logger):  # type: ignore[misc] # gunicorn ships no types
 
 logger_class = JSONLogger
 accesslog = None
+bind = listeners(BIND, _settings)
+workers = WORKERS
 worker_class = "gthread"
+threads = _settings.web_threads
 timeout = _settings.web_timeout
 #: A stopping worker lets the payments in hand finish.
 graceful_timeout = int(_settings.gateway_time_budget) + 1

@@ -14,6 +14,14 @@ from cli.options import data_dir_option, expected_failures, settings_for
 if TYPE_CHECKING:
     from app.settings import Settings
 
+#: Where the API listens, and how many processes it has, unless told otherwise.
+BIND, WORKERS = "127.0.0.1:8003", 2
+
+
+def listeners(bind: str, settings: Settings) -> list[str]:
+    """Where gunicorn listens: for the API on `bind`, and for /metrics where METRICS_BIND says."""
+    return [bind] if settings.metrics_bind == "none" else [bind, settings.metrics_bind]
+
 
 def _must_have_keys(settings: Settings) -> None:
     from app import models
@@ -25,10 +33,8 @@ def _must_have_keys(settings: Settings) -> None:
 
 
 @click.command()
-@click.option(
-    "--bind", default="127.0.0.1:8003", show_default=True, metavar="HOST:PORT", help="Where to listen."
-)
-@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes.")
+@click.option("--bind", default=BIND, show_default=True, metavar="HOST:PORT", help="Where to listen.")
+@click.option("--workers", type=click.IntRange(1, 64), default=WORKERS, show_default=True, help="Processes.")
 @click.option("--threads", type=click.IntRange(4, 256), help="Threads of each.  [default: WEB_THREADS]")
 # `movieapp dev` serves more than the API.
 @click.option("--app", default="wsgi:app", hidden=True)
@@ -46,8 +52,8 @@ def serve(bind: str, workers: int, threads: int | None, app: str, data_dir: Path
     settings = settings_for(data_dir)
     if settings.app_env == "production":
         _must_have_keys(settings)
-    arguments = ["-c", "python:cli.gunicorn_conf", "--bind", bind]
-    if settings.metrics_bind != "none":
-        arguments += ["--bind", settings.metrics_bind]
-    arguments += ["--workers", str(workers), "--threads", str(settings.web_threads), app]
+    arguments = ["-c", "python:cli.gunicorn_conf", "--workers", str(workers)]
+    for listener in listeners(bind, settings):
+        arguments += ["--bind", listener]
+    arguments.append(app)
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *arguments])  # noqa: S606 - no shell wanted

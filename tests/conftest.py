@@ -70,6 +70,7 @@ def _forget_foreign_settings() -> None:
     for name in Settings.model_fields:
         os.environ.pop(name.upper(), None)
     os.environ.pop("MOVIEAPP_DATA_DIR", None)
+    os.environ.pop("SECRETS_DIR", None)
 
 
 def _lacking(reason: str) -> NoReturn:

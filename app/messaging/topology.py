@@ -12,10 +12,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pika.exceptions
+
+from app.telemetry.logs import get_logger
+
 if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingChannel
 
-    from app.settings import Settings
+    from app.settings import QueueType, Settings
+
+log = get_logger(__name__)
 
 #: First word of an event type → the queue that takes such events. A queue bound as `word.*`.
 EVENT_QUEUES = {"booking": "notification.booking_events", "payment": "notification.payment_events"}
@@ -28,18 +34,34 @@ NOTIFY = "notify"
 SEND_EMAIL = "send_email"
 SEND_SMS = "send_sms"
 
+#: RABBITMQ_QUEUE_TYPE → the arguments that make such a queue. A quorum queue keeps a dead letter until its
+#: `.XQ` has confirmed it, which only one that never drops its oldest messages may do.
+#: https://www.rabbitmq.com/docs/quorum-queues#activating-at-least-once-dead-lettering
+_TYPES: dict[QueueType, dict[str, Any]] = {
+    "classic": {"x-queue-type": "classic"},
+    "quorum": {
+        "x-queue-type": "quorum",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    },
+}
+
+#: AMQP 0-9-1: reply code of a declaration that differs from what stands.
+_PRECONDITION_FAILED = 406
+
 
 @dataclass(frozen=True)
 class Topology:
-    """The broker's names under one deployment's exchange and namespace."""
+    """The broker's names under one deployment's exchange and namespace, and the type of its queues."""
 
     exchange: str
     namespace: str = ""
+    queue_type: QueueType = "classic"
 
     @classmethod
     def of(cls, settings: Settings) -> Topology:
         """The names that `settings` ask for."""
-        return cls(settings.rabbitmq_exchange, settings.namespace)
+        return cls(settings.rabbitmq_exchange, settings.namespace, settings.rabbitmq_queue_type)
 
     def queue(self, name: str) -> str:
         """The full name of one of the queues above."""
@@ -63,19 +85,47 @@ class Topology:
     def declare(self, channel: BlockingChannel, queue: str) -> None:
         """Declare `queue` with its `.DQ` and `.XQ` and, if events feed it, the exchange and the binding.
 
-        The arguments can't be changed later without deleting the queues (RabbitMQ answers 406).
+        The arguments can't be changed later without deleting the queues (RabbitMQ answers 406). Queues of
+        ours that are of another type than the settings ask for are used as they stand.
+
+        Raises:
+            pika.exceptions.ChannelClosedByBroker: refused, for want of a permission or because a queue of
+                that name is not one of ours.
         """
-        arguments: dict[str, Any] = {
-            "x-dead-letter-exchange": "",
-            "x-dead-letter-routing-key": f"{queue}.XQ",
-        }
         # Dead letters wait for a person: no TTL, unlike Dramatiq's own seven days. And never a quorum queue,
         # though it may be the virtual host's default: that throws away what was looked at too often.
         # https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling
-        channel.queue_declare(f"{queue}.XQ", durable=True, arguments={"x-queue-type": "classic"})
-        channel.queue_declare(f"{queue}.DQ", durable=True, arguments=arguments)
-        channel.queue_declare(queue, durable=True, arguments=arguments)
+        channel.queue_declare(f"{queue}.XQ", durable=True, arguments=_TYPES["classic"])
+        arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": f"{queue}.XQ"}
+        self._declare(channel, f"{queue}.DQ", arguments)
+        self._declare(channel, queue, arguments)
         binding = self.event_queues.get(queue)
         if binding:
             channel.exchange_declare(self.exchange, exchange_type="topic", durable=True)
             channel.queue_bind(queue, self.exchange, binding)
+
+    def _declare(self, channel: BlockingChannel, name: str, arguments: dict[str, Any]) -> None:
+        wanted = self.queue_type
+        try:
+            _try_to_declare(channel, name, arguments | _TYPES[wanted])
+        except pika.exceptions.ChannelClosedByBroker as refused:
+            if refused.reply_code != _PRECONDITION_FAILED:
+                raise
+            [other] = _TYPES.keys() - {wanted}
+            try:
+                _try_to_declare(channel, name, arguments | _TYPES[other])
+            except pika.exceptions.ChannelClosedByBroker:
+                raise refused from None
+            log.warning(
+                "the queue stands with another type than RABBITMQ_QUEUE_TYPE, and is used as it is; "
+                "docs/deployment.md says how to replace it",
+                queue=name,
+                queue_type=other,
+                wanted=wanted,
+            )
+
+
+def _try_to_declare(channel: BlockingChannel, name: str, arguments: dict[str, Any]) -> None:
+    # A refusal closes the channel that asked.
+    with channel.connection.channel() as asking:
+        asking.queue_declare(name, durable=True, arguments=arguments)

@@ -118,6 +118,44 @@ def test_the_environment_wins_over_the_env_file(monkeypatch: pytest.MonkeyPatch,
     assert (settings.log_level, settings.from_name) == ("ERROR", "From the file")
 
 
+def test_a_secret_may_be_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "smtp_password").write_text("from the file\n")
+    (tmp_path / "REDIS_URL").write_text("redis://from-the-file/0")
+    (tmp_path / "from_name").write_text("The file")
+    (tmp_path / "smtp_username").write_text("")
+    (tmp_path / "kubernetes.io").mkdir()
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("FROM_NAME", "The environment")
+    settings = load()
+    assert settings.smtp_password.get_secret_value() == "from the file"
+    assert settings.redis_url == "redis://from-the-file/0"
+    assert (settings.from_name, settings.smtp_username) == ("The environment", "")
+    assert "from the file" not in repr(settings)
+
+
+def test_a_wrong_secret_is_named_and_not_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
+    (tmp_path / "rabbitmq_url").write_text("hunter2")
+    with pytest.raises(SettingsError, match=r"^RABBITMQ_URL: must be a URL") as wrong:
+        load()
+    assert "hunter2" not in str(wrong.value)
+
+
+def test_secrets_that_cannot_be_read_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path / "none"))
+    with pytest.raises(SettingsError, match=r"^SECRETS_DIR: no such directory$"):
+        load()
+    (tmp_path / "smtp_password").touch()
+
+    def refuse(path: Path, *_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    # The tests may run as root, who may read everything.
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(SettingsError, match=r"Permission denied: '.*/smtp_password'$"):
+        load_settings([], tmp_path)
+
+
 def test_an_empty_value_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMTP_PORT", "")
     assert load().smtp_port == 587

@@ -1,0 +1,136 @@
+"""RABBITMQ_QUEUE_TYPE=quorum: the same promises on replicated queues, and what stands is never in the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dramatiq
+import pika
+import pika.exceptions
+import pytest
+
+from actors.declare import worker_broker
+from app import models
+from app.events.samples import sample
+from app.messaging.dead_letters import open_dead_letters
+from app.messaging.publisher import OutgoingEvent, make_publisher
+from app.messaging.topology import QUEUES, Topology
+from app.models import Notification
+from app.settings import QueueType, Settings
+from tests.support.mail import MailSink
+from tests.support.wait import wait_for
+
+BOOKINGS = "notification.booking_events"
+
+
+@pytest.fixture
+def quorum(rabbit_settings: Settings, mail_sink: MailSink) -> Settings:
+    return rabbit_settings.model_copy(update=mail_sink.settings | {"rabbitmq_queue_type": "quorum"})
+
+
+@contextmanager
+def working(settings: Settings) -> Iterator[None]:
+    """A worker in this process."""
+    models.connect(settings)
+    broker = worker_broker(settings)
+    worker = dramatiq.Worker(broker, worker_timeout=50, worker_threads=2)
+    worker.start()
+    try:
+        yield
+    finally:
+        worker.stop()
+        broker.close()
+
+
+def publish(settings: Settings, event_id: str, **changes: Any) -> None:
+    event = sample("booking.confirmed") | {"event_id": event_id} | changes
+    publisher = make_publisher(settings)
+    publisher.publish(OutgoingEvent(event_id, event["event_type"], json.dumps(event)))
+    publisher.close()
+
+
+def sent(event_id: str) -> Notification:
+    found: Notification = wait_for(
+        lambda: Notification.objects(event_id=event_id, status="sent").first(), 20, f"{event_id} was not sent"
+    )
+    return found
+
+
+def queue_type(settings: Settings, name: str) -> str:
+    """The type of a queue. RabbitMQ tells when it refuses one that differs in its type alone."""
+    full = settings.namespace + name
+    quorum_but_for_the_type = {
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": f"{full.removesuffix('.DQ')}.XQ",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+        "x-queue-type": "classic",
+    }
+    with pika.BlockingConnection(pika.URLParameters(settings.rabbitmq_url)) as connection:
+        connection.channel().queue_declare(full, passive=True)
+        with pytest.raises(pika.exceptions.ChannelClosedByBroker) as refused:
+            connection.channel().queue_declare(full, durable=True, arguments=quorum_but_for_the_type)
+    return "quorum" if "current is 'quorum'" in refused.value.reply_text else "classic"
+
+
+def test_retries_and_dead_letters_work_on_quorum_queues(
+    quorum: Settings, mail_sink: MailSink, dead_letters: Callable[[Settings, str], int]
+) -> None:
+    mail_sink.replies = ["451 4.7.1 greylisted, come back later"]
+    with working(quorum):
+        publish(quorum, "evt_greylisted")
+        assert [attempt.outcome for attempt in sent("evt_greylisted").attempts] == ["retrying", "sent"]
+
+        publish(quorum, "evt_bad", seats="A1")
+        wait_for(lambda: dead_letters(quorum, BOOKINGS) == 1, 20, "no dead letter")
+
+    store = open_dead_letters(quorum)
+    queue = quorum.namespace + BOOKINGS
+    for letter in store.read(queue, ahead=10):
+        assert letter.event is not None
+        assert letter.event["event_id"] == "evt_bad"
+        store.replay(letter)
+    assert store.count(queue) == 0
+    store.close()
+
+    for name in QUEUES:
+        assert [queue_type(quorum, name + suffix) for suffix in ("", ".DQ", ".XQ")] == [
+            "quorum",
+            "quorum",
+            "classic",
+        ]
+
+
+@pytest.mark.parametrize(("stands", "wanted"), [("classic", "quorum"), ("quorum", "classic")])
+def test_queues_of_the_other_type_are_used_as_they_stand_and_named(
+    quorum: Settings,
+    log_lines: Callable[[], list[dict[str, Any]]],
+    stands: QueueType,
+    wanted: QueueType,
+) -> None:
+    before = quorum.model_copy(update={"rabbitmq_queue_type": stands})
+    publish(before, "evt_waiting")
+    settings = quorum.model_copy(update={"rabbitmq_queue_type": wanted})
+    with working(settings):
+        sent("evt_waiting")
+        publish(settings, "evt_later")
+        sent("evt_later")
+    assert queue_type(settings, BOOKINGS) == stands
+    said = [line for line in log_lines() if "RABBITMQ_QUEUE_TYPE" in line["message"]]
+    assert {line["queue"] for line in said} >= {settings.namespace + BOOKINGS}
+    assert {(line["level"], line["queue_type"], line["wanted"]) for line in said} == {
+        ("warning", stands, wanted)
+    }
+
+
+def test_a_queue_that_is_not_ours_is_refused_as_ever(quorum: Settings) -> None:
+    topology = Topology.of(quorum)
+    queue = topology.queue("notification.sms")
+    with pika.BlockingConnection(pika.URLParameters(quorum.rabbitmq_url)) as connection:
+        connection.channel().queue_declare(queue, durable=True)
+        with pytest.raises(pika.exceptions.ChannelClosedByBroker) as refused:
+            topology.declare(connection.channel(), queue)
+    assert refused.value.reply_code == 406

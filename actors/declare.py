@@ -15,6 +15,7 @@ from actors.deliver import Channel, Deliver, DeliveryFailed
 from actors.dispatch import Dispatch
 from actors.email import EmailChannel
 from actors.event_status import EventStatus
+from actors.metrics import MessageMetrics
 from actors.notify import Notify
 from actors.receipts import Receipts
 from actors.retries import LosslessRetries
@@ -48,7 +49,8 @@ def middleware(settings: Settings) -> list[Middleware]:
     No TimeLimit: it can't interrupt a blocked socket, and could strike between a mail's acceptance and its
     record; every call out of here has its own timeout.
     """
-    return [LosslessRetries(), Sweeps(settings)]
+    # Dramatiq goes through them backwards after a message: it is counted by what the retries made of it.
+    return [MessageMetrics(settings.namespace), LosslessRetries(), Sweeps(settings)]
 
 
 def declare(broker: dramatiq.Broker, settings: Settings) -> None:

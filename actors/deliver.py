@@ -13,8 +13,9 @@ from actors import deliveries
 from actors.backoff import delay, spread
 from actors.errors import DeliveryError, Postponed, TemporaryFailure, Uncertain
 from actors.relevance import obsolete
-from app.clock import utcnow
+from app.clock import from_iso, utcnow
 from app.models import OUTAGES
+from app.telemetry import metrics
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -128,10 +129,13 @@ class Deliver:
                     raise
                 time.sleep(_PAUSE)
         _tell(notification, "sent")
+        happened = from_iso(notification.event_data.get("timestamp")) or notification.created_at
+        metrics.EVENT_AGE.labels(notification.notification_type).observe(metrics.age(happened, sent_at))
 
     def _postpone(self, notification: Notification, error: Postponed) -> NoReturn:
         wait = spread(error.seconds)
         deliveries.retry(notification, timedelta(milliseconds=wait), str(error), counted=False)
+        _count(notification, "postponed")
         raise dramatiq.Retry(str(error), wait) from error
 
     def _retry(self, notification: Notification, error: TemporaryFailure) -> NoReturn:
@@ -148,7 +152,12 @@ class Deliver:
         raise DeliveryFailed(str(error)) from error
 
 
+def _count(notification: Notification, outcome: str) -> None:
+    metrics.DELIVERIES.labels(notification.notification_type, notification.template or "", outcome).inc()
+
+
 def _tell(notification: Notification, status: str, detail: str | None = None) -> None:
+    _count(notification, status)
     tell = log.warning if status in ("failed", "uncertain") else log.info
     tell(
         "delivery",

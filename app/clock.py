@@ -15,3 +15,12 @@ def iso(moment: datetime) -> str:
     """`moment` as `2026-12-01T10:30:45.123Z`. Naive times, as MongoDB returns them, are UTC."""
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def from_iso(text: object) -> datetime | None:
+    """A time that another program wrote as ISO 8601; without an offset it is UTC. None if it is none."""
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

@@ -244,6 +244,11 @@ class Settings(BaseSettings):
         description="age at which notification_logs forgets finished deliveries; an event older than that "
         "could be told again. Records of payments are never deleted",
     )
+    worker_metrics_bind: str = Field(
+        "127.0.0.1:9465",
+        pattern=r"^none$|^[^\s:]+:[0-9]{1,5}$",
+        description="HOST:PORT where a worker serves /metrics; or none",
+    )
     worker_heartbeat_file: Path | None = Field(
         None, description="touched every few seconds by a worker that consumes; for health checks"
     )

@@ -12,7 +12,7 @@ from typing import Any
 from gunicorn.glogging import Logger
 
 from app.settings import SettingsError, load_settings
-from app.telemetry import logs
+from app.telemetry import logs, multiprocess
 from cli.serve import BIND, WORKERS, listeners
 
 try:
@@ -27,6 +27,19 @@ class JSONLogger(Logger):  # type: ignore[misc] # gunicorn ships no types
 
     def setup(self, cfg: Any) -> None:
         self.error_log.propagate = True
+
+
+_metrics_directory = multiprocess.begin()
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    """gunicorn's hook: a worker process has ended."""
+    multiprocess.process_ended(worker.pid)
+
+
+def on_exit(_server: Any) -> None:
+    """gunicorn's hook: the server ends."""
+    multiprocess.end(_metrics_directory)
 
 
 logger_class = JSONLogger

@@ -35,13 +35,19 @@ def worker(processes: int, threads: int, queues: tuple[str, ...], data_dir: Path
     if urlsplit(settings.rabbitmq_url).scheme.startswith("redis"):
         # Dramatiq reads it when it is imported.
         os.environ.setdefault("dramatiq_worker_timeout", str(_REDIS_POLL_MS))
-    import dramatiq.cli
-
-    from app.telemetry import logs
+    from app.telemetry import logs, multiprocess
 
     logs.configure("notification-service", settings.log_level)
+    directory = multiprocess.begin()
+    import dramatiq.cli
+
     arguments = ["actors.worker", "--skip-logging", "--worker-shutdown-timeout", str(_SHUTDOWN_MS)]
     arguments += ["--processes", str(processes), "--threads", str(threads)]
     if queues:
         arguments += ["--queues", *(settings.namespace + queue for queue in queues)]
-    sys.exit(dramatiq.cli.main(dramatiq.cli.make_argument_parser().parse_args(arguments)))
+    if settings.worker_metrics_bind != "none":
+        arguments += ["--fork-function", "actors.metrics:serve"]
+    try:
+        sys.exit(dramatiq.cli.main(dramatiq.cli.make_argument_parser().parse_args(arguments)))
+    finally:
+        multiprocess.end(directory)

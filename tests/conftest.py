@@ -133,6 +133,7 @@ def settings() -> Settings:
         payment_gateway_api_key="sk_test_tests",
         ratelimit_enabled=False,
         metrics_bind="none",
+        worker_metrics_bind="none",
     )
 
 

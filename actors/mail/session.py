@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from actors.mail.errors import AuthenticationFailed, TemporaryFailure, Uncertain
 from actors.mail.replies import Phase, Reply, failure
 from actors.mail.text import one_line
+from app.telemetry import metrics
 
 if TYPE_CHECKING:
     from actors.mail.server import Server
@@ -23,6 +24,12 @@ _COURTESY = 5.0
 
 #: Told of a step and the seconds it took.
 Watch = Callable[[Phase, float], None]
+
+
+def count(phase: Phase, seconds: float) -> None:
+    """The watch of every session that nobody else watches: for the metrics."""
+    metrics.SMTP.labels(phase).observe(seconds)
+
 
 #: Best first. Only one is tried: three wrong tries in a row lock accounts.
 _MECHANISMS = ("PLAIN", "LOGIN", "CRAM-MD5")
@@ -40,13 +47,15 @@ class Session:
         SmtpFailure: it could not be opened. Temporary, or the login was refused.
     """
 
-    def __init__(self, server: Server, deadline: float, watch: Watch = lambda _phase, _seconds: None) -> None:
+    def __init__(self, server: Server, deadline: float, watch: Watch = count) -> None:
         self._server = server
         self._deadline = deadline
         self._watch = watch
         self.mails = 0
         self.used_at = time.monotonic()
         self._smtp = self._connect()
+        self._open = True
+        metrics.SMTP_CONNECTIONS.inc()
         try:
             self._ehlo()
             if server.security == "starttls":
@@ -56,6 +65,8 @@ class Session:
         except BaseException:
             self.drop()
             raise
+        if self.tls:
+            metrics.SMTP_CERTIFICATE.set(self.tls[1].timestamp())
 
     def send(self, sender: str, recipient: str, message: bytes, deadline: float) -> Reply:
         """Send one mail.
@@ -124,6 +135,9 @@ class Session:
     def drop(self) -> None:
         """Close our end without a word."""
         self._smtp.close()
+        if self._open:
+            self._open = False
+            metrics.SMTP_CONNECTIONS.dec()
 
     def _connect(self) -> smtplib.SMTP:
         server = self._server
@@ -181,8 +195,10 @@ class Session:
     def _verdict(self) -> Reply:
         """The reply to a whole mail. From here on silence is no failure: nobody knows."""
         self._limit(self._server.longest_after_data)
+        started = time.monotonic()
         try:
             reply = Reply.of(*self._smtp.getreply())
+            self._watch(Phase.AFTER_DATA, time.monotonic() - started)
         except OSError as error:
             raise Uncertain(Phase.AFTER_DATA, None, self._words(error)) from error
         if reply.code // 100 != 2:

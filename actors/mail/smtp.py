@@ -17,10 +17,17 @@ from actors.mail.replies import Reply
 from actors.mail.restraint import ConnectionLimit, LoginBreaker
 from actors.mail.server import Server
 from actors.mail.session import Session
+from app.telemetry import metrics
 
 if TYPE_CHECKING:
     from actors.mail.compose import OutgoingMail
     from app.settings import Settings
+
+#: Replies that are counted by their code: https://www.iana.org/assignments/smtp-enhanced-status-codes
+_CODES = frozenset(
+    {"421", "432", "450", "451", "452", "454", "500", "501", "502", "503", "504", "521", "523", "530", "534"}
+    | {"535", "538", "541", "550", "551", "552", "553", "554", "555", "556"}
+)
 
 #: Seconds for saying goodbye on all kept connections together.
 _GOODBYES = 3.0
@@ -72,6 +79,15 @@ class Transport:
         """
         message = mail.as_bytes()
         deadline = time.monotonic() + self._server.longest_to_data
+        try:
+            return self._over_a_connection(mail, message, deadline)
+        except SmtpFailure as failure:
+            code = "none" if failure.code is None else metrics.known(str(failure.code), _CODES)
+            metrics.SMTP_FAILURES.labels(failure.phase, code).inc()
+            raise
+
+    def _over_a_connection(self, mail: OutgoingMail, message: bytes, deadline: float) -> Reply:
+        """`send`, over a kept connection or a new one."""
         with self._limit.place(deadline):
             kept = self._take()
             if kept is not None:

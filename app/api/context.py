@@ -8,10 +8,14 @@ import time
 from flask import Flask, Response, g, request
 
 from app.ids import new_id
+from app.telemetry import metrics
 from app.telemetry.context import begin_request, end_request
 from app.telemetry.logs import get_logger
 
 log = get_logger(__name__)
+
+#: Methods that are counted by their name.
+_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
 _SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -25,12 +29,16 @@ def _begin() -> None:
 
 def _end(response: Response) -> Response:
     response.headers["X-Request-ID"] = g.request_id
+    seconds = time.perf_counter() - g.started
+    route = str(request.url_rule) if request.url_rule else "none"
+    method = metrics.known(request.method, _METHODS)
+    metrics.HTTP.labels(route, method, response.status_code).observe(seconds)
     log.debug(
         "request",
         method=request.method,
         path=request.path,
         status=response.status_code,
-        milliseconds=round((time.perf_counter() - g.started) * 1000, 1),
+        milliseconds=round(seconds * 1000, 1),
     )
     return response
 

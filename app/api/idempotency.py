@@ -21,6 +21,7 @@ from app.clock import utcnow
 from app.errors import IdempotencyConflict, IdempotencyKeyReused, InvalidRequest, ServiceUnavailable
 from app.models import IdempotencyRecord, storage_errors
 from app.models.idempotency import KEPT_SECONDS
+from app.telemetry import metrics
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def _keep(claim: IdempotencyRecord, **fields: object) -> None:
 def _replay(first: IdempotencyRecord) -> Response:
     response = Response(first.body, status=first.status, headers=dict(first.headers))
     response.headers["Idempotency-Replayed"] = "true"
+    metrics.REPLAYS.inc()
     return response
 
 

@@ -12,6 +12,7 @@ from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 
 from app.api.auth import caller
+from app.telemetry import metrics
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -42,6 +43,7 @@ def _add_headers(response: Response) -> Response:
         response.headers["X-RateLimit-Reset"] = str(limit.reset_at)
         if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
             response.headers["Retry-After"] = str(max(1, math.ceil(limit.reset_at - time.time())))
+            metrics.RATE_LIMITED.inc()
     return response
 
 

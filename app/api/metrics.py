@@ -1,6 +1,7 @@
 """GET /metrics, in Prometheus' format; on a listener of its own unless METRICS_PUBLIC says otherwise.
 
-What is stored is counted when it is asked for, so that every process gives the same answer.
+Every process of the API gives the same answer: what is counted is that of all together, and what is stored is
+looked at when it is asked for.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, abort, request
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -17,6 +18,7 @@ from app.clock import utcnow
 from app.errors import ServiceUnavailable
 from app.events.outbox import backlog
 from app.payments.webhooks import last_received
+from app.telemetry import metrics as telemetry
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -64,12 +66,12 @@ class _Listener:
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Serve /metrics. To be called last: nothing may change a request's port before it is looked at."""
-    registry = CollectorRegistry()
-    registry.register(StoredState())
 
     def metrics() -> Response:
         if not (settings.metrics_public or request.environ[_ON_OWN_LISTENER]):
             abort(404)
+        registry = telemetry.registry()
+        registry.register(StoredState())
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
     app.add_url_rule("/metrics", view_func=metrics)

@@ -9,6 +9,7 @@ from app.api.schemas import WebhookReceipt
 from app.errors import InvalidWebhook
 from app.gateway import BadSignature, verify
 from app.payments import webhooks
+from app.telemetry import metrics
 
 blueprint = JSONBlueprint("webhook", __name__, url_prefix="/payment", description="What Stripe tells us")
 
@@ -43,6 +44,7 @@ def webhook() -> Response:
             request.get_data(), request.headers.get("Stripe-Signature", ""), settings.webhook_secrets
         )
     except BadSignature as error:
+        metrics.WEBHOOKS.labels("", "refused").inc()
         raise InvalidWebhook(f"Refused: {error}.") from None
     if event.live != settings.gateway_live:
         raise InvalidWebhook("Refused: test and live mode are mixed up.")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import stripe
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+from app.telemetry import metrics
+
+#: Stripe's paths: a resource, perhaps one of them, perhaps something to do with it.
+_PATH = re.compile(r"/v1/(?P<resource>[a-z_]+)(?:/[^/]+(?:/(?P<verb>[a-z_]+))?)?")
 
 
 class HTTPClient(stripe.RequestsClient):
@@ -31,15 +39,27 @@ class HTTPClient(stripe.RequestsClient):
     def request(  # type: ignore[override] # as the SDK's own RequestsClient does
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None
     ) -> tuple[bytes, int, Mapping[str, str]]:
+        started, outcome = time.monotonic(), "no answer"
         try:
-            content, status, answer = super().request(method, url, headers, post_data)
+            with metrics.GATEWAY_IN_FLIGHT.track_inprogress():
+                content, status, answer = super().request(method, url, headers, post_data)
+            outcome = str(status)
         except stripe.APIConnectionError as error:
             if not _never_connected(error.__cause__):
                 self._call.may_have_arrived = True
             raise
+        finally:
+            seconds = time.monotonic() - started
+            metrics.GATEWAY.labels(_operation(method, url), outcome).observe(seconds)
         if status >= 500 or status == 409:
             self._call.may_have_arrived = True
         return content, status, answer
+
+
+def _operation(method: str, url: str) -> str:
+    """`POST payment_intents cancel`: the call without its ids."""
+    path = _PATH.fullmatch(urlsplit(url).path)
+    return " ".join(filter(None, (method.upper(), *(path.groups() if path else ()))))
 
 
 def _never_connected(error: BaseException | None) -> bool:

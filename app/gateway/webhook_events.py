@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import stripe
@@ -19,12 +20,18 @@ class BadSignature(Exception):
 
 @dataclass(frozen=True)
 class WebhookEvent:
-    """A verified event. `subject` is the object that it is about, as Stripe saw it then."""
+    """A verified event.
+
+    Attributes:
+        subject: the object that it is about, as Stripe saw it then.
+        created: when that was.
+    """
 
     id: str
     type: str
     live: bool
     subject: Mapping[str, Any]
+    created: datetime
 
 
 def verify(payload: bytes, signature: str, secrets: Sequence[str]) -> WebhookEvent:
@@ -37,9 +44,15 @@ def verify(payload: bytes, signature: str, secrets: Sequence[str]) -> WebhookEve
         try:
             stripe.WebhookSignature.verify_header(payload.decode(), signature, secret, TOLERANCE)
             event = json.loads(payload)
-            return WebhookEvent(event["id"], event["type"], event["livemode"], event["data"]["object"])
+            return WebhookEvent(
+                id=event["id"],
+                type=event["type"],
+                live=event["livemode"],
+                subject=event["data"]["object"],
+                created=datetime.fromtimestamp(event["created"], UTC),
+            )
         except stripe.SignatureVerificationError:
             continue
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, OverflowError, KeyError, TypeError) as error:
             raise BadSignature("the body is no event") from error
     raise BadSignature("no secret of ours signed this, or it is too old")

@@ -12,6 +12,7 @@ from app.errors import DuplicateTransaction, TransactionNotFound
 from app.events.outgoing import payment_event
 from app.models import Move, Transaction, storage_errors
 from app.payments import states
+from app.telemetry import metrics
 from app.telemetry.context import current_request_id
 
 if TYPE_CHECKING:
@@ -116,6 +117,15 @@ def move(payment: Transaction, target: str, *, actor: str, **fields: Any) -> Non
         stored = Transaction.objects(id=payment.id, status=before).update_one(**update)
     if not stored:
         raise IllegalMove(payment.id, target)
+    _count(payment, now)
+
+
+def _count(payment: Transaction, now: datetime) -> None:
+    metrics.PAYMENTS.labels(payment.status, payment.payment_method, payment.error_code or "").inc()
+    if payment.status in states.FINAL:
+        metrics.PAYMENT_SECONDS.labels(payment.status).observe(metrics.age(payment.created_at, now))
+    if payment.status == states.COMPLETED:
+        metrics.REVENUE.labels(payment.currency).inc(float(payment.amount))
 
 
 def get_by_refund(refund_id: str) -> Transaction:

@@ -20,6 +20,7 @@ from app.ids import new_id
 from app.models import Refund, Transaction, storage_errors
 from app.money import from_minor, to_minor
 from app.payments import ledger, states
+from app.telemetry import metrics
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ class Refunds:
             # Somebody else wrote just now: the state to start from has to be read again.
             self.take_back(ledger.get(payment.id), gateway_id, reason, actor=actor)
             return
+        metrics.REFUNDS.labels("taken_back").inc()
         log.error("refund failed after it had succeeded", refund_transaction_id=refund.id, reason=reason)
 
     def adopt(self, payment: Transaction, *, actor: str) -> int:
@@ -212,6 +214,7 @@ class Refunds:
                     refunds__gateway_id__ne=made.gateway_id,
                 ).update_one(push__refunds=refund, inc__refund_reserved=refund.amount, **update)
             if stored:
+                _count(payment, refund)
                 log.warning(
                     "refund made elsewhere", transaction_id=payment.id, refund_transaction_id=refund.id
                 )
@@ -261,6 +264,7 @@ class Refunds:
                 if not _pending(payment_id, refund.id).count():
                     return  # somebody else recorded it
         refund.status, refund.processed_at = states.COMPLETED, now
+        _count(payment, refund)
         self._announce(payment.booking_id)
 
 
@@ -283,6 +287,11 @@ def _completion(payment: Transaction, refund: Refund, now: datetime, actor: str)
     return update
 
 
+def _count(payment: Transaction, refund: Refund) -> None:
+    metrics.REFUNDS.labels(states.COMPLETED).inc()
+    metrics.REFUNDED.labels(payment.currency).inc(float(refund.amount))
+
+
 def _pending(payment_id: str, refund_id: str) -> Any:
     return Transaction.objects(id=payment_id, refunds__match={"id": refund_id, "status": states.PENDING})
 
@@ -298,6 +307,7 @@ def _release(payment_id: str, refund: Refund, reason: str, actor: str) -> None:
             push__history=ledger.step("refund_failed", actor, note=refund.id),
         )
     refund.status, refund.processed_at, refund.error_message = states.FAILED, now, reason
+    metrics.REFUNDS.labels(states.FAILED).inc()
 
 
 def _allowed_amount(payment: Transaction, order: RefundOrder) -> Decimal:

@@ -16,6 +16,7 @@ from mongoengine.errors import NotUniqueError
 from app.clock import utcnow
 from app.models import Dispute, Transaction, WebhookDelivery, storage_errors
 from app.payments import states
+from app.telemetry import metrics
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -38,16 +39,21 @@ def handle(payments: Payments, event: WebhookEvent) -> bool:
     Raises:
         ServiceUnavailable: MongoDB did not answer; Stripe will deliver again.
     """
+    now = utcnow()
+    kind = metrics.known(event.type, _HANDLERS)
+    metrics.WEBHOOK_LAG.observe(metrics.age(event.created, now))
     with storage_errors():
         if WebhookDelivery.objects(id=event.id).count():
+            metrics.WEBHOOKS.labels(kind, "repeated").inc()
             return False
     handler = _HANDLERS.get(event.type)
     if handler:
         handler(payments, event.subject)
+    metrics.WEBHOOKS.labels(kind, "new").inc()
     log.info("webhook", webhook_id=event.id, webhook_type=event.type, handled=handler is not None)
     with storage_errors():
         try:
-            WebhookDelivery(id=event.id, type=event.type, received_at=utcnow()).save(force_insert=True)
+            WebhookDelivery(id=event.id, type=event.type, received_at=now).save(force_insert=True)
         except NotUniqueError:
             return False
     return True

@@ -306,7 +306,12 @@ def test_webhook(
         intent = Transaction.objects.get(booking_id=f"BOOK-{at}").gateway_id
         url = f"{private_stripe.url}/_simulator/payment_intents/{intent}/authenticate"
         subject = requests.post(url, json={"outcome": "succeed"}, timeout=5).json()
-        event = {"id": f"evt_{uuid.uuid4().hex}", "livemode": False, "data": {"object": subject}}
+        event = {
+            "id": f"evt_{uuid.uuid4().hex}",
+            "livemode": False,
+            "created": 1,
+            "data": {"object": subject},
+        }
         sent[at] = json.dumps(event | {"type": "payment_intent.succeeded"}).encode()
         return lambda: deliver(at)
 

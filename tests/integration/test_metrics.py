@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import uuid
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+import pytest
 import requests
 
 from app import create_app, models
 from app.clock import utcnow
+from app.events.samples import sample
+from app.messaging.publisher import OutgoingEvent, make_publisher
 from app.models import Transaction, WebhookDelivery
+from tests.support.commands import MOVIEAPP, environment
 from tests.support.ports import free_port, listens
+from tests.support.processes import Process
 from tests.support.servers import ApiServer
 from tests.support.wait import wait_for
 
 if TYPE_CHECKING:
     from app.settings import Settings
+    from tests.support.mail import MailSink
+    from tests.support.stripe import StripeSimulator
 
 
 def scraped(text: str) -> dict[str, float]:
-    lines = (line.split(" ") for line in text.splitlines() if not line.startswith("#"))
-    return {name: float(value) for name, value in lines}
+    lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in lines}
 
 
 def test_backlog_and_silence_of_the_gateway_are_told(stored_settings: Settings) -> None:
     client = create_app(stored_settings.model_copy(update={"metrics_public": True})).test_client()
-    assert scraped(client.get("/metrics").text) == {
-        "movieapp_outbox_transactions": 0,
-        "movieapp_outbox_oldest_seconds": 0,
-    }
+    told = scraped(client.get("/metrics").text)
+    assert (told["movieapp_outbox_transactions"], told["movieapp_outbox_oldest_seconds"]) == (0, 0)
+    assert "movieapp_webhook_last_seconds" not in told
     then = utcnow() - timedelta(minutes=3)
     fields = {"status": "completed", "booking_id": "B", "user_id": "u", "amount": 1, "currency": "USD"}
     Transaction(id="T", payment_method="stripe", created_at=then, outbox_since=then, **fields).save()
@@ -46,7 +57,9 @@ def test_without_mongodb_there_is_a_gap_and_no_error(settings: Settings) -> None
     changes = {"metrics_public": True, "mongodb_uri": uri}
     answer = create_app(settings.model_copy(update=changes)).test_client().get("/metrics")
     models.disconnect()
-    assert (answer.status_code, scraped(answer.text)) == (200, {})
+    assert answer.status_code == 200
+    stored = ("movieapp_outbox", "movieapp_webhook_last")
+    assert not {name for name in scraped(answer.text) if name.startswith(stored)}
 
 
 def test_the_public_listener_hides_them_whatever_it_is_told(
@@ -62,3 +75,125 @@ def test_the_public_listener_hides_them_whatever_it_is_told(
         answer = requests.get(f"{api.url}/metrics", headers=headers, timeout=5)
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "NOT_FOUND")
     api.stop()
+
+
+class TwoWorkers(ApiServer):
+    """`movieapp serve` with two processes."""
+
+    def command(self) -> Sequence[str]:
+        return [*super().command()[:-1], "2"]
+
+    def workers(self) -> list[psutil.Process]:
+        return psutil.Process(self.pid).children()
+
+
+def test_all_processes_of_the_api_are_counted_as_one_also_those_that_have_ended(
+    redis_settings: Settings,
+    stripe_simulator: StripeSimulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    own = free_port()
+    changes = {**stripe_simulator.settings, "metrics_bind": f"127.0.0.1:{own}"}
+    api = TwoWorkers(tmp_path / "api", redis_settings.model_copy(update=changes))
+    api.start()
+
+    def told() -> dict[str, float]:
+        return scraped(requests.get(f"http://127.0.0.1:{own}/metrics", timeout=10).text)
+
+    def pay(booking: str, **fields: str) -> int:
+        body = {"user_id": "u", "booking_id": booking, "amount": 12.5, "payment_method": "credit_card"}
+        # A connection for each request, so that both processes get some.
+        headers = {"Idempotency-Key": booking, "Connection": "close"}
+        url = f"{api.url}/payment/process"
+        return requests.post(url, json=body | fields, headers=headers, timeout=30).status_code
+
+    name = uuid.uuid4().hex
+    assert [pay(f"{name}-{number % 6}") for number in range(7)] == [200] * 7
+    assert pay(f"{name}-6", payment_token="pm_card_visa_chargeDeclinedInsufficientFunds") == 400
+    for path in ("/nowhere/1", "/nowhere/2", "/payment/status/TXN-1", "/payment/status/TXN-2"):
+        for method in ("BREW", "STIR", "GET"):
+            requests.request(method, f"{api.url}{path}", timeout=10)
+
+    counted = told()
+    credit = 'method="credit_card"'
+    for series, value in {
+        f'payments_total{{error_code="",{credit},outcome="completed"}}': 6,
+        f'payments_total{{error_code="INSUFFICIENT_FUNDS",{credit},outcome="failed"}}': 1,
+        'revenue_total{currency="USD"}': 75,
+        "idempotent_replays_total": 1,
+        'payment_seconds_count{outcome="completed"}': 6,
+        'gateway_seconds_count{operation="POST payment_intents",outcome="200"}': 6,
+        'gateway_seconds_count{operation="POST payment_intents",outcome="402"}': 1,
+        "gateway_calls_in_flight": 0,
+    }.items():
+        assert counted[f"movieapp_{series}"] == value, series
+    # Whatever paths and methods somebody thinks up.
+    requested = {series for series in counted if series.startswith("movieapp_http_request_seconds_count")}
+    of_none = {series.partition("{")[2] for series in requested if 'route="none"' in series}
+    assert of_none == {
+        'method="GET",route="none",status="404"}',
+        'method="other",route="none",status="404"}',
+        'method="other",route="none",status="405"}',
+    }
+    assert not [series for series in requested if "TXN-1" in series or "BREW" in series]
+
+    ended = api.workers()[0]
+    ended.send_signal(signal.SIGTERM)
+    wait_for(lambda: not ended.is_running() and len(api.workers()) == 2, 60, "no worker came in its place")
+    assert told()['movieapp_revenue_total{currency="USD"}'] == 75
+    [directory] = tmp_path.glob("movieapp-metrics-*")
+    api.stop()
+    assert not directory.exists()
+
+
+@pytest.fixture
+def publish(broker_settings: Settings) -> Callable[[str, str], None]:
+    def publish(kind: str, event_id: str) -> None:
+        publisher = make_publisher(broker_settings)
+        event = sample(kind) | {"event_id": event_id}
+        publisher.publish(OutgoingEvent(event_id, kind, json.dumps(event)))
+        publisher.close()
+
+    return publish
+
+
+def test_all_processes_of_a_worker_are_counted_as_one(
+    broker_settings: Settings, publish: Callable[[str, str], None], mail_sink: MailSink, tmp_path: Path
+) -> None:
+    own = free_port()
+    changes = {**mail_sink.settings, "worker_metrics_bind": f"127.0.0.1:{own}"}
+    settings = broker_settings.model_copy(update=changes)
+    command = [*MOVIEAPP, "worker", "--processes", "2", "--threads", "2"]
+    environ = environment(settings) | {"TMPDIR": str(tmp_path)}
+
+    def told() -> dict[str, float]:
+        return scraped(requests.get(f"http://127.0.0.1:{own}/metrics", timeout=10).text)
+
+    with Process(command, tmp_path / "worker.log", env=environ) as worker:
+        worker.wait_until(lambda: listens(own), 60)
+        for number in range(6):
+            publish("payment.success", f"evt_{number}")
+        publish("payment.success", "evt_0")
+        mail_sink.wait(6)
+        done = 'movieapp_message_seconds_count{outcome="done",queue="notification.payment_events"}'
+        wait_for(lambda: told().get(done) == 7, 20, "the messages were not counted")
+        counted = told()
+        for series, value in {
+            'deliveries_total{channel="email",outcome="sent",template="payment_success"}': 6,
+            'event_age_seconds_count{channel="email"}': 6,
+            'render_seconds_count{template="payment_success"}': 6,
+            'smtp_seconds_count{phase="after-data"}': 6,
+            'queue_messages{queue="notification.email",state="dead"}': 0,
+            'queue_messages{queue="notification.email",state="ready"}': 0,
+            'messages_in_progress{queue="notification.email"}': 0,
+        }.items():
+            assert counted[f"movieapp_{series}"] == value, series
+        assert counted["movieapp_smtp_connections"] >= 1
+
+        with Process(command, tmp_path / "second.log", env=environ) as second:
+            second.wait_until(lambda: "no metrics of this worker" in second.output(), 60)
+            publish("payment.success", "evt_6")
+            mail_sink.wait(7)
+    assert not list(tmp_path.glob("movieapp-metrics-*"))

@@ -50,11 +50,6 @@ class Simulator(StripeServer):
         except requests.RequestException:
             return False
 
-    @property
-    def pid(self) -> int:
-        assert self._process
-        return self._process.pid
-
     def control(self, path: str, **body: Any) -> Any:
         """POST to what the real Stripe does not have."""
         answer = requests.post(f"{self.url}/_simulator/{path}", json=body, timeout=5)

@@ -48,6 +48,7 @@ def deliver(
         "id": f"evt_{uuid.uuid4().hex}",
         "type": kind,
         "livemode": False,
+        "created": int(time.time()) - age,
         "data": {"object": subject},
     } | event
     payload = json.dumps(body).encode()

@@ -72,8 +72,16 @@ class Arming:
 
     def let_go(self) -> None:
         """Let the process go on that stopped there."""
+        # Imported here: the processes with failpoints, which are started often, need neither.
+        import psutil
+
+        from tests.support.wait import wait_for
+
         pid = int((self._directory / "fired").read_text().partition(" ")[0])
-        os.kill(pid, signal.SIGCONT)
+        process = psutil.Process(pid)
+        # It says so before it stops; one let go too early would stop for ever.
+        wait_for(lambda: process.status() == psutil.STATUS_STOPPED, 10, "it does not stop")
+        process.send_signal(signal.SIGCONT)
 
 
 class Failpoints:

@@ -68,6 +68,12 @@ class Server:
             self.kill()
             raise
 
+    @property
+    def pid(self) -> int:
+        """The running process's id."""
+        assert self._process
+        return self._process.pid
+
     def output(self) -> str:
         """What it has printed so far, in all its lives."""
         return (self.directory / "output.log").read_text("utf-8", "replace")

@@ -1,0 +1,106 @@
+"""What a worker counts of its messages, and the process that serves what all of them have counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import dramatiq
+from dramatiq.broker import MessageProxy
+from dramatiq.middleware import Middleware
+from prometheus_client import start_http_server
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from app.errors import ServiceUnavailable
+from app.messaging.depths import queue_depths
+from app.messaging.topology import QUEUES
+from app.settings import load_settings
+from app.telemetry import logs, metrics
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+log = logs.get_logger(__name__)
+
+
+class MessageMetrics(Middleware):
+    """Times every message.
+
+    Args:
+        namespace: of the queues; not told, so that a label has the same value in every deployment.
+    """
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+        #: By the identity of a message in hand: an event published twice is two messages of one id.
+        self._started: dict[int, float] = {}
+
+    def before_process_message(self, broker: dramatiq.Broker, message: MessageProxy) -> None:
+        self._started[id(message)] = time.monotonic()
+        metrics.IN_PROGRESS.labels(self._queue(message)).inc()
+
+    def after_process_message(
+        self,
+        broker: dramatiq.Broker,
+        message: MessageProxy,
+        *,
+        result: Any = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        outcome = "done" if exception is None else "dead" if message.failed else "again"
+        queue = self._queue(message)
+        seconds = time.monotonic() - self._started.pop(id(message))
+        metrics.MESSAGES.labels(queue, outcome).observe(seconds)
+        metrics.IN_PROGRESS.labels(queue).dec()
+
+    def _queue(self, message: MessageProxy) -> str:
+        name = str(message.queue_name).removeprefix(self._namespace).removesuffix(".DQ")
+        return metrics.known(name, QUEUES)
+
+
+class QueueDepths(Collector):
+    """Counted by the broker when it is asked for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(
+            "movieapp_queue_messages", "Messages that lie in a queue, by state", labels=("queue", "state")
+        )
+        try:
+            depths = queue_depths(self._settings)
+        except ServiceUnavailable:
+            return  # a gap in the graph says it; other metrics still go out
+        for depth in depths:
+            for state in ("ready", "delayed", "dead", "unacked"):
+                count = getattr(depth, state)
+                if count is not None:
+                    family.add_metric((depth.queue, state), count)
+        yield family
+
+
+def serve() -> int:
+    """Serve /metrics of a worker and all its processes, in a process of its own, until it is told to stop.
+
+    A port that is taken, as by another worker on the machine, is told and costs the metrics only.
+
+    Returns:
+        An exit code.
+    """
+    settings = load_settings()
+    logs.configure("notification-service", settings.log_level)
+    host, _, port = settings.worker_metrics_bind.rpartition(":")
+    registry = metrics.registry()
+    registry.register(QueueDepths(settings))
+    try:
+        _, thread = start_http_server(int(port), host, registry)
+    except OSError as error:
+        log.error(
+            "no metrics of this worker", worker_metrics_bind=settings.worker_metrics_bind, reason=str(error)
+        )
+        return 0
+    thread.join()
+    return 0

@@ -1,0 +1,102 @@
+"""How many messages lie in each queue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pika
+import pika.exceptions
+import redis
+
+from app.errors import ServiceUnavailable
+from app.messaging.rabbitmq import connection_parameters
+from app.messaging.topology import QUEUES, Topology
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+#: Seconds. No look at a broker hangs.
+_TIMEOUT = 5.0
+
+
+@dataclass(frozen=True)
+class QueueDepth:
+    """The messages of one queue.
+
+    Attributes:
+        queue: its name, without the namespace.
+        ready: wait for a worker.
+        delayed: wait for their time; on RabbitMQ only those that no worker has taken into its memory yet.
+        dead: were given up.
+        unacked: a worker has them; None on RabbitMQ, where AMQP does not tell.
+    """
+
+    queue: str
+    ready: int
+    delayed: int
+    dead: int
+    unacked: int | None = None
+
+
+def queue_depths(settings: Settings) -> list[QueueDepth]:
+    """Look at every queue of `QUEUES`. One that was never declared is empty.
+
+    Raises:
+        ServiceUnavailable: the broker did not answer.
+    """
+    topology = Topology.of(settings)
+    scheme = urlsplit(settings.rabbitmq_url).scheme
+    if scheme.startswith("amqp"):
+        return list(_on_rabbitmq(settings.rabbitmq_url, topology))
+    return list(_on_redis(settings.rabbitmq_url, topology))
+
+
+def _on_rabbitmq(url: str, topology: Topology) -> Iterable[QueueDepth]:
+    try:
+        with pika.BlockingConnection(connection_parameters(url)) as connection:
+            for queue in QUEUES:
+                name = topology.queue(queue)
+                counts = (_count(connection, f"{name}{beside}") for beside in ("", ".DQ", ".XQ"))
+                yield QueueDepth(queue, *counts)
+    except (pika.exceptions.AMQPError, OSError) as error:
+        raise ServiceUnavailable(f"RabbitMQ does not answer ({type(error).__name__}).") from error
+
+
+def _count(connection: pika.BlockingConnection, queue: str) -> int:
+    channel = connection.channel()
+    try:
+        count = int(channel.queue_declare(queue, passive=True).method.message_count)
+    except pika.exceptions.ChannelClosedByBroker as error:
+        if error.reply_code != 404:
+            raise
+        return 0
+    channel.close()
+    return count
+
+
+def _on_redis(url: str, topology: Topology) -> Iterable[QueueDepth]:
+    """Lists of waiting ids, a sorted set of dead ones, and for each worker a set of those that it has taken.
+
+    The keys are Dramatiq's: dramatiq/brokers/redis/dispatch.lua.
+    """
+    prefix = topology.redis_namespace
+    client = redis.Redis.from_url(url, socket_connect_timeout=_TIMEOUT, socket_timeout=_TIMEOUT)
+    try:
+        with client, client.pipeline(transaction=False) as pipeline:
+            workers: Any = client.zrange(f"{prefix}:__heartbeats__", 0, -1)
+            for queue in QUEUES:
+                name = f"{prefix}:{topology.queue(queue)}"
+                pipeline.llen(name)
+                pipeline.llen(f"{name}.DQ")
+                pipeline.zcard(f"{name}.XQ")
+                for worker in workers:
+                    pipeline.scard(f"{prefix}:__acks__.{worker.decode()}.{topology.queue(queue)}")
+            answers = iter(pipeline.execute())
+    except redis.RedisError as error:
+        raise ServiceUnavailable(f"Redis does not answer ({type(error).__name__}).") from error
+    for queue in QUEUES:
+        ready, delayed, dead = next(answers), next(answers), next(answers)
+        yield QueueDepth(queue, ready, delayed, dead, sum(next(answers) for _ in workers))

@@ -1,0 +1,102 @@
+"""What is counted and timed, for Prometheus. docs/metrics.md says what each is good for.
+
+Every label takes one of a few values that this project knows; what comes from elsewhere and is not known
+counts as `other`, so that nobody can make the number of series grow.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Container
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from app.telemetry.multiprocess import DIRECTORY
+
+#: What this process counts, where it is the only one.
+_REGISTRY = CollectorRegistry()
+
+_MILLISECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+_CALLS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+#: From a payment at once to one that waited for its customer.
+_WAITING = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+#: From at once to after a night with a broken mail server.
+_AGES = (0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 43_200)
+
+
+def _counter(name: str, about: str, *labels: str) -> Counter:
+    return Counter(f"movieapp_{name}", about, labels, registry=_REGISTRY)
+
+
+def _histogram(name: str, about: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+    return Histogram(f"movieapp_{name}", about, labels, buckets=buckets, registry=_REGISTRY)
+
+
+def _living(name: str, about: str, *labels: str) -> Gauge:
+    """A gauge summed over the processes that live."""
+    return Gauge(f"movieapp_{name}", about, labels, registry=_REGISTRY, multiprocess_mode="livesum")
+
+
+# HTTP
+HTTP = _histogram(
+    "http_request_seconds", "Requests, by route and answer", _CALLS, "route", "method", "status"
+)
+RATE_LIMITED = _counter("rate_limited", "Requests refused with 429")
+REPLAYS = _counter("idempotent_replays", "First answers given again for an Idempotency-Key")
+
+# Payments
+PAYMENTS = _counter("payments", "Payments that reached a state", "outcome", "method", "error_code")
+PAYMENT_SECONDS = _histogram("payment_seconds", "From asked for to completed or failed", _WAITING, "outcome")
+REVENUE = _counter("revenue", "Money of completed payments, in major units", "currency")
+REFUNDS = _counter("refunds", "Refunds that ended", "outcome")
+REFUNDED = _counter("refunded", "Money of completed refunds, in major units", "currency")
+
+# Gateway
+GATEWAY = _histogram("gateway_seconds", "Each try of a gateway call", _CALLS, "operation", "outcome")
+GATEWAY_IN_FLIGHT = _living("gateway_calls_in_flight", "Gateway calls that wait for their answer")
+WEBHOOKS = _counter("webhooks", "Webhook deliveries", "type", "result")
+WEBHOOK_LAG = _histogram("webhook_lag_seconds", "From an event at the gateway to its webhook here", _AGES)
+
+# Notifications
+DELIVERIES = _counter("deliveries", "Tries to send, by how they ended", "channel", "template", "outcome")
+EVENT_AGE = _histogram(
+    "event_age_seconds", "Age of an event when its mail or text was sent", _AGES, "channel"
+)
+RENDER = _histogram("render_seconds", "Rendering of a mail", _MILLISECONDS, "template")
+MESSAGES = _histogram("message_seconds", "Messages that a worker processed", _CALLS, "queue", "outcome")
+IN_PROGRESS = _living("messages_in_progress", "Messages that workers hold and work on", "queue")
+
+# Mail server
+SMTP = _histogram("smtp_seconds", "Steps of SMTP that succeeded", _CALLS, "phase")
+SMTP_FAILURES = _counter("smtp_failures", "Steps of SMTP that failed", "phase", "reply")
+SMTP_CONNECTIONS = _living("smtp_connections", "Open connections to the mail server")
+SMTP_CERTIFICATE = Gauge(
+    "movieapp_smtp_certificate_expiry_timestamp_seconds",
+    "When the mail server's certificate expires",
+    registry=_REGISTRY,
+    multiprocess_mode="mostrecent",
+)
+
+
+def registry() -> CollectorRegistry:
+    """What all processes of this service have counted together; further collectors may be added."""
+    whole = CollectorRegistry()
+    if os.environ.get(DIRECTORY):
+        MultiProcessCollector(whole)  # type: ignore[no-untyped-call]
+    else:
+        whole.register(_REGISTRY)
+    return whole
+
+
+def known(value: str | None, values: Container[str]) -> str:
+    """A label's value: itself if it is one of `values`, `other` if not, empty if there is none."""
+    if not value:
+        return ""
+    return value if value in values else "other"
+
+
+def age(then: datetime, now: datetime) -> float:
+    """Seconds from `then` to `now`; another machine's clock may be ahead, but nothing is younger than 0."""
+    return max(0.0, (now - then).total_seconds())

@@ -13,7 +13,7 @@ from actors import deliveries
 from actors.backoff import delay, spread
 from actors.errors import DeliveryError, Postponed, TemporaryFailure, Uncertain
 from actors.relevance import obsolete
-from app.clock import from_iso, utcnow
+from app.clock import from_iso, seconds, utcnow
 from app.models import OUTAGES
 from app.telemetry import metrics
 from app.telemetry.logs import get_logger
@@ -130,7 +130,7 @@ class Deliver:
                 time.sleep(_PAUSE)
         _tell(notification, "sent")
         happened = from_iso(notification.event_data.get("timestamp")) or notification.created_at
-        metrics.EVENT_AGE.labels(notification.notification_type).observe(metrics.age(happened, sent_at))
+        metrics.EVENT_AGE.labels(notification.notification_type).observe(seconds(happened, sent_at))
 
     def _postpone(self, notification: Notification, error: Postponed) -> NoReturn:
         wait = spread(error.seconds)

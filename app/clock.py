@@ -24,3 +24,8 @@ def from_iso(text: object) -> datetime | None:
     except ValueError:
         return None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+def seconds(start: datetime, end: datetime) -> float:
+    """How long from `start` to `end`: never less than 0, though another machine's clock may be ahead."""
+    return max(0.0, (end - start).total_seconds())

@@ -44,6 +44,34 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     Console().print(layout)
 
 
+def plot(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print how numbers went over time: as `table`, on a terminal each with a bar beside it.
+
+    Args:
+        columns: the headings; the first is of the time.
+        rows: a time and its numbers. A bar is as long as its number in comparison to its column's largest.
+    """
+    if not sys.stdout.isatty():
+        table(columns, rows)
+        return
+    from rich.bar import Bar
+    from rich.console import Console
+    from rich.table import Table
+
+    time, *names = columns
+    layout = Table(box=None, pad_edge=False, header_style="bold")
+    layout.add_column(time, no_wrap=True)
+    for name in names:
+        layout.add_column(name, justify="right", no_wrap=True)
+        layout.add_column(ratio=1)
+    layout.expand = True
+    largest = [max(1.0, *map(float, column)) for column in list(zip(*rows, strict=True))[1:]]
+    for moment, *numbers in rows:
+        bars = (Bar(most, 0, float(number)) for most, number in zip(largest, numbers, strict=True))
+        layout.add_row(moment, *(cell for pair in zip(map(str, numbers), bars, strict=True) for cell in pair))
+    Console().print(layout)
+
+
 def fields(values: Mapping[str, object]) -> None:
     """Print one thing's fields, one a line, without those that are None."""
     width = max(map(len, values), default=0) + 2

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mongoengine.errors import NotUniqueError
 
-from app.clock import utcnow
+from app.clock import seconds, utcnow
 from app.errors import DuplicateTransaction, TransactionNotFound
 from app.events.outgoing import payment_event
 from app.models import Move, Transaction, storage_errors
@@ -123,7 +123,7 @@ def move(payment: Transaction, target: str, *, actor: str, **fields: Any) -> Non
 def _count(payment: Transaction, now: datetime) -> None:
     metrics.PAYMENTS.labels(payment.status, payment.payment_method, payment.error_code or "").inc()
     if payment.status in states.FINAL:
-        metrics.PAYMENT_SECONDS.labels(payment.status).observe(metrics.age(payment.created_at, now))
+        metrics.PAYMENT_SECONDS.labels(payment.status).observe(seconds(payment.created_at, now))
     if payment.status == states.COMPLETED:
         metrics.REVENUE.labels(payment.currency).inc(float(payment.amount))
 

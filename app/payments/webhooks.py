@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mongoengine.errors import NotUniqueError
 
-from app.clock import utcnow
+from app.clock import seconds, utcnow
 from app.models import Dispute, Transaction, WebhookDelivery, storage_errors
 from app.payments import states
 from app.telemetry import metrics
@@ -41,7 +41,7 @@ def handle(payments: Payments, event: WebhookEvent) -> bool:
     """
     now = utcnow()
     kind = metrics.known(event.type, _HANDLERS)
-    metrics.WEBHOOK_LAG.observe(metrics.age(event.created, now))
+    metrics.WEBHOOK_LAG.observe(seconds(event.created, now))
     with storage_errors():
         if WebhookDelivery.objects(id=event.id).count():
             metrics.WEBHOOKS.labels(kind, "repeated").inc()

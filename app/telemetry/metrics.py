@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Container
-from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -95,8 +94,3 @@ def known(value: str | None, values: Container[str]) -> str:
     if not value:
         return ""
     return value if value in values else "other"
-
-
-def age(then: datetime, now: datetime) -> float:
-    """Seconds from `then` to `now`; another machine's clock may be ahead, but nothing is younger than 0."""
-    return max(0.0, (now - then).total_seconds())

@@ -101,7 +101,7 @@ def plan(settings: Settings, ports: Ports, data_dir: Path) -> Stack:
     _must_be_free(ports.api, "the API", "--port")
     heartbeat = data_dir / "worker.heartbeat"
     heartbeat.unlink(missing_ok=True)
-    environment["METRICS_BIND"], environment["METRICS_PUBLIC"] = "none", "1"
+    environment |= {"METRICS_BIND": "none", "METRICS_PUBLIC": "1", "WORKER_METRICS_BIND": "none"}
     environment["WORKER_HEARTBEAT_FILE"] = str(heartbeat)
     services = [
         Spec(

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 
 
 def run_on_terminal(
-    command: Sequence[str], typed: str = "", *, env: Mapping[str, str] | None = None
+    command: Sequence[str],
+    typed: str = "",
+    *,
+    env: Mapping[str, str] | None = None,
+    until: tuple[str, int] | None = None,
 ) -> tuple[int, str]:
     """Run a command whose stdin, stdout and stderr are a terminal.
 
@@ -17,6 +22,7 @@ def run_on_terminal(
         command: the argument vector.
         typed: what the person types.
         env: the whole environment; default: this process's.
+        until: words, and how often they have come when the person presses Ctrl-C.
 
     Returns:
         Its exit code, and what the terminal received.
@@ -29,7 +35,12 @@ def run_on_terminal(
         ) as process:
             os.close(theirs)
             os.write(ours, typed.encode())
-            received = b"".join(iter(lambda: _read(ours), b""))
+            received = b""
+            while chunk := _read(ours):
+                received += chunk
+                if until and received.count(until[0].encode()) >= until[1]:
+                    process.send_signal(signal.SIGINT)
+                    until = None
     finally:
         os.close(ours)
     return process.returncode, received.decode()

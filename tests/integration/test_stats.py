@@ -1,0 +1,153 @@
+"""The figures, from stored payments and deliveries, and how `movieapp stats` tells them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app import models
+from app.clock import iso, utcnow
+from app.figures import Percentiles, figures
+from app.messaging.broker import make_broker
+from app.messaging.topology import QUEUES
+from app.models import Notification, Transaction
+from tests.support.commands import environment, movieapp
+from tests.support.terminal import run_on_terminal
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+
+#: Nobody answers there.
+NO_BROKER = {"rabbitmq_url": "redis://127.0.0.1:1/0"}
+
+
+def transaction(number: int, at: datetime, **fields: Any) -> None:
+    common = {
+        "booking_id": f"B{number}",
+        "user_id": "u",
+        "amount": 25,
+        "currency": "USD",
+        "status": "completed",
+    }
+    common |= {"payment_method": "credit_card", "processed_at": at + timedelta(seconds=number)}
+    Transaction(id=f"T{number}", created_at=at, **common | fields).save()
+
+
+def notification(number: int, at: datetime, **fields: Any) -> None:
+    common = {"event_type": "payment.success", "notification_type": "email", "template": "payment_success"}
+    common |= {"status": "sent", "sent_at": at + timedelta(seconds=2), "event_data": {"timestamp": iso(at)}}
+    Notification(event_id=f"evt_{number}", created_at=at, **common | fields).save()
+
+
+@pytest.fixture
+def eventful(broker_settings: Settings) -> Settings:
+    """A day with a bit of everything."""
+    models.connect(broker_settings)
+    hour_ago = utcnow() - timedelta(hours=1)
+    for number in range(1, 5):
+        transaction(number, hour_ago)
+    transaction(5, hour_ago, status="refunded", amount_refunded=25)
+    transaction(6, hour_ago, status="failed", error_code="CARD_DECLINED", payment_method="paypal")
+    transaction(7, hour_ago, amount=Decimal("900"), currency="JPY")
+    transaction(8, hour_ago, status="pending", processed_at=None)
+    transaction(9, utcnow() - timedelta(days=3))
+    for number in range(3):
+        notification(number, hour_ago)
+    notification(3, hour_ago, status="failed", sent_at=None, retry_count=5)
+    notification(4, hour_ago, status="skipped", sent_at=None)
+    notification(5, hour_ago, notification_type="sms", event_data={"timestamp": "yesterday"})
+    broker = make_broker(broker_settings)
+    for queue in QUEUES:
+        broker.declare_queue(broker_settings.namespace + queue)
+    broker.close()
+    return broker_settings
+
+
+def test_the_figures_of_a_day(eventful: Settings) -> None:
+    found = figures(eventful, utcnow() - timedelta(days=1))
+    payments = found.payments
+    assert payments.by_status == {"completed": 5, "refunded": 1, "failed": 1, "pending": 1}
+    assert payments.by_method == {"credit_card": 7, "paypal": 1}
+    assert payments.failures == {"CARD_DECLINED": 1}
+    assert payments.revenue == {"USD": 125, "JPY": 900}
+    assert payments.refunded == {"USD": 25}
+    assert payments.success_rate == pytest.approx(6 / 7)
+    assert payments.processing == Percentiles(5, 3, 7, 7)
+    assert len(payments.steps) == 25
+    [busy] = [step for step in payments.steps if step.paid]
+    assert (busy.paid, busy.failed, busy.revenue["USD"]) == (6, 1, 125)
+    email = found.channels["email"]
+    assert email.by_status == {"sent": 3, "failed": 1, "skipped": 1}
+    assert (email.success_rate, email.retries) == (0.75, 5)
+    assert email.latency == Percentiles(3, 2, 2, 2)
+    assert found.channels["sms"].latency == Percentiles(1, 2, 2, 2)
+    assert found.queues is not None
+    assert [(depth.queue, depth.ready, depth.dead) for depth in found.queues] == [(q, 0, 0) for q in QUEUES]
+
+
+@pytest.mark.parametrize(
+    ("span", "step", "steps"),
+    [
+        (timedelta(hours=1), timedelta(minutes=5), 13),
+        (timedelta(days=7), timedelta(hours=6), 29),
+        (timedelta(days=30), timedelta(days=1), 31),
+    ],
+)
+def test_the_course_has_no_gaps(
+    stored_settings: Settings, span: timedelta, step: timedelta, steps: int
+) -> None:
+    models.connect(stored_settings)
+    stored_settings = stored_settings.model_copy(update=NO_BROKER)
+    for number in range(20):
+        transaction(number, utcnow() - span * number / 20)
+    found = figures(stored_settings, utcnow() - span).payments
+    starts = [each.start for each in found.steps]
+    assert len(starts) in (steps, steps + 1)
+    assert {later - earlier for earlier, later in pairwise(starts)} == {step}
+    assert sum(each.paid for each in found.steps) == found.by_status["completed"] == 20
+
+
+def test_no_figures_are_no_failure(stored_settings: Settings) -> None:
+    models.connect(stored_settings)
+    found = figures(stored_settings.model_copy(update=NO_BROKER), utcnow() - timedelta(days=1))
+    assert (found.payments.success_rate, found.payments.processing, found.channels) == (None, None, {})
+    assert found.queues is None
+
+
+def test_the_command_tells_them(eventful: Settings) -> None:
+    done = movieapp(eventful, "stats", "--since", "1d", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["payments"]["revenue"] == {"JPY": "900", "USD": "125"}
+    assert told["payments"]["by_status"]["completed"] == 5
+    assert told["channels"]["email"]["success_rate"] == 0.75
+    assert {queue["queue"] for queue in told["queues"]} == set(QUEUES)
+
+    command = [sys.executable, "-m", "cli.main", "stats", "--since", "1d"]
+    code, shown = run_on_terminal(command, env=environment(eventful))
+    assert code == 0
+    for words in ("success rate", "85.7%", "CARD_DECLINED", "revenue USD", "payment_success", "█"):
+        assert words in shown
+
+
+def test_watching_ends_with_ctrl_c(eventful: Settings) -> None:
+    command = [sys.executable, "-m", "cli.main", "stats", "--watch", "--interval", "1"]
+    code, shown = run_on_terminal(command, until=("success rate", 2), env=environment(eventful))
+    assert code == 0
+    assert "Traceback" not in shown
+
+
+def test_wrong_use_and_a_lost_database_are_one_line(settings: Settings) -> None:
+    both = movieapp(settings, "stats", "--watch", "--json")
+    assert (both.returncode, "exclude" in both.stderr) == (2, True)
+    uri = f"{settings.mongodb_uri}?serverSelectionTimeoutMS=100"
+    away = movieapp(settings.model_copy(update={"mongodb_uri": uri}), "stats")
+    assert (away.returncode, away.stdout) == (1, "")
+    assert away.stderr.startswith("Error: ")

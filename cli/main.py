@@ -14,6 +14,7 @@ _COMMANDS = {
     "events": "cli.events:events",
     "payments": "cli.payments:payments",
     "trace": "cli.trace:trace",
+    "check": "cli.check:check",
     "stats": "cli.stats:stats",
     "dead-letters": "cli.dead_letters:dead_letters",
     "notifications": "cli.notifications:notifications",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from cli.output import json_option, print_json, table
 
 if TYPE_CHECKING:
     from actors.mail.errors import SmtpFailure
+    from actors.mail.server import Server
+    from app.settings import Settings
 
 #: A certificate that expires sooner wants renewing now.
 _RENEW_BEFORE = timedelta(days=14)
@@ -27,6 +30,68 @@ _ADVICE = {
     "mail": "The server does not let this account send as FROM_EMAIL.",
     "rcpt": "The server does not take mail for this recipient.",
 }
+
+
+@dataclass
+class Probe:
+    """How far one got with the mail server.
+
+    Attributes:
+        steps: the steps that succeeded, and the milliseconds that each took.
+        tls: its version.
+        expires: when the server's certificate does.
+        failed: the step that failed, and why.
+    """
+
+    server: Server
+    steps: list[tuple[str, float]] = field(default_factory=list)
+    tls: str | None = None
+    expires: datetime | None = None
+    failed: SmtpFailure | None = None
+
+    @property
+    def expiring(self) -> bool:
+        """Whether the certificate wants renewing."""
+        return self.expires is not None and self.expires - utcnow() < _RENEW_BEFORE
+
+    @property
+    def advice(self) -> str | None:
+        """What to do about the failure, where its own words do not say it."""
+        failed = self.failed
+        if failed is None or failed.phase == "auth" or "certificate" in failed.reply:
+            return None
+        return _ADVICE.get(failed.phase)
+
+
+def probe(settings: Settings, recipient: str | None = None) -> Probe:
+    """Do everything that sending takes, up to asking for `recipient`, and send nothing.
+
+    Raises:
+        InvalidAddress: of the recipient or the sender.
+    """
+    from actors.mail.addresses import ascii_address
+    from actors.mail.errors import SmtpFailure
+    from actors.mail.server import Server
+    from actors.mail.session import Session
+
+    told = Probe(Server.of(settings))
+    to = ascii_address(recipient) if recipient else None
+    try:
+        session = Session(
+            told.server,
+            time.monotonic() + told.server.longest_to_data,
+            lambda phase, seconds: told.steps.append((str(phase), round(seconds * 1000, 1))),
+        )
+        try:
+            if session.tls:
+                told.tls, told.expires = session.tls
+            if to:
+                session.ask(ascii_address(settings.from_email), to)
+        finally:
+            session.close()
+    except SmtpFailure as error:
+        told.failed = error
+    return told
 
 
 @click.command("smtp-check")
@@ -44,67 +109,42 @@ def smtp_check(recipient: str | None, as_json: bool, data_dir: Path) -> None:
         movieapp smtp-check --to jane.doe@example.com
     """
     settings = settings_for(data_dir)
-    from actors.mail.addresses import ascii_address
-    from actors.mail.errors import InvalidAddress, SmtpFailure
-    from actors.mail.server import Server
-    from actors.mail.session import Session
+    from actors.mail.errors import InvalidAddress
 
-    server = Server.of(settings)
-    steps: list[dict[str, Any]] = []
-
-    def watch(phase: str, seconds: float) -> None:
-        steps.append({"step": str(phase), "milliseconds": round(seconds * 1000, 1)})
-
-    failed: SmtpFailure | None = None
-    tls: tuple[str, datetime] | None = None
     try:
-        to = ascii_address(recipient) if recipient else None
-        session = Session(server, time.monotonic() + server.longest_to_data, watch)
-        try:
-            tls = session.tls
-            if to:
-                session.ask(ascii_address(settings.from_email), to)
-        finally:
-            session.close()
+        told = probe(settings, recipient)
     except InvalidAddress as error:
         raise click.UsageError(str(error)) from None
-    except SmtpFailure as error:
-        failed = error
-
-    expiring = tls is not None and tls[1] - utcnow() < _RENEW_BEFORE
-    told = {
-        "server": f"{server.host}:{server.port}",
-        "security": server.security,
-        "steps": steps,
-        "tls": tls and tls[0],
-        "certificate_expires": tls and tls[1],
-        "failed": failed and {"step": failed.phase, "reason": str(failed), "advice": _advice(failed)},
-    }
     if as_json:
-        print_json(told)
+        print_json(_jsonable(told))
     else:
         _show(told)
-        if expiring:
-            click.echo("The certificate expires soon: renew it.", err=True)
-    if failed or expiring:
+    if told.failed or told.expiring:
         raise click.exceptions.Exit(1)
 
 
-def _advice(failed: SmtpFailure) -> str | None:
-    # A refused login or certificate says itself what to do.
-    own_words = failed.phase == "auth" or "certificate" in failed.reply
-    return None if own_words else _ADVICE.get(failed.phase)
+def _jsonable(told: Probe) -> dict[str, Any]:
+    failed = told.failed
+    return {
+        "server": f"{told.server.host}:{told.server.port}",
+        "security": told.server.security,
+        "steps": [{"step": step, "milliseconds": milliseconds} for step, milliseconds in told.steps],
+        "tls": told.tls,
+        "certificate_expires": told.expires,
+        "failed": failed and {"step": failed.phase, "reason": str(failed), "advice": told.advice},
+    }
 
 
-def _show(told: dict[str, Any]) -> None:
-    click.echo(f"{told['server']}, {told['security']}")
-    table(("step", "ms"), ((step["step"], step["milliseconds"]) for step in told["steps"]))
-    if told["tls"]:
-        click.echo(f"{told['tls']}, certificate until {told['certificate_expires']:%Y-%m-%d}")
-    failed = told["failed"]
-    if failed:
-        click.echo(f"Failed: {failed['reason']}", err=True)
-        if failed["advice"]:
-            click.echo(failed["advice"], err=True)
+def _show(told: Probe) -> None:
+    click.echo(f"{told.server.host}:{told.server.port}, {told.server.security}")
+    table(("step", "ms"), told.steps)
+    if told.tls:
+        click.echo(f"{told.tls}, certificate until {told.expires:%Y-%m-%d}")
+    if told.expiring:
+        click.echo("The certificate expires soon: renew it.", err=True)
+    if told.failed:
+        click.echo(f"Failed: {told.failed}", err=True)
+        if told.advice:
+            click.echo(told.advice, err=True)
     else:
         click.echo("Ready to send.")

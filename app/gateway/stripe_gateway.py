@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import stripe
@@ -60,6 +61,16 @@ class StripeGateway:
     def admitted(self) -> AbstractContextManager[None]:
         """Room for a call that somebody waits for; see `Bulkhead.admitted`."""
         return self._bulkhead.admitted()
+
+    def clock(self) -> datetime:
+        """The gateway's time, as of an answer to our key.
+
+        Raises:
+            GatewayError: it did not answer, or does not take the key.
+        """
+        with _answering():
+            answer = cast("stripe.StripeResponse", self._stripe.v1.balance.retrieve().last_response)
+        return parsedate_to_datetime(answer.headers["Date"])
 
     def tokenize(self, card: CardDetails) -> str | Declined | Refused:
         """Turn a raw card into a PaymentMethod id (`pm_…`). Charges nothing, and the card is not kept."""

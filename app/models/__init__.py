@@ -7,8 +7,12 @@ from app.models.notification import Attempt, Notification
 from app.models.transaction import Dispute, Move, OutboxEntry, Refund, Transaction
 from app.models.webhook import WebhookDelivery
 
+#: Every kind of document.
+RECORDS = (ApiKey, IdempotencyRecord, Notification, Transaction, WebhookDelivery)
+
 __all__ = [
     "OUTAGES",
+    "RECORDS",
     "ApiKey",
     "Attempt",
     "Dispute",

@@ -1,0 +1,68 @@
+"""How the queues stand on RabbitMQ, in comparison to how they should."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pika
+import pika.exceptions
+
+from app.errors import ServiceUnavailable
+from app.messaging.rabbitmq import connection_parameters
+from app.messaging.topology import QUEUES, Topology
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+_NOT_FOUND, _REFUSED = 404, 403
+
+
+@dataclass(frozen=True)
+class QueueState:
+    """One queue.
+
+    Attributes:
+        name: in full.
+        consumers: workers' connections that take messages from it.
+        wrong: what RabbitMQ says is different about it.
+    """
+
+    name: str
+    declared: bool
+    consumers: int = 0
+    wrong: str = ""
+
+
+def inspect_queues(settings: Settings) -> Iterator[QueueState]:
+    """How each queue stands. Bindings that are missing from a queue that stands are made, as any worker does.
+
+    AMQP has no way to ask for a binding or an argument: they are declared once more, which changes nothing
+    that is right.
+
+    Raises:
+        ServiceUnavailable: RabbitMQ did not answer.
+    """
+    topology = Topology.of(settings)
+    try:
+        with pika.BlockingConnection(connection_parameters(settings.rabbitmq_url)) as connection:
+            for queue in QUEUES:
+                yield _state(connection, topology, topology.queue(queue))
+    except (pika.exceptions.AMQPError, OSError) as error:
+        raise ServiceUnavailable(f"RabbitMQ does not answer ({type(error).__name__}).") from error
+
+
+def _state(connection: pika.BlockingConnection, topology: Topology, name: str) -> QueueState:
+    try:
+        found = connection.channel().queue_declare(name, passive=True).method
+    except pika.exceptions.ChannelClosedByBroker as error:
+        if error.reply_code == _NOT_FOUND:
+            return QueueState(name, declared=False)
+        return QueueState(name, declared=True, wrong=error.reply_text)
+    try:
+        topology.declare(connection.channel(), name)
+    except pika.exceptions.ChannelClosedByBroker as error:
+        if error.reply_code != _REFUSED:  # who may not declare can't tell
+            return QueueState(name, declared=True, wrong=error.reply_text)
+    return QueueState(name, declared=True, consumers=found.consumer_count)

@@ -1,0 +1,145 @@
+"""`movieapp check`: what is well is said to be, what is not is named with what to do."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pika
+import pytest
+from pydantic import SecretStr
+
+from app import models
+from app.clock import utcnow
+from app.messaging.topology import EMAIL_QUEUE
+from app.models import ApiKey, Notification, Transaction, WebhookDelivery, database
+from cli import checks
+from cli.checks import CHECKS, look
+from tests.support.commands import movieapp
+from tests.support.ports import free_port
+from tests.support.servers import WorkerProcess
+from tests.support.smtpd import run
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from tests.support.mail import MailSink
+    from tests.support.stripe import StripeSimulator
+
+KEY = {"payment_gateway_api_key": SecretStr("sk_test_check"), "stripe_webhook_secret": SecretStr("whsec_x")}
+FIELDS = {"booking_id": "B", "user_id": "u", "amount": 1, "currency": "USD", "payment_method": "stripe"}
+
+
+@pytest.fixture
+def well(broker_settings: Settings, stripe_simulator: StripeSimulator, mail_sink: MailSink) -> Settings:
+    """Everything is there, and its collections have their indexes."""
+    models.connect(broker_settings)
+    for record in models.RECORDS:
+        record.objects.first()
+    WebhookDelivery(id="evt", type="x", received_at=utcnow()).save()
+    return broker_settings.model_copy(update={**mail_sink.settings, **stripe_simulator.settings, **KEY})
+
+
+def levels(settings: Settings) -> dict[str, set[str]]:
+    """Check → its levels, found in this process."""
+    models.connect(settings)
+    found: dict[str, set[str]] = {}
+    for check in CHECKS:
+        for finding in look(check, settings):
+            found.setdefault(finding.check, set()).add(finding.level)
+            assert finding.level == "ok" or finding.advice or finding.what
+    return found
+
+
+def test_all_is_well(well: Settings, tmp_path: Path) -> None:
+    with WorkerProcess(tmp_path, well) as worker:
+        worker.wait_until_it_works()
+        beat = well.model_copy(update={"worker_heartbeat_file": tmp_path / "heartbeat"})
+        done = movieapp(beat, "check", "--json")
+        told = json.loads(done.stdout)
+        found = {(each["check"], each["level"]) for each in told}
+        # Nobody needs a key in development.
+        assert found == {(each["check"], "ok") for each in told} - {("api keys", "ok")} | {
+            ("api keys", "warning")
+        }
+        assert done.returncode == 0
+        plain = movieapp(beat, "check")
+        assert (plain.returncode, "smtp\tok\tready to send" in plain.stdout) == (0, True)
+
+
+def test_all_is_away(settings: Settings) -> None:
+    away = {
+        "mongodb_uri": f"{settings.mongodb_uri}?serverSelectionTimeoutMS=200",
+        "rabbitmq_url": f"amqp://guest:hunter2@127.0.0.1:{free_port()}/",
+        "payment_gateway_url": f"http://127.0.0.1:{free_port()}",
+        "smtp_server": "127.0.0.1",
+        "smtp_port": free_port(),
+        "worker_heartbeat_file": Path("/nowhere/beat"),
+    }
+    done = movieapp(settings.model_copy(update=away | KEY), "check", "--json")
+    assert done.returncode == 1
+    bad = {each["check"] for each in json.loads(done.stdout) if each["level"] == "bad"}
+    assert bad >= {"mongodb", "redis", "broker", "gateway", "smtp", "worker", "outbox", "webhooks"}
+    assert "hunter2" not in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_lies_around_is_told(well: Settings) -> None:
+    long_ago = utcnow() - timedelta(hours=1)
+    Transaction(id="T", status="pending", created_at=long_ago, recover_after=long_ago, **FIELDS).save()
+    Transaction(id="U", status="completed", created_at=long_ago, outbox_since=long_ago, **FIELDS).save()
+    Notification(
+        event_id="e",
+        event_type="t",
+        notification_type="email",
+        status="queued",
+        event_data={},
+        due_at=long_ago,
+        created_at=long_ago,
+    ).save()
+    database()["transaction_logs"].drop_index("recover_after_1")
+    found = levels(well)
+    assert found["outbox"] == found["open payments"] == found["open deliveries"] == {"bad"}
+    assert found["indexes"] == {"warning"}
+
+
+def test_queues_that_differ_are_told(
+    rabbit_settings: Settings, stripe_simulator: StripeSimulator, mail_sink: MailSink
+) -> None:
+    changes = {**mail_sink.settings, **stripe_simulator.settings, **KEY}
+    settings = rabbit_settings.model_copy(update=changes)
+    assert levels(settings)["queues"] == {"warning"}  # none is declared
+    with pika.BlockingConnection(pika.URLParameters(settings.rabbitmq_url)) as connection:
+        connection.channel().queue_declare(settings.namespace + EMAIL_QUEUE, durable=True)
+    assert levels(settings)["queues"] == {"warning", "bad"}
+
+
+@pytest.mark.parametrize(("minutes", "level"), [(0, "ok"), (2, "warning"), (10, "bad")])
+def test_a_clock_that_is_wrong_is_told(
+    settings: Settings,
+    stripe_simulator: StripeSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    minutes: int,
+    level: str,
+) -> None:
+    monkeypatch.setattr(checks, "utcnow", lambda: utcnow() + timedelta(minutes=minutes))
+    _, clock = look(checks._gateway, settings.model_copy(update=stripe_simulator.settings | KEY))
+    assert clock.level == level
+
+
+def test_a_refused_login_is_told_with_its_mend(settings: Settings, localhost_pem: Path) -> None:
+    with run("ssl", localhost_pem) as smtpd:
+        wrong = {"smtp_username": "user", "smtp_password": SecretStr("wrong"), "smtp_ca_file": localhost_pem}
+        where = {"smtp_server": "localhost", "smtp_port": smtpd.port, "smtp_security": "ssl"}
+        [smtp] = look(checks._smtp, settings.model_copy(update=wrong | where))
+    assert (smtp.level, "app password" in smtp.what) == ("bad", True)
+
+
+def test_keys_that_are_needed_and_lacking_are_told(stored_settings: Settings) -> None:
+    models.connect(stored_settings)
+    needed = stored_settings.model_copy(update={"auth_required": True})
+    assert [finding.level for finding in look(checks._keys, needed)] == ["bad"]
+    key: dict[str, Any] = {"token_hash": "x", "scopes": ["payments:read"], "created_at": utcnow()}
+    ApiKey(id="key_1", name="shop", **key).save()
+    assert [finding.level for finding in look(checks._keys, needed)] == ["ok"]

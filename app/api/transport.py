@@ -30,9 +30,12 @@ _HEADERS = {
 _HSTS = "max-age=63072000; includeSubDomains"
 
 
+#: Probes and Prometheus come straight to the process, past the proxy that ends TLS.
+_UNPROXIED = ("/health", "/metrics")
+
+
 def _refuse_plain_http() -> None:
-    # Probes come straight to the process, past the proxy that ends TLS.
-    if not request.is_secure and not request.path.startswith("/health"):
+    if not request.is_secure and not request.path.startswith(_UNPROXIED):
         raise Forbidden("Use HTTPS.")
 
 

@@ -4,7 +4,8 @@
 # docs/rabbitmq-access.md says what each permission is for.
 set -eu
 
-for name in RABBITMQ_PUBLISHER_PASSWORD RABBITMQ_PAYMENTS_PASSWORD RABBITMQ_WORKER_PASSWORD; do
+passwords="RABBITMQ_PUBLISHER_PASSWORD RABBITMQ_PAYMENTS_PASSWORD RABBITMQ_WORKER_PASSWORD"
+for name in $passwords ${RABBITMQ_ADMIN_PASSWORD:+RABBITMQ_ADMIN_PASSWORD}; do
   eval "value=\${$name:-}"
   case $value in
     *[!A-Za-z0-9_-]*) echo "$name: only letters, digits, - and _, as it goes into URLs" >&2; exit 2 ;;
@@ -21,15 +22,21 @@ exact() { printf %s "$1" | sed 's/[.]/[.]/g'; }
 exchange=$(exact "${RABBITMQ_EXCHANGE:-movie_app_events}")
 queues="$(exact "${NAMESPACE:-}")notification[.](booking_events|payment_events|email|sms)([.](DQ|XQ))?"
 
+# Only where somebody wants to see the management pages.
+admin=${RABBITMQ_ADMIN_PASSWORD:+'{"name": "admin", "password": "'$RABBITMQ_ADMIN_PASSWORD'", "tags": "administrator"},'}
+all=${RABBITMQ_ADMIN_PASSWORD:+'{"user": "admin", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"},'}
+
 # On standard input, where no list of processes shows the passwords.
 rabbitmqctl -q import_definitions <<END
 {
   "users": [
+    $admin
     {"name": "booking-service", "password": "$RABBITMQ_PUBLISHER_PASSWORD", "tags": ""},
     {"name": "payment-service", "password": "$RABBITMQ_PAYMENTS_PASSWORD", "tags": ""},
     {"name": "notification-service", "password": "$RABBITMQ_WORKER_PASSWORD", "tags": ""}
   ],
   "permissions": [
+    $all
     {
       "user": "booking-service", "vhost": "/",
       "configure": "^$", "write": "^$exchange$", "read": "^$"

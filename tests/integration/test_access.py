@@ -118,10 +118,13 @@ def test_idempotency_keys_of_two_callers_do_not_meet(make_client: Any) -> None:
 
 
 def test_production_takes_only_https_and_says_so_to_browsers(make_client: Any) -> None:
-    client = make_client(app_env="production", trusted_proxies=1)
+    client = make_client(app_env="production", trusted_proxies=1, metrics_bind="127.0.0.1:9464")
     plain = client.get("/payment/methods")
     assert (plain.status_code, plain.json["error"]["message"]) == (403, "Use HTTPS.")
     assert client.get("/health").status_code == 200
+    assert client.get("/metrics").status_code == 404, "only their own listener has them"
+    own = client.get("/metrics", base_url="http://127.0.0.1:9464")
+    assert own.status_code == 200, "Prometheus comes without TLS"
     secure = client.get(
         "/payment/methods", headers={"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"}
     )

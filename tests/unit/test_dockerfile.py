@@ -1,0 +1,64 @@
+"""The Dockerfile, as far as it can be read without an engine."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from configparser import ConfigParser
+
+from packaging.specifiers import SpecifierSet
+
+from tests.support.compose import ROOT, read_compose
+
+TEXT = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+#: Each instruction and its arguments, in order.
+INSTRUCTIONS = [
+    tuple(line.split(maxsplit=1)) for line in TEXT.splitlines() if line and not line.startswith("#")
+]
+#: What of the checkout reaches the build.
+SENT = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+
+
+def arguments(instruction: str) -> list[str]:
+    return [rest for name, rest in INSTRUCTIONS if name == instruction]
+
+
+def test_what_it_builds_from_is_here_and_is_all_that_the_wheel_needs() -> None:
+    copied = [rest.split()[0] for rest in arguments("COPY") if not rest.startswith("--from")]
+    assert copied[-1] == "."
+    assert set(copied[:-1]) <= set(SENT), "what is copied is not left out by .dockerignore"
+    for path in SENT:
+        assert (ROOT / path).exists(), path
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    packages = {line.split(".")[0] for line in setup["options.packages.find"]["include"].split()}
+    modules = {f"{name}.py" for name in setup["options"]["py_modules"].split()}
+    assert packages | modules <= set(SENT)
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]
+
+
+def test_both_stages_have_a_python_that_the_project_takes() -> None:
+    [version] = {re.fullmatch(r"python:([\d.]+)-slim( AS build)?", image)[1] for image in arguments("FROM")}
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    assert f"{version}.0" in SpecifierSet(setup["options"]["python_requires"])
+
+
+def test_only_what_is_locked_is_installed() -> None:
+    installs = [rest for rest in arguments("RUN") if "pip install" in rest]
+    assert len(installs) == 2
+    assert "--require-hashes" in installs[0]
+    assert "-r requirements.lock" in installs[0]
+    assert "pip install --no-deps --no-index" in installs[1]
+
+
+def test_it_is_not_root_and_runs_what_compose_runs() -> None:
+    users = arguments("USER")
+    assert users
+    assert int(users[-1]) >= 1000
+    service = read_compose()["services"]["payment-service"]
+    assert " ".join(json.loads(arguments("CMD")[0])) == service["command"]
+    check = re.search(r"CMD (\[.*\])", arguments("HEALTHCHECK")[0])
+    assert check
+    assert ["CMD", *json.loads(check[1])] == service["healthcheck"]["test"]

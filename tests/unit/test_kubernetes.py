@@ -1,0 +1,164 @@
+"""deploy/kubernetes: what a cluster takes, with the commands that the test of the compose file runs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from app.settings import load_settings
+from tests.support.compose import ROOT, read_compose
+
+BASE = ROOT / "deploy" / "kubernetes"
+SERVICES = ("payment-service", "notification-service")
+#: Secret files of each service, as the docs have them made.
+SECRETS = {
+    "rabbitmq_url": "amqps://user:password@rabbitmq.example.com/%2F",
+    "redis_url": "rediss://redis.example.com/0",
+    "mongodb_uri": "mongodb://mongo-0.example.com,mongo-1.example.com/movieapp?replicaSet=rs0",
+    "payment_gateway_api_key": "sk_live_x",
+    "stripe_webhook_secret": "whsec_x",
+}
+MAIL_SECRETS = {"smtp_password": "x"}
+
+
+def kustomization() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((BASE / "kustomization.yaml").read_text())
+    return found
+
+
+def documents() -> list[dict[str, Any]]:
+    texts = [(BASE / name).read_text() for name in kustomization()["resources"]]
+    return [document for text in texts for document in yaml.safe_load_all(text)]
+
+
+def named(kind: str, name: str) -> Any:
+    [found] = [
+        document
+        for document in documents()
+        if (document["kind"], document["metadata"]["name"]) == (kind, name)
+    ]
+    return found
+
+
+def pod(name: str) -> Any:
+    return named("Deployment", name)["spec"]["template"]["spec"]
+
+
+def container(name: str) -> Any:
+    [found] = pod(name)["containers"]
+    return found
+
+
+@pytest.mark.parametrize("version", ["1.30", kubernetes_validate.latest_version()])
+def test_every_document_follows_the_schema_of_its_kind(version: str) -> None:
+    for document in documents():
+        kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_every_file_is_named_and_every_name_a_file() -> None:
+    generated = [env for maps in kustomization()["configMapGenerator"] for env in maps["envs"]]
+    files = {path.name for path in BASE.iterdir()} - {"kustomization.yaml"}
+    assert {*kustomization()["resources"], *generated} == files
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_it_runs_and_checks_what_compose_does(name: str) -> None:
+    service = read_compose()["services"][name]
+    assert " ".join(container(name)["command"]) == service["command"]
+    assert pod(name)["terminationGracePeriodSeconds"] >= int(service["stop_grace_period"].rstrip("s"))
+    for variable in container(name)["env"]:
+        assert service["environment"].get(variable["name"], variable["value"]) == variable["value"]
+    for probe in ("startupProbe", "livenessProbe"):
+        match container(name)[probe]:
+            case {"httpGet": {"path": path, "port": "http"}}:
+                assert f":8003{path}'" in service["healthcheck"]["test"][-1]
+            case {"exec": {"command": [_, _, line]}}:
+                assert line == service["healthcheck"]["test"][-1]
+            case other:
+                pytest.fail(f"{probe}: {other}")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_pod_is_restricted(name: str) -> None:
+    """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted and a little more."""
+    assert pod(name)["securityContext"]["runAsNonRoot"] is True
+    assert f"USER {pod(name)['securityContext']['runAsUser']}" in (ROOT / "Dockerfile").read_text()
+    assert pod(name)["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod(name)["automountServiceAccountToken"] is False
+    assert named("ServiceAccount", pod(name)["serviceAccountName"])["automountServiceAccountToken"] is False
+    assert container(name)["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert set(container(name)["resources"]) == {"requests", "limits"}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_what_is_about_a_deployment_finds_it(name: str) -> None:
+    deployment = named("Deployment", name)
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert deployment["spec"]["selector"]["matchLabels"] == labels
+    assert named("PodDisruptionBudget", name)["spec"]["selector"]["matchLabels"] == labels
+    assert named("HorizontalPodAutoscaler", name)["spec"]["scaleTargetRef"] == {
+        "apiVersion": deployment["apiVersion"],
+        "kind": "Deployment",
+        "name": name,
+    }
+    assert named("NetworkPolicy", name)["spec"]["podSelector"]["matchLabels"] == labels
+    assert "replicas" not in deployment["spec"], "they are the autoscaler's"
+    spread = pod(name)["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"]
+    assert spread == labels
+
+
+def test_the_service_leads_to_the_api() -> None:
+    service = named("Service", "payment-service")["spec"]
+    assert service["selector"] == named("Deployment", "payment-service")["spec"]["selector"]["matchLabels"]
+    ports = {port["name"]: port["containerPort"] for port in container("payment-service")["ports"]}
+    assert ports[service["ports"][0]["targetPort"]] == 8003
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_production_takes_the_settings_with_the_secrets_that_the_docs_name(name: str, tmp_path: Path) -> None:
+    secrets = SECRETS | (MAIL_SECRETS if name == "notification-service" else {})
+    for file, value in secrets.items():
+        (tmp_path / file).write_text(value)
+    maps = {maps["name"]: maps["envs"] for maps in kustomization()["configMapGenerator"]}
+    files = [
+        BASE / env for source in container(name)["envFrom"] for env in maps[source["configMapRef"]["name"]]
+    ]
+    settings = load_settings(files, tmp_path)
+    assert (settings.app_env, settings.auth_required, settings.gateway_live) == ("production", True, True)
+    [mount] = [mount for mount in container(name)["volumeMounts"] if mount["name"] == "secrets"]
+    assert {"name": "SECRETS_DIR", "value": mount["mountPath"]} in container(name)["env"]
+
+    docs = (ROOT / "docs" / "deployment.md").read_text()
+    made = docs[docs.index(f"create secret generic {name}") :].split("```")[0].split("kubectl")[0]
+    assert set(re.findall(r"--from-file=(\w+)", made)) == set(secrets)
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl: not installed")
+def test_kubectl_builds_it_with_the_settings_by_their_generated_names() -> None:
+    built = subprocess.run(
+        ["kubectl", "kustomize", BASE], capture_output=True, text=True, timeout=60, check=True
+    )
+    found = list(yaml.safe_load_all(built.stdout))
+    maps = {document["metadata"]["name"] for document in found if document["kind"] == "ConfigMap"}
+    assert len(maps) == 2
+    assert len(found) == len(documents()) + len(maps)
+    for document in found:
+        kubernetes_validate.validate(document, "1.30", strict=True)
+        assert document["metadata"]["labels"]["app.kubernetes.io/part-of"] == "movieapp"
+        if document["kind"] == "Deployment":
+            template = document["spec"]["template"]
+            assert template["metadata"]["labels"]["app.kubernetes.io/part-of"] == "movieapp"
+            [container] = template["spec"]["containers"]
+            assert container["image"] != "movieapp", "from the registry that images names"
+            assert {source["configMapRef"]["name"] for source in container["envFrom"]} <= maps

@@ -7,7 +7,6 @@ sweep queues it again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,12 +16,9 @@ from bson.errors import BSONError
 from mongoengine.errors import NotUniqueError
 
 from app.clock import utcnow
+from app.events.content import canonical
 from app.events.schemas import InvalidEvent
-from app.models import Attempt, Notification
-
-#: A message that waits for longer in its queue may have been lost. If it was not, the second one finds the
-#: delivery taken or finished.
-GRACE = timedelta(minutes=5)
+from app.models import GRACE, Attempt, Notification
 
 #: Deliveries queued again by one sweep.
 _BATCH = 500
@@ -72,26 +68,6 @@ def record(event: dict[str, Any], channel: str, template: str, recipient: str | 
         notification = Notification.objects.get(event_id=event["event_id"], notification_type=channel)
         _compare(notification.event_data, event)
     return notification
-
-
-def canonical(value: Any) -> str:
-    """JSON that is the same for two copies of an event, however they were serialised.
-
-    The order of an object's members and the difference between 25 and 25.0 mean nothing.
-    """
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"))
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case dict():
-            return {name: _plain(member) for name, member in value.items()}
-        case list():
-            return [_plain(item) for item in value]
-        case float() if value.is_integer():
-            return int(value)
-        case _:
-            return value
 
 
 def _compare(known: dict[str, Any], event: dict[str, Any]) -> None:

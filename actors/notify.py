@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from actors import deliveries
 from actors.deliveries import ConflictingEvent
 from app.events.catalog import check_event
+from app.events.content import canonical
 from app.events.schemas import InvalidEvent, without_nulls
 from app.telemetry.logs import get_logger
 
@@ -45,7 +46,7 @@ class Notify:
             InvalidEvent: it can't be handled; the message goes to the dead letters as it came.
         """
         event_id = str(event.get("event_id"))
-        digest = hashlib.sha256(deliveries.canonical(without_nulls(event)).encode()).hexdigest()[:32]
+        digest = hashlib.sha256(canonical(without_nulls(event)).encode()).hexdigest()[:32]
         status, known = self._status.get(event_id)
         if (status, known) == ("processed", digest):
             log.info("event repeated", event_id=event_id)

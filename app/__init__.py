@@ -25,7 +25,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     # Imported here: a process that only wants app.models need not load Flask and Stripe.
     from flask import Flask
 
-    from app import api, models
+    from app import api, dashboard, models
     from app.events.outbox import Relay
     from app.gateway import StripeGateway
     from app.messaging.publisher import make_publisher
@@ -43,4 +43,5 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["movieapp"] = (settings, Payments(settings, StripeGateway(settings), relay.submit))
     app.extensions["outbox_relay"] = relay
     api.init_app(app, settings)
+    dashboard.init_app(app, settings)
     return app

@@ -8,7 +8,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from app.clock import utcnow
 from app.ids import new_id
@@ -71,20 +71,39 @@ class Keyring:
         if named is None:
             return None
         digest = _hash(token)
+
+        def matching() -> ApiKey | None:
+            key = _in_force(f"key_{named[1]}")
+            return key if key and hmac.compare_digest(key.token_hash, digest) else None
+
+        return self._remember(digest, matching)
+
+    def get(self, key_id: str) -> ApiKey | None:
+        """The key in force with that id, for one whose token was seen before.
+
+        Raises:
+            ServiceUnavailable: MongoDB did not answer.
+        """
+        return self._remember(key_id, lambda: _in_force(key_id))
+
+    def _remember(self, name: str, look_up: Callable[[], ApiKey | None]) -> ApiKey | None:
         now = time.monotonic()
         with self._lock:
-            until, key = self._seen.get(digest, (0.0, None))
+            until, key = self._seen.get(name, (0.0, None))
         if now < until:
             return key
-        with storage_errors():
-            key = ApiKey.objects(id=f"key_{named[1]}", revoked_at=None).first()
-        if key is not None and not hmac.compare_digest(key.token_hash, digest):
-            key = None
+        key = look_up()
         with self._lock:
             if len(self._seen) >= _MOST:
                 self._seen.clear()
-            self._seen[digest] = (now + _REMEMBERED, key)
+            self._seen[name] = (now + _REMEMBERED, key)
         return key
+
+
+def _in_force(key_id: str) -> ApiKey | None:
+    with storage_errors():
+        key: ApiKey | None = ApiKey.objects(id=key_id, revoked_at=None).first()
+    return key
 
 
 def _hash(token: str) -> str:

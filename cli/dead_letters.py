@@ -19,8 +19,8 @@ from cli.options import connect, data_dir_option, expected_failures, moment
 from cli.output import json_option, print_json, progress, table
 
 if TYPE_CHECKING:
-    from actors.dead_letters import Case, Selection
     from app.messaging.dead_letters import DeadLetters
+    from app.operations.dead_letters import Case, Selection
 
 #: Characters of an error in a list, and of a body that is no message.
 _ERROR, _BODY = 160, 4_000
@@ -69,7 +69,7 @@ def list_all(queues: tuple[str, ...], limit: int, as_json: bool, data_dir: Path,
     Example:
         movieapp dead-letters list --queue notification.email --older-than 2h
     """
-    from actors.dead_letters import find
+    from app.operations.dead_letters import find
 
     selection = _selection(**picked)
     with _open(data_dir, queues) as (letters, names):
@@ -99,7 +99,7 @@ def show(letter_id: str, as_json: bool, data_dir: Path) -> None:
     Example:
         movieapp dead-letters show 0f3c9a5be771
     """
-    from actors.dead_letters import find
+    from app.operations.dead_letters import find
 
     with _open(data_dir, ()) as (letters, names):
         with closing(find(letters, names, _selection((letter_id,)))) as found:
@@ -144,8 +144,8 @@ def replay(
     Example:
         movieapp dead-letters replay --queue notification.email --error "535" --rate 20
     """
-    from actors.dead_letters import REPLAYED, Pace
-    from actors.dead_letters import replay as replaying
+    from app.operations.dead_letters import REPLAYED, Pace
+    from app.operations.dead_letters import replay as replaying
 
     selection = _selection(ids, **picked)
     tally: Counter[str] = Counter()
@@ -189,8 +189,8 @@ def drop(
     Example:
         movieapp dead-letters drop --queue notification.booking_events --older-than 90d
     """
-    from actors.dead_letters import drop as dropping
-    from actors.dead_letters import find
+    from app.operations.dead_letters import drop as dropping
+    from app.operations.dead_letters import find
 
     selection = _selection(ids, **picked)
     dropped = 0
@@ -242,7 +242,7 @@ def _selection(
     older_than: datetime | None = None,
     newer_than: datetime | None = None,
 ) -> Selection:
-    from actors.dead_letters import Selection
+    from app.operations.dead_letters import Selection
 
     return Selection(frozenset(ids), event_type, error, before=older_than, after=newer_than)
 

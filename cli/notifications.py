@@ -52,8 +52,8 @@ def list_all(limit: int, as_json: bool, data_dir: Path, **criteria: Any) -> None
         movieapp notifications list --status failed --since 2h
     """
     connect(data_dir)
-    from actors.notifications import Criteria, find
     from app.models import storage_errors
+    from app.operations.notifications import Criteria, find
 
     with storage_errors():
         found = list(find(Criteria(**criteria)).exclude("event_data", "attempts").limit(limit))
@@ -90,8 +90,8 @@ def show(notification_id: str, as_json: bool, data_dir: Path) -> None:
         movieapp notifications show 6564f1c2a1b2c3d4e5f60718
     """
     connect(data_dir)
-    from actors.notifications import by_ids
     from app.models import storage_errors
+    from app.operations.notifications import by_ids
 
     with storage_errors():
         notification = by_ids([notification_id]).get(notification_id)
@@ -121,11 +121,11 @@ def resend(ids: tuple[str, ...], force: bool, as_json: bool, data_dir: Path) -> 
         movieapp notifications resend 6564f1c2a1b2c3d4e5f60718
     """
     settings = connect(data_dir)
-    from actors import notifications as operations
     from actors.dispatch import Dispatch
     from app.messaging.broker import make_broker
     from app.messaging.topology import Topology
     from app.models import storage_errors
+    from app.operations import notifications as operations
 
     with closing(make_broker(settings)) as broker, storage_errors():
         dispatch = Dispatch(broker, Topology.of(settings))

@@ -33,6 +33,9 @@ def _payment_limits() -> str:
 #: Decorator of the views that move money.
 limit_payments: Any = _limiter.limit(_payment_limits)
 
+#: Decorator of the view where API keys could be guessed.
+limit_sign_in: Any = _limiter.limit("10 per minute", key_func=get_remote_address)
+
 
 def _add_headers(response: Response) -> Response:
     """The contract's headers. Flask-Limiter's own would put Retry-After on every answer."""

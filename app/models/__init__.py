@@ -3,7 +3,7 @@
 from app.models.api_key import ApiKey
 from app.models.database import OUTAGES, connect, database, disconnect, storage_errors
 from app.models.idempotency import IdempotencyRecord
-from app.models.notification import Attempt, Notification
+from app.models.notification import GRACE, Attempt, Notification
 from app.models.transaction import Dispute, Move, OutboxEntry, Refund, Transaction
 from app.models.webhook import WebhookDelivery
 
@@ -11,6 +11,7 @@ from app.models.webhook import WebhookDelivery
 RECORDS = (ApiKey, IdempotencyRecord, Notification, Transaction, WebhookDelivery)
 
 __all__ = [
+    "GRACE",
     "OUTAGES",
     "RECORDS",
     "ApiKey",

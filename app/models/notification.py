@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from mongoengine import (
@@ -14,6 +15,10 @@ from mongoengine import (
 from mongoengine.base import BaseField
 
 from app.models.database import Record
+
+#: A message that waits for longer in its queue may have been lost. If it was not, the second one finds the
+#: delivery taken or finished.
+GRACE = timedelta(minutes=5)
 
 
 class EventField(BaseField):

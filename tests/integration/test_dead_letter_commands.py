@@ -11,13 +11,13 @@ from typing import Any
 import dramatiq
 import pytest
 
-from actors.dead_letters import Case, Selection, find
 from actors.declare import worker_broker
 from app import models
 from app.clock import utcnow
 from app.events.samples import sample
 from app.messaging.dead_letters import open_dead_letters
 from app.models import Attempt, Notification
+from app.operations.dead_letters import Case, Selection, find
 from app.settings import Settings
 from tests.support.commands import MOVIEAPP, environment, movieapp
 from tests.support.dead_letters import bury, delivery_message

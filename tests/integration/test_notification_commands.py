@@ -13,7 +13,6 @@ import pytest
 
 from actors.declare import worker_broker
 from actors.dispatch import Dispatch
-from actors.notifications import Criteria, find, resend
 from app import models
 from app.clock import utcnow
 from app.errors import ServiceUnavailable
@@ -21,6 +20,7 @@ from app.events.samples import sample
 from app.messaging.broker import make_broker
 from app.messaging.topology import Topology
 from app.models import Attempt, Notification
+from app.operations.notifications import Criteria, find, resend
 from app.settings import Settings
 from tests.support.commands import movieapp
 from tests.support.mail import MailSink

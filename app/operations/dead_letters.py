@@ -15,12 +15,12 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
-from actors import notifications
-from actors.deliveries import canonical
 from app.events.catalog import check_event
+from app.events.content import canonical
 from app.events.schemas import InvalidEvent
 from app.messaging.dead_letters import DeadLetter, DeadLetters
 from app.models import Notification, storage_errors
+from app.operations import notifications
 
 #: Letters whose records are looked up with one query.
 _BATCH = 100

@@ -11,10 +11,9 @@ import redis
 from bson import ObjectId
 from dramatiq.errors import BrokerConnectionError
 
-from actors.deliveries import GRACE
 from app.clock import utcnow
 from app.errors import ServiceUnavailable
-from app.models import Attempt, Notification
+from app.models import GRACE, Attempt, Notification
 
 #: Status → why a delivery of that status is not sent again. Of any other it is.
 _NOT_RESENT = {

@@ -1,0 +1,23 @@
+"""/dashboard: figures, payments, notifications and dead letters, rendered here for a browser."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.dashboard.access import Access
+from app.dashboard.present import FILTERS
+from app.dashboard.views import blueprint
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from app.settings import Settings
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Put the dashboard on `app`."""
+    access = Access(settings)
+    app.extensions["dashboard"] = access
+    app.jinja_env.filters.update(FILTERS)
+    app.jinja_env.globals["form_token"] = access.form_token
+    app.register_blueprint(blueprint)

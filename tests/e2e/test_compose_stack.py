@@ -22,7 +22,7 @@ import requests
 from app.events.samples import sample
 from tests.support.compose import ROOT, Native, read_compose
 from tests.support.mail import MailSink
-from tests.support.ports import free_port
+from tests.support.ports import free_port, listens
 from tests.support.processes import Process
 from tests.support.servers import RabbitServer, RedisServer, find_binary
 from tests.support.services import with_database
@@ -52,7 +52,8 @@ class Machine:
         self.directory = directory
         self.rabbitmq = rabbitmq
         self.dotenv = dotenv
-        self.api, self.metrics, self.redis = (f"127.0.0.1:{free_port()}" for _ in range(3))
+        free = (f"127.0.0.1:{free_port()}" for _ in range(4))
+        self.api, self.api_metrics, self.worker_metrics, self.redis = free
         self._services = read_compose()["services"]
         database = self._services["payment-service"]["environment"]["MONGODB_URI"]
         self._places = {
@@ -61,8 +62,8 @@ class Machine:
             "redis:6379": self.redis,
             "0.0.0.0:8003": self.api,
             "127.0.0.1:8003": self.api,
-            "0.0.0.0:9464": self.metrics,
-            "0.0.0.0:9465": f"127.0.0.1:{free_port()}",
+            "0.0.0.0:9464": self.api_metrics,
+            "0.0.0.0:9465": self.worker_metrics,
             "/tmp/worker.heartbeat": str(directory / "worker.heartbeat"),  # noqa: S108 - the image's
             "/access.sh": str(ROOT / "deploy" / "rabbitmq" / "access.sh"),
             "valkey-server": str(RedisServer.binary()),
@@ -163,7 +164,9 @@ def test_the_services_take_a_payment_and_mail_it(machine: Machine, mail_sink: Ma
         ready = requests.get(f"http://{machine.api}/health/ready", timeout=10)
         assert ready.status_code == 200
         assert {name for name, check in ready.json()["checks"].items() if not check["ok"]} == set()
-        assert requests.get(f"http://{machine.metrics}/metrics", timeout=10).status_code == 200
+        worker.wait_until(lambda: listens(int(machine.worker_metrics.rpartition(":")[2])))
+        for address in (machine.api_metrics, machine.worker_metrics):
+            assert "movieapp_" in requests.get(f"http://{address}/metrics", timeout=10).text
 
         for name, process in {"payment-service": api, "notification-service": worker}.items():
             process.signal(signal.SIGTERM)

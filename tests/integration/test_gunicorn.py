@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -46,7 +47,7 @@ def pay(url: str, booking_id: str) -> Any:
 def test_each_worker_takes_payments_and_finishes_what_is_in_hand(
     rabbit_settings: Settings, stripe_simulator: StripeSimulator, tmp_path: Path, way: str
 ) -> None:
-    settings = rabbit_settings.model_copy(update=stripe_simulator.settings)
+    settings = rabbit_settings.model_copy(update=stripe_simulator.settings | {"metrics_public": True})
     models.connect(settings)
     bind = f"127.0.0.1:{free_port()}"
     url = f"http://{bind}"
@@ -65,6 +66,8 @@ def test_each_worker_takes_payments_and_finishes_what_is_in_hand(
             paused.resume()
         announced = Transaction.objects(outbox=[])
         wait_for(lambda: announced.count() == 2, 20, "not every worker reached the broker")
+        told = requests.get(f"{url}/metrics", timeout=10).text
+        assert re.findall(r"^movieapp_payments_total\{.*\} (.*)$", told, re.MULTILINE) == ["2.0"], "of both"
 
         workers[0].suspend()
         stripe_simulator.fault(match="POST /v1/payment_intents", kind="delay", seconds=2)

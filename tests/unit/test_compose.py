@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import jsonschema
 import pytest
 
+from app.settings import Settings
 from tests.support.compose import ROOT, read_compose
 
 SCRIPT = (ROOT / "deploy" / "rabbitmq" / "access.sh").read_text()
@@ -60,6 +61,12 @@ def test_a_service_can_write_nothing_but_what_is_lost(services: dict[str, Any], 
     service = services[name]
     assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
     assert all(volume.endswith(":ro") for volume in service["volumes"])
+
+
+@pytest.mark.parametrize("name", ["payment-service", "notification-service"])
+def test_a_service_gets_settings_that_there_are(services: dict[str, Any], name: str) -> None:
+    known = {field.upper() for field in Settings.model_fields}
+    assert set(services[name]["environment"]) - PASSWORDS <= known
 
 
 def test_the_script_gets_every_password_from_outside(services: dict[str, Any]) -> None:

@@ -21,9 +21,11 @@ from actors.receipts import Receipts
 from actors.retries import LosslessRetries
 from actors.sms.channel import SmsChannel
 from actors.sweeps import Sweeps
+from actors.tracing import Tracing
 from app.events.schemas import InvalidEvent
 from app.messaging.broker import make_broker
 from app.messaging.topology import EMAIL_QUEUE, NOTIFY, SEND_EMAIL, SEND_SMS, SMS_QUEUE, Topology
+from app.telemetry import tracing
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -49,8 +51,10 @@ def middleware(settings: Settings) -> list[Middleware]:
     No TimeLimit: it can't interrupt a blocked socket, and could strike between a mail's acceptance and its
     record; every call out of here has its own timeout.
     """
-    # Dramatiq goes through them backwards after a message: it is counted by what the retries made of it.
-    return [MessageMetrics(settings.namespace), LosslessRetries(), Sweeps(settings)]
+    # Dramatiq goes through them backwards after a message: it is counted by what the retries made of it, and
+    # its span is around it all.
+    traced: list[Middleware] = [Tracing()] if tracing.enabled() else []
+    return [*traced, MessageMetrics(settings.namespace), LosslessRetries(), Sweeps(settings)]
 
 
 def declare(broker: dramatiq.Broker, settings: Settings) -> None:
@@ -60,7 +64,7 @@ def declare(broker: dramatiq.Broker, settings: Settings) -> None:
         settings.redis_url, socket_connect_timeout=0.5, socket_timeout=0.5, decode_responses=True
     )
     email, sms = EmailChannel(settings), SmsChannel(settings)
-    broker.add_middleware(Closing(store.close, email.close, sms.close))
+    broker.add_middleware(Closing(store.close, email.close, sms.close, tracing.shutdown))
     receipts = Receipts(store, settings.namespace)
     notify = Notify(
         ["email"] if settings.sms_provider == "none" else ["email", "sms"],

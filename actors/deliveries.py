@@ -19,6 +19,7 @@ from app.clock import utcnow
 from app.events.content import canonical
 from app.events.schemas import InvalidEvent
 from app.models import GRACE, Attempt, Notification
+from app.telemetry import tracing
 
 #: Deliveries queued again by one sweep.
 _BATCH = 500
@@ -55,6 +56,7 @@ def record(event: dict[str, Any], channel: str, template: str, recipient: str | 
         recipient=recipient,
         template=template,
         event_data=event,
+        traceparent=tracing.traceparent(),
         created_at=now,
         due_at=now + GRACE if recipient else None,
     )
@@ -178,7 +180,8 @@ def requeue_overdue(enqueue: Callable[[Notification], None]) -> int:
     now = utcnow()
     overdue = Notification.objects(due_at__lt=now).order_by("due_at").limit(_BATCH)
     count = 0
-    for delivery in overdue.only("id", "status", "notification_type", "due_at", "created_at"):
+    fields = ("id", "status", "notification_type", "traceparent", "due_at", "created_at")
+    for delivery in overdue.only(*fields):
         changes: dict[str, Any] = {"set__due_at": now + max(GRACE, now - delivery.created_at)}
         if delivery.status == "sending":
             changes |= {"set__status": "queued", "inc__abandoned": 1}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from dramatiq.message import Message
 
 from app.messaging.topology import EMAIL_QUEUE, SEND_EMAIL, SEND_SMS, SMS_QUEUE, Topology
+from app.telemetry import tracing
 
 if TYPE_CHECKING:
     from dramatiq import Broker
@@ -41,6 +42,6 @@ class Dispatch:
             actor_name=actor,
             args=(str(notification.id),),
             kwargs={},
-            options={},
+            options={tracing.TRACEPARENT: notification.traceparent} if notification.traceparent else {},
         )
         self._broker.enqueue(message)

@@ -10,7 +10,7 @@ from actors.mail.compose import compose, message_id_for
 from actors.mail.render import Brand, Renderer
 from actors.mail.smtp import Transport
 from app.clock import utcnow
-from app.telemetry import metrics
+from app.telemetry import metrics, tracing
 
 if TYPE_CHECKING:
     from app.models import Notification
@@ -45,8 +45,9 @@ class EmailChannel:
 
     def send(self, notification: Notification) -> Mapping[str, Any]:
         """Send one mail; its Message-ID is the same at every try."""
-        with metrics.RENDER.labels(notification.template).time():
-            rendered = self._renderer.render(notification.template, notification.event_data)
+        template = notification.template
+        with metrics.RENDER.labels(template).time(), tracing.span("render", {"movieapp.template": template}):
+            rendered = self._renderer.render(template, notification.event_data)
         message_id = message_id_for(notification.event_id, notification.notification_type, self._sender[1])
         self._transport.send(
             compose(

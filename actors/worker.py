@@ -3,9 +3,10 @@
 from actors.declare import worker_broker
 from app import models
 from app.settings import load_settings
-from app.telemetry import logs
+from app.telemetry import logs, tracing
 
 settings = load_settings()
 logs.configure("notification-service", settings.log_level)
+tracing.configure("notification-service", settings)
 models.connect(settings)
 broker = worker_broker(settings)

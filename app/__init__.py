@@ -31,10 +31,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.messaging.publisher import make_publisher
     from app.payments.service import Payments
     from app.settings import load_settings
-    from app.telemetry import logs
+    from app.telemetry import logs, tracing
 
     settings = settings or load_settings()
     logs.configure("payment-service", settings.log_level)
+    tracing.configure("payment-service", settings)
     models.connect(settings)
     relay = Relay(lambda: make_publisher(settings))
     atexit.register(relay.close)

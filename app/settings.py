@@ -48,6 +48,12 @@ def _url(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _optional_endpoint(value: str) -> str:
+    if value and not re.fullmatch(r"https?://[^\s\"'<>/][^\s\"'<>]*", value):
+        raise ValueError("must be a URL that starts with https:// or http:// and names a host")
+    return value
+
+
 def _mongodb_uri(value: str) -> str:
     if not urlsplit(value).path.strip("/"):
         raise ValueError("must end with a database name, as in mongodb://localhost:27017/movieapp")
@@ -101,6 +107,13 @@ def _split(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even what it is in
+        return False
+
+
 class Settings(BaseSettings):
     """The settings of one process. Immutable; passed in, never looked up from deep inside."""
 
@@ -112,6 +125,16 @@ class Settings(BaseSettings):
         "development", description="production refuses unsafe settings at start"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level logged")
+
+    # Tracing. Further variables of OpenTelemetry's SDK, as OTEL_TRACES_SAMPLER, it reads by itself.
+    otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(_optional_endpoint)] = Field(
+        "",
+        description="traces go here by OTLP/HTTP, as http://localhost:4318; without one there are none; "
+        "needs the extra: movieapp[tracing]",
+    )
+    otel_exporter_otlp_headers: SecretStr = Field(
+        SecretStr(""), description="name=value,… sent with them, for a receiver that wants a key"
+    )
 
     # Payment gateway
     payment_gateway_url: Annotated[str, _url("https", "http")] = Field(
@@ -317,13 +340,17 @@ class Settings(BaseSettings):
             raise ValueError("SMTP_CA_FILE: no such file")
         if self.sms_provider == "twilio":
             self._ready_for_twilio()
+        if self.otel_exporter_otlp_endpoint and not _installed("opentelemetry.exporter"):
+            raise ValueError(
+                "OTEL_EXPORTER_OTLP_ENDPOINT: needs OpenTelemetry: pip install 'movieapp[tracing]'"
+            )
         return self
 
     def _ready_for_twilio(self) -> None:
         for name in ("twilio_account_sid", "twilio_auth_token", "twilio_from_number"):
             if not str(getattr(self, name)):
                 raise ValueError(f"{name.upper()}: must be set when SMS_PROVIDER is twilio")
-        if find_spec("twilio") is None:
+        if not _installed("twilio"):
             raise ValueError("SMS_PROVIDER: twilio needs Twilio's SDK: pip install 'movieapp[sms]'")
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from actors.mail.errors import AuthenticationFailed, TemporaryFailure, Uncertain
 from actors.mail.replies import Phase, Reply, failure
 from actors.mail.text import one_line
-from app.telemetry import metrics
+from app.telemetry import metrics, tracing
 
 if TYPE_CHECKING:
     from actors.mail.server import Server
@@ -53,7 +53,8 @@ class Session:
         self._watch = watch
         self.mails = 0
         self.used_at = time.monotonic()
-        self._smtp = self._connect()
+        with tracing.span("smtp connect"):
+            self._smtp = self._connect()
         self._open = True
         metrics.SMTP_CONNECTIONS.inc()
         try:
@@ -92,7 +93,8 @@ class Session:
         with self._phase(Phase.DATA):
             # RFC 5321, 4.5.2: a line that starts with a dot gets another.
             self._smtp.send(re.sub(rb"^\.", b"..", message, flags=re.MULTILINE) + b".\r\n")
-        reply = self._verdict()
+        with tracing.span("smtp after-data"):
+            reply = self._verdict()
         self.mails += 1
         self.used_at = time.monotonic()
         return reply
@@ -187,10 +189,12 @@ class Session:
             smtp.auth(mechanism, getattr(smtp, f"auth_{mechanism.lower().replace('-', '_')}"))
 
     def _command(self, phase: Phase, line: str, positive: int = 2) -> None:
-        with self._phase(phase):
-            reply = Reply.of(*self._smtp.docmd(line))
-        if reply.code // 100 != positive:
-            raise failure(phase, reply)
+        with tracing.span(f"smtp {phase}"):
+            with self._timed(phase):
+                reply = Reply.of(*self._smtp.docmd(line))
+            tracing.annotate({"smtp.reply_code": reply.code})
+            if reply.code // 100 != positive:
+                raise failure(phase, reply)
 
     def _verdict(self) -> Reply:
         """The reply to a whole mail. From here on silence is no failure: nobody knows."""
@@ -207,7 +211,12 @@ class Session:
 
     @contextmanager
     def _phase(self, phase: Phase) -> Iterator[None]:
-        """One command: within its time, and its failure ours."""
+        """One command: within its time, its failure ours, and a span."""
+        with tracing.span(f"smtp {phase}"), self._timed(phase):
+            yield
+
+    @contextmanager
+    def _timed(self, phase: Phase) -> Iterator[None]:
         self._limit(self._time_for(phase))
         started = time.monotonic()
         try:

@@ -17,7 +17,7 @@ from actors.mail.replies import Reply
 from actors.mail.restraint import ConnectionLimit, LoginBreaker
 from actors.mail.server import Server
 from actors.mail.session import Session
-from app.telemetry import metrics
+from app.telemetry import metrics, tracing
 
 if TYPE_CHECKING:
     from actors.mail.compose import OutgoingMail
@@ -79,8 +79,10 @@ class Transport:
         """
         message = mail.as_bytes()
         deadline = time.monotonic() + self._server.longest_to_data
+        where: tracing.Attributes = {"server.address": self._server.host, "server.port": self._server.port}
         try:
-            return self._over_a_connection(mail, message, deadline)
+            with tracing.span("smtp", where, kind="client"):
+                return self._over_a_connection(mail, message, deadline)
         except SmtpFailure as failure:
             code = "none" if failure.code is None else metrics.known(str(failure.code), _CODES)
             metrics.SMTP_FAILURES.labels(failure.phase, code).inc()

@@ -1,4 +1,4 @@
-"""The request id: taken from a sane X-Request-ID or made, put on every answer and every log line."""
+"""Each request's id, taken from a sane X-Request-ID or made, for its answer and its logs; and its span."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import time
 from flask import Flask, Response, g, request
 
 from app.ids import new_id
-from app.telemetry import metrics
+from app.telemetry import metrics, tracing
 from app.telemetry.context import begin_request, end_request
 from app.telemetry.logs import get_logger
 
 log = get_logger(__name__)
+
+#: Asked every few seconds by machines.
+_NOT_TRACED = ("/health", "/metrics")
 
 #: Methods that are counted by their name.
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
@@ -25,6 +28,23 @@ def _begin() -> None:
     g.request_id = sent if _SANE.fullmatch(sent) else new_id("req_")
     g.started = time.perf_counter()
     begin_request(g.request_id)
+    if tracing.enabled() and not request.path.startswith(_NOT_TRACED):
+        _begin_span()
+
+
+def _begin_span() -> None:
+    name, attributes = "HTTP", {"movieapp.request_id": g.request_id}
+    if request.url_rule:  # else the method may be any word
+        name = f"{request.method} {request.url_rule.rule}"
+        attributes |= {"http.request.method": request.method, "http.route": request.url_rule.rule}
+    g.span = tracing.span(
+        name,
+        attributes,
+        kind="server",
+        # Empty if there is none: nothing is current yet, and an empty one begins a trace.
+        parent=request.headers.get(tracing.TRACEPARENT, ""),
+    )
+    g.span.__enter__()
 
 
 def _end(response: Response) -> Response:
@@ -33,6 +53,10 @@ def _end(response: Response) -> Response:
     route = str(request.url_rule) if request.url_rule else "none"
     method = metrics.known(request.method, _METHODS)
     metrics.HTTP.labels(route, method, response.status_code).observe(seconds)
+    if "span" in g:
+        tracing.annotate({"http.response.status_code": response.status_code})
+        if response.status_code >= 500:
+            tracing.failed(str(response.status_code))
     log.debug(
         "request",
         method=request.method,
@@ -44,6 +68,8 @@ def _end(response: Response) -> Response:
 
 
 def _forget(_error: BaseException | None) -> None:
+    if "span" in g:
+        g.pop("span").__exit__(None, None, None)
     end_request()
 
 

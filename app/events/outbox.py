@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from app.clock import utcnow
 from app.messaging.publisher import OutgoingEvent, PublishError
 from app.models import OutboxEntry, Transaction, storage_errors
+from app.telemetry import tracing
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -52,15 +53,22 @@ def publish_booking(publisher: Publisher, booking_id: str) -> int:
     waiting = Transaction.objects(booking_id=booking_id, outbox_since__ne=None).only("id", "outbox")
     entries = [(payment.id, entry) for payment in waiting for entry in payment.outbox]
     for transaction_id, entry in sorted(entries, key=lambda item: item[1].created_at):
-        publisher.publish(OutgoingEvent(entry.event_id, entry.event_type, entry.body))
-        _take_out(transaction_id, entry)
-        log.info(
-            "event published",
-            event_id=entry.event_id,
-            event_type=entry.event_type,
-            transaction_id=transaction_id,
-            booking_id=booking_id,
-        )
+        with tracing.span(
+            f"publish {entry.event_type}",
+            {"messaging.message.id": entry.event_id, "movieapp.transaction_id": transaction_id},
+            kind="producer",
+            parent=entry.traceparent or "",
+        ):
+            trace = tracing.traceparent() or entry.traceparent
+            publisher.publish(OutgoingEvent(entry.event_id, entry.event_type, entry.body, trace))
+            _take_out(transaction_id, entry)
+            log.debug(
+                "event published",
+                event_id=entry.event_id,
+                event_type=entry.event_type,
+                transaction_id=transaction_id,
+                booking_id=booking_id,
+            )
     return len(entries)
 
 

@@ -8,6 +8,7 @@ from app.clock import iso
 from app.ids import new_id
 from app.messaging.encoder import dumps
 from app.models import OutboxEntry
+from app.telemetry import tracing
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -78,4 +79,10 @@ def _entry(event_type: str, payment: Transaction, fields: dict[str, Any], now: d
         **fields,
     }
     body = dumps({name: value for name, value in event.items() if value is not None})
-    return OutboxEntry(event_id=event_id, event_type=event_type, body=body, created_at=now)
+    return OutboxEntry(
+        event_id=event_id,
+        event_type=event_type,
+        body=body,
+        traceparent=tracing.traceparent(),
+        created_at=now,
+    )

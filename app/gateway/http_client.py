@@ -13,7 +13,7 @@ import requests
 import stripe
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-from app.telemetry import metrics
+from app.telemetry import metrics, tracing
 
 #: Stripe's paths: a resource, perhaps one of them, perhaps something to do with it.
 _PATH = re.compile(r"/v1/(?P<resource>[a-z_]+)(?:/[^/]+(?:/(?P<verb>[a-z_]+))?)?")
@@ -39,10 +39,17 @@ class HTTPClient(stripe.RequestsClient):
     def request(  # type: ignore[override] # as the SDK's own RequestsClient does
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None
     ) -> tuple[bytes, int, Mapping[str, str]]:
+        operation = _operation(method, url)
         started, outcome = time.monotonic(), "no answer"
         try:
-            with metrics.GATEWAY_IN_FLIGHT.track_inprogress():
+            with (
+                tracing.span(f"gateway {operation}", kind="client"),
+                metrics.GATEWAY_IN_FLIGHT.track_inprogress(),
+            ):
                 content, status, answer = super().request(method, url, headers, post_data)
+                tracing.annotate({"http.response.status_code": status})
+                if status >= 500:
+                    tracing.failed(str(status))
             outcome = str(status)
         except stripe.APIConnectionError as error:
             if not _never_connected(error.__cause__):
@@ -50,7 +57,7 @@ class HTTPClient(stripe.RequestsClient):
             raise
         finally:
             seconds = time.monotonic() - started
-            metrics.GATEWAY.labels(_operation(method, url), outcome).observe(seconds)
+            metrics.GATEWAY.labels(operation, outcome).observe(seconds)
         if status >= 500 or status == 409:
             self._call.may_have_arrived = True
         return content, status, answer

@@ -16,6 +16,7 @@ from app.messaging.broker import make_broker
 from app.messaging.encoder import event_message
 from app.messaging.rabbitmq import connection_parameters
 from app.messaging.topology import Topology
+from app.telemetry import tracing
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -32,11 +33,22 @@ class PublishError(Exception):
 
 @dataclass(frozen=True)
 class OutgoingEvent:
-    """An event on its way out: `body` is its JSON, which carries the id and the type too."""
+    """An event on its way out.
+
+    Attributes:
+        body: its JSON, which carries the id and the type too.
+        traceparent: the trace that it belongs to, if any.
+    """
 
     event_id: str
     event_type: str
     body: str
+    traceparent: str | None = None
+
+    @property
+    def trace(self) -> dict[str, str]:
+        """Its header, or its message's option."""
+        return {tracing.TRACEPARENT: self.traceparent} if self.traceparent else {}
 
 
 class Publisher(Protocol):
@@ -90,6 +102,7 @@ class RabbitPublisher:
                 message_id=event.event_id,
                 type=event.event_type,
                 app_id="movieapp",
+                headers=event.trace,
             ),
             mandatory=True,
         )
@@ -143,7 +156,8 @@ class BrokerPublisher:
         queue = self._topology.event_queue(event.event_type)
         if queue is None:
             raise PublishError(f"no queue takes {event.event_type}")
-        message: Message[None] = Message(**{**event_message(json.loads(event.body)), "queue_name": queue})
+        fields = event_message(json.loads(event.body)) | {"queue_name": queue, "options": event.trace}
+        message: Message[None] = Message(**fields)
         try:
             self._broker.enqueue(message)
         except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pika
@@ -10,6 +11,7 @@ from dramatiq.common import q_name
 from dramatiq.middleware import Middleware
 
 from app.messaging.topology import NOTIFY, Topology
+from app.telemetry import tracing
 
 #: Seconds. No call to RabbitMQ hangs.
 _TIMEOUTS = {"socket_timeout": 5, "stack_timeout": 10, "blocked_connection_timeout": 10}
@@ -37,6 +39,19 @@ class EventConsumer(_RabbitmqConsumer):
 
     broker: EventBroker
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._headers: dict[str, Any] = {}
+        if tracing.enabled():
+            self.iterator = self._remembering_headers(self.iterator)
+
+    def _remembering_headers(self, deliveries: Iterator[Any]) -> Iterator[Any]:
+        # Dramatiq keeps a message's body only.
+        for delivery in deliveries:
+            properties = delivery[1]
+            self._headers = (properties.headers if properties else None) or {}
+            yield delivery
+
     def __next__(self) -> Any:
         message = super().__next__()
         if message is None:
@@ -44,6 +59,9 @@ class EventConsumer(_RabbitmqConsumer):
         message._consumer = self
         if message.queue_name != self.queue_name:
             message._message = message._message.copy(queue_name=self.queue_name)
+        if trace := tracing.valid(self._headers.get(tracing.TRACEPARENT)):
+            # An option, so that it is kept when the message is tried again.
+            message._message = message._message.copy(options={tracing.TRACEPARENT: trace})
         if q_name(self.queue_name) in self.broker.topology.event_queues and message.actor_name != NOTIFY:
             self.logger.error("Dead-lettered a message for actor %r: not an event.", message.actor_name)
             self.nack(message)

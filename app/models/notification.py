@@ -47,6 +47,8 @@ class Notification(Record):
     template = StringField()
     message_id = StringField()
     event_data = EventField(required=True)
+    #: The trace of its event, for who sends it.
+    traceparent = StringField()
 
     created_at = DateTimeField(required=True)
     sent_at = DateTimeField()

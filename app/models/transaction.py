@@ -40,6 +40,8 @@ class OutboxEntry(EmbeddedDocument):
     event_type = StringField(required=True)
     #: The JSON that goes on the wire, made once: every try publishes the same bytes.
     body = StringField(required=True)
+    #: The trace in which it was decided, for who publishes it.
+    traceparent = StringField()
     created_at = DateTimeField(required=True)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from app.clock import utcnow
 from app.models import Transaction
 from app.payments import states
+from app.telemetry import tracing
 
 if TYPE_CHECKING:
     from app.payments.service import Payments
@@ -34,7 +35,8 @@ def recover_due(payments: Payments, limit: int = 100) -> int:
         again = now + min(max((now - payment.created_at) / 2, payments.recover_in), _LONGEST_PAUSE)
         mine = Transaction.objects(id=payment.id, recover_after=payment.recover_after)
         if mine.update_one(set__recover_after=again):
-            _recover(payments, payment, again)
+            with tracing.span("recover payment", {"movieapp.transaction_id": payment.id}):
+                _recover(payments, payment, again)
             asked += 1
     return asked
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from app.telemetry import tracing
 from app.telemetry.redact import redact
 
 Service = Literal["payment-service", "notification-service", "movieapp-cli"]
@@ -34,6 +35,11 @@ _QUIET = {
 
 def _drop_unknown(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return {name: value for name, value in event.items() if value is not None}
+
+
+def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    event["trace_id"] = tracing.trace_id()
+    return event
 
 
 def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -76,6 +82,7 @@ def configure(service: Service, level: str = "INFO", stream: TextIO | None = Non
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         add_service,
+        _add_trace,
         structlog.processors.format_exc_info,
         structlog.processors.EventRenamer("message"),
         _drop_unknown,

@@ -31,6 +31,7 @@ def load() -> Settings:
         ("TWILIO_ACCOUNT_SID", "../hunter2", "pattern"),
         ("TWILIO_FROM_NUMBER", "0049 (30) 123", "pattern"),
         ("TWILIO_API_BASE", "api.twilio.com", "must be a URL"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318", "must be a URL"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_the_variable(
@@ -173,3 +174,11 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_env_example_is_up_to_date() -> None:
     assert (Path(__file__).parents[2] / ".env.example").read_text() == env_example()
+
+
+def test_tracing_says_which_extra_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318")
+    monkeypatch.delitem(sys.modules, "opentelemetry.exporter", raising=False)
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)  # as if it were not installed
+    with pytest.raises(SettingsError, match=r"^OTEL_EXPORTER_OTLP_ENDPOINT: .*movieapp\[tracing\]"):
+        load()

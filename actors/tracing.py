@@ -1,0 +1,47 @@
+"""A span around each message that an actor works on, in the trace that the message came with."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import AbstractContextManager
+from typing import Any
+
+import dramatiq
+from dramatiq.broker import MessageProxy
+from dramatiq.middleware import Middleware
+
+from app.telemetry import tracing
+
+
+class Tracing(Middleware):
+    """Begins and ends the spans. One message at a time is a thread's."""
+
+    def __init__(self) -> None:
+        self._in_hand = threading.local()
+
+    def before_process_message(self, broker: dramatiq.Broker, message: MessageProxy) -> None:
+        span: AbstractContextManager[None] = tracing.span(
+            message.actor_name,
+            {
+                "messaging.destination.name": message.queue_name,
+                "messaging.message.id": message.message_id,
+                "movieapp.retries": message.options.get("retries", 0),
+            },
+            kind="consumer",
+            # Empty if there is none: it begins a trace.
+            parent=message.options.get(tracing.TRACEPARENT, ""),
+        )
+        span.__enter__()
+        self._in_hand.span = span
+
+    def after_process_message(
+        self,
+        broker: dramatiq.Broker,
+        message: MessageProxy,
+        *,
+        result: Any = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        if exception is not None:
+            tracing.failed(type(exception.__cause__ or exception).__qualname__)
+        self._in_hand.span.__exit__(None, None, None)

@@ -1,0 +1,139 @@
+"""OpenTelemetry's SDK behind `app.telemetry.tracing`. Needs the extra: movieapp[tracing].
+
+The variables that are no settings here (OTEL_TRACES_SAMPLER, OTEL_RESOURCE_ATTRIBUTES, OTEL_BSP_…,
+OTEL_EXPORTER_OTLP_CERTIFICATE, …) the SDK reads from the process's environment itself.
+https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanKind, StatusCode, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.re import parse_env_headers
+
+from app.telemetry import tracing
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+
+_KINDS: dict[tracing.Kind, SpanKind] = {
+    "internal": SpanKind.INTERNAL,
+    "server": SpanKind.SERVER,
+    "client": SpanKind.CLIENT,
+    "producer": SpanKind.PRODUCER,
+    "consumer": SpanKind.CONSUMER,
+}
+
+#: Where OTLP/HTTP takes traces, below the endpoint.
+_PATH = "/v1/traces"
+
+#: Characters of a traceparent. Today's have 55; a later version may say more, and is read as far as known.
+_LONGEST = 128
+
+#: Seconds for sending a batch, tries after the first included. A process that ends waits for no longer than
+#: that for the last one.
+_PATIENCE = 3.0
+
+
+class OpenTelemetry:
+    """Makes spans and sends them. The SDK is set up with the first: after gunicorn's and Dramatiq's forks.
+
+    Args:
+        service: `service.name`.
+        endpoint: of OTLP/HTTP, without a path for its signals.
+        headers: `name=value,…`, for a receiver that wants a key.
+    """
+
+    def __init__(self, service: str, endpoint: str, headers: str) -> None:
+        self._resource = Resource.create({"service.name": service})
+        self._exporter = OTLPSpanExporter(
+            endpoint=endpoint.rstrip("/") + _PATH,
+            headers=parse_env_headers(headers, liberal=True) or None,
+            timeout=_PATIENCE,
+        )
+        self._propagator = TraceContextTextMapPropagator()
+        self._lock = threading.Lock()
+        self._processor: BatchSpanProcessor | None = None
+        self._made: Tracer | None = None
+
+    @contextmanager
+    def span(
+        self, name: str, attributes: tracing.Attributes | None, kind: tracing.Kind, parent: object
+    ) -> Iterator[None]:
+        """See `tracing.span`."""
+        # What an exception says may be about people, so that only its type is told.
+        with self._tracer().start_as_current_span(
+            name,
+            context=None if parent is None else self._context(parent),
+            kind=_KINDS[kind],
+            attributes=attributes,
+            record_exception=False,
+            set_status_on_exception=False,
+        ):
+            try:
+                yield
+            except Exception as error:
+                self.failed(type(error.__cause__ or error).__qualname__)
+                raise
+
+    def annotate(self, attributes: tracing.Attributes) -> None:
+        """See `tracing.annotate`."""
+        trace.get_current_span().set_attributes(attributes)
+
+    def failed(self, reason: str) -> None:
+        """See `tracing.failed`."""
+        span = trace.get_current_span()
+        span.set_attribute("error.type", reason)
+        span.set_status(StatusCode.ERROR)
+
+    def traceparent(self) -> str | None:
+        """See `tracing.traceparent`."""
+        carrier: dict[str, str] = {}
+        self._propagator.inject(carrier)
+        return carrier.get(tracing.TRACEPARENT)
+
+    def valid(self, value: object) -> str | None:
+        """See `tracing.valid`."""
+        span = trace.get_current_span(self._context(value))
+        return str(value) if span.get_span_context().is_valid else None
+
+    def trace_id(self) -> str | None:
+        """See `tracing.trace_id`."""
+        context = trace.get_current_span().get_span_context()
+        return trace.format_trace_id(context.trace_id) if context.is_valid else None
+
+    def shutdown(self) -> None:
+        """See `tracing.shutdown`."""
+        with self._lock:
+            processor, self._processor = self._processor, None
+        if processor:
+            processor.shutdown()  # type: ignore[no-untyped-call]
+
+    def _context(self, traceparent: object) -> Context:
+        sane = isinstance(traceparent, str) and len(traceparent) <= _LONGEST
+        return self._propagator.extract({tracing.TRACEPARENT: traceparent} if sane else {})
+
+    def _tracer(self) -> Tracer:
+        if self._made is None:
+            with self._lock:
+                if self._made is None:
+                    self._made = self._make_tracer()
+        return self._made
+
+    def _make_tracer(self) -> Tracer:
+        provider = TracerProvider(resource=self._resource, shutdown_on_exit=False)
+        self._processor = BatchSpanProcessor(self._exporter)
+        provider.add_span_processor(self._processor)
+        atexit.register(self.shutdown)
+        return provider.get_tracer("movieapp")

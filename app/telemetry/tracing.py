@@ -1,0 +1,110 @@
+"""Spans of OpenTelemetry where OTEL_EXPORTER_OTLP_ENDPOINT is set; where it is not, nothing, at no cost.
+
+Instrumented by hand, not by OpenTelemetry's instrumentation packages: those know neither the outbox between a
+request and its event nor plain JSON on a Dramatiq queue, which is where a trace would end, and they put
+addresses, URLs and exceptions' texts into spans. What a span says here is chosen: ids, never a person's data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from app.telemetry.logs import Service
+    from app.telemetry.otel import OpenTelemetry
+
+Kind = Literal["internal", "server", "client", "producer", "consumer"]
+Attributes = Mapping[str, str | int | bool | float]
+
+#: The header, message option and field under which a trace goes on: https://www.w3.org/TR/trace-context/
+TRACEPARENT = "traceparent"
+
+_NOTHING = nullcontext()
+
+_backend: OpenTelemetry | None = None
+
+
+def configure(service: Service, settings: Settings) -> None:
+    """Send the spans of this process where the settings say, if they do.
+
+    Safe before a fork: no thread or connection is made before the first span.
+
+    Args:
+        service: `service.name` of the spans.
+        settings: `otel_exporter_otlp_endpoint` turns it on.
+    """
+    global _backend
+    _backend = None
+    if settings.otel_exporter_otlp_endpoint:
+        # Imported only here: who traces nothing needs none of it installed.
+        from app.telemetry.otel import OpenTelemetry
+
+        _backend = OpenTelemetry(
+            service,
+            settings.otel_exporter_otlp_endpoint,
+            settings.otel_exporter_otlp_headers.get_secret_value(),
+        )
+
+
+def enabled() -> bool:
+    """Whether spans are sent."""
+    return _backend is not None
+
+
+def span(
+    name: str,
+    attributes: Attributes | None = None,
+    *,
+    kind: Kind = "internal",
+    parent: object = None,
+) -> AbstractContextManager[None]:
+    """A span around this block, and current in it. An exception that passes marks it as failed.
+
+    Args:
+        name: of few different ones: no ids in it.
+        attributes: ids and codes; nothing personal.
+        kind: OpenTelemetry's.
+        parent: a traceparent from elsewhere, whatever was sent as one; one that is not valid begins a trace.
+            None: the current span.
+    """
+    return _backend.span(name, attributes, kind, parent) if _backend else _NOTHING
+
+
+def annotate(attributes: Attributes) -> None:
+    """Add to the current span what was not known when it began."""
+    if _backend:
+        _backend.annotate(attributes)
+
+
+def failed(reason: str) -> None:
+    """Mark the current span as failed.
+
+    Args:
+        reason: of few different ones, as a status code or an exception's name.
+    """
+    if _backend:
+        _backend.failed(reason)
+
+
+def traceparent() -> str | None:
+    """The current span for whoever goes on with its trace; None outside of one."""
+    return _backend.traceparent() if _backend else None
+
+
+def valid(value: object) -> str | None:
+    """`value`, from somebody else, if it is a traceparent; None if it is not, or nothing is traced."""
+    return _backend.valid(value) if _backend else None
+
+
+def trace_id() -> str | None:
+    """The id of the current trace, as 32 hexadecimal digits; None outside of one."""
+    return _backend.trace_id() if _backend else None
+
+
+def shutdown() -> None:
+    """Send what is left, for a few seconds at most."""
+    if _backend:
+        _backend.shutdown()

@@ -22,6 +22,7 @@ _COMMANDS = {
     "smtp-check": "cli.smtp_check:smtp_check",
     "test-send": "cli.test_send:test_send",
     "keys": "cli.keys:keys",
+    "completion": "cli.completion:completion",
 }
 
 #: Short name → command.

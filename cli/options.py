@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import wraps
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,17 @@ data_dir_option = click.option(
     envvar="MOVIEAPP_DATA_DIR",
     help="Where `movieapp dev` keeps its data; its running stack is found there.",
 )
+
+
+def _complete_template(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
+    # Without what renders them: nobody waits for a completion.
+    texts = {
+        file.name.removesuffix(".txt") for file in files("email_templates").iterdir() if ".txt" in file.name
+    }
+    return sorted(name for name in texts - {"layout", "macros"} if name.startswith(typed))
+
+
+template_argument = click.argument("template", shell_complete=_complete_template)
 
 
 def moment(value: str) -> datetime:
@@ -53,6 +65,12 @@ def expected_failures(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)
         except Problem as problem:
             raise click.ClickException(problem.message) from None
+        except Exception as error:
+            from app.models import OUTAGES
+
+            if not isinstance(error, OUTAGES):
+                raise
+            raise click.ClickException(f"MongoDB does not answer ({type(error).__name__}).") from None
 
     return run
 

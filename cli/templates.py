@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli.options import data_dir_option, settings_for
+from cli.options import data_dir_option, settings_for, template_argument
 from cli.output import json_option, print_json, table
 
 
@@ -53,7 +53,7 @@ def list_all(as_json: bool) -> None:
 
 
 @templates.command()
-@click.argument("template")
+@template_argument
 @click.option(
     "--data",
     type=click.File("rb"),

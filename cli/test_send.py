@@ -8,11 +8,11 @@ from typing import IO, Any
 
 import click
 
-from cli.options import data_dir_option, settings_for
+from cli.options import data_dir_option, settings_for, template_argument
 
 
 @click.command("test-send")
-@click.argument("template")
+@template_argument
 @click.option("--to", "recipient", metavar="ADDRESS", required=True, help="Whom to send it to.")
 @click.option("--data", type=click.File("rb"), help="The event, as JSON.  [default: a full sample]")
 @click.option("--via-queue", is_flag=True, help="Publish the event, for a worker to send the mail.")

@@ -132,6 +132,7 @@ movieapp is running, in development mode: open to everyone on this machine, no r
 
   API        {api}
   Docs       {api}/docs
+  Dashboard  {api}/dashboard
   Templates  {api}/dev/templates
   Inbox      {stack.inbox or "none: mails go to your SMTP_SERVER"}
   Logs       {logs}

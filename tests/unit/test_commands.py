@@ -1,0 +1,97 @@
+"""What every command of `movieapp` keeps to."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from cli.main import main
+from cli.reference import commands, reference, walk
+
+ROOT = Path(__file__).parents[2]
+LEAVES = list(commands())
+
+#: They run until they are stopped, or print what is no data: a script, a mail, a page, a sentence.
+WITHOUT_JSON = {
+    "dev",
+    "serve",
+    "worker",
+    "completion",
+    "test-send",
+    "events sample",
+    "events publish",
+    "templates render",
+    "templates gallery",
+    "keys revoke",
+}
+
+
+@pytest.mark.parametrize("words", LEAVES, ids=" ".join)
+def test_help_has_an_example_of_the_command_itself(words: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(main, [*words[1:], "--help"], terminal_width=100)
+    assert shown.exit_code == 0, shown.output
+    example = shown.output.partition("Example")[2]
+    assert " ".join(words) in example
+
+
+def test_what_prints_data_prints_json() -> None:
+    with_json = {
+        " ".join(words[1:])
+        for words, command in walk(main, ("movieapp",))
+        if any("--json" in parameter.opts for parameter in command.params)
+    }
+    leaves = {" ".join(words[1:]) for words in LEAVES}
+    assert leaves - with_json == WITHOUT_JSON
+
+
+def test_wrong_use_is_exit_code_2() -> None:
+    for words in LEAVES:
+        shown = CliRunner().invoke(main, [*words[1:], "--no-such-option"])
+        assert shown.exit_code == 2, words
+
+
+def test_an_unknown_command_is_exit_code_2() -> None:
+    assert CliRunner().invoke(main, ["pay"]).exit_code == 2
+
+
+def test_the_reference_is_current() -> None:
+    assert (ROOT / "docs/commands.md").read_text() == reference()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_s_own_parser_takes_the_completion_script(shell: str) -> None:
+    script = CliRunner().invoke(main, ["completion", shell])
+    assert script.exit_code == 0
+    assert "_MOVIEAPP_COMPLETE" in script.output
+    if shutil.which(shell):
+        subprocess.run([shell, "-n"], input=script.output, text=True, check=True, timeout=20)
+
+
+@pytest.mark.parametrize(
+    ("typed", "wanted"), [("dead-letters re", "replay"), ("test-send booking_c", "booking_cancellation")]
+)
+def test_values_are_completed(typed: str, wanted: str) -> None:
+    words = f"movieapp {typed}"
+    asked = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    done = subprocess.run(
+        [sys.executable, "-c", "from cli.main import main; main(prog_name='movieapp')"],
+        env={"_MOVIEAPP_COMPLETE": "bash_complete", "PYTHONPATH": str(ROOT), **asked},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert wanted in done.stdout, done.stderr
+
+
+def test_groups_say_what_is_in_them() -> None:
+    for words, command in walk(main, ("movieapp",)):
+        if isinstance(command, click.Group):
+            shown = CliRunner().invoke(main, [*words[1:], "--help"])
+            assert "Commands:" in shown.output

@@ -12,6 +12,7 @@ import dramatiq
 from actors import deliveries
 from actors.backoff import delay, spread
 from actors.errors import DeliveryError, Postponed, TemporaryFailure, Uncertain
+from actors.outcome import count, tell
 from actors.relevance import obsolete
 from app.clock import from_iso, seconds, utcnow
 from app.models import OUTAGES
@@ -82,7 +83,7 @@ class Deliver:
             return
         if reason := obsolete(claimed, utcnow()):
             deliveries.end(claimed, "skipped", reason)
-            _tell(claimed, "skipped", reason)
+            tell(claimed, "skipped", reason)
             return
         try:
             fields = self._channel.send(claimed)
@@ -105,7 +106,7 @@ class Deliver:
         receipt = self._receipts.find(notification)
         if receipt is not None:
             deliveries.sent(notification, **receipt)
-            _tell(notification, "sent", "accepted earlier, recorded now")
+            tell(notification, "sent", "accepted earlier, recorded now")
             return True
         if notification.abandoned >= _MOST_ABANDONED:
             error = DeliveryError(f"{notification.abandoned} workers took it and never said how it ended")
@@ -128,14 +129,14 @@ class Deliver:
                 if time.monotonic() > give_up_at:
                     raise
                 time.sleep(_PAUSE)
-        _tell(notification, "sent")
+        tell(notification, "sent")
         happened = from_iso(notification.event_data.get("timestamp")) or notification.created_at
         metrics.EVENT_AGE.labels(notification.notification_type).observe(seconds(happened, sent_at))
 
     def _postpone(self, notification: Notification, error: Postponed) -> NoReturn:
         wait = spread(error.seconds)
         deliveries.retry(notification, timedelta(milliseconds=wait), str(error), counted=False)
-        _count(notification, "postponed")
+        count(notification, "postponed")
         raise dramatiq.Retry(str(error), wait) from error
 
     def _retry(self, notification: Notification, error: TemporaryFailure) -> NoReturn:
@@ -143,29 +144,10 @@ class Deliver:
             self._give_up(notification, "failed", error)
         wait = delay(notification.retry_count)
         deliveries.retry(notification, timedelta(milliseconds=wait), str(error), counted=True)
-        _tell(notification, "retrying", str(error))
+        tell(notification, "retrying", str(error))
         raise dramatiq.Retry(str(error), wait) from error
 
     def _give_up(self, notification: Notification, status: str, error: DeliveryError) -> NoReturn:
         deliveries.end(notification, status, str(error))
-        _tell(notification, status, str(error))
+        tell(notification, status, str(error))
         raise DeliveryFailed(str(error)) from error
-
-
-def _count(notification: Notification, outcome: str) -> None:
-    metrics.DELIVERIES.labels(notification.notification_type, notification.template or "", outcome).inc()
-
-
-def _tell(notification: Notification, status: str, detail: str | None = None) -> None:
-    _count(notification, status)
-    tell = log.warning if status in ("failed", "uncertain") else log.info
-    tell(
-        "delivery",
-        channel=notification.notification_type,
-        status=status,
-        detail=detail,
-        event_id=notification.event_id,
-        event_type=notification.event_type,
-        user_id=notification.event_data.get("user_id"),
-        template=notification.template,
-    )

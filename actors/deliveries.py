@@ -15,6 +15,7 @@ from typing import Any
 from bson.errors import BSONError
 from mongoengine.errors import NotUniqueError
 
+from actors.outcome import tell
 from app.clock import utcnow
 from app.events.content import canonical
 from app.events.schemas import InvalidEvent
@@ -69,6 +70,9 @@ def record(event: dict[str, Any], channel: str, template: str, recipient: str | 
     except NotUniqueError:
         notification = Notification.objects.get(event_id=event["event_id"], notification_type=channel)
         _compare(notification.event_data, event)
+    else:
+        if not recipient:
+            tell(notification, "skipped", notification.error_message)
     return notification
 
 

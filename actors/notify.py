@@ -73,14 +73,6 @@ class Notify:
 
     def _deliver(self, event: dict[str, Any], channel: str, template: str) -> None:
         notification = deliveries.record(event, channel, template, event.get(RECIPIENTS[channel]))
-        if notification.status == "skipped":
-            log.info(
-                "nothing to send",
-                channel=channel,
-                reason=notification.error_message,
-                event_id=notification.event_id,
-                event_type=notification.event_type,
-            )
-        elif notification.status == "queued":
+        if notification.status == "queued":
             # Also for a delivery recorded before: the process may have died before it was queued.
             self._dispatch(notification)

@@ -84,16 +84,6 @@ class Refunds:
             refund = self._reserve(payment, refund_id, amount, order.reason)
             outcome = self._gateway.refund(refund.id, payment.gateway_id, to_minor(amount, payment.currency))
         self.settle(payment, refund, outcome, actor="api")
-        log.info(
-            "refund processed",
-            transaction_id=payment.id,
-            refund_transaction_id=refund.id,
-            booking_id=payment.booking_id,
-            user_id=payment.user_id,
-            amount=str(amount),
-            currency=payment.currency,
-            status=refund.status,
-        )
         return payment, refund
 
     def ask_again(self, payment: Transaction, *, actor: str) -> None:
@@ -132,12 +122,12 @@ class Refunds:
             if isinstance(outcome, Refunded):
                 self._complete(payment.id, refund, outcome.gateway_id, actor)
             elif isinstance(outcome, Refused):
-                _release(payment.id, refund, outcome.reason, actor)
+                _release(payment, refund, outcome.reason, actor)
             else:
-                log.warning("refund outcome unknown", refund_transaction_id=refund.id, reason=outcome.reason)
+                _warn("refund outcome unknown", payment, refund, outcome.reason, actor)
         except ServiceUnavailable as error:
             refund.status = states.PENDING
-            log.warning("refund outcome not recorded", refund_transaction_id=refund.id, reason=str(error))
+            _warn("refund outcome not recorded", payment, refund, str(error), actor)
 
     def take_back(self, payment: Transaction, gateway_id: str, reason: str, *, actor: str) -> None:
         """Record that a refund which had succeeded failed after all: its amount is the payment's again."""
@@ -171,7 +161,13 @@ class Refunds:
             self.take_back(ledger.get(payment.id), gateway_id, reason, actor=actor)
             return
         metrics.REFUNDS.labels("taken_back").inc()
-        log.error("refund failed after it had succeeded", refund_transaction_id=refund.id, reason=reason)
+        log.error(
+            "refund failed after it had succeeded",
+            transaction_id=payment.id,
+            refund_transaction_id=refund.id,
+            booking_id=payment.booking_id,
+            reason=reason,
+        )
 
     def adopt(self, payment: Transaction, *, actor: str) -> int:
         """Record refunds of `payment` that were made elsewhere, as in Stripe's dashboard.
@@ -265,6 +261,7 @@ class Refunds:
                     return  # somebody else recorded it
         refund.status, refund.processed_at = states.COMPLETED, now
         _count(payment, refund)
+        _tell(payment, refund, actor)
         self._announce(payment.booking_id)
 
 
@@ -296,10 +293,38 @@ def _pending(payment_id: str, refund_id: str) -> Any:
     return Transaction.objects(id=payment_id, refunds__match={"id": refund_id, "status": states.PENDING})
 
 
-def _release(payment_id: str, refund: Refund, reason: str, actor: str) -> None:
+def _tell(payment: Transaction, refund: Refund, actor: str) -> None:
+    """The one line for a refund: by whoever has recorded how it ended."""
+    tell = log.info if refund.status == states.COMPLETED else log.warning
+    tell(
+        "refund",
+        transaction_id=payment.id,
+        refund_transaction_id=refund.id,
+        booking_id=payment.booking_id,
+        user_id=payment.user_id,
+        amount=str(refund.amount),
+        currency=payment.currency,
+        status=refund.status,
+        reason=refund.error_message,
+        actor=actor,
+    )
+
+
+def _warn(message: str, payment: Transaction, refund: Refund, reason: str, actor: str) -> None:
+    log.warning(
+        message,
+        transaction_id=payment.id,
+        refund_transaction_id=refund.id,
+        booking_id=payment.booking_id,
+        reason=reason,
+        actor=actor,
+    )
+
+
+def _release(payment: Transaction, refund: Refund, reason: str, actor: str) -> None:
     now = utcnow()
     with storage_errors():
-        _pending(payment_id, refund.id).update_one(
+        released = _pending(payment.id, refund.id).update_one(
             set__refunds__S__status=states.FAILED,
             set__refunds__S__error_message=reason,
             set__refunds__S__processed_at=now,
@@ -307,7 +332,9 @@ def _release(payment_id: str, refund: Refund, reason: str, actor: str) -> None:
             push__history=ledger.step("refund_failed", actor, note=refund.id),
         )
     refund.status, refund.processed_at, refund.error_message = states.FAILED, now, reason
-    metrics.REFUNDS.labels(states.FAILED).inc()
+    if released:
+        metrics.REFUNDS.labels(states.FAILED).inc()
+        _tell(payment, refund, actor)
 
 
 def _allowed_amount(payment: Transaction, order: RefundOrder) -> Decimal:

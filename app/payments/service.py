@@ -8,6 +8,7 @@ The process may die between any two steps: the record then says what to ask the 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -103,16 +104,6 @@ class Payments:
             )
             outcome = self._gateway.charge(_charge_of(payment))
         payment = self._record(payment, outcome, actor="api")
-        log.info(
-            "payment processed",
-            transaction_id=payment.id,
-            booking_id=payment.booking_id,
-            user_id=payment.user_id,
-            amount=str(payment.amount),
-            currency=payment.currency,
-            status=payment.status,
-            error_code=payment.error_code,
-        )
         # If the refusal could not be recorded, recovery will ask once more, and that may charge.
         if isinstance(outcome, Refused) and payment.status == states.FAILED:
             error = InvalidAmount if outcome.bad_amount else GatewayError
@@ -128,11 +119,8 @@ class Payments:
         """
         if payment.status not in states.UNSETTLED:
             return PaymentResult(payment)
-        before = payment.status
         outcome = self._ask(payment)
         payment = self._record(payment, outcome, actor=actor)
-        if payment.status != before:
-            log.info("payment settled", transaction_id=payment.id, status=payment.status, actor=actor)
         return _result(payment, outcome)
 
     def transaction_of(self, gateway_id: str) -> str | None:
@@ -217,7 +205,8 @@ class Payments:
         """
         move = _move_for(outcome)
         if move is None:
-            log.warning("payment outcome unknown", transaction_id=payment.id, reason=str(outcome))
+            reason = getattr(outcome, "reason", None)
+            log.warning("payment outcome unknown", transaction_id=payment.id, reason=reason, actor=actor)
             return payment
         target, fields = move
         stored = payment.status
@@ -233,6 +222,7 @@ class Payments:
             log.warning("payment outcome not recorded", transaction_id=payment.id, reason=str(error))
             payment.status = stored
             return payment
+        _tell(payment, outcome, actor)
         if target in states.EMITS:
             self._announce(payment.booking_id)
         return payment
@@ -242,6 +232,26 @@ def _result(payment: Transaction, outcome: PaymentOutcome) -> PaymentResult:
     if isinstance(outcome, ActionRequired) and payment.status == states.REQUIRES_ACTION:
         return PaymentResult(payment, outcome)
     return PaymentResult(payment)
+
+
+def _tell(payment: Transaction, outcome: PaymentOutcome, actor: str) -> None:
+    """The one line for a payment: by whoever has recorded how it ended. That it waits is no end."""
+    reason = outcome.reason if isinstance(outcome, Refused) else None
+    level = logging.INFO if payment.status in states.FINAL else logging.DEBUG
+    log.log(
+        logging.WARNING if reason else level,
+        "payment",
+        transaction_id=payment.id,
+        booking_id=payment.booking_id,
+        user_id=payment.user_id,
+        amount=str(payment.amount),
+        currency=payment.currency,
+        payment_method=payment.payment_method,
+        status=payment.status,
+        error_code=payment.error_code,
+        reason=reason,
+        actor=actor,
+    )
 
 
 def _row_of(outcome: Refused) -> declines.Decline:

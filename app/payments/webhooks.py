@@ -50,7 +50,7 @@ def handle(payments: Payments, event: WebhookEvent) -> bool:
     if handler:
         handler(payments, event.subject)
     metrics.WEBHOOKS.labels(kind, "new").inc()
-    log.info("webhook", webhook_id=event.id, webhook_type=event.type, handled=handler is not None)
+    log.debug("webhook", webhook_id=event.id, webhook_type=event.type, handled=handler is not None)
     with storage_errors():
         try:
             WebhookDelivery(id=event.id, type=event.type, received_at=now).save(force_insert=True)

@@ -1,7 +1,6 @@
 """Structured logs: one JSON object a line on stderr.
 
-Fields: timestamp, level, service, logger, message, and whatever ids are known: request_id, transaction_id,
-event_id, user_id, amount, … The ids bound with `structlog.contextvars.bind_contextvars` go on every line
+docs/logs.md has every field. What is bound with `structlog.contextvars.bind_contextvars` goes on every line
 logged in that context. Lines of other libraries (gunicorn, dramatiq, pika) take the same shape.
 """
 
@@ -30,6 +29,9 @@ _QUIET = {
     "twilio": logging.WARNING,
     "redis": logging.WARNING,
     "gunicorn.error": logging.INFO,
+    # A retried or failed delivery has its own line.
+    "dramatiq.middleware.retries": logging.WARNING,
+    "dramatiq.worker.WorkerThread": logging.WARNING,
 }
 
 
@@ -49,6 +51,17 @@ def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
 
 def _dumps(event: EventDict, **_: Any) -> str:
     return json.dumps(event, default=str, ensure_ascii=False)
+
+
+def _without_arguments(logged: Any) -> Any:
+    return f"{logged.actor_name} {logged.message_id}" if hasattr(logged, "message_id") else logged
+
+
+def _name_messages(record: logging.LogRecord) -> bool:
+    """Dramatiq shows a message with its arguments: an event, with somebody's address in it."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(map(_without_arguments, record.args))
+    return True
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
@@ -114,6 +127,7 @@ def configure(service: Service, level: str = "INFO", stream: TextIO | None = Non
     root.setLevel(level)
     for name, quiet in _QUIET.items():
         logging.getLogger(name).setLevel(quiet)
+    logging.getLogger("dramatiq.worker.WorkerThread").addFilter(_name_messages)
     for name in ("gunicorn", "gunicorn.error", "gunicorn.access", "dramatiq"):
         library = logging.getLogger(name)
         library.handlers = []

@@ -1,0 +1,52 @@
+"""What became of a delivery, told once: one line in the log, one count in the metrics."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from app.telemetry import metrics
+from app.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from app.models import Notification
+
+log = get_logger(__name__)
+
+#: Status → the level of its line. A delivery that works is one line; one that does not asks for attention.
+_LEVELS = {
+    "sent": logging.INFO,
+    "skipped": logging.INFO,
+    "retrying": logging.WARNING,
+    "failed": logging.WARNING,
+    "uncertain": logging.WARNING,
+}
+
+
+def count(notification: Notification, outcome: str) -> None:
+    """Count without a word what befell a delivery."""
+    metrics.DELIVERIES.labels(notification.notification_type, notification.template or "", outcome).inc()
+
+
+def tell(notification: Notification, status: str, detail: str | None = None) -> None:
+    """Log and count the status that a delivery has come to.
+
+    Args:
+        notification: the delivery.
+        status: one of the table above.
+        detail: the server's reply, or why.
+    """
+    count(notification, status)
+    log.log(
+        _LEVELS[status],
+        "delivery",
+        channel=notification.notification_type,
+        status=status,
+        detail=detail,
+        notification_id=str(notification.id),
+        event_id=notification.event_id,
+        event_type=notification.event_type,
+        booking_id=notification.booking_id,
+        user_id=notification.event_data.get("user_id"),
+        template=notification.template,
+    )

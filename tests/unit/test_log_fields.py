@@ -1,0 +1,37 @@
+"""docs/logs.md has every field that the program's own lines can carry."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+#: Functions that log under another name.
+_LOGGING = {"log", "tell"}
+
+#: Keywords that are no field: the traceback becomes `exception`.
+_NO_FIELDS = {"exc_info"}
+
+
+def logged() -> Iterator[str]:
+    """Every keyword of every call that logs."""
+    for folder in ("app", "actors", "cli"):
+        for source in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(source.read_text())):
+                if isinstance(node, ast.Call) and _named(node.func) in _LOGGING:
+                    yield from (keyword.arg for keyword in node.keywords if keyword.arg)
+
+
+def _named(function: ast.expr) -> str:
+    if isinstance(function, ast.Attribute):
+        function = function.value
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def test_every_field_is_documented() -> None:
+    table = (ROOT / "docs" / "logs.md").read_text().partition("## Fields")[2]
+    found = set(logged()) - _NO_FIELDS
+    assert len(found) > 30
+    assert [field for field in sorted(found) if f"`{field}`" not in table] == []

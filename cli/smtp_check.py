@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from actors.mail.errors import SmtpFailure
     from actors.mail.server import Server
     from app.settings import Settings
+
+#: OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which Python's ssl module has no name for.
+_NO_CHECK_TIME = 0x200000
 
 #: A certificate that expires sooner wants renewing now.
 _RENEW_BEFORE = timedelta(days=14)
@@ -58,6 +61,8 @@ class Probe:
     def advice(self) -> str | None:
         """What to do about the failure, where its own words do not say it."""
         failed = self.failed
+        if failed and self.expires:
+            return f"The certificate expired on {self.expires:%Y-%m-%d}: renew it on the mail server."
         if failed is None or failed.phase == "auth" or "certificate" in failed.reply:
             return None
         return _ADVICE.get(failed.phase)
@@ -91,7 +96,24 @@ def probe(settings: Settings, recipient: str | None = None) -> Probe:
             session.close()
     except SmtpFailure as error:
         told.failed = error
+        if "expired" in error.reply:
+            told.expires = _expired_at(told.server)
     return told
+
+
+def _expired_at(server: Server) -> datetime | None:
+    """When the certificate of `server` expired: looked at as if time did not matter, and all else did."""
+    from actors.mail.errors import SmtpFailure
+    from actors.mail.session import Session
+
+    server.tls.verify_flags |= _NO_CHECK_TIME
+    try:
+        session = Session(replace(server, username=""), time.monotonic() + server.timeout)
+    except SmtpFailure:
+        return None
+    expired = session.tls and session.tls[1]
+    session.close()
+    return expired
 
 
 @click.command("smtp-check")

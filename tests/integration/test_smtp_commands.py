@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,9 @@ def test_an_expired_certificate_is_named(expired_pem: Path) -> None:
         code, told = check(towards(smtpd, smtp_security="ssl", smtp_ca_file=expired_pem))
     assert code == 1
     assert "certificate has expired" in told["failed"]["reason"]
+    expired = datetime.fromisoformat(told["certificate_expires"])
+    assert expired < datetime.now(UTC)
+    assert f"expired on {expired:%Y-%m-%d}" in told["failed"]["advice"]
 
 
 def test_a_sample_arrives() -> None:

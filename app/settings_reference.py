@@ -1,10 +1,16 @@
-"""`.env.example`, made from the settings: `python -m app.settings_reference > .env.example`."""
+"""`.env.example` and docs/configuration.md, made from the settings.
+
+python -m app.settings_reference > .env.example
+python -m app.settings_reference page > docs/configuration.md
+"""
 
 from __future__ import annotations
 
+import sys
 from typing import Literal, get_args, get_origin
 
 from pydantic import SecretStr
+from pydantic.fields import FieldInfo
 
 from app.settings import Settings
 
@@ -30,16 +36,43 @@ def _shown(default: object) -> str:
             return str(default)
 
 
+_PAGE_HEADER = """\
+# Configuration
+
+Every setting, from the environment or from `.env` (the environment wins), or from a file that is named like
+it in `/run/secrets` or in the directory that `SECRETS_DIR` names. A wrong value stops the start with one line
+that names the variable; secrets are never printed. What production refuses is in [security.md](security.md).
+
+Made by `python -m app.settings_reference page`.
+
+| setting | default | meaning |
+|---|---|---|
+"""
+
+
+def _described(field: FieldInfo) -> str:
+    annotation: object = field.annotation
+    choices = f"; {' | '.join(get_args(annotation))}" if get_origin(annotation) is Literal else ""
+    return f"{field.description}{choices}"
+
+
 def env_example() -> str:
     """The text of `.env.example`."""
     blocks = [_HEADER]
     for name, field in Settings.model_fields.items():
-        choices = (
-            f"; {' | '.join(get_args(field.annotation))}" if get_origin(field.annotation) is Literal else ""
-        )
-        blocks.append(f"# {field.description}{choices}\n#{name.upper()}={_shown(field.default)}\n")
+        blocks.append(f"# {_described(field)}\n#{name.upper()}={_shown(field.default)}\n")
     return "\n".join(blocks)
 
 
+def configuration_page() -> str:
+    """The text of docs/configuration.md."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        shown = _shown(field.default)
+        described = _described(field).replace("|", "\\|")
+        rows.append(f"| `{name.upper()}` | {f'`{shown}`' if shown else ''} | {described} |\n")
+    return _PAGE_HEADER + "".join(rows)
+
+
 if __name__ == "__main__":
-    print(env_example(), end="")  # noqa: T201
+    print(configuration_page() if "page" in sys.argv else env_example(), end="")  # noqa: T201

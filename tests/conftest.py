@@ -81,6 +81,12 @@ def _lacking(reason: str) -> NoReturn:
 
 
 @pytest.fixture(scope="session")
+def lacking() -> Callable[[str], NoReturn]:
+    """Skips the test for want of a program, or fails it where nothing may skip."""
+    return _lacking
+
+
+@pytest.fixture(scope="session")
 def find(pytestconfig: pytest.Config) -> Find:
     """Gives a server's URL by its name; without one skips or, under REQUIRE_SERVICES=1, fails the test."""
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings, SettingsError, load_settings
-from app.settings_reference import env_example
+from app.settings_reference import configuration_page, env_example
 
 
 def load() -> Settings:
@@ -172,8 +172,10 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert secret not in repr(load()) + str(load())
 
 
-def test_env_example_is_up_to_date() -> None:
-    assert (Path(__file__).parents[2] / ".env.example").read_text() == env_example()
+def test_what_is_made_from_the_settings_is_up_to_date() -> None:
+    root = Path(__file__).parents[2]
+    assert (root / ".env.example").read_text() == env_example()
+    assert (root / "docs/configuration.md").read_text() == configuration_page()
 
 
 def test_tracing_says_which_extra_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,25 @@
+"""The documentation as the tests read it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+#: Everything that people read.
+PAGES = sorted(
+    page
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob(".github/**/*.md")]
+    if not page.is_relative_to(ROOT / "docs/templates")
+)
+
+_FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def examples(page: str, *languages: str) -> Iterator[tuple[str, str]]:
+    """The fenced blocks of a page, in order: language and text."""
+    for language, text in _FENCE.findall((ROOT / page).read_text()):
+        if language in languages:
+            yield language, text

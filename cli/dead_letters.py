@@ -142,7 +142,7 @@ def replay(
 
     \b
     Example:
-        movieapp dead-letters replay --queue notification.email --error "535" --rate 20
+        movieapp dead-letters replay --queue notification.email --error certificate --rate 20
     """
     from app.operations.dead_letters import REPLAYED, Pace
     from app.operations.dead_letters import replay as replaying

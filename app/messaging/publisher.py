@@ -86,7 +86,7 @@ class RabbitPublisher:
         except (pika.exceptions.AMQPError, OSError) as error:
             self.close()
             if fresh:
-                raise PublishError(f"{type(error).__name__}: {error}") from error
+                raise PublishError(_words(error)) from error
             # A kept connection that the server has closed meanwhile says so only now.
             self.publish(event)
 
@@ -143,6 +143,12 @@ class RabbitPublisher:
                 connection.close()
             except (pika.exceptions.AMQPError, OSError) as error:
                 log.debug("closing the broker connection failed", reason=str(error))
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, pika.exceptions.ConnectionBlockedTimeout):
+        return "RabbitMQ takes no messages: its memory or disk alarm is on (rabbitmqctl status names it)"
+    return f"{type(error).__name__}: {error}"
 
 
 class BrokerPublisher:

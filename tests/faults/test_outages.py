@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pika
+import pytest
 import requests
 
 from app import create_app, models
 from app.events import outbox
 from app.gateway import StripeGateway
-from app.messaging.publisher import RabbitPublisher
+from app.messaging import rabbitmq
+from app.messaging.publisher import PublishError, RabbitPublisher
 from app.models import Transaction
 from app.payments.orders import PaymentOrder
 from app.payments.service import Payments
@@ -74,6 +76,35 @@ def test_payments_go_on_without_rabbitmq_and_their_events_arrive_when_it_is_back
         ("payment.success", second_id),
     ]
     assert events[1][1]["event_id"] == entry.event_id
+
+
+def test_payments_go_on_while_rabbitmq_is_full_and_their_events_arrive_when_it_is_not(
+    stored_settings: Settings,
+    stripe_simulator: StripeSimulator,
+    private_rabbitmq: RabbitServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(rabbitmq._TIMEOUTS, "blocked_connection_timeout", 1)
+    settings = stored_settings.model_copy(
+        update={"rabbitmq_url": private_rabbitmq.url} | stripe_simulator.settings
+    )
+    private_rabbitmq.control("set_vm_memory_high_watermark", "0.00000001")
+    app = create_app(settings)
+    paid = app.test_client().post("/payment/process", json=PAYMENT).json
+    assert paid["status"] == "success"
+    app.extensions["outbox_relay"].close(timeout=30)
+    publisher = RabbitPublisher(settings)
+    [entry] = Transaction.objects.get(id=paid["transaction_id"]).outbox
+    with pytest.raises(PublishError, match="memory or disk alarm"):
+        publisher.publish(outbox.OutgoingEvent(entry.event_id, entry.event_type, entry.body))
+
+    private_rabbitmq.control("set_vm_memory_high_watermark", "0.6")
+    assert outbox.sweep(publisher, timedelta(0)) == 1
+    publisher.close()
+    # The one that got no answer may have arrived as well: with the same id, so that it is told once.
+    events = waiting_events(private_rabbitmq.url, settings)
+    assert {event["event_id"] for _, event in events} == {entry.event_id}
+    assert not Transaction.objects(outbox_since__ne=None)
 
 
 def test_the_event_of_a_killed_api_process_is_published_by_the_sweep(

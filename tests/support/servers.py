@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -285,6 +286,15 @@ class RabbitServer(Server):
 
     def ready(self) -> bool:
         return listens(self.port) and amqp_error(self.url) is None
+
+    def control(self, *arguments: str) -> None:
+        """Run `rabbitmqctl` against it."""
+        plain = Path("/usr/lib/rabbitmq/bin/rabbitmqctl")
+        binary = str(plain) if plain.exists() else find_binary("rabbitmqctl")
+        assert binary
+        subprocess.run(
+            [binary, *arguments], env=self.environment(), check=True, capture_output=True, timeout=60
+        )
 
     def settle(self) -> None:
         """Make what was declared survive a kill, by a clean restart.

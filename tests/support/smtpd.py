@@ -45,6 +45,7 @@ class Smtpd:
             rset, quit.
         mails: what was accepted.
         most_connections: at once; more get 432 at MAIL, as Exchange does it.
+        sender: the only address that it takes mails from; None: any.
     """
 
     def __init__(self) -> None:
@@ -54,6 +55,7 @@ class Smtpd:
         self.connections: list[Connection] = []
         self.password = PASSWORD
         self.most_connections = 1_000
+        self.sender: str | None = None
         self.open_connections = 0
         self.loop = asyncio.new_event_loop()
         self.port = 0
@@ -98,6 +100,8 @@ class Smtpd:
     ) -> str:
         if self.open_connections > self.most_connections:
             return "432 4.3.2 Concurrent connections limit exceeded"
+        if self.sender not in (None, address):
+            return "550 5.7.60 Client does not have permissions to send as this sender"
         envelope.mail_from = address
         return await self.answer(server, "mail")
 

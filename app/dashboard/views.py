@@ -250,7 +250,7 @@ def act() -> Any:
             )
             replayed = outcomes.pop(dead_letters.REPLAYED, 0)
             told = {"replayed": replayed, "left": outcomes.total()}
-    log.info("dead letters", action=action, by=g.session.get("key"), **told)
+    log.info("dead letters", action=action, key_id=g.session.get("key"), count=sum(told.values()))
     outcome: dict[str, Any] = told
     return redirect(url_for("dashboard.letters", **outcome))
 

@@ -61,7 +61,7 @@ class Probe:
     def advice(self) -> str | None:
         """What to do about the failure, where its own words do not say it."""
         failed = self.failed
-        if failed and self.expires:
+        if failed and self.expires and self.expires < utcnow():
             return f"The certificate expired on {self.expires:%Y-%m-%d}: renew it on the mail server."
         if failed is None or failed.phase == "auth" or "certificate" in failed.reply:
             return None

@@ -1,0 +1,96 @@
+"""What counting costs: processor time of a payment's request, with its metrics and without.
+
+    movieapp dev &
+    python -m benchmarks.metrics_cost
+
+The same process takes payments on the servers of `movieapp dev`, in rounds that alternate; in every second
+one prometheus_client's methods do nothing. The numbers are kept in files, as under gunicorn.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+from app.telemetry import multiprocess
+
+DIRECTORY = multiprocess.begin()
+
+from prometheus_client import Counter, Gauge, Histogram  # noqa: E402 - the directory has to be there
+
+from app import create_app  # noqa: E402
+from cli.options import settings_for  # noqa: E402
+
+ROUNDS, PAYMENTS = 30, 40
+
+
+class Nothing:
+    """In place of a metric."""
+
+    def inc(self, _amount: float = 1) -> None:
+        """Count nothing."""
+
+    dec = observe = set = inc
+
+    @contextmanager
+    def track_inprogress(self) -> Iterator[None]:
+        """Track nothing."""
+        yield
+
+    time = track_inprogress
+
+
+@contextmanager
+def without_metrics() -> Iterator[None]:
+    """Let every metric do nothing."""
+    nothing = Nothing()
+    with (
+        patch.object(Counter, "labels", lambda *_: nothing),
+        patch.object(Histogram, "labels", lambda *_: nothing),
+        patch.object(Gauge, "track_inprogress", lambda _: nothing.track_inprogress()),
+    ):
+        yield
+
+
+def main() -> None:
+    """Print the medians, and the share that counting has."""
+    os.environ["RATELIMIT_ENABLED"] = "0"
+    client = create_app(settings_for(Path(os.environ.get("MOVIEAPP_DATA_DIR", ".movieapp")))).test_client()
+
+    def seconds_of_a_payment() -> float:
+        order = {
+            "user_id": "u",
+            "booking_id": uuid.uuid4().hex,
+            "amount": 25.5,
+            "payment_method": "credit_card",
+        }
+        started = time.thread_time()
+        answer = client.post("/payment/process", json=order)
+        took = time.thread_time() - started
+        assert answer.status_code == 200, answer.text  # noqa: S101
+        return took
+
+    def a_round() -> float:
+        return statistics.median(seconds_of_a_payment() for _ in range(PAYMENTS)) * 1000
+
+    a_round()
+    counted, uncounted = [], []
+    for _ in range(ROUNDS):
+        counted.append(a_round())
+        with without_metrics():
+            uncounted.append(a_round())
+    share = statistics.median(one / other - 1 for one, other in zip(counted, uncounted, strict=True))
+    multiprocess.end(DIRECTORY)
+    print(f"with metrics    {statistics.median(counted):.3f} ms of processor time a request")
+    print(f"without         {statistics.median(uncounted):.3f} ms")
+    print(f"metrics cost    {share:.1%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,7 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
 from dramatiq.common import q_name
 from dramatiq.middleware import Middleware
 
-from app.messaging.topology import NOTIFY, Topology
+from app.messaging.topology import NOTIFY, Topology, misrouted
 from app.telemetry import tracing
 
 #: Seconds. No call to RabbitMQ hangs.
@@ -34,7 +34,8 @@ class EventConsumer(_RabbitmqConsumer):
 
     An event names no queue, and Dramatiq acknowledges through the consumer of the queue that a message
     names: one that named another queue would stay unacknowledged for ever. On the queues that other services
-    publish to, only events are taken: nobody starts another actor from there.
+    publish to, only events are taken, and only those of the family that the queue is bound for: nobody starts
+    another actor from there, and who may publish bookings announces no payments.
     """
 
     broker: EventBroker
@@ -62,11 +63,19 @@ class EventConsumer(_RabbitmqConsumer):
         if trace := tracing.valid(self._headers.get(tracing.TRACEPARENT)):
             # An option, so that it is kept when the message is tried again.
             message._message = message._message.copy(options={tracing.TRACEPARENT: trace})
-        if q_name(self.queue_name) in self.broker.topology.event_queues and message.actor_name != NOTIFY:
-            self.logger.error("Dead-lettered a message for actor %r: not an event.", message.actor_name)
+        if q_name(self.queue_name) in self.broker.topology.event_queues and not self._is_event_of_here(
+            message
+        ):
+            self.logger.error("Dead-lettered a message for actor %r: no event of here.", message.actor_name)
             self.nack(message)
             return None
         return message
+
+    def _is_event_of_here(self, message: Any) -> bool:
+        if message.actor_name != NOTIFY:
+            return False
+        event = message.args[0] if message.args else None
+        return isinstance(event, dict) and not misrouted(q_name(self.queue_name), event.get("event_type"))
 
     def ack(self, message: Any) -> None:
         if self._delivered(message):

@@ -19,6 +19,7 @@ from app.events.catalog import check_event
 from app.events.content import canonical
 from app.events.schemas import InvalidEvent
 from app.messaging.dead_letters import DeadLetter, DeadLetters
+from app.messaging.topology import misrouted
 from app.models import Notification, storage_errors
 from app.operations import notifications
 
@@ -33,6 +34,7 @@ REPLAYED = "replayed"
 UNRECORDED = "its delivery's record is gone; replaying would do nothing"
 UNCERTAIN = "the mail may have arrived; --include-uncertain sends it again"
 CHANGED = "its delivery has just changed"
+MISROUTED = "its event_type is not that of its routing key; publish it again with the right one"
 
 #: Finished deliveries that a replay opens again. Of any other, the message finds what it finds.
 _REOPENED = ("failed", "uncertain")
@@ -76,6 +78,8 @@ class Case:
             return UNRECORDED
         if letter.event is None:
             return f"no event, but a message for the actor {letter.actor}"
+        if misrouted(letter.queue, letter.event.get("event_type")):
+            return MISROUTED
         return _refusal(letter.event) or letter.first_error
 
 

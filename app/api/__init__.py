@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from flask_swagger_ui import get_swaggerui_blueprint
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _OPENAPI = {
     "API_TITLE": "movieapp payments",
-    "API_VERSION": "v1",
+    "API_VERSION": version("movieapp"),
     "OPENAPI_VERSION": "3.0.3",
     "OPENAPI_URL_PREFIX": "/docs",
     "OPENAPI_JSON_PATH": "openapi.json",

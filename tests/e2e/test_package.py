@@ -1,4 +1,4 @@
-"""The wheel holds everything: commands, templates and the WSGI entry, away from the checkout."""
+"""The wheel holds everything: commands, templates, pages and the WSGI entry, away from the checkout."""
 
 from __future__ import annotations
 
@@ -6,26 +6,52 @@ import os
 import shutil
 import subprocess
 import sys
+import venv
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import requests
+
+from tests.support.dev import Dev
+from tests.support.wait import wait_for
 
 ROOT = Path(__file__).parents[2]
 
 
+PIP = ("-m", "pip", "--disable-pip-version-check", "--quiet")
+
+
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built wheel, unpacked where a PYTHONPATH finds it before the checkout."""
-    directory = tmp_path_factory.mktemp("wheel")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source distribution, unpacked."""
+    directory = tmp_path_factory.mktemp("sdist")
     source = directory / "source"
     made_here = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist")
     shutil.copytree(ROOT, source, ignore=made_here)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(directory), str(source)]
-    subprocess.run(build, check=True)
-    (wheel,) = directory.glob("movieapp-*.whl")
-    target = directory / "site"
-    subprocess.run([*pip, "install", "--no-deps", "--target", str(target), str(wheel)], check=True)
+    script = f"from setuptools.build_meta import build_sdist; print(build_sdist({str(directory)!r}))"
+    subprocess.run([sys.executable, "-c", script], cwd=source, check=True, capture_output=True)
+    (archive,) = directory.glob("movieapp-*.tar.gz")
+    shutil.unpack_archive(archive, directory, filter="data")
+    return directory / archive.name.removesuffix(".tar.gz")
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path) -> Path:
+    """The wheel made of it."""
+    build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(sdist.parent), str(sdist)]
+    subprocess.run([sys.executable, *PIP, *build], check=True)
+    (wheel,) = sdist.parent.glob("movieapp-*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path) -> Path:
+    """The wheel, unpacked where a PYTHONPATH finds it before the checkout."""
+    target = wheel.parent / "site"
+    subprocess.run(
+        [sys.executable, *PIP, "install", "--no-deps", "--target", str(target), str(wheel)], check=True
+    )
     return target
 
 
@@ -67,3 +93,31 @@ for template in sorted({kind.template for kind in CATALOG.values()}):
 print(email_templates.__file__)
 """
     assert run(installed, tmp_path, "-c", script).startswith(str(installed))
+
+
+@pytest.mark.timeout(400)
+def test_the_whole_system_runs_from_the_wheel_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv/bin/python"
+    subprocess.run([python, *PIP, "install", f"{wheel}[dev]"], check=True, timeout=300)
+    movieapp = tmp_path / "venv/bin/movieapp"
+    told = subprocess.run([movieapp, "--version"], capture_output=True, text=True, check=True, timeout=60)
+    assert version("movieapp") in told.stdout
+
+    (tmp_path / "empty").mkdir()
+    dev = Dev(tmp_path / "empty", movieapp=[str(movieapp)])
+    try:
+        dev.wait_until_healthy()
+        order = {"user_id": "u", "booking_id": "B", "amount": 25.5, "payment_method": "credit_card"}
+        url = f"http://localhost:{dev.port}"
+        address = {"user_email": "jane.doe@example.com"}
+        paid = requests.post(f"{url}/payment/process", json=order | address, timeout=20).json()
+        assert paid["status"] == "success"
+        wait_for(dev.mails, 20, "no mail came")
+        assert requests.get(f"{url}/dashboard", timeout=20).ok
+        assert requests.get(f"{url}/docs/openapi.json", timeout=20).json()["info"]["version"] == version(
+            "movieapp"
+        )
+        dev.stop()
+    finally:
+        dev.close()

@@ -1,0 +1,116 @@
+"""`movieapp dev`, run as a newcomer runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from app.settings import Settings
+from tests.support.commands import MOVIEAPP
+from tests.support.ports import free_port
+from tests.support.wait import wait_for
+
+
+class Dev:
+    """A running `movieapp dev` on free ports.
+
+    Args:
+        cwd: where it keeps its data.
+        movieapp: the command, as it is installed.
+        environment: what to set.
+    """
+
+    def __init__(self, cwd: Path, *, movieapp: Sequence[str] = MOVIEAPP, **environment: str) -> None:
+        self.port, self.smtp, self.inbox = free_port(), free_port(), free_port()
+        self.cwd = cwd
+        command = [*movieapp, "dev", "--port", str(self.port)]
+        command += ["--smtp-port", str(self.smtp), "--inbox-port", str(self.inbox)]
+        self.output = (cwd / "output.txt").open("w+b")
+        self.process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=clean_environment() | environment,
+            stdout=self.output,
+            stderr=subprocess.STDOUT,
+        )
+        self.started = time.monotonic()
+        self.children: list[psutil.Process] = []
+
+    def wait_until_healthy(self) -> float:
+        wait_for(lambda: self.said("Ctrl-C stops everything") or self.ended(), 60, self.printed().decode)
+        assert not self.ended(), self.printed().decode()
+        self.children = psutil.Process(self.process.pid).children(recursive=True)
+        return time.monotonic() - self.started
+
+    def said(self, words: str) -> bool:
+        return words.encode() in self.printed()
+
+    def ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def printed(self) -> bytes:
+        return Path(self.output.name).read_bytes()
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"http://localhost:{self.port}{path}", timeout=5) as answer:
+            return json.load(answer)
+
+    def text(self, path: str) -> str:
+        try:
+            with urllib.request.urlopen(f"http://localhost:{self.port}{path}", timeout=10) as answer:
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as error:
+            with error:
+                return f"{error.code} {error.read().decode()}"
+
+    def mails(self) -> list[dict[str, Any]]:
+        with urllib.request.urlopen(f"http://localhost:{self.inbox}/messages/", timeout=5) as answer:
+            messages: list[dict[str, Any]] = json.load(answer)["messages"]
+            return messages
+
+    def mail_part(self, mail_id: int, kind: str) -> str:
+        with urllib.request.urlopen(
+            f"http://localhost:{self.inbox}/messages/{mail_id}.{kind}", timeout=5
+        ) as part:
+            return str(part.read().decode())
+
+    def stop(self, signum: signal.Signals = signal.SIGTERM) -> float:
+        """Stop it and return how long that took. No process may be left."""
+        begun = time.monotonic()
+        self.process.send_signal(signum)
+        self.process.wait(20)
+        took = time.monotonic() - begun
+        assert no_children(self.children), "a child process is left"
+        return took
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.output.close()
+
+
+def no_children(children: list[psutil.Process]) -> bool:
+    return all(is_gone(child) for child in children)
+
+
+def is_gone(child: psutil.Process) -> bool:
+    try:
+        return child.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def clean_environment() -> dict[str, str]:
+    names = {name.upper() for name in Settings.model_fields}
+    return {name: value for name, value in os.environ.items() if name not in names}

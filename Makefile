@@ -6,7 +6,7 @@ STAMP := .venv/installed
 TEST_PROCESSES ?= $(shell expr $$(nproc 2>/dev/null || sysctl -n hw.ncpu) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev test lint format clean
+.PHONY: help install dev test lint docs format clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
@@ -34,6 +34,9 @@ lint: install ## ruff, mypy, and the rule that imports go one way
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --config setup.cfg
+
+docs: install ## build the documentation as a site, build/site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 format: install ## let ruff format and mend what it can
 	@$(BIN)/ruff check --fix .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app import models
+from app.api.postman import collection, openapi
 from app.messaging.depths import queue_depths
 from app.models import Notification
-from tests.support.documents import examples
+from tests.support.documents import ROOT, examples
 from tests.support.servers import ApiServer, WorkerProcess
 from tests.support.wait import wait_for
 
@@ -80,10 +82,11 @@ def test_events_are_published_as_the_guide_says(
     rabbit_settings: Settings,
     mail_sink: MailSink,
     tmp_path: Path,
-    amqplib: Callable[[], Path],
+    npm_install: Callable[[str, str], Path],
+    node: str,
     language: str,
 ) -> None:
-    cwd = amqplib() if language == "js" else tmp_path
+    cwd = npm_install("amqplib", "^0.10.9") if language == "js" else tmp_path
     [text] = [text for found, text in examples("docs/publishing-events.md", language) if found == language]
     there = {
         "amqp://guest:guest@localhost:5672/%2F": rabbit_settings.rabbitmq_url,
@@ -105,6 +108,24 @@ def test_events_are_published_as_the_guide_says(
     assert len(mail_sink.mails) == 1
 
 
+def test_the_postman_collection(
+    redis_settings: Settings,
+    stripe_simulator: StripeSimulator,
+    tmp_path: Path,
+    npm_install: Callable[[str, str], Path],
+) -> None:
+    made = ROOT / "docs/postman/movieapp.postman_collection.json"
+    assert json.loads(made.read_text()) == collection(openapi())
+    models.disconnect()
+    folder = npm_install("newman", "^6.2.1")
+    api = ApiServer(tmp_path, redis_settings.model_copy(update=stripe_simulator.settings))
+    api.start()
+    command = ["node_modules/.bin/newman", "run", made, "--env-var", f"baseUrl={api.url}"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    api.stop()
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def queued(settings: Settings) -> int:
     return sum(depth.ready for depth in queue_depths(settings))
 
@@ -119,20 +140,19 @@ def node(lacking: Callable[[str], None]) -> str:
 
 
 @pytest.fixture(scope="session")
-def amqplib(
+def npm_install(
     node: str, lacking: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[], Path]:
-    """Gives a folder with amqplib in its node_modules, from the npm registry."""
+) -> Callable[[str, str], Path]:
+    """Installs a package from the npm registry; gives the folder that has it in its node_modules."""
 
-    def install() -> Path:
+    def install(name: str, versions: str) -> Path:
         folder = tmp_path_factory.mktemp("node")
-        (folder / "package.json").write_text('{"private": true, "dependencies": {"amqplib": "^0.10.9"}}')
-        npm = shutil.which("npm")
-        command = [npm or "npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"]
+        (folder / "package.json").write_text(json.dumps({"private": True, "dependencies": {name: versions}}))
+        command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"]
         try:
             subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
         except (OSError, subprocess.SubprocessError) as error:
-            lacking(f"amqplib: npm can't install it ({type(error).__name__})")
+            lacking(f"{name}: npm can't install it ({type(error).__name__})")
         return folder
 
     return install

@@ -6,7 +6,7 @@ STAMP := .venv/installed
 TEST_PROCESSES ?= $(shell expr $$(nproc 2>/dev/null || sysctl -n hw.ncpu) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev test lint docs format clean
+.PHONY: help install dev test lint docs audit coverage lock format clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
@@ -37,6 +37,16 @@ lint: install ## ruff, mypy, and the rule that imports go one way
 
 docs: install ## build the documentation as a site, build/site/index.html
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+audit: ## look for known holes in what is deployed
+	@.ci/audit
+
+coverage: install ## how much of the code the unit and integration tests run, in this process
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal --quiet \
+	  --cov --cov-report=term:skip-covered $(or $(PYTEST_ARGS),tests/unit tests/integration)
+
+lock: ## bring requirements.lock up to date (needs uv)
+	@uv pip compile setup.cfg --extra sms --generate-hashes --universal --python-version 3.11 --quiet -o requirements.lock
 
 format: install ## let ruff format and mend what it can
 	@$(BIN)/ruff check --fix .

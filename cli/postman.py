@@ -1,6 +1,6 @@
 """docs/postman, made from the OpenAPI document: requests in an order that works, each with its checks.
 
-python -m app.api.postman > docs/postman/movieapp.postman_collection.json
+python -m cli.postman > docs/postman/movieapp.postman_collection.json
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ coverage: install ## how much of the code the unit and integration tests run, in
 	  --cov --cov-report=term:skip-covered $(or $(PYTEST_ARGS),tests/unit tests/integration)
 
 lock: ## bring requirements.lock up to date (needs uv)
-	@uv pip compile setup.cfg --extra sms --generate-hashes --universal --python-version 3.11 --quiet -o requirements.lock
+	@uv pip compile setup.cfg --extra sms --extra tracing --generate-hashes --universal --python-version 3.11 --quiet -o requirements.lock
 
 format: install ## let ruff format and mend what it can
 	@$(BIN)/ruff check --fix .

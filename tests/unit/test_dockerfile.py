@@ -7,6 +7,7 @@ import re
 import tomllib
 from configparser import ConfigParser
 
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from tests.support.compose import ROOT, read_compose
@@ -51,6 +52,20 @@ def test_only_what_is_locked_is_installed() -> None:
     assert "--require-hashes" in installs[0]
     assert "-r requirements.lock" in installs[0]
     assert "pip install --no-deps --no-index" in installs[1]
+
+
+def test_the_lock_has_all_that_is_wanted_by_version_and_hash() -> None:
+    locked: dict[str, str] = {}
+    for block in re.split(r"\n(?=[a-z])", (ROOT / "requirements.lock").read_text()):
+        if found := re.match(r"([a-z0-9.-]+)==([^ ;\\]+)", block):
+            locked[found[1]] = found[2]
+            assert "--hash=sha256:" in block, found[1]
+    setup = ConfigParser(interpolation=None)
+    setup.read(ROOT / "setup.cfg")
+    extras = setup["options.extras_require"]
+    lines = "\n".join([setup["options"]["install_requires"], extras["sms"], extras["tracing"]]).splitlines()
+    for requirement in (Requirement(line) for line in lines if line and not line.startswith("#")):
+        assert requirement.specifier.contains(locked[requirement.name], prereleases=True), requirement
 
 
 def test_it_is_not_root_and_runs_what_compose_runs() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.dashboard import letters, pages, sign_in  # noqa: F401 - they put their pages on the blueprint
 from app.dashboard.access import Access
+from app.dashboard.blueprint import blueprint
 from app.dashboard.present import FILTERS
-from app.dashboard.views import blueprint
 
 if TYPE_CHECKING:
     from flask import Flask

@@ -71,6 +71,7 @@ class Notification(Record):
             {"fields": ["booking_id", "-created_at"]},
             {"fields": ["due_at"], "sparse": True},
             {"fields": ["recipient", "-created_at"]},
+            {"fields": ["message_id"], "sparse": True},
             {"fields": ["-created_at"]},
         ],
     }

@@ -216,6 +216,7 @@ def test_dead_letters_are_replayed_after_a_second_thought(
         sign_in(page, api, key("ops:read", "ops:write")[1])
         page.get_by_role("link", name="Dead letters").click()
         page.get_by_text("not from you").first.wait_for()
+        page.screenshot(path=tmp_path / "dead letters.png")
         page.get_by_role("checkbox").first.check()
         page.get_by_role("button", name="Replay chosen").click()
         page.get_by_role("heading", name="Replay 1 dead letter?").wait_for()

@@ -1,0 +1,98 @@
+"""What all pages of the dashboard share: who may see them, how they and their errors are rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
+from werkzeug.exceptions import HTTPException
+
+from app.api.errors import STATUS
+from app.dashboard.access import Access
+from app.errors import Problem, Unauthorized
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+blueprint = Blueprint(
+    "dashboard",
+    __name__,
+    url_prefix="/dashboard",
+    template_folder="templates",
+    static_folder="static",
+)
+
+#: No script but ours, and nothing from elsewhere.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+#: Characters. An address has no more.
+_LONGEST = 320
+
+
+def access() -> Access:
+    """Who looks, and what they may."""
+    found: Access = current_app.extensions["dashboard"]
+    return found
+
+
+def settings() -> Settings:
+    """The process's settings."""
+    found: Settings = current_app.extensions["movieapp"][0]
+    return found
+
+
+def requires(scope: str) -> Callable[[Any], Any]:
+    """Decorate a page that only callers with `scope` get."""
+
+    def decorate(view: Any) -> Any:
+        @wraps(view)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            access().require(scope)
+            return view(*args, **kwargs)
+
+        return checked
+
+    return decorate
+
+
+def page(template: str, **values: Any) -> str:
+    """Render one of the templates."""
+    return render_template(f"dashboard/{template}.html", **values)
+
+
+def argument(name: str) -> str | None:
+    """A part of the query, bounded; None if it is empty."""
+    return request.args.get(name, "").strip()[:_LONGEST] or None
+
+
+@blueprint.before_request
+def _identify() -> None:
+    if request.endpoint != "dashboard.static":
+        access().identify()
+
+
+@blueprint.after_request
+def _finish(response: Response) -> Any:
+    response.headers["Content-Security-Policy"] = _POLICY
+    if request.endpoint == "dashboard.static":
+        response.headers["Cache-Control"] = "max-age=3600"
+        return response
+    return access().keep(response)
+
+
+@blueprint.errorhandler(Problem)
+def _problem(problem: Problem) -> Any:
+    if isinstance(problem, Unauthorized) and request.method == "GET":
+        return redirect(url_for("dashboard.sign_in", next=request.full_path.rstrip("?")))
+    return page("error", message=problem.message), STATUS[problem.code]
+
+
+@blueprint.errorhandler(HTTPException)
+def _http_error(error: HTTPException) -> Any:
+    return page("error", message=error.description), error.code or HTTPStatus.INTERNAL_SERVER_ERROR

@@ -1,0 +1,100 @@
+"""The pages to look at: the overview, payments, notifications."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from flask import request
+
+from app.clock import from_iso, utcnow
+from app.dashboard import present
+from app.dashboard.access import READ
+from app.dashboard.blueprint import argument, blueprint, page, requires, settings
+from app.errors import TransactionNotFound
+from app.figures import figures
+from app.models import Notification, Transaction, storage_errors
+from app.operations import notifications
+from app.payments import ledger, states
+from app.payments.trace import trace
+
+SPANS = {
+    "1h": timedelta(hours=1),
+    "24h": timedelta(days=1),
+    "7d": timedelta(days=7),
+    "30d": timedelta(days=30),
+}
+
+STATUSES = tuple(sorted(states.MOVES))
+DELIVERY_STATUSES = ("queued", "sending", "retrying", "sent", "skipped", "failed", "uncertain")
+
+#: Rows of a page.
+_ROWS = 50
+
+#: What a payment, and a delivery, can be found by: each has an index.
+_PAYMENT_IDS = ("id", "refunds__id", "booking_id", "user_id", "gateway_id")
+_DELIVERY_IDS = ("event_id", "booking_id", "recipient", "message_id")
+
+
+@blueprint.route("")
+@requires(READ)
+def overview() -> str:
+    """How it goes: figures, charts, queues."""
+    chosen = request.args.get("span", "24h")
+    found = figures(settings(), utcnow() - SPANS.get(chosen, SPANS["24h"]))
+    charts = present.courses(found.payments)
+    return page("overview", figures=found, charts=charts, spans=SPANS, chosen=chosen)
+
+
+@blueprint.route("/payments")
+@requires(READ)
+def payments() -> str:
+    """Payments, newest first, or what was searched for."""
+    return _list("payments", Transaction, _PAYMENT_IDS, STATUSES)
+
+
+@blueprint.route("/payments/<transaction_id>")
+@requires(READ)
+def payment(transaction_id: str) -> str:
+    """A payment's whole story: states, events, mails and texts, attempts."""
+    found = ledger.get(transaction_id)
+    with storage_errors():
+        of_booking = Notification.objects(booking_id=found.booking_id)
+        deliveries = list(of_booking.order_by("created_at").limit(_ROWS))
+    return page("payment", payment=found, story=trace(found.id), deliveries=deliveries)
+
+
+@blueprint.route("/notifications")
+@requires(READ)
+def all_notifications() -> str:
+    """Mails and texts, newest first, or what was searched for."""
+    return _list("notifications", Notification, _DELIVERY_IDS, DELIVERY_STATUSES)
+
+
+@blueprint.route("/notifications/<notification_id>")
+@requires(READ)
+def notification(notification_id: str) -> str:
+    """One mail or text: its attempts and its event."""
+    with storage_errors():
+        found = notifications.by_ids([notification_id]).get(notification_id)
+    if found is None:
+        raise TransactionNotFound("There is no such notification.")
+    return page("notification", notification=found)
+
+
+def _list(template: str, record: Any, ids: tuple[str, ...], statuses: tuple[str, ...]) -> str:
+    """The newest records, or those with the id that is searched for: of the first kind that finds any."""
+    search, status = argument("search"), argument("status")
+    queries = [{name: search} for name in ids] if search else [{}]
+    with storage_errors():
+        # One more than is shown: whether there are older ones.
+        found = next((rows for query in queries if (rows := _newest(record.objects(**query), status))), [])
+    rows = found[:_ROWS]
+    before = rows[-1].created_at.isoformat() if len(found) > _ROWS else None
+    return page(template, rows=rows, before=before, search=search, status=status, statuses=statuses)
+
+
+def _newest(query: Any, status: str | None) -> list[Any]:
+    conditions = {"status": status, "created_at__lt": from_iso(request.args.get("before"))}
+    given = {name: value for name, value in conditions.items() if value}
+    return list(query.filter(**given).order_by("-created_at").limit(_ROWS + 1))

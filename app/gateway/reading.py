@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import stripe
@@ -17,6 +18,9 @@ from app.gateway.outcomes import (
     Refused,
     Unknown,
 )
+
+#: One of Stripe's objects as it came, parsed and no more.
+Answer = Mapping[str, Any]
 
 #: Answers that say that this try did nothing; an earlier one may have.
 NOT_DONE = (
@@ -38,43 +42,45 @@ def reason(error: stripe.StripeError) -> str:
     return f"{type(error).__name__} {error.http_status or ''} {error.code or ''}".strip()
 
 
-def decline_of(error: Any, code: str | None) -> Declined:
+def decline_of(error: Answer) -> Declined:
     """A bank's refusal, from the error of a call or of a PaymentIntent."""
-    intent = getattr(error, "payment_intent", None)
-    row = decline_for(getattr(error, "decline_code", None), code, getattr(error, "advice_code", None))
-    return Declined(row, getattr(intent, "id", None))
+    row = decline_for(error.get("decline_code"), error.get("code"), error.get("advice_code"))
+    intent = error.get("payment_intent")
+    return Declined(row, intent["id"] if intent else None)
 
 
-def payment_outcome(intent: stripe.PaymentIntent) -> PaymentOutcome:
+def payment_outcome(intent: Answer) -> PaymentOutcome:
     """https://docs.stripe.com/payments/paymentintents/lifecycle"""
-    match intent.status:
+    intent_id = intent["id"]
+    match intent["status"]:
         case "succeeded":
-            return Charged(intent.id, *_card_of(intent))
+            return Charged(intent_id, *_card_of(intent))
         case "requires_action":
-            redirect = intent.next_action and getattr(intent.next_action, "redirect_to_url", None)
-            return ActionRequired(intent.id, intent.client_secret or "", redirect.url if redirect else None)
+            redirect = (intent.get("next_action") or {}).get("redirect_to_url")
+            return ActionRequired(
+                intent_id, intent.get("client_secret") or "", redirect["url"] if redirect else None
+            )
         case "requires_payment_method" | "canceled":
-            error = intent.last_payment_error
-            if error is None:
-                return Declined(NOT_CONFIRMED, intent.id)
-            return Declined(decline_of(error, error.code).decline, intent.id)
+            error = intent.get("last_payment_error")
+            return Declined(decline_of(error).decline if error else NOT_CONFIRMED, intent_id)
         case status:
-            return Unknown(f"payment intent is {status}", intent.id)
+            return Unknown(f"payment intent is {status}", intent_id)
 
 
-def refund_outcome(refund: stripe.Refund) -> RefundOutcome:
+def refund_outcome(refund: Answer | stripe.Refund) -> RefundOutcome:
     """https://docs.stripe.com/api/refunds/object#refund_object-status"""
-    match refund.status:
+    match refund["status"]:
         case "failed" | "canceled":
-            return Refused(f"refund {refund.status}")
+            return Refused(f"refund {refund['status']}")
         case "succeeded":
-            return Refunded(refund.id)
+            return Refunded(refund["id"])
         case status:
-            return Unknown(f"refund is {status}", refund.id)
+            return Unknown(f"refund is {status}", refund["id"])
 
 
-def _card_of(intent: stripe.PaymentIntent) -> tuple[str | None, str | None]:
-    charge = intent.latest_charge
-    details = charge.payment_method_details if isinstance(charge, stripe.Charge) else None
-    card = getattr(details, "card", None)
-    return (card.brand, card.last4) if card else (None, None)
+def _card_of(intent: Answer) -> tuple[str | None, str | None]:
+    charge = intent.get("latest_charge")
+    # Just its id, if it was not asked for whole.
+    details = charge.get("payment_method_details") if isinstance(charge, dict) else None
+    card = details.get("card") if details else None
+    return (card.get("brand"), card.get("last4")) if card else (None, None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +18,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from app import create_app
+from app.events.outbox import Relay
 from app.keys import create_key
 from app.scopes import SCOPES
 
@@ -39,17 +39,18 @@ TRUE = [
 
 
 @pytest.fixture
-def app(stored_settings: Settings, stripe_simulator: StripeSimulator) -> Iterator[Flask]:
-    """The app on the stub broker.
+def app(
+    stored_settings: Settings, stripe_simulator: StripeSimulator, monkeypatch: pytest.MonkeyPatch
+) -> Flask:
+    """The app without its relay.
 
-    Dramatiq's Redis broker draws from Python's global random numbers in the relay's thread, and Hypothesis
-    takes any use of them while it draws an example for a mistake of the strategy.
+    PyMongo and Dramatiq draw from Python's global random numbers in the relay's thread, and Hypothesis takes
+    any use of them while it draws an example for a mistake of the strategy. Events stay in their outboxes.
     """
+    monkeypatch.setattr(Relay, "submit", lambda *_: None)
     secret = {"stripe_webhook_secret": type(stored_settings.payment_gateway_api_key)("whsec_x")}
     changes = {"auth_required": True} | secret | stripe_simulator.settings
-    app = create_app(stored_settings.model_copy(update=changes))
-    yield app
-    app.extensions["outbox_relay"].close()
+    return create_app(stored_settings.model_copy(update=changes))
 
 
 def test_every_answer_is_documented(app: Flask) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from hypothesis import HealthCheck, given, settings, strategies
 from pydantic import SecretStr
 
 from app import create_app
+from app.events.outbox import Relay
 from app.models import Transaction
 from cli.dev.stripe_simulator.webhooks import signature
 
@@ -28,11 +28,14 @@ SECRET = "whsec_tests"
 
 
 @pytest.fixture
-def client(stored_settings: Settings, stripe_simulator: StripeSimulator) -> Iterator[FlaskClient]:
+def client(
+    stored_settings: Settings, stripe_simulator: StripeSimulator, monkeypatch: pytest.MonkeyPatch
+) -> FlaskClient:
+    # Its thread would draw random numbers, which Hypothesis takes for a mistake of the strategies.
+    monkeypatch.setattr(Relay, "submit", lambda *_: None)
     secrets = {"stripe_webhook_secret": SecretStr(SECRET), "payment_gateway_max_retries": 0}
     app = create_app(stored_settings.model_copy(update=stripe_simulator.settings | secrets))
-    yield app.test_client()
-    app.extensions["outbox_relay"].close()
+    return app.test_client()
 
 
 class Story:

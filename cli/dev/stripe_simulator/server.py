@@ -21,7 +21,8 @@ _OPTIONS: dict[str, Any] = {
     # One process: faults, the clock and running idempotency keys live in its memory.
     "workers": 1,
     "worker_class": "gthread",
-    "threads": 64,
+    # More than anybody has payments in flight: it waits for those who asked for a delay.
+    "threads": 256,
     "keepalive": 75,
     # No limit on a request: delays are asked for.
     "timeout": 0,

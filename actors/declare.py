@@ -24,7 +24,8 @@ from actors.sweeps import Sweeps
 from actors.tracing import Tracing
 from app.events.schemas import InvalidEvent
 from app.messaging.broker import make_broker
-from app.messaging.topology import EMAIL_QUEUE, NOTIFY, SEND_EMAIL, SEND_SMS, SMS_QUEUE, Topology
+from app.messaging.queues import EMAIL_QUEUE, NOTIFY, SEND_EMAIL, SEND_SMS, SMS_QUEUE
+from app.messaging.topology import Topology
 from app.telemetry import tracing
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from bson import ObjectId
 from bson.errors import BSONError
 from mongoengine.errors import NotUniqueError
 
@@ -62,7 +63,7 @@ def record(event: dict[str, Any], channel: str, template: str, recipient: str | 
         due_at=now + GRACE if recipient else None,
     )
     try:
-        notification.save(force_insert=True)
+        notification.insert()
     except OverflowError:
         raise InvalidEvent("a number in it has more than 64 bits") from None
     except (UnicodeEncodeError, BSONError) as error:
@@ -96,14 +97,19 @@ def claim(notification_id: str, lease: timedelta) -> Notification | Busy | None:
         there is no such record.
     """
     now = utcnow()
-    sending: dict[str, Any] = {"set__status": "sending", "set__due_at": now + lease}
-    mine = Notification.objects(id=notification_id)
+    mine = {"_id": ObjectId(notification_id)}
+    sending: dict[str, Any] = {"$set": {"status": "sending", "due_at": now + lease}}
+    abandoned = {"$inc": {"abandoned": 1}}
     taken = (
-        mine.filter(status="queued").update_one(**sending)
-        or mine.filter(status="retrying", next_attempt_at__lte=now).update_one(**sending)
-        or mine.filter(status="sending", due_at__lt=now).update_one(**sending, inc__abandoned=1)
+        Notification.compare_and_set({**mine, "status": "queued"}, sending)
+        or Notification.compare_and_set(
+            {**mine, "status": "retrying", "next_attempt_at": {"$lte": now}}, sending
+        )
+        or Notification.compare_and_set(
+            {**mine, "status": "sending", "due_at": {"$lt": now}}, sending | abandoned
+        )
     )
-    notification: Notification | None = mine.first()
+    notification = Notification.find_one(mine)
     if notification is None or taken:
         return notification
     match notification.status:
@@ -124,13 +130,13 @@ def sent(notification: Notification, sent_at: datetime, **fields: Any) -> None:
         sent_at: when it was accepted.
         fields: further fields to store.
     """
-    Notification.objects(id=notification.id, status__ne="sent").update_one(
-        set__status="sent",
-        set__sent_at=sent_at,
-        unset__error_message=True,
-        unset__due_at=True,
-        push__attempts=Attempt(at=utcnow(), outcome="sent", detail=""),
-        **{f"set__{name}": value for name, value in fields.items()},
+    Notification.compare_and_set(
+        {"_id": notification.id, "status": {"$ne": "sent"}},
+        {
+            "$set": {"status": "sent", "sent_at": sent_at, **fields},
+            "$unset": {"error_message": True, "due_at": True},
+            "$push": {"attempts": Attempt(at=utcnow(), outcome="sent", detail="").to_mongo()},
+        },
     )
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from dramatiq.message import Message
 
-from app.messaging.topology import EMAIL_QUEUE, SEND_EMAIL, SEND_SMS, SMS_QUEUE, Topology
+from app.messaging.queues import EMAIL_QUEUE, SEND_EMAIL, SEND_SMS, SMS_QUEUE
+from app.messaging.topology import Topology
 from app.telemetry import tracing
 
 if TYPE_CHECKING:

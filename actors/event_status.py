@@ -33,15 +33,22 @@ class EventStatus:
         self._redis = store
         self._namespace = namespace
 
-    def get(self, event_id: str) -> tuple[str | None, str | None]:
-        """The status, and the digest of the event that was processed under this id; None: not known."""
+    def begin(self, event_id: str) -> tuple[str | None, str | None]:
+        """Write `processing` where no status is known yet.
+
+        Returns:
+            The status that was, and the digest of the event processed under this id; None: not known.
+        """
         try:
-            found: Any = self._redis.mget(self._key(event_id, "status"), self._key(event_id, "digest"))
+            with self._redis.pipeline(transaction=False) as pipeline:
+                status = self._key(event_id, "status")
+                pipeline.set(status, "processing", ex=_KEPT_SECONDS, nx=True, get=True)
+                pipeline.get(self._key(event_id, "digest"))
+                found: list[Any] = pipeline.execute()
         except redis.RedisError as error:
             log.warning("event status unknown", reason=str(error))
             return None, None
-        status, digest = found
-        return status, digest
+        return found[0], found[1]
 
     def set(self, event_id: str, status: Status) -> None:
         """Write the status, for a day."""
@@ -54,7 +61,7 @@ class EventStatus:
 
     def _set(self, values: Mapping[str, Any]) -> None:
         try:
-            with self._redis.pipeline() as pipeline:
+            with self._redis.pipeline(transaction=False) as pipeline:
                 for key, value in values.items():
                     pipeline.set(key, value, ex=_KEPT_SECONDS)
                 pipeline.execute()

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from app.errors import ServiceUnavailable
 from app.messaging.depths import queue_depths
-from app.messaging.topology import QUEUES
+from app.messaging.queues import QUEUES
 from app.settings import load_settings
 from app.telemetry import logs, metrics
 

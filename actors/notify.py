@@ -47,7 +47,7 @@ class Notify:
         """
         event_id = str(event.get("event_id"))
         digest = hashlib.sha256(canonical(without_nulls(event)).encode()).hexdigest()[:32]
-        status, known = self._status.get(event_id)
+        status, known = self._status.begin(event_id)
         if (status, known) == ("processed", digest):
             log.info("event repeated", event_id=event_id)
             return
@@ -55,7 +55,7 @@ class Notify:
         first = status != "processed"
         try:
             event, kind = check_event(event)
-            if first:
+            if status == "failed":
                 self._status.set(event_id, "processing")
             for channel in self._channels:
                 self._deliver(event, channel, kind.template)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -24,7 +25,7 @@ def obsolete(notification: Notification, now: datetime) -> str | None:
     begins = latest_meaning(event["showtime"], event.get("timezone"))
     if begins is not None and begins < now:
         return "the showtime has passed"
-    if any(not _before(told.event_data, event) for told in _cancellations(notification.booking_id)):
+    if any(not _before(told["event_data"], event) for told in _cancellations(notification.booking_id)):
         return "the booking's cancellation was sent before"
     return None
 
@@ -52,11 +53,10 @@ def latest_meaning(text: str, zone: str | None) -> datetime | None:
     return moment
 
 
-def _cancellations(booking_id: str) -> Any:
+def _cancellations(booking_id: str) -> Iterable[dict[str, Any]]:
     """What went out, over any channel, to say that the booking is cancelled."""
-    return Notification.objects(
-        booking_id=booking_id, event_type="booking.cancelled", status__in=("sent", "uncertain")
-    ).only("event_data")
+    cancelled = {"booking_id": booking_id, "event_type": "booking.cancelled"}
+    return Notification.find({**cancelled, "status": {"$in": ["sent", "uncertain"]}}, "event_data")
 
 
 def _before(cancellation: dict[str, Any], confirmation: dict[str, Any]) -> bool:

@@ -34,7 +34,7 @@ def create_key(name: str, scopes: Sequence[str]) -> tuple[ApiKey, str]:
     token = f"mk_{key_id.removeprefix('key_')}_{secrets.token_urlsafe(32)}"
     key = ApiKey(id=key_id, name=name, token_hash=_hash(token), scopes=list(scopes), created_at=utcnow())
     with storage_errors():
-        key.save(force_insert=True)
+        key.insert()
     return key, token
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.messaging.topology import QUEUES, Topology
+from app.messaging.queues import QUEUES
 from cli.notifications import attempts, print_details
 from cli.options import connect, data_dir_option, expected_failures, moment
 from cli.output import json_option, print_json, progress, table
@@ -229,6 +229,7 @@ def _open(data_dir: Path, queues: tuple[str, ...]) -> Iterator[tuple[DeadLetters
     """The dead letters, and the queues to look at: full name → name."""
     settings = connect(data_dir)
     from app.messaging.dead_letters import open_dead_letters
+    from app.messaging.topology import Topology
 
     topology = Topology.of(settings)
     with closing(open_dead_letters(settings)) as letters:

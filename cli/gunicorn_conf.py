@@ -11,6 +11,7 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
+from app.longlived import keep_what_is_loaded
 from app.settings import SettingsError, load_settings
 from app.telemetry import logs, multiprocess
 from cli.serve import BIND, WORKERS, listeners
@@ -30,6 +31,11 @@ class JSONLogger(Logger):  # type: ignore[misc] # gunicorn ships no types
 
 
 _metrics_directory = multiprocess.begin()
+
+
+def post_worker_init(_worker: Any) -> None:
+    """gunicorn's hook: a worker process has loaded the application."""
+    keep_what_is_loaded()
 
 
 def child_exit(_server: Any, worker: Any) -> None:

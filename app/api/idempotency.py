@@ -80,7 +80,7 @@ def answer_once(
     )
     with storage_errors():
         try:
-            claim.save(force_insert=True)
+            claim.insert()
         except NotUniqueError:
             first = IdempotencyRecord.objects(id=record_id).first()
         else:

@@ -10,7 +10,7 @@ from typing import Any
 
 import flask
 from flask_smorest import Blueprint
-from marshmallow import ValidationError, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate
 from webargs.flaskparser import FlaskParser, abort
 
 from app.api.errors import ErrorEnvelope, error_examples
@@ -34,6 +34,12 @@ class JSONBlueprint(Blueprint):  # type: ignore[misc] # flask-smorest ships no t
     """A flask-smorest blueprint whose arguments are parsed by `JSONParser`."""
 
     ARGUMENTS_PARSER = JSONParser()
+
+    def arguments(self, schema: type[Schema], **kwargs: Any) -> Callable[[Any], Any]:
+        """Declare what a view's body must be. The schema is made here, once: of a class webargs makes one for
+        each request."""
+        decorate: Callable[[Any], Any] = super().arguments(schema(), **kwargs)
+        return decorate
 
     def errors(self, *statuses: int) -> Callable[[Any], Any]:
         """Declare that a view may answer with the error envelope and one of `statuses`."""

@@ -13,7 +13,8 @@ from flask import g, redirect, request, url_for
 from app.dashboard.access import READ, WRITE
 from app.dashboard.blueprint import access, argument, blueprint, page, requires, settings
 from app.messaging.dead_letters import open_dead_letters
-from app.messaging.topology import QUEUES, Topology
+from app.messaging.queues import QUEUES
+from app.messaging.topology import Topology
 from app.operations import dead_letters
 from app.telemetry.logs import get_logger
 

@@ -16,7 +16,7 @@ from marshmallow import Schema, fields, validate
 from app.events.catalog import CATALOG
 from app.events.fields import AMOUNT_PATTERN, LARGEST_AMOUNT, VERSIONS, Choice, Minutes, Money, Version
 from app.events.samples import sample
-from app.messaging.topology import EVENT_QUEUES
+from app.messaging.queues import EVENT_QUEUES
 from app.settings import Settings
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"

@@ -10,7 +10,7 @@ from dramatiq.encoder import JSONEncoder, MessageData
 from dramatiq.errors import DecodeError
 from dramatiq.message import generate_unique_id
 
-from app.messaging.topology import NOTIFY
+from app.messaging.queues import NOTIFY
 
 #: Bytes of an event. A real one has about one kilobyte; MongoDB would take 16 MiB, a mail far less.
 LARGEST_BODY = 262_144

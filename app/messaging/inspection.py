@@ -10,8 +10,9 @@ import pika
 import pika.exceptions
 
 from app.errors import ServiceUnavailable
+from app.messaging.queues import QUEUES
 from app.messaging.rabbitmq import connection_parameters
-from app.messaging.topology import QUEUES, Topology
+from app.messaging.topology import Topology
 
 if TYPE_CHECKING:
     from app.settings import Settings

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import dramatiq
@@ -12,7 +13,9 @@ import pika
 import pika.exceptions
 from dramatiq.message import Message
 
+from app.messaging import confirms
 from app.messaging.broker import make_broker
+from app.messaging.confirms import ConfirmChannel
 from app.messaging.encoder import event_message
 from app.messaging.rabbitmq import connection_parameters
 from app.messaging.topology import Topology
@@ -20,7 +23,7 @@ from app.telemetry import tracing
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
-    from pika.adapters.blocking_connection import BlockingChannel
+    from collections.abc import Sequence
 
     from app.settings import Settings
 
@@ -51,8 +54,16 @@ class OutgoingEvent:
         return {tracing.TRACEPARENT: self.traceparent} if self.traceparent else {}
 
 
-class Publisher(Protocol):
+class Publisher(ABC):
     """Publishes events; owned by one thread."""
+
+    @abstractmethod
+    def publish_all(self, events: Sequence[OutgoingEvent]) -> dict[str, str]:
+        """Publish events and wait until the broker has said of each whether it has it.
+
+        Returns:
+            Event id → reason, of those that the broker does not have.
+        """
 
     def publish(self, event: OutgoingEvent) -> None:
         """Publish one event and wait until the broker has it.
@@ -60,59 +71,41 @@ class Publisher(Protocol):
         Raises:
             PublishError: not confirmed, or no queue takes it yet.
         """
+        if refused := self.publish_all([event]):
+            raise PublishError(refused[event.event_id])
 
+    @abstractmethod
     def keep_alive(self) -> None:
         """Answer the broker's heartbeats; to be called at least every few seconds while idle."""
 
+    @abstractmethod
     def close(self) -> None:
         """Close the connection."""
 
 
-class RabbitPublisher:
+class RabbitPublisher(Publisher):
     """Plain JSON onto the topic exchange, persistent, mandatory and confirmed."""
 
     def __init__(self, settings: Settings) -> None:
         self._topology = Topology.of(settings)
         self._parameters = connection_parameters(settings.rabbitmq_url)
-        self._connection: pika.BlockingConnection | None = None
-        self._channel: BlockingChannel | None = None
+        self._channel: ConfirmChannel | None = None
 
-    def publish(self, event: OutgoingEvent) -> None:
+    def publish_all(self, events: Sequence[OutgoingEvent]) -> dict[str, str]:
         fresh = self._channel is None
         try:
-            self._publish(event)
-        except pika.exceptions.UnroutableError as error:
-            raise PublishError(f"no queue takes {event.event_type} yet") from error
+            return self._open().publish(self._topology.exchange, [_message(event) for event in events])
         except (pika.exceptions.AMQPError, OSError) as error:
             self.close()
             if fresh:
-                raise PublishError(_words(error)) from error
+                return dict.fromkeys((event.event_id for event in events), _words(error))
             # A kept connection that the server has closed meanwhile says so only now.
-            self.publish(event)
+            return self.publish_all(events)
 
-    def _publish(self, event: OutgoingEvent) -> None:
-        self._open().basic_publish(
-            exchange=self._topology.exchange,
-            routing_key=event.event_type,
-            body=event.body.encode(),
-            properties=pika.BasicProperties(
-                content_type="application/json",
-                content_encoding="utf-8",
-                delivery_mode=pika.DeliveryMode.Persistent.value,
-                message_id=event.event_id,
-                type=event.event_type,
-                app_id="movieapp",
-                headers=event.trace,
-            ),
-            mandatory=True,
-        )
-
-    def _open(self) -> BlockingChannel:
+    def _open(self) -> ConfirmChannel:
         if self._channel is None:
-            self._connection = pika.BlockingConnection(self._parameters)
             self._declare()
-            self._channel = self._connection.channel()
-            self._channel.confirm_delivery()
+            self._channel = ConfirmChannel(self._parameters)
         return self._channel
 
     def _declare(self) -> None:
@@ -120,29 +113,42 @@ class RabbitPublisher:
 
         A publisher that may not declare (its RabbitMQ user has no such permission) relies on the worker's.
         """
-        assert self._connection is not None  # noqa: S101 - for the type checker
-        channel = self._connection.channel()
+        connection = pika.BlockingConnection(self._parameters)
+        channel = connection.channel()
         try:
             for queue in self._topology.event_queues:
                 self._topology.declare(channel, queue)
-            channel.close()
         except pika.exceptions.ChannelClosedByBroker as error:
             log.info("topology not declared by the publisher", reason=error.reply_text)
+        connection.close()
 
     def keep_alive(self) -> None:
-        if self._connection is not None:
+        if self._channel is not None:
             try:
-                self._connection.process_data_events(time_limit=0)
+                self._channel.keep_alive()
             except (pika.exceptions.AMQPError, OSError):
                 self.close()
 
     def close(self) -> None:
-        connection, self._connection, self._channel = self._connection, None, None
-        if connection is not None and connection.is_open:
-            try:
-                connection.close()
-            except (pika.exceptions.AMQPError, OSError) as error:
-                log.debug("closing the broker connection failed", reason=str(error))
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+
+
+def _message(event: OutgoingEvent) -> confirms.Message:
+    return confirms.Message(
+        event.event_type,
+        event.body.encode(),
+        pika.BasicProperties(
+            content_type="application/json",
+            content_encoding="utf-8",
+            delivery_mode=pika.DeliveryMode.Persistent.value,
+            message_id=event.event_id,
+            type=event.event_type,
+            app_id="movieapp",
+            headers=event.trace,
+        ),
+    )
 
 
 def _words(error: Exception) -> str:
@@ -151,23 +157,29 @@ def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-class BrokerPublisher:
+class BrokerPublisher(Publisher):
     """Onto the queues of a broker without exchanges (embedded Redis, stub): what the binding would do."""
 
     def __init__(self, settings: Settings, broker: dramatiq.Broker | None = None) -> None:
         self._topology = Topology.of(settings)
         self._broker = broker or make_broker(settings)
 
-    def publish(self, event: OutgoingEvent) -> None:
+    def publish_all(self, events: Sequence[OutgoingEvent]) -> dict[str, str]:
+        refused = {event.event_id: self._enqueue(event) for event in events}
+        return {event_id: reason for event_id, reason in refused.items() if reason}
+
+    def _enqueue(self, event: OutgoingEvent) -> str | None:
+        """Put one event on its queue; why that did not work, if it did not."""
         queue = self._topology.event_queue(event.event_type)
         if queue is None:
-            raise PublishError(f"no queue takes {event.event_type}")
+            return confirms.UNROUTABLE
         fields = event_message(json.loads(event.body)) | {"queue_name": queue, "options": event.trace}
         message: Message[None] = Message(**fields)
         try:
             self._broker.enqueue(message)
         except Exception as error:
-            raise PublishError(f"{type(error).__name__}: {error}") from error
+            return f"{type(error).__name__}: {error}"
+        return None
 
     def keep_alive(self) -> None:
         pass

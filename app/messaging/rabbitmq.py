@@ -10,7 +10,8 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
 from dramatiq.common import q_name
 from dramatiq.middleware import Middleware
 
-from app.messaging.topology import NOTIFY, Topology, misrouted
+from app.messaging.queues import NOTIFY
+from app.messaging.topology import Topology, misrouted
 from app.telemetry import tracing
 
 #: Seconds. No call to RabbitMQ hangs.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pika.exceptions
 
+from app.messaging.queues import EVENT_QUEUES
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -22,17 +23,6 @@ if TYPE_CHECKING:
     from app.settings import QueueType, Settings
 
 log = get_logger(__name__)
-
-#: First word of an event type → the queue that takes such events. A queue bound as `word.*`.
-EVENT_QUEUES = {"booking": "notification.booking_events", "payment": "notification.payment_events"}
-EMAIL_QUEUE = "notification.email"
-SMS_QUEUE = "notification.sms"
-QUEUES = (*EVENT_QUEUES.values(), EMAIL_QUEUE, SMS_QUEUE)
-
-#: Actors by the name that messages carry. Publishers and consumers share these names and nothing else.
-NOTIFY = "notify"
-SEND_EMAIL = "send_email"
-SEND_SMS = "send_sms"
 
 #: RABBITMQ_QUEUE_TYPE → the arguments that make such a queue. A quorum queue keeps a dead letter until its
 #: `.XQ` has confirmed it, which only one that never drops its oldest messages may do.

@@ -126,8 +126,10 @@ def find(letters: DeadLetters, queues: Iterable[str], selection: Selection) -> G
     Raises:
         ServiceUnavailable: the broker or MongoDB does not answer.
     """
+    # Who picks none out mostly wants the first few; who does needs them all, and soonest.
+    ahead = 0 if selection else _BATCH
     for queue in queues:
-        with closing(letters.read(queue)) as found:
+        with closing(letters.read(queue, ahead=ahead)) as found:
             picked = filter(selection.takes_letter, found)
             while batch := list(islice(picked, _BATCH)):
                 yield from filter(selection.takes, _cases(batch))

@@ -191,7 +191,7 @@ class Reconciliation:
         )
         with storage_errors():
             try:
-                record.save(force_insert=True)
+                record.insert()
             except NotUniqueError:
                 return None  # the booking has been paid again meanwhile: for a person to decide
         return "recorded as completed; no event was sent"

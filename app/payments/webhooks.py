@@ -53,7 +53,7 @@ def handle(payments: Payments, event: WebhookEvent) -> bool:
     log.debug("webhook", webhook_id=event.id, webhook_type=event.type, handled=handler is not None)
     with storage_errors():
         try:
-            WebhookDelivery(id=event.id, type=event.type, received_at=now).save(force_insert=True)
+            WebhookDelivery(id=event.id, type=event.type, received_at=now).insert()
         except NotUniqueError:
             return False
     return True

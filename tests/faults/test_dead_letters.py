@@ -15,7 +15,7 @@ import pytest
 
 from app.events.samples import sample
 from app.messaging.dead_letters import open_dead_letters
-from app.messaging.topology import SMS_QUEUE
+from app.messaging.queues import SMS_QUEUE
 from app.settings import Settings
 from tests.support.commands import MOVIEAPP, environment, movieapp
 from tests.support.dead_letters import bury

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from app import models
 from app.clock import utcnow
-from app.messaging.topology import EMAIL_QUEUE
+from app.messaging.queues import EMAIL_QUEUE
 from app.models import ApiKey, Notification, Transaction, WebhookDelivery, database
 from cli import checks
 from cli.checks import CHECKS, look

@@ -17,7 +17,8 @@ from app import models
 from app.events.samples import sample
 from app.messaging.dead_letters import open_dead_letters
 from app.messaging.publisher import OutgoingEvent, PublishError, make_publisher
-from app.messaging.topology import QUEUES, Topology
+from app.messaging.queues import QUEUES
+from app.messaging.topology import Topology
 from app.models import Notification
 from app.settings import QueueType, Settings
 from tests.support.mail import MailSink

@@ -18,7 +18,8 @@ from pika.adapters.blocking_connection import BlockingChannel
 from app import create_app, models
 from app.events import samples
 from app.messaging.publisher import OutgoingEvent, PublishError, RabbitPublisher
-from app.messaging.topology import QUEUES, Topology
+from app.messaging.queues import QUEUES
+from app.messaging.topology import Topology
 from app.models import Notification, Transaction
 from app.settings import Settings
 from tests.support.commands import environment, movieapp

@@ -6,8 +6,9 @@ import pika
 from dramatiq.message import Message
 
 from app.messaging.broker import make_broker
+from app.messaging.queues import EMAIL_QUEUE
 from app.messaging.rabbitmq import EventConsumer
-from app.messaging.topology import EMAIL_QUEUE, Topology
+from app.messaging.topology import Topology
 from app.settings import Settings
 from tests.support.wait import wait_for
 

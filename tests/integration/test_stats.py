@@ -15,7 +15,7 @@ from app import models
 from app.clock import iso, utcnow
 from app.figures import Percentiles, figures
 from app.messaging.broker import make_broker
-from app.messaging.topology import QUEUES
+from app.messaging.queues import QUEUES
 from app.models import Notification, Transaction
 from tests.support.commands import environment, movieapp
 from tests.support.terminal import run_on_terminal

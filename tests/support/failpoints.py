@@ -3,7 +3,7 @@
 Every exchange with another server has two boundaries: just before the request goes out and just after the
 answer came in. A process with failpoints counts them; armed with a number, it ends itself by SIGKILL there.
 Nothing in the project knows of this: it hangs on pymongo's command monitoring and around the methods with
-which requests, pika and redis talk to their servers.
+which urllib3, pika and redis talk to their servers.
 
     python -m tests.support.failpoints api --bind 127.0.0.1:8003
     python -m tests.support.failpoints worker
@@ -132,8 +132,10 @@ class Failpoints:
         """Count what this process says to MongoDB, the gateway, RabbitMQ and Redis."""
         import pymongo.monitoring
         import redis
-        import requests
+        import urllib3
         from pika.adapters.blocking_connection import BlockingChannel
+
+        from app.messaging.confirms import ConfirmChannel
 
         boundary = self.boundary
 
@@ -153,8 +155,9 @@ class Failpoints:
                 return f"MongoDB {event.command_name} {command.get(event.command_name, '')}".strip()
 
         pymongo.monitoring.register(Commands())
-        self.around(requests.Session, "send", lambda _, request, **__: f"gateway {request.method}")
-        self.around(BlockingChannel, "basic_publish", lambda *_, **__: "RabbitMQ publish")
+        self.around(urllib3.HTTPConnectionPool, "urlopen", lambda _, method, *__, **___: f"gateway {method}")
+        for channel, publish in ((BlockingChannel, "basic_publish"), (ConfirmChannel, "publish")):
+            self.around(channel, publish, lambda *_, **__: "RabbitMQ publish")
         self.around(redis.Redis, "execute_command", lambda _, command, *__, **___: f"Redis {command}")
 
 

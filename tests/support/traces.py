@@ -6,7 +6,7 @@ import pika
 import pymongo
 import redis
 
-from app.messaging.topology import QUEUES
+from app.messaging.queues import QUEUES
 from app.settings import Settings
 
 

@@ -95,3 +95,17 @@ def test_groups_say_what_is_in_them() -> None:
         if isinstance(command, click.Group):
             shown = CliRunner().invoke(main, [*words[1:], "--help"])
             assert "Commands:" in shown.output
+
+
+def test_help_loads_none_of_the_libraries_that_take_their_time() -> None:
+    """Each command loads what it needs when it runs: --help answers at once."""
+    told = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "cli.main", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in told.splitlines()}
+    assert {"click", "cli"} <= loaded
+    heavy = {"dramatiq", "flask", "jinja2", "mongoengine", "pika", "pydantic", "pymongo", "redis", "rich"}
+    assert loaded & (heavy | {"stripe", "structlog"}) == set()

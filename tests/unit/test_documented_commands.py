@@ -53,7 +53,8 @@ def resolve(line: str) -> None:
         found = command.get_command(click.Context(command), name)
         if found is None:
             raise click.UsageError(f"no such command: {name}")
-        parent, command = click.Context(command, parent, name), found
+        # A command keeps the help option that it was first asked for, and others look at it too.
+        parent, command = click.Context(command, parent, name, **main.context_settings), found
     # A part of a command, as "`movieapp trace`", needs no arguments.
     resilient = not words
     # Files that pages name are not here.

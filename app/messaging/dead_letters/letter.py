@@ -13,7 +13,7 @@ from dramatiq.errors import DecodeError
 from dramatiq.message import Message
 
 from app.messaging.encoder import EventEncoder
-from app.messaging.topology import NOTIFY, SEND_EMAIL, SEND_SMS
+from app.messaging.queues import NOTIFY, SEND_EMAIL, SEND_SMS
 
 #: What Dramatiq noted on the way to the dead letters; with it, a message would start where it gave up.
 _LEFT_BEHIND = ("retries", "traceback", "requeue_timestamp", "eta")

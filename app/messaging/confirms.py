@@ -1,0 +1,155 @@
+"""Messages to RabbitMQ that wait for their confirms together.
+
+pika's BlockingChannel waits for the confirm of each message before it takes the next one: one round trip, and
+one flush to the broker's disk, for each. Here a batch is written at once and confirmed at once, on pika's
+asynchronous connection, which the one thread that owns it drives.
+https://www.rabbitmq.com/docs/confirms#publisher-confirms
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pika
+from pika import spec
+from pika.adapters.select_connection import IOLoop
+
+if TYPE_CHECKING:
+    from pika.channel import Channel
+
+#: Seconds until a broker that does not answer counts as away; more than it may be blocked by an alarm.
+_PATIENCE = 15
+
+#: Seconds to say goodbye in.
+_GOODBYE = 2
+
+#: What befell a message that the broker does not have.
+UNROUTABLE = "no queue takes it"
+_NACKED = "RabbitMQ did not take it"
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message; `properties.message_id` tells it from the others of its batch."""
+
+    routing_key: str
+    body: bytes
+    properties: pika.BasicProperties
+
+
+class ConfirmChannel:
+    """An open channel in confirm mode, with its own connection. Belongs to one thread.
+
+    Args:
+        parameters: where, and how long to wait for what.
+
+    Raises:
+        pika.exceptions.AMQPError, OSError: not connected.
+    """
+
+    def __init__(self, parameters: pika.URLParameters) -> None:
+        self._channel: Channel | None = None
+        self._failure: BaseException | None = None
+        self._published = 0
+        self._unconfirmed: dict[int, str] = {}
+        self._refused: dict[str, str] = {}
+        self._loop = IOLoop()
+        self._loop.activate_poller()
+        self._connection = pika.SelectConnection(
+            parameters,
+            on_open_callback=lambda connection: connection.channel(on_open_callback=self._opened),
+            on_open_error_callback=self._failed,
+            on_close_callback=self._failed,
+            custom_ioloop=self._loop,
+        )
+        try:
+            self._wait_until(lambda: self._channel is not None)
+        except BaseException:
+            self.close()
+            raise
+
+    def publish(self, exchange: str, messages: Sequence[Message]) -> dict[str, str]:
+        """Publish `messages`, mandatory, and wait until each is confirmed, returned or refused.
+
+        Returns:
+            Id → reason, of those that the broker does not have.
+
+        Raises:
+            pika.exceptions.AMQPError, OSError: the connection is lost; any of them may have arrived.
+        """
+        assert self._channel  # noqa: S101 - for the type checker
+        self._refused = {}
+        if self._failure:
+            raise self._failure
+        for message in messages:
+            self._published += 1
+            self._unconfirmed[self._published] = str(message.properties.message_id)
+            self._channel.basic_publish(
+                exchange, message.routing_key, message.body, message.properties, mandatory=True
+            )
+        self._wait_until(lambda: not self._unconfirmed)
+        return self._refused
+
+    def keep_alive(self) -> None:
+        """Answer heartbeats.
+
+        Raises:
+            pika.exceptions.AMQPError, OSError: the connection is lost.
+        """
+        self._loop.call_later(0, lambda: None)  # so that it does not wait
+        self._turn()
+        if self._failure:
+            raise self._failure
+
+    def close(self) -> None:
+        """Close the connection, whatever state it is in."""
+        if not (self._connection.is_closed or self._connection.is_closing):
+            self._connection.close()
+        ends = time.monotonic() + _GOODBYE
+        self._loop.call_later(_GOODBYE, lambda: None)
+        while not self._connection.is_closed and time.monotonic() < ends:
+            self._turn()
+        self._loop.deactivate_poller()
+        self._loop.close()
+
+    def _opened(self, channel: Channel) -> None:
+        channel.add_on_close_callback(self._failed)
+        channel.add_on_return_callback(self._returned)
+        channel.confirm_delivery(self._confirmed, callback=lambda _: setattr(self, "_channel", channel))
+
+    def _failed(self, _whose: object, reason: BaseException | str) -> None:
+        self._failure = self._failure or (
+            reason if isinstance(reason, BaseException) else ConnectionError(str(reason))
+        )
+
+    def _returned(
+        self, _channel: Channel, _method: spec.Basic.Return, properties: pika.BasicProperties, _body: bytes
+    ) -> None:
+        # Comes before the message's confirm.
+        self._refused[str(properties.message_id)] = UNROUTABLE
+
+    def _confirmed(self, frame: Any) -> None:
+        answer: spec.Basic.Ack | spec.Basic.Nack = frame.method
+        tags = [answer.delivery_tag]
+        if answer.multiple:
+            tags = [tag for tag in self._unconfirmed if tag <= answer.delivery_tag]
+        for tag in tags:
+            message_id = self._unconfirmed.pop(tag)
+            if isinstance(answer, spec.Basic.Nack):
+                self._refused[message_id] = _NACKED
+
+    def _wait_until(self, done: Callable[[], bool]) -> None:
+        late = ConnectionError(f"RabbitMQ did not answer for {_PATIENCE} s")
+        timer = self._loop.call_later(_PATIENCE, lambda: self._failed(None, late))
+        while not done():
+            if self._failure:
+                raise self._failure
+            self._turn()
+        self._loop.remove_timeout(timer)
+
+    def _turn(self) -> None:
+        self._loop.poll()
+        self._loop.process_timeouts()

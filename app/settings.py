@@ -254,7 +254,7 @@ class Settings(BaseSettings):
     )
     metrics_public: bool = Field(False, description="serve /metrics beside the API too, to everyone")
     web_threads: int = Field(
-        16, ge=4, le=256, description="threads of each API process; a quarter stays free of gateway calls"
+        96, ge=4, le=256, description="threads of each API process; a quarter stays free of gateway calls"
     )
     web_timeout: int = Field(60, ge=10, le=600, description="seconds after which gunicorn gives up a worker")
 

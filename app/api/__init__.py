@@ -29,6 +29,8 @@ _OPENAPI = {
 def init_app(app: Flask, settings: Settings) -> None:
     """Put the whole HTTP interface on `app`."""
     app.json = ExactJSONProvider(app)
+    # No view and no hook is a coroutine; Flask would look at each of them in every request.
+    app.ensure_sync = lambda func: func  # type: ignore[method-assign]
     app.url_map.strict_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config.update(_OPENAPI)

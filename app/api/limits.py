@@ -12,6 +12,7 @@ from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 
 from app.api.auth import caller
+from app.api.limits_storage import OneTripStorage
 from app.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.config.update(
         PAYMENT_LIMITS=settings.ratelimit_payments,
         RATELIMIT_ENABLED=settings.ratelimit_enabled,
-        RATELIMIT_STORAGE_URI=settings.redis_url,
+        RATELIMIT_STORAGE_URI=OneTripStorage.PREFIX + settings.redis_url,
         # Redis only counts here: it must never hold up a payment.
         RATELIMIT_STORAGE_OPTIONS={"socket_connect_timeout": 0.5, "socket_timeout": 0.5},
         RATELIMIT_KEY_PREFIX=f"{settings.namespace}ratelimit",

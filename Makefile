@@ -6,7 +6,7 @@ STAMP := .venv/installed
 TEST_PROCESSES ?= $(shell expr $$(nproc 2>/dev/null || sysctl -n hw.ncpu) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev test lint docs audit coverage lock format clean
+.PHONY: help install dev test lint bench docs audit coverage lock format clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
@@ -34,6 +34,10 @@ lint: install ## ruff, mypy, and the rule that imports go one way
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --config setup.cfg
+
+bench: install ## measure it; PARTS="payments growth" for some, needs RabbitMQ, wrk and smtp-sink
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@$(BIN)/python -m benchmarks $(PARTS)
 
 docs: install ## build the documentation as a site, build/site/index.html
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

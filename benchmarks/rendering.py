@@ -1,18 +1,14 @@
 """How long one mail takes, from event to bytes: Jinja, MJML, QR code, calendar file and MIME.
 
-python benchmarks/rendering.py
+make bench PARTS=rendering
 """
 
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from actors.mail.compose import compose
 from actors.mail.render import TEMPLATES, Brand, Renderer

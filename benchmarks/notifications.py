@@ -1,0 +1,172 @@
+"""Events a second, from the exchange to the SMTP server's 250, beside the floor and the usual consumer.
+
+    make bench PARTS=notifications
+
+Each event asks for a ticket mail, with QR code and calendar file. RabbitMQ is this machine's, the SMTP server
+is Postfix's smtp-sink. All on the same processors: the ratios count. A server of no distance answers at once,
+and then a mail is all rendering; none is as near in life, so there is one at some milliseconds, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import pika
+
+from app import models
+from app.messaging.queues import EMAIL_QUEUE
+from app.messaging.topology import Topology
+from app.models import Notification
+from app.settings import Settings
+from benchmarks.distance import far
+from benchmarks.harness import ROOT, servers, wait_until
+from benchmarks.mailers import ticket
+from benchmarks.processes import mailing
+from benchmarks.sink import Sink, sink
+from tests.support.commands import environment
+
+_WARM = 40
+
+
+@contextmanager
+def running(command: list[str], settings: Settings) -> Iterator[None]:
+    """Run a module with its arguments meanwhile."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env=environment(settings),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+@contextmanager
+def exchange(settings: Settings) -> Iterator[pika.adapters.blocking_connection.BlockingChannel]:
+    """A channel to publish on, and the queues, declared."""
+    topology = Topology.of(settings)
+    with pika.BlockingConnection(pika.URLParameters(settings.rabbitmq_url)) as connection:
+        channel = connection.channel()
+        for queue in (*topology.event_queues, topology.queue(EMAIL_QUEUE)):
+            topology.declare(channel, queue)
+        yield channel
+
+
+def publish(
+    channel: pika.adapters.blocking_connection.BlockingChannel, settings: Settings, number: int | str
+) -> str:
+    """Publish one event; its id."""
+    event = ticket(f"{number}-{uuid.uuid4().hex}")
+    persistent = pika.BasicProperties(delivery_mode=2, content_type="application/json")
+    channel.basic_publish(
+        settings.rabbitmq_exchange, str(event["event_type"]), json.dumps(event).encode(), persistent
+    )
+    return str(event["event_id"])
+
+
+def a_second(command: list[str], settings: Settings, sunk: Sink, mails: int) -> float:
+    """How many of so many events, published at once, become mails in a second."""
+    with exchange(settings) as channel, running(command, settings):
+        for number in range(_WARM):
+            publish(channel, settings, f"warm-{number}")
+        sunk.wait_for(before := sunk.mails + _WARM)
+        started = time.monotonic()
+        for number in range(mails):
+            publish(channel, settings, number)
+        sunk.wait_for(before + mails)
+        return mails / (time.monotonic() - started)
+
+
+def latencies(settings: Settings, sunk: Sink, rate: int, seconds: int) -> list[float]:
+    """Milliseconds from publishing an event to the server's 250, at so many events a second."""
+    models.connect(settings)
+    published: dict[str, datetime] = {}
+    with exchange(settings) as channel, running(worker(1), settings):
+        for number in range(_WARM):
+            publish(channel, settings, f"warm-{number}")
+        sunk.wait_for(before := sunk.mails + _WARM)
+        started = time.monotonic()
+        for number in range(rate * seconds):
+            time.sleep(max(0.0, started + number / rate - time.monotonic()))
+            now = datetime.now(UTC)
+            published[publish(channel, settings, number)] = now
+        sunk.wait_for(before + rate * seconds)
+
+        def sent() -> list[Notification]:
+            return list(
+                Notification.objects(event_id__in=list(published), status="sent").only("event_id", "sent_at")
+            )
+
+        wait_until(lambda: len(sent()) == len(published), "not all were recorded as sent")
+        took = [(each.sent_at - published[each.event_id]).total_seconds() * 1000 for each in sent()]
+    models.disconnect()
+    return took
+
+
+def worker(processes: int) -> list[str]:
+    """The command of the worker."""
+    return ["cli.main", "worker", "--processes", str(processes)]
+
+
+def floor(port: int, mails: int) -> float:
+    """Mails a second of a loop with one connection and nothing else."""
+    command = [sys.executable, "-m", "benchmarks.mailers", "floor", str(mails), str(port)]
+    return float(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+
+
+def rates(mails: int, away: float) -> dict[str, float]:
+    """Mails a second of each candidate, with a mail server so many milliseconds away."""
+    found = {}
+    with sink() as sunk, far(sunk.port, away) as port:
+        found["floor"] = floor(port, mails)
+    for name, processes in (("movieapp, 1 process", 1), ("movieapp, 2 processes", 2), ("consumer", 0)):
+        with servers() as settings, sink() as sunk, far(sunk.port, away) as port:
+            settings = mailing(settings, port)
+            queue = next(iter(Topology.of(settings).event_queues))
+            consumer = ["benchmarks.mailers", "consumer", settings.rabbitmq_url, queue, str(port)]
+            found[name] = a_second(worker(processes) if processes else consumer, settings, sunk, mails)
+    return found
+
+
+def main() -> None:
+    """Print tables of medians."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mails", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--away", type=float, nargs="+", default=[0, 5], help="milliseconds to the server")
+    parser.add_argument("--rate", type=int, default=50, help="events a second, for the latency")
+    parser.add_argument("--seconds", type=int, default=20, help="for the latency")
+    options = parser.parse_args()
+    for away in options.away:
+        # A server far away takes its time, and fewer mails tell as much.
+        rounds = [rates(options.mails // (5 if away else 1), away) for _ in range(options.rounds)]
+        medians = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
+        print(f"{f'server {away:g} ms away':24}{'mails a second':>16}{'of the floor':>14}{'x consumer':>12}")
+        for name, median in medians.items():
+            ratios = f"{median / medians['floor']:14.0%}{median / medians['consumer']:12.2f}"
+            print(f"{name:24}{median:16.1f}{ratios}")
+    p50s, p99s = [], []
+    for _ in range(options.rounds):
+        with servers() as settings, sink() as sunk:
+            took = latencies(mailing(settings, sunk.port), sunk, options.rate, options.seconds)
+            p50s.append(statistics.median(took))
+            p99s.append(statistics.quantiles(took, n=100)[98])
+    p50, p99 = statistics.median(p50s), statistics.median(p99s)
+    print(f"publish to 250 at {options.rate} a second: p50 {p50:.0f} ms, p99 {p99:.0f} ms")
+
+
+if __name__ == "__main__":
+    main()

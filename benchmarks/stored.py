@@ -1,0 +1,121 @@
+"""Payments and deliveries in the database: made by the application, and copies of those by the thousand."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pymongo
+from bson import ObjectId
+from pymongo import UpdateOne
+
+from actors import deliveries
+from app.clock import utcnow
+from app.ids import new_id
+from app.models import Notification, Transaction
+from app.payments.orders import PaymentOrder
+from app.payments.service import Payments
+from benchmarks.mailers import ticket
+from benchmarks.queries import Watch
+
+#: Written at once.
+_BATCH = 1_000
+
+#: One every half minute: a million in a year.
+_PACE = timedelta(seconds=30)
+_FIRST = utcnow() - 1_000_000 * _PACE
+
+
+def pay(payments: Payments) -> str:
+    """Take a payment, whose event stays in the outbox; its id."""
+    contact = {"user_email": "jane.doe@example.com", "user_name": "Jane Doe"}
+    order = PaymentOrder("user_1", new_id("BOOK-"), Decimal("25.50"), None, "credit_card", contact=contact)
+    return str(payments.pay(order, new_id("TXN-")).payment.id)
+
+
+def deliver(watch: Watch, size: int) -> ObjectId:
+    """Record a delivery as a worker does, from its event to its end; its id."""
+    event = ticket(uuid.uuid4().hex)
+    with watch.operation("record, claim, sent", size):
+        delivery = deliveries.record(event, "email", "booking_confirmation", event["user_email"])
+        with watch.operation("of which the claim", size):
+            deliveries.claim(str(delivery.id), timedelta(minutes=5))
+        fields = {"subject": "Your tickets", "message_id": f"<{event['event_id']}@movieapp.example.com>"}
+        deliveries.sent(delivery, utcnow(), **fields)
+    found: ObjectId = delivery.id
+    return found
+
+
+def payment_id(number: int) -> str:
+    """The id of a copy, as unordered as those that the application makes."""
+    return f"TXN-{_own(number)}"
+
+
+def delivery_id(number: int) -> ObjectId:
+    """The id of a copy, above those of the copies before, as MongoDB's drivers make them."""
+    return ObjectId(number.to_bytes(12))
+
+
+def fill(uri: str, payment: dict[str, Any], delivery: dict[str, Any], start: int, end: int) -> float:
+    """Store copies of a payment and of a delivery; how many documents were stored a second.
+
+    Args:
+        uri: of the database. A client of its own waits as long as it takes: now and then a batch meets what
+            the server has to write to its disk.
+        payment, delivery: finished, as stored.
+        start, end: the numbers of the copies.
+    """
+    started = time.monotonic()
+    with pymongo.MongoClient[dict[str, Any]](uri) as client:
+        database = client.get_default_database()
+        for first in range(start, end, _BATCH):
+            numbers = range(first, min(first + _BATCH, end))
+            paid = [_payment(payment, number) for number in numbers]
+            database[Transaction._get_collection_name()].insert_many(paid, ordered=False)
+            sent = [_delivery(delivery, number) for number in numbers]
+            database[Notification._get_collection_name()].insert_many(sent, ordered=False)
+    return 2 * (end - start) / (time.monotonic() - started)
+
+
+def let_wait(numbers: Iterable[int], entry: dict[str, Any]) -> None:
+    """Give copies of the payment something to announce again, each an event of its own.
+
+    Args:
+        numbers: of the copies.
+        entry: of an outbox.
+    """
+    since = utcnow() - timedelta(hours=1)
+    Transaction._get_collection().bulk_write(
+        [
+            UpdateOne(
+                {"_id": payment_id(number)},
+                {"$set": {"outbox": [entry | {"event_id": new_id("evt_")}], "outbox_since": since}},
+            )
+            for number in numbers
+        ]
+    )
+
+
+def _own(number: int) -> str:
+    return uuid.uuid5(uuid.NAMESPACE_OID, str(number)).hex
+
+
+def _payment(paid: dict[str, Any], number: int) -> dict[str, Any]:
+    own, at = _own(number), _FIRST + number * _PACE
+    ids = {"_id": payment_id(number), "user_id": f"user_{own}", "gateway_id": f"pi_{own}"}
+    booking = {"booking_id": f"BOOK-{own}", "open_booking": f"BOOK-{own}"}
+    history = [{**move, "at": at, "request_id": own} for move in paid["history"]]
+    return paid | ids | booking | {"created_at": at, "processed_at": at, "history": history}
+
+
+def _delivery(sent: dict[str, Any], number: int) -> dict[str, Any]:
+    own, at = _own(number), _FIRST + number * _PACE
+    ids = {"event_id": f"evt_{own}", "booking_id": f"BOOK-{own}"}
+    mail = {"recipient": f"{own}@example.com", "message_id": f"<{own}@movieapp.example.com>"}
+    event = sent["event_data"] | ids | {"user_email": mail["recipient"]}
+    stored = {"_id": delivery_id(number), "event_data": event, "created_at": at, "sent_at": at}
+    return sent | ids | mail | stored

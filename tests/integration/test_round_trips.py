@@ -1,0 +1,125 @@
+"""What a payment and a mail ask of MongoDB and Redis: each is asked for once, and nothing twice."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pymongo.monitoring
+import pytest
+import redis
+
+from actors import deliveries
+from actors.deliver import Deliver
+from actors.email import EmailChannel
+from actors.event_status import EventStatus
+from actors.notify import Notify
+from actors.receipts import Receipts
+from app import create_app, models
+from app.events.samples import sample
+from app.models import Notification
+from app.settings import Settings
+from tests.support.mail import MailSink
+from tests.support.stripe import StripeSimulator
+from tests.support.wait import wait_for
+
+
+class Commands(pymongo.monitoring.CommandListener):
+    """Notes what is said to MongoDB, as `insert notification_logs`, and by which thread."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[int, str]] = []
+
+    def started(self, event: Any) -> None:
+        name = f"{event.command_name} {event.command.get(event.command_name)}"
+        if event.command_name in ("insert", "find", "update", "delete", "findAndModify", "aggregate"):
+            self.said.append((threading.get_ident(), name))
+
+    def succeeded(self, event: Any) -> None:
+        pass
+
+    def failed(self, event: Any) -> None:
+        pass
+
+    @property
+    def mine(self) -> list[str]:
+        """By this thread."""
+        return [name for thread, name in self.said if thread == threading.get_ident()]
+
+
+_commands = Commands()
+pymongo.monitoring.register(_commands)
+
+
+@pytest.fixture
+def mongodb() -> Commands:
+    _commands.said.clear()
+    return _commands
+
+
+@contextmanager
+def redis_commands(settings: Settings) -> Iterator[list[str]]:
+    """What this test, by its namespace, says to Redis meanwhile."""
+    said: list[str] = []
+    with redis.Redis.from_url(settings.redis_url) as asking, asking.monitor() as monitor:
+        yield said
+        asking.publish(f"{settings.namespace}end", "")
+        for entry in monitor.listen():
+            if f"{settings.namespace}end" in entry["command"]:
+                return
+            if settings.namespace in entry["command"] and entry["client_type"] != "lua":
+                said.append(entry["command"].split()[0])
+
+
+def test_a_payment(redis_settings: Settings, stripe_simulator: StripeSimulator, mongodb: Commands) -> None:
+    settings = redis_settings.model_copy(update=stripe_simulator.settings | {"ratelimit_enabled": True})
+    app = create_app(settings)
+    client = app.test_client()
+    order = {"user_id": "user_1", "amount": 25.5, "payment_method": "credit_card"}
+    assert (
+        client.post("/payment/process", json=order | {"booking_id": "BOOK-1"}).status_code == 200
+    )  # indexes
+    app.extensions["outbox_relay"].close()
+    mongodb.said.clear()
+    with redis_commands(settings) as said:
+        answer = client.post("/payment/process", json=order | {"booking_id": "BOOK-2"})
+        assert answer.status_code == 200
+        assert int(answer.headers["X-RateLimit-Remaining"]) == 18
+    assert mongodb.mine == ["insert transaction_logs", "update transaction_logs"]
+    assert [command for command in said if command == "EVALSHA"] == ["EVALSHA"] * 2, "one for each limit"
+    relayed = ["find transaction_logs", "update transaction_logs"]
+    wait_for(lambda: [name for _, name in mongodb.said][2:] == relayed, 5, "not published")
+    app.extensions["outbox_relay"].close()
+
+
+def test_a_mail(redis_settings: Settings, mail_sink: MailSink, mongodb: Commands) -> None:
+    settings = redis_settings.model_copy(update=mail_sink.settings)
+    models.connect(settings)
+    email = EmailChannel(settings)
+    queued: list[Notification] = []
+    with redis.Redis.from_url(settings.redis_url, decode_responses=True) as store:
+        notify = Notify(["email"], queued.append, EventStatus(store, settings.namespace))
+        deliver = Deliver(email, Receipts(store, settings.namespace), 0, email.lease)
+        Notification.objects.count()  # the indexes stand
+        event = sample("booking.confirmed")
+        mongodb.said.clear()
+        with redis_commands(settings) as said:
+            notify(event)
+        assert mongodb.mine == ["insert notification_logs"]
+        assert said == ["SET", "GET", "SET", "SET"], "what is known of it; that it is processed"
+
+        mongodb.said.clear()
+        with redis_commands(settings) as said:
+            deliver(str(queued[0].id))
+        claimed = ["update notification_logs", "find notification_logs"]
+        cancelled = ["find notification_logs"]
+        assert mongodb.mine == [*claimed, *cancelled, "update notification_logs"]
+        assert said == ["SET"], "that it was accepted"
+
+        with redis_commands(settings) as said:
+            notify(event)
+        assert said == ["SET", "GET"], "an event that comes again"
+    email.close()
+    assert deliveries.claim(str(queued[0].id), email.lease) is None

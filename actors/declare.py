@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import dramatiq
 import redis
 from dramatiq.middleware import Middleware
 
-from actors.deliver import Channel, Deliver, DeliveryFailed
+from actors.deliver import Deliver, DeliveryFailed
 from actors.dispatch import Dispatch
 from actors.email import EmailChannel
 from actors.event_status import EventStatus
@@ -24,7 +23,7 @@ from actors.sweeps import Sweeps
 from actors.tracing import Tracing
 from app.events.schemas import InvalidEvent
 from app.messaging.broker import make_broker
-from app.messaging.queues import EMAIL_QUEUE, NOTIFY, SEND_EMAIL, SEND_SMS, SMS_QUEUE
+from app.messaging.queues import NOTIFY, SEND_EMAIL, SEND_SMS
 from app.messaging.topology import Topology
 from app.telemetry import tracing
 
@@ -33,6 +32,20 @@ if TYPE_CHECKING:
 
 #: Never retried: the message is at fault, or everything was tried.
 _FINAL = (InvalidEvent, DeliveryFailed)
+
+
+class Serving(Middleware):
+    """Knows which queues the worker of this process takes messages from."""
+
+    def __init__(self) -> None:
+        self._only: set[str] | None = None
+
+    def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        self._only = worker.consumer_whitelist
+
+    def __call__(self, queue: str) -> bool:
+        """Whether it takes messages from `queue`."""
+        return not self._only or queue in self._only
 
 
 class Closing(Middleware):
@@ -65,25 +78,29 @@ def declare(broker: dramatiq.Broker, settings: Settings) -> None:
         settings.redis_url, socket_connect_timeout=0.5, socket_timeout=0.5, decode_responses=True
     )
     email, sms = EmailChannel(settings), SmsChannel(settings)
+    serving = Serving()
+    broker.add_middleware(serving)
     broker.add_middleware(Closing(store.close, email.close, sms.close, tracing.shutdown))
     receipts = Receipts(store, settings.namespace)
+    deliver = {
+        "email": Deliver(email, receipts, settings.max_retry_attempts, email.lease),
+        "sms": Deliver(sms, receipts, settings.max_retry_attempts, sms.lease),
+    }
+    on = ["email"] if settings.sms_provider == "none" else ["sms", "email"]
+    dispatch = Dispatch(broker, topology)
     notify = Notify(
-        ["email"] if settings.sms_provider == "none" else ["email", "sms"],
-        Dispatch(broker, topology),
+        {channel: deliver[channel] for channel in on},
+        lambda channel: serving(dispatch.queue(channel)),
+        dispatch,
         EventStatus(store, settings.namespace),
     )
-    event_queues = list(topology.event_queues)
     actor = partial(dramatiq.actor, broker=broker, throws=_FINAL)
+    event_queues = list(topology.event_queues)
     actor(actor_name=NOTIFY, queue_name=event_queues[0])(notify)
     for queue in event_queues[1:]:
         broker.declare_queue(queue)
-    channels: tuple[tuple[Channel, timedelta, str, str], ...] = (
-        (email, email.lease, SEND_EMAIL, EMAIL_QUEUE),
-        (sms, sms.lease, SEND_SMS, SMS_QUEUE),
-    )
-    for channel, lease, name, queue in channels:
-        deliver = Deliver(channel, receipts, settings.max_retry_attempts, lease)
-        actor(actor_name=name, queue_name=topology.queue(queue))(deliver)
+    actor(actor_name=SEND_EMAIL, queue_name=dispatch.queue("email"))(deliver["email"])
+    actor(actor_name=SEND_SMS, queue_name=dispatch.queue("sms"))(deliver["sms"])
 
 
 def worker_broker(settings: Settings) -> dramatiq.Broker:

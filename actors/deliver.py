@@ -58,48 +58,67 @@ class Deliver:
         receipts: remembers what was accepted, in case that it can't be recorded.
         max_retries: tries after the first.
         lease: longer than the channel can take for one delivery.
+
+    Attributes:
+        lease: as given.
     """
 
     def __init__(self, channel: Channel, receipts: Receipts, max_retries: int, lease: timedelta) -> None:
         self._channel = channel
         self._receipts = receipts
         self._max_retries = max_retries
-        self._lease = lease
+        self.lease = lease
 
-    def __call__(self, notification_id: str) -> None:
+    def __call__(self, notification_id: str, failure: str | None = None) -> None:
         """Send one delivery, unless it was sent before.
+
+        Args:
+            notification_id: its document's.
+            failure: why it failed where it was tried first: this message is its dead letter, unless
+                somebody has reopened it since.
 
         Raises:
             dramatiq.Retry: it may succeed later.
             DeliveryFailed: it never will, or was tried often enough.
         """
-        claimed = deliveries.claim(notification_id, self._lease)
+        claimed = deliveries.claim(notification_id, self.lease)
         if claimed is None:
+            if failure and deliveries.is_given_up(notification_id):
+                raise DeliveryFailed(failure)
             return
         if isinstance(claimed, deliveries.Busy):
             wait = (claimed.until - utcnow()).total_seconds()
             raise dramatiq.Retry("not now: held by another worker, or not due", max(100, int(wait * 1_000)))
         if claimed.abandoned and self._settled(claimed):
             return
-        if reason := obsolete(claimed, utcnow()):
-            deliveries.end(claimed, "skipped", reason)
-            tell(claimed, "skipped", reason)
+        self.attempt(claimed)
+
+    def attempt(self, notification: Notification) -> None:
+        """Send a delivery that is ours for the time of the lease.
+
+        Raises:
+            dramatiq.Retry: it may succeed later.
+            DeliveryFailed: it never will, or was tried often enough.
+        """
+        if reason := obsolete(notification, utcnow()):
+            deliveries.end(notification, "skipped", reason)
+            tell(notification, "skipped", reason)
             return
         try:
-            fields = self._channel.send(claimed)
+            fields = self._channel.send(notification)
         except Postponed as error:
-            self._postpone(claimed, error)
+            self._postpone(notification, error)
         except TemporaryFailure as error:
-            self._retry(claimed, error)
+            self._retry(notification, error)
         except DeliveryError as error:
-            self._give_up(claimed, "uncertain" if isinstance(error, Uncertain) else "failed", error)
+            self._give_up(notification, "uncertain" if isinstance(error, Uncertain) else "failed", error)
         except Exception as error:  # a bug: what it has done nobody knows, so a person has to look first
-            log.exception("unforeseen", event_id=claimed.event_id)
+            log.exception("unforeseen", event_id=notification.event_id)
             self._give_up(
-                claimed, "failed", DeliveryError(f"unforeseen {type(error).__name__}: {error!s:.300}")
+                notification, "failed", DeliveryError(f"unforeseen {type(error).__name__}: {error!s:.300}")
             )
         else:
-            self._accepted(claimed, utcnow(), fields)
+            self._accepted(notification, utcnow(), fields)
 
     def _settled(self, notification: Notification) -> bool:
         """Whether a delivery that another worker left without a word needs no sending."""

@@ -40,8 +40,24 @@ class Busy:
     until: datetime
 
 
-def record(event: dict[str, Any], channel: str, template: str, recipient: str | None) -> Notification:
+def record(
+    event: dict[str, Any],
+    channel: str,
+    template: str,
+    recipient: str | None,
+    lease: timedelta | None = None,
+) -> tuple[Notification, bool]:
     """The delivery of `event` over `channel`: a new one, or the one that an earlier copy of it made.
+
+    Args:
+        event: checked.
+        channel: email or sms.
+        template: what it is told with.
+        recipient: None if the event names none: the delivery is skipped.
+        lease: given, a new delivery is the caller's at once, as if claimed; else it waits in its queue.
+
+    Returns:
+        The delivery, and whether it is new.
 
     Raises:
         ConflictingEvent: the earlier one was no copy.
@@ -53,14 +69,14 @@ def record(event: dict[str, Any], channel: str, template: str, recipient: str | 
         event_type=event["event_type"],
         booking_id=event.get("booking_id"),
         notification_type=channel,
-        status="queued" if recipient else "skipped",
+        status=("sending" if lease else "queued") if recipient else "skipped",
         error_message=None if recipient else "the event names no recipient",
         recipient=recipient,
         template=template,
         event_data=event,
         traceparent=tracing.traceparent(),
         created_at=now,
-        due_at=now + GRACE if recipient else None,
+        due_at=now + (lease or GRACE) if recipient else None,
     )
     try:
         notification.insert()
@@ -71,10 +87,10 @@ def record(event: dict[str, Any], channel: str, template: str, recipient: str | 
     except NotUniqueError:
         notification = Notification.objects.get(event_id=event["event_id"], notification_type=channel)
         _compare(notification.event_data, event)
-    else:
-        if not recipient:
-            tell(notification, "skipped", notification.error_message)
-    return notification
+        return notification, False
+    if not recipient:
+        tell(notification, "skipped", notification.error_message)
+    return notification, True
 
 
 def _compare(known: dict[str, Any], event: dict[str, Any]) -> None:
@@ -120,6 +136,12 @@ def claim(notification_id: str, lease: timedelta) -> Notification | Busy | None:
         case "queued":
             return Busy(now)  # between our writes and our look
     return None
+
+
+def is_given_up(notification_id: str) -> bool:
+    """Whether a delivery failed for good, or nobody knows what became of it."""
+    given_up = Notification.objects(id=notification_id, status__in=("failed", "uncertain"))
+    return given_up.first() is not None
 
 
 def sent(notification: Notification, sent_at: datetime, **fields: Any) -> None:

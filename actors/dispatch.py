@@ -31,18 +31,29 @@ class Dispatch:
         self._broker = broker
         self._topology = topology
 
-    def __call__(self, notification: Notification) -> None:
+    def __call__(
+        self, notification: Notification, delay: int | None = None, failure: str | None = None
+    ) -> None:
         """Queue one delivery.
+
+        Args:
+            notification: its record.
+            delay: milliseconds before it is tried.
+            failure: why it has failed for good; its message then becomes the dead letter.
 
         Raises:
             dramatiq.errors.BrokerConnectionError: the broker does not take it.
         """
-        queue, actor = _CHANNELS[notification.notification_type]
+        channel = notification.notification_type
         message: Message[None] = Message(
-            queue_name=self._topology.queue(queue),
-            actor_name=actor,
+            queue_name=self.queue(channel),
+            actor_name=_CHANNELS[channel][1],
             args=(str(notification.id),),
-            kwargs={},
+            kwargs={"failure": failure} if failure else {},
             options={tracing.TRACEPARENT: notification.traceparent} if notification.traceparent else {},
         )
-        self._broker.enqueue(message)
+        self._broker.enqueue(message, delay=delay)
+
+    def queue(self, channel: str) -> str:
+        """The full name of a channel's queue."""
+        return self._topology.queue(_CHANNELS[channel][0])

@@ -1,12 +1,22 @@
-"""An event in, its deliveries out: checked, recorded once for each channel, and queued for sending."""
+"""An event in, its deliveries out: checked, recorded once for each channel, and sent or queued.
+
+One delivery is tried on the spot, by who has just recorded it, where this worker serves its queue: a mail
+that the server takes at once, as nearly all are, costs no second message and no claim. Its queue gets what
+did not settle: what is to be tried again, and the letter of what failed.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import dramatiq
+import redis
+from dramatiq.errors import BrokerConnectionError
+
 from actors import deliveries
+from actors.deliver import DeliveryFailed
 from actors.deliveries import ConflictingEvent
 from app.events.catalog import check_event
 from app.events.content import canonical
@@ -14,6 +24,8 @@ from app.events.schemas import InvalidEvent, without_nulls
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
+    from actors.deliver import Deliver
+    from actors.dispatch import Dispatch
     from actors.event_status import EventStatus
     from app.models import Notification
 
@@ -27,15 +39,22 @@ class Notify:
     """The actor `notify`.
 
     Args:
-        channels: those that are on.
+        channels: those that are on → what sends over them. The last is the one tried on the spot.
+        serves: whether this worker takes messages for a channel.
         dispatch: queues a delivery.
         status: the event's status in Redis.
     """
 
     def __init__(
-        self, channels: list[str], dispatch: Callable[[Notification], None], status: EventStatus
+        self,
+        channels: Mapping[str, Deliver],
+        serves: Callable[[str], bool],
+        dispatch: Dispatch,
+        status: EventStatus,
     ) -> None:
         self._channels = channels
+        self._last = list(channels)[-1]
+        self._serves = serves
         self._dispatch = dispatch
         self._status = status
 
@@ -57,8 +76,7 @@ class Notify:
             event, kind = check_event(event)
             if status == "failed":
                 self._status.set(event_id, "processing")
-            for channel in self._channels:
-                self._deliver(event, channel, kind.template)
+            ours = self._record(event, kind.template)
         except InvalidEvent as error:
             conflict = isinstance(error, ConflictingEvent)
             if conflict:
@@ -69,10 +87,38 @@ class Notify:
             message = "event kept aside" if conflict else "event refused"
             log.error(message, event_id=event_id, event_type=event.get("event_type"), reason=str(error))
             raise
+        if ours:
+            self._try(ours)
         self._status.processed(event_id, digest)
 
-    def _deliver(self, event: dict[str, Any], channel: str, template: str) -> None:
-        notification = deliveries.record(event, channel, template, event.get(RECIPIENTS[channel]))
-        if notification.status == "queued":
-            # Also for a delivery recorded before: the process may have died before it was queued.
-            self._dispatch(notification)
+    def _record(self, event: dict[str, Any], template: str) -> Notification | None:
+        """Record the deliveries and queue them; the last, where it is ours to try, is returned instead."""
+        ours: Notification | None = None
+        for channel, deliver in self._channels.items():
+            # The last: if the broker does not take one of the others, the event comes again, and finds this
+            # one not recorded and not held by anybody.
+            here = channel == self._last and self._serves(channel)
+            recipient = event.get(RECIPIENTS[channel])
+            lease = deliver.lease if here else None
+            notification, new = deliveries.record(event, channel, template, recipient, lease)
+            if notification.status == "queued":
+                # Also for a delivery recorded before: the process may have died before it was queued.
+                self._dispatch(notification)
+            elif new and notification.status == "sending":
+                ours = notification
+        return ours
+
+    def _try(self, notification: Notification) -> None:
+        try:
+            self._channels[notification.notification_type].attempt(notification)
+        except dramatiq.Retry as later:
+            self._queue(notification, delay=later.delay)
+        except DeliveryFailed as failed:
+            self._queue(notification, failure=str(failed))
+
+    def _queue(self, notification: Notification, **how: Any) -> None:
+        """Queue what did not settle. Without a broker its record must do: the sweep finds it."""
+        try:
+            self._dispatch(notification, **how)
+        except (BrokerConnectionError, redis.RedisError) as error:
+            log.warning("delivery not queued", notification_id=str(notification.id), reason=str(error))

@@ -185,7 +185,7 @@ def test_all_processes_of_a_worker_are_counted_as_one(
             'smtp_seconds_count{phase="after-data"}': 6,
             'queue_messages{queue="notification.email",state="dead"}': 0,
             'queue_messages{queue="notification.email",state="ready"}': 0,
-            'messages_in_progress{queue="notification.email"}': 0,
+            'messages_in_progress{queue="notification.payment_events"}': 0,
         }
 
         def unlike() -> dict[str, float | None]:

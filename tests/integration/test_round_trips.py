@@ -99,27 +99,38 @@ def test_a_mail(redis_settings: Settings, mail_sink: MailSink, mongodb: Commands
     models.connect(settings)
     email = EmailChannel(settings)
     queued: list[Notification] = []
+    here = True
     with redis.Redis.from_url(settings.redis_url, decode_responses=True) as store:
-        notify = Notify(["email"], queued.append, EventStatus(store, settings.namespace))
         deliver = Deliver(email, Receipts(store, settings.namespace), 0, email.lease)
+        status = EventStatus(store, settings.namespace)
+        notify = Notify({"email": deliver}, lambda _: here, queued.append, status)
         Notification.objects.count()  # the indexes stand
         event = sample("booking.confirmed")
         mongodb.said.clear()
+        known, accepted, processed = ["SET", "GET"], ["SET"], ["SET", "SET"]
+        recorded, cancelled, sent = (f"{verb} notification_logs" for verb in ("insert", "find", "update"))
         with redis_commands(settings) as said:
             notify(event)
-        assert mongodb.mine == ["insert notification_logs"]
-        assert said == ["SET", "GET", "SET", "SET"], "what is known of it; that it is processed"
+        assert mongodb.mine == [recorded, cancelled, sent]
+        assert said == [*known, *accepted, *processed]
+        assert queued == []
+
+        with redis_commands(settings) as said:
+            notify(event)
+        assert said == known, "an event that comes again"
+
+        here = False
+        mongodb.said.clear()
+        with redis_commands(settings) as said:
+            notify(event | {"event_id": "evt_2"})
+        assert mongodb.mine == [recorded]
+        assert said == [*known, *processed]
 
         mongodb.said.clear()
         with redis_commands(settings) as said:
             deliver(str(queued[0].id))
         claimed = ["update notification_logs", "find notification_logs"]
-        cancelled = ["find notification_logs"]
-        assert mongodb.mine == [*claimed, *cancelled, "update notification_logs"]
-        assert said == ["SET"], "that it was accepted"
-
-        with redis_commands(settings) as said:
-            notify(event)
-        assert said == ["SET", "GET"], "an event that comes again"
+        assert mongodb.mine == [*claimed, cancelled, sent]
+        assert said == accepted
     email.close()
     assert deliveries.claim(str(queued[0].id), email.lease) is None

@@ -60,7 +60,7 @@ class Sms:
 
     def record(self, **changes: Any) -> Notification:
         event = sample("booking.confirmed") | changes
-        return deliveries.record(event, "sms", "booking_confirmation", event["user_phone"])
+        return deliveries.record(event, "sms", "booking_confirmation", event["user_phone"])[0]
 
     def deliver(self, record: Notification) -> Notification:
         Notification.objects(id=record.id, status="retrying").update(set__next_attempt_at=utcnow())

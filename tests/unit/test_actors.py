@@ -25,6 +25,7 @@ from app.events.samples import sample
 from app.messaging.publisher import BrokerPublisher, OutgoingEvent
 from app.messaging.topology import Topology
 from app.models import Notification
+from app.operations.notifications import requeue
 from app.settings import Settings
 from tests.support.mail import MailSink
 
@@ -39,7 +40,7 @@ EMAIL, SMS = "notification.email", "notification.sms"
 class Stub:
     """A worker on the stub broker; `publish` returns when everything that follows from an event is done."""
 
-    def __init__(self, settings: Settings, *, sweeping: bool) -> None:
+    def __init__(self, settings: Settings, *, sweeping: bool, queues: set[str] | None) -> None:
         broker = worker_broker(settings)
         assert isinstance(broker, StubBroker)
         if not sweeping:  # what a test has made overdue, before the test's own sweep does
@@ -47,7 +48,8 @@ class Stub:
         self.broker = broker
         self.topology = Topology.of(settings)
         self._queue = self.topology.queue
-        self.worker = dramatiq.Worker(broker, worker_timeout=20, worker_threads=2)
+        served = queues and {self._queue(queue) for queue in queues}
+        self.worker = dramatiq.Worker(broker, queues=served, worker_timeout=20, worker_threads=2)
         self.worker.start()
         self._publisher = BrokerPublisher(settings, broker)
 
@@ -75,9 +77,9 @@ def make_stub(stored_settings: Settings, mail_sink: MailSink) -> Iterator[Any]:
     models.connect(stored_settings)
     stubs: list[Stub] = []
 
-    def make(*, sweeping: bool = False, **changes: Any) -> Stub:
+    def make(*, sweeping: bool = False, queues: set[str] | None = None, **changes: Any) -> Stub:
         changed = stored_settings.model_copy(update=mail_sink.settings | changes)
-        stubs.append(Stub(changed, sweeping=sweeping))
+        stubs.append(Stub(changed, sweeping=sweeping, queues=queues))
         return stubs[-1]
 
     yield make
@@ -88,7 +90,7 @@ def make_stub(stored_settings: Settings, mail_sink: MailSink) -> Iterator[Any]:
 
 def recorded(event: dict[str, Any]) -> Notification:
     """The delivery of `event` by mail, recorded and queued by nobody."""
-    return deliveries.record(event, "email", "booking_confirmation", event["user_email"])
+    return deliveries.record(event, "email", "booking_confirmation", event["user_email"])[0]
 
 
 def overdue(record: Notification) -> None:
@@ -116,6 +118,82 @@ def test_email_and_sms_of_one_event_are_deliveries_of_their_own(make_stub: Any, 
     channels = {record.notification_type: record.status for record in Notification.objects}
     assert channels == {"email": "sent", "sms": "sent"}
     assert len(mail_sink.mails) == 1
+
+
+# --- On the spot, or from the queue
+
+
+class Queued(dramatiq.Middleware):
+    """Notes the queue of every message."""
+
+    def __init__(self) -> None:
+        self.queues: list[str] = []
+
+    def before_enqueue(self, broker: dramatiq.Broker, message: dramatiq.Message[Any], delay: int) -> None:
+        self.queues.append(str(message.queue_name).rpartition(":")[2])
+
+
+def test_a_mail_that_is_taken_at_once_needs_no_second_message(make_stub: Any, mail_sink: MailSink) -> None:
+    stub = make_stub()
+    stub.broker.add_middleware(queued := Queued())
+    stub.publish(sample("booking.confirmed"))
+    assert len(mail_sink.mails) == 1
+    assert [name for name in queued.queues if EMAIL in name] == []
+
+
+def test_a_worker_that_does_not_serve_the_channel_leaves_the_mail_to_its_queue(
+    make_stub: Any, mail_sink: MailSink
+) -> None:
+    stub = make_stub(queues={EVENTS})
+    stub.broker.add_middleware(queued := Queued())
+    stub.broker.enqueue(
+        dramatiq.Message(stub.topology.queue(EVENTS), "notify", (sample("booking.confirmed"),), {}, {})
+    )
+    stub.broker.join(stub.topology.queue(EVENTS), timeout=10_000)
+    assert [name for name in queued.queues if EMAIL in name] != []
+    assert Notification.objects.get().status == "queued"
+    assert mail_sink.mails == []
+
+
+def test_the_letter_of_a_mail_that_was_sent_after_all_is_none(make_stub: Any, mail_sink: MailSink) -> None:
+    stub = make_stub()
+    mail_sink.replies = ["550 5.1.1 no such user"]
+    stub.publish(sample("booking.confirmed"))
+    assert stub.dead(EMAIL) == ["send_email"]
+    record = Notification.objects.get()
+    assert requeue(record, "replayed")
+    again = dramatiq.Message(
+        stub.topology.queue(EMAIL), "send_email", (str(record.id),), {"failure": "550 5.1.1 no such user"}, {}
+    )
+    for _ in range(2):  # the letter replayed, and its message delivered once more
+        stub.broker.enqueue(again)
+        stub.join()
+    assert record.reload().status == "sent"
+    assert len(mail_sink.mails) == 1
+    assert stub.dead(EMAIL) == ["send_email"]
+
+
+def test_a_channel_whose_queue_takes_nothing_holds_up_no_mail(
+    make_stub: Any, mail_sink: MailSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.retries._MIN_BACKOFF", 10)
+    stub = make_stub(sms_provider="console")
+    enqueue, refused = stub.broker.enqueue, []
+
+    def away_for_once(message: Any, *, delay: int | None = None) -> Any:
+        if message.actor_name == "send_sms" and not refused:
+            refused.append(message)
+            raise ConnectionClosed("away")
+        return enqueue(message, delay=delay)
+
+    monkeypatch.setattr(stub.broker, "enqueue", away_for_once)
+    stub.publish(confirmation())
+    assert refused
+    assert {record.status for record in Notification.objects} == {"sent"}
+    assert len(mail_sink.mails) == 1
+
+
+# --- What is wrong, or goes wrong
 
 
 def test_an_invalid_event_is_dead_lettered_unretried(make_stub: Any) -> None:
@@ -347,8 +425,9 @@ def test_a_sweep_that_finds_no_broker_leaves_the_delivery_overdue(make_stub: Any
     assert record.reload().due_at < utcnow()
 
 
+@pytest.mark.parametrize("here", [True, False], ids=["on the spot", "from the queue"])
 def test_a_retry_that_the_broker_does_not_take_is_not_lost(
-    make_stub: Any, mail_sink: MailSink, monkeypatch: pytest.MonkeyPatch
+    make_stub: Any, mail_sink: MailSink, monkeypatch: pytest.MonkeyPatch, here: bool
 ) -> None:
     stub = make_stub()
     enqueue = stub.broker.enqueue
@@ -361,8 +440,12 @@ def test_a_retry_that_the_broker_does_not_take_is_not_lost(
     mail_sink.replies = ["451 4.3.0 busy"]
     with monkeypatch.context() as patch:
         patch.setattr(stub.broker, "enqueue", away_for_retries)
-        stub.publish(confirmation())
-    assert stub.dead(EMAIL) == ["send_email"]
+        if here:
+            stub.publish(confirmation())
+        else:
+            stub.send_email(recorded(confirmation()).id)
+    assert stub.dead(EMAIL) == ([] if here else ["send_email"])
+    assert stub.dead(EVENTS) == []
     record = Notification.objects.get()
     assert record.status == "retrying"
     Notification.objects.update_one(set__next_attempt_at=utcnow())

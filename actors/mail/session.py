@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
-from actors.mail.errors import AuthenticationFailed, TemporaryFailure, Uncertain
+from actors.mail.errors import AuthenticationFailed, SmtpFailure, TemporaryFailure, Uncertain
 from actors.mail.replies import Phase, Reply, failure
 from actors.mail.text import one_line
 from app.telemetry import metrics, tracing
@@ -53,6 +54,8 @@ class Session:
         self._watch = watch
         self.mails = 0
         self.used_at = time.monotonic()
+        #: Whether a mail was begun and not ended.
+        self._in_the_midst = False
         with tracing.span("smtp connect"):
             self._smtp = self._connect()
         self._open = True
@@ -85,16 +88,20 @@ class Session:
             SmtpFailure: it was not accepted, or nobody knows.
         """
         self._deadline = deadline
+        self._in_the_midst = True
         # A server with a limit can refuse before it has read everything (RFC 1870).
         size = f" SIZE={len(message)}" if self._smtp.has_extn("size") else ""
-        self._command(Phase.MAIL, f"MAIL FROM:<{sender}>{size}")
-        self._command(Phase.RCPT, f"RCPT TO:<{recipient}>")
-        self._command(Phase.DATA, "DATA", positive=3)
+        self._commands(
+            (Phase.MAIL, f"MAIL FROM:<{sender}>{size}"),
+            (Phase.RCPT, f"RCPT TO:<{recipient}>"),
+            (Phase.DATA, "DATA"),
+        )
         with self._phase(Phase.DATA):
             # RFC 5321, 4.5.2: a line that starts with a dot gets another.
             self._smtp.send(re.sub(rb"^\.", b"..", message, flags=re.MULTILINE) + b".\r\n")
         with tracing.span("smtp after-data"):
             reply = self._verdict()
+        self._in_the_midst = False
         self.mails += 1
         self.used_at = time.monotonic()
         return reply
@@ -105,8 +112,7 @@ class Session:
         Raises:
             SmtpFailure: it would not.
         """
-        self._command(Phase.MAIL, f"MAIL FROM:<{sender}>")
-        self._command(Phase.RCPT, f"RCPT TO:<{recipient}>")
+        self._commands((Phase.MAIL, f"MAIL FROM:<{sender}>"), (Phase.RCPT, f"RCPT TO:<{recipient}>"))
         self.alive()
 
     @property
@@ -119,13 +125,23 @@ class Session:
         expiry = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
         return str(sock.version()), datetime.fromtimestamp(expiry, UTC)
 
+    def ready(self, trusted: float) -> bool:
+        """Whether it is good for another mail; asks the server only where that can be doubted.
+
+        Args:
+            trusted: seconds after a mail in which the server is taken to listen still.
+        """
+        in_use = not self._in_the_midst and time.monotonic() - self.used_at < trusted
+        return in_use or self.alive()
+
     def alive(self) -> bool:
         """Ask the server if it still listens, and end what an earlier mail left open."""
         try:
             self._limit(_COURTESY)
-            return self._smtp.rset()[0] == 250
+            self._in_the_midst = self._smtp.rset()[0] != 250
         except OSError:
             return False
+        return not self._in_the_midst
 
     def close(self, patience: float = _COURTESY) -> None:
         """Say goodbye, for at most `patience` seconds. What goes wrong now concerns no mail."""
@@ -188,12 +204,39 @@ class Session:
         with self._phase(Phase.AUTH):
             smtp.auth(mechanism, getattr(smtp, f"auth_{mechanism.lower().replace('-', '_')}"))
 
-    def _command(self, phase: Phase, line: str, positive: int = 2) -> None:
+    def _commands(self, *commands: tuple[Phase, str]) -> None:
+        """Give commands, in one go where the server offers it: a round trip in place of three (RFC 2920)."""
+        if not self._smtp.has_extn("pipelining"):
+            for phase, line in commands:
+                self._command(phase, partial(self._smtp.docmd, line))
+            return
+        if not all(line.isprintable() for _, line in commands):
+            raise ValueError("a line break in an SMTP command")
+        with self._timed(commands[0][0]):
+            self._smtp.send("".join(f"{line}\r\n" for _, line in commands))
+        refused: SmtpFailure | None = None
+        for phase, _ in commands:
+            try:
+                self._command(phase, self._smtp.getreply)
+            except SmtpFailure as refusal:
+                # The first one tells why; what follows from it must be heard, or it answers the next mail.
+                refused = refused or refusal
+                if refusal.connection_lost:
+                    break
+            else:
+                if refused and phase is Phase.DATA:
+                    # It waits for a mail to nobody. What it says to the end of it changes nothing.
+                    with suppress(SmtpFailure):
+                        self._command(Phase.AFTER_DATA, lambda: self._smtp.docmd("."))
+        if refused:
+            raise refused
+
+    def _command(self, phase: Phase, ask: Callable[[], tuple[int, bytes]]) -> None:
         with tracing.span(f"smtp {phase}"):
             with self._timed(phase):
-                reply = Reply.of(*self._smtp.docmd(line))
+                reply = Reply.of(*ask())
             tracing.annotate({"smtp.reply_code": reply.code})
-            if reply.code // 100 != positive:
+            if reply.code // 100 != (3 if phase is Phase.DATA else 2):
                 raise failure(phase, reply)
 
     def _verdict(self) -> Reply:

@@ -40,6 +40,7 @@ class Transport:
         settings: the SMTP_* ones.
         max_mails: sent over one connection before it is renewed; servers have limits of their own.
         max_idle: seconds after which a kept connection is not asked if it lives but renewed.
+        trusted: seconds in which it is not even asked. If it is gone, the mail goes over a new one.
         breaker: holds mails back while the login is refused.
     """
 
@@ -49,11 +50,13 @@ class Transport:
         *,
         max_mails: int = 100,
         max_idle: float = 60.0,
+        trusted: float = 5.0,
         breaker: LoginBreaker | None = None,
     ) -> None:
         self._server = Server.of(settings)
         self._max_mails = max_mails
         self._max_idle = max_idle
+        self._trusted = trusted
         self._breaker = breaker or LoginBreaker()
         if not self._server.username:
             self._breaker.accepted()  # until the server says that it wants a login
@@ -134,7 +137,7 @@ class Transport:
                 return None
             if session.mails >= self._max_mails or time.monotonic() - session.used_at > self._max_idle:
                 session.close()
-            elif session.alive():
+            elif session.ready(self._trusted):
                 return session
             else:
                 session.drop()

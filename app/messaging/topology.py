@@ -4,7 +4,9 @@
                                       └ payment.* → notification.payment_events ┴ notify → notification.email
                                                                                          └ notification.sms
 
-The channels' queues hold what `notify` does not send on the spot. Each queue has a `.DQ` beside it for delayed retries and an `.XQ` for dead letters.
+The channels' queues hold what `notify` does not send on the spot.
+
+Each queue has a `.DQ` beside it for delayed retries and an `.XQ` for dead letters.
 """
 
 from __future__ import annotations

@@ -43,6 +43,14 @@ from tests.support.smtpd import (
 )
 
 
+@pytest.fixture(params=[[], ["250-PIPELINING"]], ids=["one-by-one", "pipelined"])
+def smtpd(request: pytest.FixtureRequest) -> Iterator[Smtpd]:
+    """A scripted mail server in the clear, that takes commands one by one or in one go."""
+    with run("none") as server:
+        server.offers = request.param
+        yield server
+
+
 @pytest.fixture
 def transport(smtpd: Smtpd) -> Iterator[Transport]:
     with closing(to(smtpd)) as transport:
@@ -77,7 +85,16 @@ def test_a_mail_arrives_as_it_was_composed(security: str, localhost_pem: Path) -
 def test_one_connection_serves_many_mails(smtpd: Smtpd, transport: Transport) -> None:
     for _ in range(5):
         transport.send(mail())
-    assert (smtpd.count("connect"), smtpd.count("rset"), len(smtpd.mails)) == (1, 4, 5)
+    assert (smtpd.count("connect"), smtpd.count("rset"), len(smtpd.mails)) == (1, 0, 5)
+
+
+def test_one_that_was_not_used_for_some_time_is_asked_if_it_lives(smtpd: Smtpd) -> None:
+    with closing(to(smtpd, trusted=0.0)) as transport:
+        for _ in range(5):
+            transport.send(mail())
+        smtpd.script["rset"] = [CUT]
+        transport.send(mail())
+    assert (smtpd.count("connect"), smtpd.count("rset"), len(smtpd.mails)) == (2, 5, 6)
 
 
 def test_it_is_renewed_after_so_many_mails(smtpd: Smtpd) -> None:
@@ -104,11 +121,12 @@ def test_one_that_the_server_closed_costs_no_mail(smtpd: Smtpd, transport: Trans
 @pytest.mark.parametrize("reply", [CUT, "421 4.7.0 too many mails on this connection"])
 @pytest.mark.parametrize("command", ["rset", "mail", "rcpt", "data"])
 def test_one_that_ends_in_the_midst_costs_no_mail_and_doubles_none(
-    smtpd: Smtpd, transport: Transport, command: str, reply: str
+    smtpd: Smtpd, command: str, reply: str
 ) -> None:
-    transport.send(mail())
-    smtpd.script[command] = [reply]
-    transport.send(mail())
+    with closing(to(smtpd, trusted=0.0)) as transport:
+        transport.send(mail())
+        smtpd.script[command] = [reply]
+        transport.send(mail())
     assert (smtpd.count("connect"), len(smtpd.mails)) == (2, 2)
 
 
@@ -190,6 +208,42 @@ def test_a_refused_mail_leaves_the_connection_good_for_the_next(
     assert raised.value.code == int(reply[:3])
     transport.send(mail())
     assert (smtpd.count("connect"), len(smtpd.mails)) == (1, 1)
+    assert smtpd.count("rset") == 1, "what was begun and not ended is ended"
+
+
+@pytest.mark.parametrize("end", ["554 5.5.1 no valid recipients", "250 2.0.0 sent to nobody", CUT, SILENCE])
+def test_a_server_that_wants_a_mail_to_nobody_gets_an_empty_one(smtpd: Smtpd, end: str) -> None:
+    smtpd.offers = ["250-PIPELINING"]
+    smtpd.script = {"rcpt": ["550 5.1.1 no such user"], "data": ["354 go on"], "end": [end]}
+    with closing(to(smtpd, smtp_timeout=0.2)) as transport:
+        with pytest.raises(PermanentFailure, match="SMTP rcpt: 550"):
+            transport.send(mail())
+        transport.send(mail())
+    gone = end in (CUT, SILENCE)
+    assert (smtpd.count("connect"), smtpd.count("end"), len(smtpd.mails)) == (1 + gone, 1, 1)
+
+
+def test_what_follows_from_a_refusal_does_not_answer_the_next_mail(
+    smtpd: Smtpd, transport: Transport
+) -> None:
+    smtpd.script["mail"] = ["451 4.3.0 later"]
+    with pytest.raises(TemporaryFailure, match="SMTP mail: 451"):
+        transport.send(mail())
+    with pytest.raises(PermanentFailure, match="SMTP rcpt: 550"):
+        smtpd.script["rcpt"] = ["550 5.1.1 no such user"]
+        transport.send(mail())
+    transport.send(mail())
+    assert (smtpd.count("connect"), len(smtpd.mails)) == (1, 1)
+
+
+def test_a_command_is_one_line(smtpd: Smtpd) -> None:
+    deadline = time.monotonic() + 10
+    with (
+        closing(Session(Server.of(settings(smtpd)), deadline)) as session,
+        pytest.raises(ValueError, match=r"line break|newline"),
+    ):
+        session.send("a@example.com", "b@example.com>\r\nRCPT TO:<c@example.com", b"\r\n", deadline)
+    assert smtpd.count("rcpt") == 0
 
 
 @pytest.mark.parametrize(("command", "phase"), [("mail", "mail"), ("rcpt", "rcpt"), ("data", "data")])

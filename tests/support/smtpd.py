@@ -42,10 +42,11 @@ class Smtpd:
 
     Attributes:
         commands: what came over all connections: connect, ehlo, starttls, auth, mail, rcpt, data, message,
-            rset, quit.
+            end, rset, quit.
         mails: what was accepted.
         most_connections: at once; more get 432 at MAIL, as Exchange does it.
         sender: the only address that it takes mails from; None: any.
+        offers: lines of its answer to EHLO.
     """
 
     def __init__(self) -> None:
@@ -56,6 +57,7 @@ class Smtpd:
         self.password = PASSWORD
         self.most_connections = 1_000
         self.sender: str | None = None
+        self.offers: list[str] = []
         self.open_connections = 0
         self.loop = asyncio.new_event_loop()
         self.port = 0
@@ -93,7 +95,7 @@ class Smtpd:
     ) -> list[str]:
         self.commands.append("ehlo")
         session.host_name = hostname
-        return responses
+        return [*responses[:1], *self.offers, *responses[1:]]
 
     async def handle_MAIL(  # noqa: N802
         self, server: SMTP, session: SmtpSession, envelope: Envelope, address: str, options: list[str]
@@ -102,14 +104,18 @@ class Smtpd:
             return "432 4.3.2 Concurrent connections limit exceeded"
         if self.sender not in (None, address):
             return "550 5.7.60 Client does not have permissions to send as this sender"
-        envelope.mail_from = address
-        return await self.answer(server, "mail")
+        reply = await self.answer(server, "mail")
+        if reply.startswith("2"):
+            envelope.mail_from = address
+        return reply
 
     async def handle_RCPT(  # noqa: N802
         self, server: SMTP, session: SmtpSession, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        envelope.rcpt_tos.append(address)
-        return await self.answer(server, "rcpt")
+        reply = await self.answer(server, "rcpt")
+        if reply.startswith("2"):
+            envelope.rcpt_tos.append(address)
+        return reply
 
     async def handle_DATA(  # noqa: N802
         self, server: SMTP, session: SmtpSession, envelope: Envelope
@@ -181,6 +187,10 @@ class Connection(SMTP):
             await self.push("354 go on")
             await self._reader.readexactly(1_000)
             self.transport.abort()
+        elif reply.startswith("354"):  # whoever the mail is for
+            await self.push(reply)
+            await self._reader.readuntil(b".\r\n")
+            await self.push(await self.event_handler.answer(self, "end", "554 5.5.1 no valid recipients"))
         elif reply:
             await self.push(reply)
         else:
@@ -279,9 +289,11 @@ def settings(smtpd: Smtpd, **changes: Any) -> Settings:
     return Settings(_env_file=None, smtp_server="localhost", smtp_port=smtpd.port, **changes)
 
 
-def to(smtpd: Smtpd, *, max_mails: int = 100, max_idle: float = 60.0, **changes: Any) -> Transport:
+def to(
+    smtpd: Smtpd, *, max_mails: int = 100, max_idle: float = 60.0, trusted: float = 5.0, **changes: Any
+) -> Transport:
     """The way to `smtpd`."""
-    return Transport(settings(smtpd, **changes), max_mails=max_mails, max_idle=max_idle)
+    return Transport(settings(smtpd, **changes), max_mails=max_mails, max_idle=max_idle, trusted=trusted)
 
 
 def mail(text: str = "text\n") -> OutgoingMail:

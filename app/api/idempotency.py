@@ -121,7 +121,7 @@ def _keep(claim: IdempotencyRecord, **fields: object) -> None:
     """Store `fields`; if MongoDB is away, the answer goes out all the same and the claim stays stale."""
     try:
         with storage_errors():
-            IdempotencyRecord.objects(id=claim.id).update_one(**{f"set__{k}": v for k, v in fields.items()})
+            IdempotencyRecord.compare_and_set({"_id": claim.id}, {"$set": fields})
     except ServiceUnavailable:
         log.warning("idempotency record not written", transaction_id=claim.transaction_id)
 

@@ -212,12 +212,19 @@ class Session:
             return
         if not all(line.isprintable() for _, line in commands):
             raise ValueError("a line break in an SMTP command")
-        with self._timed(commands[0][0]):
-            self._smtp.send("".join(f"{line}\r\n" for _, line in commands))
+        self._together("".join(f"{line}\r\n" for _, line in commands), [phase for phase, _ in commands])
+
+    def _together(self, lines: str, phases: list[Phase]) -> None:
+        """Send the lines of several commands, then hear the reply to each."""
+
+        def first() -> tuple[int, bytes]:
+            self._smtp.send(lines)
+            return self._smtp.getreply()
+
         refused: SmtpFailure | None = None
-        for phase, _ in commands:
+        for phase in phases:
             try:
-                self._command(phase, self._smtp.getreply)
+                self._command(phase, first if phase is phases[0] else self._smtp.getreply)
             except SmtpFailure as refusal:
                 # The first one tells why; what follows from it must be heard, or it answers the next mail.
                 refused = refused or refusal

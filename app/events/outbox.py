@@ -32,8 +32,8 @@ log = get_logger(__name__)
 _KEEP_ALIVE = 5.0
 
 #: Seconds in which events gather that are then published together: group commit. One event alone costs three
-#: round trips, and those of a busy process in one go hardly more.
-_GATHER = 0.02
+#: round trips, and those of a busy process in one go hardly more. Nobody sees a mail come a tenth later.
+_GATHER = 0.1
 
 #: At most so many together.
 _TOGETHER = 100

@@ -8,12 +8,10 @@ to one charge, one final state and one event id, within the time that docs/archi
 from __future__ import annotations
 
 import json
-import sys
 import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
 from itertools import count
@@ -35,10 +33,8 @@ from app.payments.orders import PaymentOrder
 from app.payments.service import Payments
 from app.settings import Settings
 from cli.dev.stripe_simulator.webhooks import signature
-from tests.support.commands import environment
-from tests.support.failpoints import DIRECTORY, HOURS_AHEAD, Arming
-from tests.support.processes import Process
-from tests.support.servers import FailingApi
+from tests.support.failpoints import Arming
+from tests.support.servers import FailingApi, FailingWorker
 from tests.support.wait import wait_for
 
 if TYPE_CHECKING:
@@ -98,21 +94,6 @@ def events(paying: Settings) -> Iterator[Callable[[], dict[str, set[str]]]]:
         yield collect
 
 
-@contextmanager
-def worker(settings: Settings, directory: Path, hours: int = 0) -> Iterator[Process]:
-    """A worker with failpoints, whose clock is some hours ahead."""
-    changes = {
-        DIRECTORY: str(directory / "failpoints"),
-        HOURS_AHEAD: str(hours),
-        "WORKER_HEARTBEAT_FILE": str(directory / "beat"),
-    }
-    (directory / "failpoints").mkdir(parents=True, exist_ok=True)
-    (directory / "beat").unlink(missing_ok=True)
-    command = [sys.executable, "-m", "tests.support.failpoints", "worker"]
-    with Process(command, directory / "worker.log", env=environment(settings) | changes) as process:
-        yield process
-
-
 def post(api: FailingApi, path: str, body: Any, **headers: str) -> requests.Response | None:
     """The answer; None if the process died, before it or in the middle of it."""
     try:
@@ -169,7 +150,7 @@ def published_time(settings: Settings) -> float:
 
 def recover(paying: Settings, directory: Path, hours: int = 0) -> float:
     """Let a new worker find the truth; seconds that it took from its start."""
-    with worker(paying, directory, hours):
+    with FailingWorker(directory, paying, hours):
         wait_for(lambda: (directory / "beat").exists(), 30, "the worker did not start")
         started = time.monotonic()
         limit = published_time(paying) + SLACK
@@ -388,7 +369,7 @@ def test_the_worker_that_recovers(
         _due_in(timedelta(hours=1))  # what earlier lives have left is not in this one's way
         leave(paying, private_stripe, booking := f"BOOK-{at}")
         failpoints.arm(at, thread)
-        with worker(paying, tmp_path):
+        with FailingWorker(tmp_path, paying):
             wait_for(
                 lambda booking=booking: (
                     failpoints.fired()

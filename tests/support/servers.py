@@ -15,7 +15,7 @@ import requests
 
 from app.settings import Settings
 from tests.support.commands import environment
-from tests.support.failpoints import DIRECTORY, Arming
+from tests.support.failpoints import DIRECTORY, HOURS_AHEAD, Arming
 from tests.support.ports import free_port, listens
 from tests.support.processes import Process
 from tests.support.wait import wait_for
@@ -214,6 +214,27 @@ class WorkerProcess(Process):
     def wait_until_it_works(self) -> None:
         """Wait until it consumes."""
         self.wait_until(self._heartbeat.exists)
+
+
+class FailingWorker(Process):
+    """A worker with failpoints.
+
+    Args:
+        directory: for its output.
+        settings: what it runs with.
+        hours: that its clock is ahead.
+    """
+
+    def __init__(self, directory: Path, settings: Settings, hours: int = 0) -> None:
+        self.failpoints = Arming(directory / "failpoints")
+        (directory / "beat").unlink(missing_ok=True)
+        changes = {
+            DIRECTORY: str(directory / "failpoints"),
+            HOURS_AHEAD: str(hours),
+            "WORKER_HEARTBEAT_FILE": str(directory / "beat"),
+        }
+        command = [sys.executable, "-m", "tests.support.failpoints", "worker"]
+        super().__init__(command, directory / "worker.log", env=environment(settings) | changes)
 
 
 class StripeServer(Server):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -28,7 +28,7 @@ log = get_logger(__name__)
 #: A delivery that so many workers took and never reported on is likely what kills them.
 _MOST_ABANDONED = 10
 
-#: Seconds for which a worker keeps trying to record what was accepted, and between two tries.
+#: Seconds for which a worker keeps trying to record how a delivery ended, and between two tries.
 _RECORDING, _PAUSE = 60.0, 0.5
 
 
@@ -69,12 +69,12 @@ class Deliver:
         self._max_retries = max_retries
         self.lease = lease
 
-    def __call__(self, notification_id: str, failure: str | None = None) -> None:
+    def __call__(self, notification_id: str, *, given_up: bool = False) -> None:
         """Send one delivery, unless it was sent before.
 
         Args:
             notification_id: its document's.
-            failure: why it failed where it was tried first: this message is its dead letter, unless
+            given_up: it failed for good where it was tried first: this message is its dead letter, unless
                 somebody has reopened it since.
 
         Raises:
@@ -83,8 +83,8 @@ class Deliver:
         """
         claimed = deliveries.claim(notification_id, self.lease)
         if claimed is None:
-            if failure and deliveries.is_given_up(notification_id):
-                raise DeliveryFailed(failure)
+            if given_up and deliveries.is_given_up(notification_id):
+                raise DeliveryFailed("given up where it was tried first")
             return
         if isinstance(claimed, deliveries.Busy):
             wait = (claimed.until - utcnow()).total_seconds()
@@ -133,21 +133,11 @@ class Deliver:
         return False
 
     def _accepted(self, notification: Notification, sent_at: datetime, fields: Mapping[str, Any]) -> None:
-        """Record it, however long MongoDB takes: a delivery forgotten now would be sent once more.
-
-        Raises:
-            pymongo.errors.PyMongoError: MongoDB has been away for a minute; the receipt has to do.
-        """
-        give_up_at = time.monotonic() + _RECORDING
-        while True:
+        def record() -> None:
             self._receipts.keep(notification, sent_at, fields)
-            try:
-                deliveries.sent(notification, sent_at, **fields)
-                break
-            except OUTAGES:
-                if time.monotonic() > give_up_at:
-                    raise
-                time.sleep(_PAUSE)
+            deliveries.sent(notification, sent_at, **fields)
+
+        _surely(record)
         tell(notification, "sent")
         happened = from_iso(notification.event_data.get("timestamp")) or notification.created_at
         metrics.EVENT_AGE.labels(notification.notification_type).observe(seconds(happened, sent_at))
@@ -167,6 +157,22 @@ class Deliver:
         raise dramatiq.Retry(str(error), wait) from error
 
     def _give_up(self, notification: Notification, status: str, error: DeliveryError) -> NoReturn:
-        deliveries.end(notification, status, str(error))
+        _surely(lambda: deliveries.end(notification, status, str(error)))
         tell(notification, status, str(error))
         raise DeliveryFailed(str(error)) from error
+
+
+def _surely(record: Callable[[], None]) -> None:
+    """Record how it ended, however long MongoDB takes: a delivery forgotten now would be sent once more.
+
+    Raises:
+        pymongo.errors.PyMongoError: MongoDB has been away for a minute. A receipt has to do, if there is one.
+    """
+    give_up_at = time.monotonic() + _RECORDING
+    while True:
+        try:
+            return record()
+        except OUTAGES:
+            if time.monotonic() > give_up_at:
+                raise
+            time.sleep(_PAUSE)

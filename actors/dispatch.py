@@ -32,14 +32,14 @@ class Dispatch:
         self._topology = topology
 
     def __call__(
-        self, notification: Notification, delay: int | None = None, failure: str | None = None
+        self, notification: Notification, delay: int | None = None, *, given_up: bool = False
     ) -> None:
         """Queue one delivery.
 
         Args:
             notification: its record.
             delay: milliseconds before it is tried.
-            failure: why it has failed for good; its message then becomes the dead letter.
+            given_up: it has failed for good; the message becomes its dead letter.
 
         Raises:
             dramatiq.errors.BrokerConnectionError: the broker does not take it.
@@ -49,7 +49,7 @@ class Dispatch:
             queue_name=self.queue(channel),
             actor_name=_CHANNELS[channel][1],
             args=(str(notification.id),),
-            kwargs={"failure": failure} if failure else {},
+            kwargs={"given_up": True} if given_up else {},
             options={tracing.TRACEPARENT: notification.traceparent} if notification.traceparent else {},
         )
         self._broker.enqueue(message, delay=delay)

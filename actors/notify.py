@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import dramatiq
-import redis
-from dramatiq.errors import BrokerConnectionError
 
 from actors import deliveries
 from actors.deliver import DeliveryFailed
@@ -30,6 +28,9 @@ if TYPE_CHECKING:
     from app.models import Notification
 
 log = get_logger(__name__)
+
+#: Statuses of a delivery that its queue is owed a message for: to be sent, or as the letter of what failed.
+_OWED = ("queued", "failed", "uncertain")
 
 #: Channel → the event's field with the recipient.
 RECIPIENTS = {"email": "user_email", "sms": "user_phone"}
@@ -101,24 +102,21 @@ class Notify:
             recipient = event.get(RECIPIENTS[channel])
             lease = deliver.lease if here else None
             notification, new = deliveries.record(event, channel, template, recipient, lease)
-            if notification.status == "queued":
-                # Also for a delivery recorded before: the process may have died before it was queued.
-                self._dispatch(notification)
-            elif new and notification.status == "sending":
+            if new and notification.status == "sending":
                 ours = notification
+            elif notification.status in _OWED:
+                # Also for a delivery recorded before: the process may have died before it was queued.
+                self._dispatch(notification, given_up=notification.status != "queued")
         return ours
 
     def _try(self, notification: Notification) -> None:
         try:
             self._channels[notification.notification_type].attempt(notification)
+        except DeliveryFailed:
+            # If the broker does not take the letter, the event comes again, and brings it again.
+            self._dispatch(notification, given_up=True)
         except dramatiq.Retry as later:
-            self._queue(notification, delay=later.delay)
-        except DeliveryFailed as failed:
-            self._queue(notification, failure=str(failed))
-
-    def _queue(self, notification: Notification, **how: Any) -> None:
-        """Queue what did not settle. Without a broker its record must do: the sweep finds it."""
-        try:
-            self._dispatch(notification, **how)
-        except (BrokerConnectionError, redis.RedisError) as error:
-            log.warning("delivery not queued", notification_id=str(notification.id), reason=str(error))
+            try:
+                self._dispatch(notification, delay=later.delay)
+            except Exception as error:  # whatever it is: its record is due, and the sweep finds it
+                log.warning("retry not queued", notification_id=str(notification.id), reason=str(error))

@@ -229,6 +229,7 @@ class Session:
                 # The first one tells why; what follows from it must be heard, or it answers the next mail.
                 refused = refused or refusal
                 if refusal.connection_lost:
+                    self.drop()
                     break
             else:
                 if refused and phase is Phase.DATA:
@@ -239,9 +240,8 @@ class Session:
             raise refused
 
     def _command(self, phase: Phase, ask: Callable[[], tuple[int, bytes]]) -> None:
-        with tracing.span(f"smtp {phase}"):
-            with self._timed(phase):
-                reply = Reply.of(*ask())
+        with tracing.span(f"smtp {phase}"), self._timed(phase):
+            reply = Reply.of(*ask())
             tracing.annotate({"smtp.reply_code": reply.code})
             if reply.code // 100 != (3 if phase is Phase.DATA else 2):
                 raise failure(phase, reply)

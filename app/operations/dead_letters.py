@@ -1,6 +1,6 @@
 """What an operator does with dead letters: why they died, which to pick, how they go back.
 
-A letter that asks for a delivery holds no more than the delivery's id; the event, the last error and all
+A letter that asks for a delivery holds the delivery's id; the event, the last error and all
 tries are in the delivery's record.
 """
 

@@ -106,7 +106,7 @@ def _of_payment(payment: Transaction) -> Iterator[Entry]:
 def _of_notification(notification: Notification) -> Iterator[Entry]:
     channel = notification.notification_type
     about = {"event": notification.event_id, "type": notification.event_type}
-    yield Entry(notification.created_at, channel, "queued", about | _filled({"to": notification.recipient}))
+    yield Entry(notification.created_at, channel, "recorded", about | _filled({"to": notification.recipient}))
     for attempt in notification.attempts:
         detail = {"event": notification.event_id, "message": notification.message_id, "reply": attempt.detail}
         yield Entry(attempt.at, channel, attempt.outcome, _filled(detail))

@@ -17,6 +17,7 @@ import dramatiq
 import pika
 import pytest
 
+from actors import deliveries
 from actors.declare import worker_broker
 from app import models
 from app.events.samples import sample
@@ -26,6 +27,7 @@ from app.settings import Settings
 from tests.support.mail import MailSink
 from tests.support.servers import MongoServer, RabbitServer, RedisServer, WorkerProcess
 from tests.support.services import with_database
+from tests.support.smtpd import CUT, run
 from tests.support.wait import wait_for
 
 SAMPLE = sample("payment.success")
@@ -247,6 +249,37 @@ def test_without_mongodb_nothing_is_lost_and_all_is_sent_when_it_is_back(
         wait_for(lambda: statuses()["sent"] >= 10, 30, lambda: str(statuses()))
     assert len({mail["To"] for mail in mail_sink.mails}) == len(mail_sink.mails) == 11
     assert messages(settings, *(f"{queue}.XQ" for queue in QUEUES)) == 0
+
+
+def test_a_mail_left_without_an_answer_while_mongodb_goes_away_is_not_sent_again(
+    rabbit_settings: Settings,
+    mongodb: MongoServer,
+    dead_letters: Callable[[Settings, str], int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    end, failed = deliveries.end, []
+
+    def watched(*what: Any) -> None:
+        try:
+            end(*what)
+        except Exception as error:
+            failed.append(error)
+            raise
+
+    monkeypatch.setattr(deliveries, "end", watched)
+    with run("none") as smtpd:
+        smtpd.script["message"] = [CUT]
+        smtpd.on_message = mongodb.stop
+        changes = {"smtp_server": "127.0.0.1", "smtp_port": smtpd.port, "smtp_security": "none"}
+        uri = with_database(mongodb.url, "movieapp")
+        settings = rabbit_settings.model_copy(update=changes | {"mongodb_uri": uri})
+        with working(settings):
+            publish(settings, event(1))
+            wait_for(lambda: failed, 30, "it was not tried to record it")
+            mongodb.start()
+            wait_for(lambda: dead_letters(settings, "notification.email") == 1, 60, "no letter")
+            assert statuses() == {"uncertain": 1}
+        assert smtpd.count("message") == 1
 
 
 def test_a_mail_accepted_while_mongodb_goes_away_is_recorded_when_it_is_back(

@@ -268,7 +268,7 @@ def test_any_id_leads_to_the_whole_story(client: FlaskClient, books: Settings) -
         (transaction_id, "completed"),
         (transaction_id, "refund_pending"),
         (transaction_id, "refunded"),
-        ("email", "queued"),
+        ("email", "recorded"),
         ("email", "sent"),
     ]
     for wanted in (refund_id, "BOOK-1", record.gateway_id, "asked-for-1", event_id, "m1@example.com"):

@@ -223,6 +223,29 @@ def test_a_server_that_wants_a_mail_to_nobody_gets_an_empty_one(smtpd: Smtpd, en
     assert (smtpd.count("connect"), smtpd.count("end"), len(smtpd.mails)) == (1 + gone, 1, 1)
 
 
+def test_a_connection_that_ends_after_a_refusal_is_not_kept(smtpd: Smtpd, transport: Transport) -> None:
+    smtpd.offers = ["250-PIPELINING"]
+    smtpd.script = {"rcpt": ["550 5.1.1 no such user"], "data": ["421 4.3.2 going down"]}
+    with pytest.raises(PermanentFailure, match="SMTP rcpt: 550"):
+        transport.send(mail())
+    transport.send(mail())
+    assert (smtpd.count("connect"), smtpd.count("rset"), len(smtpd.mails)) == (2, 0, 1)
+
+
+def test_only_steps_that_succeed_are_told(smtpd: Smtpd) -> None:
+    smtpd.script["rcpt"] = ["550 5.1.1 no such user"]
+    told: list[str] = []
+    deadline = time.monotonic() + 10
+    with closing(
+        Session(Server.of(settings(smtpd)), deadline, lambda phase, _: told.append(phase))
+    ) as session:
+        with pytest.raises(PermanentFailure):
+            session.send("a@example.com", "b@example.com", b"\r\n", deadline)
+        assert session.ready(60.0)
+        session.send("a@example.com", "b@example.com", b"\r\n", deadline)
+    assert told == ["connect", "ehlo", "mail", "mail", "rcpt", "data", "data", "after-data"]
+
+
 def test_what_follows_from_a_refusal_does_not_answer_the_next_mail(
     smtpd: Smtpd, transport: Transport
 ) -> None:

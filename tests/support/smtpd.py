@@ -47,6 +47,7 @@ class Smtpd:
         most_connections: at once; more get 432 at MAIL, as Exchange does it.
         sender: the only address that it takes mails from; None: any.
         offers: lines of its answer to EHLO.
+        on_message: called when a whole mail has come, before the answer to it.
     """
 
     def __init__(self) -> None:
@@ -58,6 +59,7 @@ class Smtpd:
         self.most_connections = 1_000
         self.sender: str | None = None
         self.offers: list[str] = []
+        self.on_message: Callable[[], object] = lambda: None
         self.open_connections = 0
         self.loop = asyncio.new_event_loop()
         self.port = 0
@@ -120,6 +122,7 @@ class Smtpd:
     async def handle_DATA(  # noqa: N802
         self, server: SMTP, session: SmtpSession, envelope: Envelope
     ) -> str:
+        self.on_message()
         reply = await self.answer(server, "message", "250 2.0.0 queued as 1")
         if reply.startswith("2"):
             self.mails.append(envelope)

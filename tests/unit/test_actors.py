@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
@@ -16,7 +17,7 @@ from dramatiq.errors import ConnectionClosed
 from actors import deliveries
 from actors.declare import worker_broker
 from actors.dispatch import Dispatch
-from actors.errors import Postponed
+from actors.errors import Postponed, Uncertain
 from actors.receipts import Receipts
 from actors.sweeps import Sweeps
 from app import models
@@ -163,7 +164,7 @@ def test_the_letter_of_a_mail_that_was_sent_after_all_is_none(make_stub: Any, ma
     record = Notification.objects.get()
     assert requeue(record, "replayed")
     again = dramatiq.Message(
-        stub.topology.queue(EMAIL), "send_email", (str(record.id),), {"failure": "550 5.1.1 no such user"}, {}
+        stub.topology.queue(EMAIL), "send_email", (str(record.id),), {"given_up": True}, {}
     )
     for _ in range(2):  # the letter replayed, and its message delivered once more
         stub.broker.enqueue(again)
@@ -425,16 +426,46 @@ def test_a_sweep_that_finds_no_broker_leaves_the_delivery_overdue(make_stub: Any
     assert record.reload().due_at < utcnow()
 
 
+@pytest.mark.parametrize("reply", ["550 5.1.1 no such user", None], ids=["failed", "uncertain"])
+def test_a_letter_that_the_broker_does_not_take_is_not_lost(
+    make_stub: Any, mail_sink: MailSink, monkeypatch: pytest.MonkeyPatch, reply: str | None
+) -> None:
+    def unanswered(self: Any, notification: Notification) -> Mapping[str, Any]:
+        raise Uncertain("no answer")
+
+    if reply is None:
+        monkeypatch.setattr("actors.email.EmailChannel.send", unanswered)
+    mail_sink.replies = [reply] if reply else []
+    monkeypatch.setattr("actors.retries._MIN_BACKOFF", 10)
+    stub = make_stub()
+    enqueue, refused = stub.broker.enqueue, []
+
+    def away_for_once(message: Any, *, delay: int | None = None) -> Any:
+        if message.actor_name == "send_email" and not refused:
+            refused.append(message)
+            raise ConnectionClosed("away")
+        return enqueue(message, delay=delay)
+
+    monkeypatch.setattr(stub.broker, "enqueue", away_for_once)
+    stub.publish(confirmation())
+    assert refused
+    assert stub.dead(EMAIL) == ["send_email"]
+    assert stub.dead(EVENTS) == []
+    record = Notification.objects.get()
+    assert (record.status, len(record.attempts)) == ("failed" if reply else "uncertain", 1)
+
+
+@pytest.mark.parametrize("error", [ConnectionClosed("away"), socket.gaierror("no such host")], ids=repr)
 @pytest.mark.parametrize("here", [True, False], ids=["on the spot", "from the queue"])
 def test_a_retry_that_the_broker_does_not_take_is_not_lost(
-    make_stub: Any, mail_sink: MailSink, monkeypatch: pytest.MonkeyPatch, here: bool
+    make_stub: Any, mail_sink: MailSink, monkeypatch: pytest.MonkeyPatch, here: bool, error: Exception
 ) -> None:
     stub = make_stub()
     enqueue = stub.broker.enqueue
 
     def away_for_retries(message: Any, *, delay: int | None = None) -> Any:
         if delay:
-            raise ConnectionClosed("away")
+            raise error
         return enqueue(message)
 
     mail_sink.replies = ["451 4.3.0 busy"]

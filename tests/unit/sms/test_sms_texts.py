@@ -147,9 +147,11 @@ def test_a_title_in_another_alphabet_stands_where_70_characters_are_enough() -> 
 @pytest.mark.parametrize("locale", ["ru", "ja", "ar", "hi"])
 def test_a_date_in_another_alphabet_is_never_cut(locale: str) -> None:
     text = write(CONFIRMED, locale=locale, movie_title="Название " * 20)
-    assert write(CONFIRMED, locale=locale, movie_title="@@@").split("@@@, ")[1] in text
-    assert "confirmed: Название" in text
+    date = write(CONFIRMED, locale=locale, movie_title="").split("confirmed: ")[1]
+    assert text.endswith(date)
     assert segments(text) <= 3
+    # How long a date is, and so whether it leaves room for a title, is for Babel's release to say.
+    assert segments(text) == 1 or "confirmed: Название" in text
 
 
 @pytest.mark.parametrize("length", [100, 255])

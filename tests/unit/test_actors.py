@@ -94,6 +94,20 @@ def recorded(event: dict[str, Any]) -> Notification:
     return deliveries.record(event, "email", "booking_confirmation", event["user_email"])[0]
 
 
+def refused_once(stub: Stub, actor: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The message that the broker does not take: the first one for `actor`."""
+    enqueue, refused = stub.broker.enqueue, []
+
+    def away_for_once(message: Any, *, delay: int | None = None) -> Any:
+        if message.actor_name == actor and not refused:
+            refused.append(message)
+            raise ConnectionClosed("away")
+        return enqueue(message, delay=delay)
+
+    monkeypatch.setattr(stub.broker, "enqueue", away_for_once)
+    return refused
+
+
 def overdue(record: Notification) -> None:
     Notification.objects(id=record.id).update_one(set__due_at=utcnow() - timedelta(seconds=1))
 
@@ -179,15 +193,7 @@ def test_a_channel_whose_queue_takes_nothing_holds_up_no_mail(
 ) -> None:
     monkeypatch.setattr("actors.retries._MIN_BACKOFF", 10)
     stub = make_stub(sms_provider="console")
-    enqueue, refused = stub.broker.enqueue, []
-
-    def away_for_once(message: Any, *, delay: int | None = None) -> Any:
-        if message.actor_name == "send_sms" and not refused:
-            refused.append(message)
-            raise ConnectionClosed("away")
-        return enqueue(message, delay=delay)
-
-    monkeypatch.setattr(stub.broker, "enqueue", away_for_once)
+    refused = refused_once(stub, "send_sms", monkeypatch)
     stub.publish(confirmation())
     assert refused
     assert {record.status for record in Notification.objects} == {"sent"}
@@ -438,15 +444,7 @@ def test_a_letter_that_the_broker_does_not_take_is_not_lost(
     mail_sink.replies = [reply] if reply else []
     monkeypatch.setattr("actors.retries._MIN_BACKOFF", 10)
     stub = make_stub()
-    enqueue, refused = stub.broker.enqueue, []
-
-    def away_for_once(message: Any, *, delay: int | None = None) -> Any:
-        if message.actor_name == "send_email" and not refused:
-            refused.append(message)
-            raise ConnectionClosed("away")
-        return enqueue(message, delay=delay)
-
-    monkeypatch.setattr(stub.broker, "enqueue", away_for_once)
+    refused = refused_once(stub, "send_email", monkeypatch)
     stub.publish(confirmation())
     assert refused
     assert stub.dead(EMAIL) == ["send_email"]

@@ -28,8 +28,8 @@ log = get_logger(__name__)
 #: A delivery that so many workers took and never reported on is likely what kills them.
 _MOST_ABANDONED = 10
 
-#: Seconds for which a worker keeps trying to record how a delivery ended, and between two tries.
-_RECORDING, _PAUSE = 60.0, 0.5
+#: Seconds for which a worker keeps trying to make known how a delivery ended, and between two tries.
+_TRYING, _PAUSE = 60.0, 0.5
 
 
 class Channel(Protocol):
@@ -137,7 +137,7 @@ class Deliver:
             self._receipts.keep(notification, sent_at, fields)
             deliveries.sent(notification, sent_at, **fields)
 
-        _surely(record)
+        surely(record, OUTAGES)
         tell(notification, "sent")
         happened = from_iso(notification.event_data.get("timestamp")) or notification.created_at
         metrics.EVENT_AGE.labels(notification.notification_type).observe(seconds(happened, sent_at))
@@ -157,22 +157,26 @@ class Deliver:
         raise dramatiq.Retry(str(error), wait) from error
 
     def _give_up(self, notification: Notification, status: str, error: DeliveryError) -> NoReturn:
-        _surely(lambda: deliveries.end(notification, status, str(error)))
+        surely(lambda: deliveries.end(notification, status, str(error)), OUTAGES)
         tell(notification, status, str(error))
         raise DeliveryFailed(str(error)) from error
 
 
-def _surely(record: Callable[[], None]) -> None:
-    """Record how it ended, however long MongoDB takes: a delivery forgotten now would be sent once more.
+def surely(act: Callable[[], None], outages: tuple[type[Exception], ...]) -> None:
+    """Do what nobody does later: a delivery whose end is forgotten now would be sent once more.
+
+    Args:
+        act: safe to repeat.
+        outages: errors after which it is tried again, for a minute.
 
     Raises:
-        pymongo.errors.PyMongoError: MongoDB has been away for a minute. A receipt has to do, if there is one.
+        Exception: the last of those.
     """
-    give_up_at = time.monotonic() + _RECORDING
+    give_up_at = time.monotonic() + _TRYING
     while True:
         try:
-            return record()
-        except OUTAGES:
+            return act()
+        except outages:
             if time.monotonic() > give_up_at:
                 raise
             time.sleep(_PAUSE)

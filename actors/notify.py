@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import dramatiq
+import redis
+from dramatiq.errors import BrokerConnectionError
 
 from actors import deliveries
-from actors.deliver import DeliveryFailed
+from actors.deliver import DeliveryFailed, surely
 from actors.deliveries import ConflictingEvent
 from app.events.catalog import check_event
 from app.events.content import canonical
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-#: Statuses of a delivery that its queue is owed a message for: to be sent, or as the letter of what failed.
-_OWED = ("queued", "failed", "uncertain")
+#: An OSError where its name does not resolve.
+_BROKER_AWAY = (BrokerConnectionError, redis.RedisError, OSError)
 
 #: Channel → the event's field with the recipient.
 RECIPIENTS = {"email": "user_email", "sms": "user_phone"}
@@ -104,17 +106,17 @@ class Notify:
             notification, new = deliveries.record(event, channel, template, recipient, lease)
             if new and notification.status == "sending":
                 ours = notification
-            elif notification.status in _OWED:
+            elif notification.status == "queued":
                 # Also for a delivery recorded before: the process may have died before it was queued.
-                self._dispatch(notification, given_up=notification.status != "queued")
+                self._dispatch(notification)
         return ours
 
     def _try(self, notification: Notification) -> None:
         try:
             self._channels[notification.notification_type].attempt(notification)
         except DeliveryFailed:
-            # If the broker does not take the letter, the event comes again, and brings it again.
-            self._dispatch(notification, given_up=True)
+            # Nobody else knows that a letter is owed.
+            surely(lambda: self._dispatch(notification, given_up=True), _BROKER_AWAY)
         except dramatiq.Retry as later:
             try:
                 self._dispatch(notification, delay=later.delay)

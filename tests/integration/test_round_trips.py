@@ -103,7 +103,7 @@ def test_a_mail(redis_settings: Settings, mail_sink: MailSink, mongodb: Commands
     with redis.Redis.from_url(settings.redis_url, decode_responses=True) as store:
         deliver = Deliver(email, Receipts(store, settings.namespace), 0, email.lease)
         status = EventStatus(store, settings.namespace)
-        notify = Notify({"email": deliver}, lambda _: here, queued.append, status)
+        notify = Notify({"email": deliver}, lambda _: here, lambda record, **_: queued.append(record), status)
         Notification.objects.count()  # the indexes stand
         event = sample("booking.confirmed")
         mongodb.said.clear()

@@ -442,7 +442,6 @@ def test_a_letter_that_the_broker_does_not_take_is_not_lost(
     if reply is None:
         monkeypatch.setattr("actors.email.EmailChannel.send", unanswered)
     mail_sink.replies = [reply] if reply else []
-    monkeypatch.setattr("actors.retries._MIN_BACKOFF", 10)
     stub = make_stub()
     refused = refused_once(stub, "send_email", monkeypatch)
     stub.publish(confirmation())

@@ -19,10 +19,10 @@ from pydantic import SecretStr
 
 from app import models
 from app.events.samples import sample
-from app.messaging.publisher import OutgoingEvent, RabbitPublisher
 from app.models import Notification
 from app.settings import Settings
 from tests.support.commands import movieapp
+from tests.support.events import publish
 from tests.support.servers import WorkerProcess
 from tests.support.smtpd import PASSWORD, Smtpd, certificate, run
 from tests.support.stripe import StripeSimulator
@@ -41,12 +41,11 @@ def smtpd(tmp_path: Path) -> Iterator[Smtpd]:
         yield server
 
 
-def publish(settings: Settings, *ids: str) -> None:
-    publisher = RabbitPublisher(settings)
-    for event_id in ids:
-        event = sample("payment.success") | {"event_id": event_id, "booking_id": f"BOOK-{event_id}"}
-        publisher.publish(OutgoingEvent(event_id, event["event_type"], json.dumps(event)))
-    publisher.close()
+def payments(*ids: str) -> list[dict[str, Any]]:
+    return [
+        sample("payment.success") | {"event_id": event_id, "booking_id": f"BOOK-{event_id}"}
+        for event_id in ids
+    ]
 
 
 def asked(settings: Settings, *command: str, code: int = 0) -> Any:
@@ -98,11 +97,11 @@ def test_a_bad_night_ends_with_every_mail_sent_once(
 
     with WorkerProcess(tmp_path / "evening", wrong) as worker:
         worker.wait_until_it_works()
-        publish(wrong, *EVENING)
+        publish(wrong, *payments(*EVENING))
         wait_for(lambda: statuses() == {"failed": 2}, 30, lambda: worker.output())
         smtpd.password = NEW_PASSWORD
         smtpd.hang_up()
-        publish(wrong, *NIGHT)
+        publish(wrong, *payments(*NIGHT))
         wait_for(lambda: statuses() == {"failed": 2, "retrying": 3}, 30, lambda: worker.output())
         assert "the mail server refuses our login" in worker.log.read_text()
 

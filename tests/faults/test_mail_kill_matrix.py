@@ -6,7 +6,6 @@ one gets through. A last worker, whose clock is past every lease, has to find wh
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from datetime import timedelta
 from itertools import count
@@ -18,8 +17,8 @@ import redis
 from app import models
 from app.clock import utcnow
 from app.events.samples import sample
-from app.messaging.publisher import OutgoingEvent, RabbitPublisher
 from app.models import Notification
+from tests.support.events import publish
 from tests.support.servers import FailingWorker
 from tests.support.wait import wait_for
 
@@ -40,12 +39,6 @@ def confirmation(number: int) -> dict[str, Any]:
         "user_email": f"jane.{number}@example.com",
         "showtime": (utcnow() + timedelta(days=2)).isoformat(),
     }
-
-
-def publish(settings: Settings, event: dict[str, Any]) -> None:
-    publisher = RabbitPublisher(settings)
-    publisher.publish(OutgoingEvent(event["event_id"], event["event_type"], json.dumps(event)))
-    publisher.close()
 
 
 @pytest.mark.timeout(240)

@@ -11,9 +11,9 @@ import requests
 
 from app import models
 from app.events.samples import sample
-from app.messaging.publisher import OutgoingEvent, make_publisher
 from app.models import Notification
 from app.settings import Settings
+from tests.support.events import publish
 from tests.support.mail import MailSink
 from tests.support.servers import ApiServer, WorkerProcess
 from tests.support.stripe import StripeSimulator
@@ -121,9 +121,3 @@ def test_each_payment_refund_and_delivery_is_one_line_of_documented_fields(
     for line in here + there:
         assert line.keys() <= documented(), line
     assert "jane.doe" not in worker.log.read_text()
-
-
-def publish(settings: Settings, event: dict[str, Any]) -> None:
-    publisher = make_publisher(settings)
-    publisher.publish(OutgoingEvent(event["event_id"], event["event_type"], json.dumps(event)))
-    publisher.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import uuid
 from collections.abc import Callable, Sequence
@@ -17,8 +16,8 @@ import requests
 from app import create_app, models
 from app.clock import utcnow
 from app.events.samples import sample
-from app.messaging.publisher import OutgoingEvent, make_publisher
 from app.models import Transaction, WebhookDelivery
+from tests.support import events
 from tests.support.commands import MOVIEAPP, environment
 from tests.support.ports import free_port, listens
 from tests.support.processes import Process
@@ -150,13 +149,7 @@ def test_all_processes_of_the_api_are_counted_as_one_also_those_that_have_ended(
 
 @pytest.fixture
 def publish(broker_settings: Settings) -> Callable[[str, str], None]:
-    def publish(kind: str, event_id: str) -> None:
-        publisher = make_publisher(broker_settings)
-        event = sample(kind) | {"event_id": event_id}
-        publisher.publish(OutgoingEvent(event_id, kind, json.dumps(event)))
-        publisher.close()
-
-    return publish
+    return lambda kind, event_id: events.publish(broker_settings, sample(kind) | {"event_id": event_id})
 
 
 def test_all_processes_of_a_worker_are_counted_as_one(

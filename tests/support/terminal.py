@@ -36,11 +36,15 @@ def run_on_terminal(
             os.close(theirs)
             os.write(ours, typed.encode())
             received = b""
-            while chunk := _read(ours):
-                received += chunk
-                if until and received.count(until[0].encode()) >= until[1]:
-                    process.send_signal(signal.SIGINT)
-                    until = None
+            try:
+                while chunk := _read(ours):
+                    received += chunk
+                    if until and received.count(until[0].encode()) >= until[1]:
+                        process.send_signal(signal.SIGINT)
+                        until = None
+            except BaseException:  # as a test's timeout: Popen would wait for its end
+                process.kill()
+                raise
     finally:
         os.close(ours)
     return process.returncode, received.decode()

@@ -50,9 +50,11 @@ class Sweeps(Middleware):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._broker: Broker | None = None
+        self._worker: Worker | None = None
         self._stop = threading.Event()
         #: Name → the sweep, and the seconds between two rounds.
         sweeps: dict[str, tuple[Sweep, float]] = {
+            "heartbeat": (self._heartbeat, 2),
             "outbox relay": (self._outbox_relay, 2),
             "payment recovery": (self._payment_recovery, 2),
             "overdue deliveries": (self._overdue_deliveries, 5),
@@ -64,8 +66,7 @@ class Sweeps(Middleware):
         ]
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        self._broker = broker
-        self._beat()
+        self._broker, self._worker = broker, worker
         for thread in self._threads:
             thread.start()
 
@@ -88,9 +89,17 @@ class Sweeps(Middleware):
                 if self._stop.wait(interval):
                     return
 
-    def _beat(self) -> None:
-        if self._settings.worker_heartbeat_file:
-            self._settings.worker_heartbeat_file.touch()
+    @contextmanager
+    def _heartbeat(self) -> Iterator[Callable[[], object]]:
+        # The consumers connect in threads of their own, and declare their queues first: before that an event
+        # would find no queue, and RabbitMQ would drop it.
+        assert self._worker  # noqa: S101 - for the type checker
+        consumers = self._worker.consumers
+        while not all(thread.consumer for thread in consumers.values()):
+            if self._stop.wait(0.05):
+                break
+        file = self._settings.worker_heartbeat_file
+        yield file.touch if file and not self._stop.is_set() else lambda: None
 
     @contextmanager
     def _outbox_relay(self) -> Iterator[Callable[[], object]]:
@@ -98,7 +107,6 @@ class Sweeps(Middleware):
         publisher = make_publisher(self._settings)
 
         def publish() -> None:
-            self._beat()
             outbox.sweep(publisher, _OUTBOX_GRACE)
             publisher.keep_alive()
 

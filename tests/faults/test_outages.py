@@ -22,7 +22,7 @@ from app.payments.orders import PaymentOrder
 from app.payments.service import Payments
 from app.settings import Settings
 from tests.support.ports import free_port
-from tests.support.servers import ApiServer, RabbitServer
+from tests.support.servers import ApiServer, RabbitServer, WorkerProcess
 from tests.support.stripe import StripeSimulator
 from tests.support.wait import wait_for
 
@@ -105,6 +105,24 @@ def test_payments_go_on_while_rabbitmq_is_full_and_their_events_arrive_when_it_i
     events = waiting_events(private_rabbitmq.url, settings)
     assert {event["event_id"] for _, event in events} == {entry.event_id}
     assert not Transaction.objects(outbox_since__ne=None)
+
+
+def test_a_worker_that_beats_has_a_queue_for_every_event(
+    stored_settings: Settings, private_rabbitmq: RabbitServer, tmp_path: Path
+) -> None:
+    settings = stored_settings.model_copy(update={"rabbitmq_url": private_rabbitmq.url})
+    private_rabbitmq.stop()
+    with WorkerProcess(tmp_path, settings) as worker:
+        worker.wait_until(lambda: "Restarting consumer" in worker.output())
+        assert not worker.beats()
+        private_rabbitmq.start()
+        worker.wait_until_it_works()
+        with pika.BlockingConnection(pika.URLParameters(private_rabbitmq.url)) as connection:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            # What finds no queue comes back as an error.
+            for event_type in ("booking.confirmed", "payment.success"):
+                channel.basic_publish(settings.rabbitmq_exchange, event_type, b"{}", mandatory=True)
 
 
 def test_the_event_of_a_killed_api_process_is_published_by_the_sweep(

@@ -211,9 +211,13 @@ class WorkerProcess(Process):
             env=environment(settings),
         )
 
+    def beats(self) -> bool:
+        """Whether it has said that it consumes."""
+        return self._heartbeat.exists()
+
     def wait_until_it_works(self) -> None:
         """Wait until it consumes."""
-        self.wait_until(self._heartbeat.exists)
+        self.wait_until(self.beats)
 
 
 class FailingWorker(Process):

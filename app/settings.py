@@ -103,6 +103,16 @@ def _brand_color(value: str) -> str:
     return value
 
 
+def _rate_limits(value: str) -> str:
+    from limits import parse_many  # what is loaded by every command, would be slow to start
+
+    try:
+        parse_many(value)
+    except ValueError:
+        raise ValueError("must be limits as in 100 per minute; 20 per 10 seconds") from None
+    return value
+
+
 def _split(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
@@ -243,7 +253,7 @@ class Settings(BaseSettings):
         0, ge=0, le=5, description="proxies in front, whose X-Forwarded-For and -Proto are believed"
     )
     ratelimit_enabled: bool = Field(True, description="limit requests for each client")
-    ratelimit_payments: str = Field(
+    ratelimit_payments: Annotated[str, AfterValidator(_rate_limits)] = Field(
         "100 per minute; 20 per 10 seconds", description="limits of the two POSTs that move money"
     )
     max_body_bytes: int = Field(65_536, ge=1_024, le=1_048_576, description="larger requests get 413")

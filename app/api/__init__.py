@@ -44,6 +44,8 @@ def init_app(app: Flask, settings: Settings) -> None:
     api.spec.components.schema("PaymentDeclined", schema=PaymentDeclined)  # named in a oneOf only
     for blueprint in (payments.blueprint, webhook.blueprint, health.blueprint, readiness.blueprint):
         api.register_blueprint(blueprint)
+    for moves_money in ("payments.process", "payments.refund"):
+        limits.limit(app, moves_money, settings.ratelimit_payments)
     swagger = get_swaggerui_blueprint(
         "/docs",
         "/docs/openapi.json",

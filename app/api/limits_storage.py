@@ -1,46 +1,79 @@
-"""Counters of rate limits in Redis, read with the same round trip that counts."""
+"""Counters of rate limits in Redis: those of a request in one round trip, which tells what was left too."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from flask import g
+from limits import RateLimitItem
 from limits.storage import RedisStorage
 
-#: As the library's, but it tells the time left too, in milliseconds.
+#: As the library's, for several counters: up to the first that is over its limit, for the library asks no
+#: further. It tells the time left too, in milliseconds.
 _COUNT = """
-local count = redis.call("incrby", KEYS[1], ARGV[2])
-if count == tonumber(ARGV[2]) then
-    redis.call("expire", KEYS[1], ARGV[1])
+local told = {}
+for i, key in ipairs(KEYS) do
+    local count = redis.call("incrby", key, ARGV[1])
+    if count == tonumber(ARGV[1]) then
+        redis.call("expire", key, ARGV[2 * i])
+    end
+    told[i] = {count, redis.call("pttl", key)}
+    if count > tonumber(ARGV[2 * i + 1]) then
+        break
+    end
 end
-return {count, redis.call("pttl", KEYS[1])}
+return told
 """
 
 
 class OneTripStorage(RedisStorage):
-    """The library's storage for Redis; it answers what follows a count from the answer to that count.
+    """The library's storage for Redis, with one round trip for all that a request wants of it.
 
-    The library asks Redis again, twice, for what the headers of the answer tell: with the two limits of a
-    payment, four round trips instead of two.
+    The library asks Redis for each limit, and again, twice, for what the headers of the answer tell: with the
+    two limits of a payment, four round trips.
 
     Args:
         uri: Redis', after `PREFIX`.
+        together: the limits of an address that has several.
         options: of the connections.
     """
 
     PREFIX = "one-trip+"
     STORAGE_SCHEME = ["one-trip+redis", "one-trip+rediss"]  # noqa: RUF012 - the library's
 
-    def __init__(self, uri: str, **options: Any) -> None:
+    def __init__(self, uri: str, together: Sequence[RateLimitItem], **options: Any) -> None:
         super().__init__(uri.removeprefix(self.PREFIX), **options)
         self._count = self.storage.register_script(_COUNT)
+        # In the library's order. A counter's key ends with what its limit is.
+        self._together = [
+            (f"/{item.amount}/{item.multiples}/{item.GRANULARITY.name}", (item.get_expiry(), item.amount))
+            for item in sorted(together)
+        ]
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Count; for the rest of this request we know what Redis said."""
-        count, left = self._count([self.prefixed_key(key)], [expiry, amount])
-        g.setdefault("counted", {})[key] = count, time.time() + max(left, 0) / 1000
-        return int(count)
+        """Count, and whatever is counted together with it; until the request ends we know what Redis said."""
+        counted = g.setdefault("counted", {})
+        if key not in counted:
+            limits = {key: (expiry, 2**53)}
+            first = self._together[0][0]
+            if key.endswith(first):
+                stem = key.removesuffix(first)
+                all_limits = {stem + end: limit for end, limit in self._together}
+                limits = {each: limit for each, limit in all_limits.items() if each not in counted}
+            told = self._count(
+                [self.prefixed_key(each) for each in limits],
+                [amount, *(number for limit in limits.values() for number in limit)],
+            )
+            now = time.time()
+            counted.update(
+                {
+                    each: (count, now + max(left, 0) / 1000)
+                    for each, (count, left) in zip(limits, told, strict=False)
+                }
+            )
+        return int(counted[key][0])
 
     def get(self, key: str) -> int:
         """How much has been counted."""

@@ -12,7 +12,6 @@ from app.api.answers import payment_answer, refund_answer, refund_status_answer,
 from app.api.auth import caller, requires
 from app.api.errors import ErrorEnvelope, error_examples, error_response
 from app.api.idempotency import answer_once
-from app.api.limits import limit_payments
 from app.api.requests import JSONBlueprint
 from app.api.schemas import (
     BookingPayments,
@@ -94,7 +93,6 @@ def _answer_once(prefix: str, answer: Callable[[str, bool], Response]) -> Respon
 
 
 @blueprint.route("/process", methods=["POST"])
-@limit_payments
 @requires("payments:write")
 @blueprint.doc(parameters=[_IDEMPOTENCY_KEY])
 @blueprint.arguments(PaymentRequest)
@@ -127,7 +125,6 @@ def _pay(payments: Payments, order: PaymentOrder, transaction_id: str, again: bo
 
 
 @blueprint.route("/refund", methods=["POST"])
-@limit_payments
 @requires("refunds:write")
 @blueprint.doc(parameters=[_IDEMPOTENCY_KEY])
 @blueprint.arguments(RefundRequest)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flask_limiter.util import get_remote_address
+
+from app.api import limits
 from app.dashboard import letters, pages, sign_in  # noqa: F401 - they put their pages on the blueprint
 from app.dashboard.access import Access
 from app.dashboard.blueprint import blueprint
@@ -22,3 +25,5 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.jinja_env.filters.update(FILTERS)
     app.jinja_env.globals["form_token"] = access.form_token
     app.register_blueprint(blueprint)
+    # Here API keys could be guessed.
+    limits.limit(app, "dashboard.signed_in", "10 per minute", by=get_remote_address)

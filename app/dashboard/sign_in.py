@@ -7,7 +7,6 @@ from typing import Any
 from flask import make_response, redirect, request, url_for
 
 from app.api.errors import STATUS
-from app.api.limits import limit_sign_in
 from app.dashboard.blueprint import access, blueprint, page
 from app.errors import Unauthorized
 
@@ -19,7 +18,6 @@ def sign_in() -> str:
 
 
 @blueprint.route("/sign-in", methods=["POST"])
-@limit_sign_in  # type: ignore[untyped-decorator] # Flask-Limiter's
 def signed_in() -> Any:
     """Take an API key, and give a cookie for it."""
     access().check_form()

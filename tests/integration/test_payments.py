@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 from openapi_spec_validator import validate
 
 from app import create_app
@@ -247,6 +248,21 @@ def test_too_many_requests_get_429_and_when_to_come_back(
     assert answers[2].json["error"]["code"] == "RATE_LIMITED"
     assert 1 <= int(answers[2].headers["Retry-After"]) <= 61, "the end of the minute, rounded up"
     assert "Retry-After" not in answers[0].headers
+    app.extensions["outbox_relay"].close()
+
+
+def test_what_one_limit_refuses_does_not_count_for_the_next(
+    redis_settings: Settings, stripe_simulator: StripeSimulator
+) -> None:
+    limited = {"ratelimit_enabled": True, "ratelimit_payments": "3 per hour; 1 per minute"}
+    app = create_app(redis_settings.model_copy(update=stripe_simulator.settings | limited))
+    client = app.test_client()
+    answers = [pay(client, booking_id=f"BOOK-{n}") for n in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 429, 429]
+    assert {answer.headers["X-RateLimit-Limit"] for answer in answers} == {"1"}
+    with redis.Redis.from_url(redis_settings.redis_url) as store:
+        counters = set(store.scan_iter(f"*{redis_settings.namespace}ratelimit*"))
+        assert sorted(map(store.get, counters)) == [b"1", b"3"]
     app.extensions["outbox_relay"].close()
 
 

@@ -1,9 +1,11 @@
 """A payment whole, under gunicorn with one worker process, beside a bare Flask route and a minimum by hand.
 
-    make bench PARTS=payments    # or: python -m benchmarks.payments --seconds 10 --rounds 5
+    make bench PARTS=payments    # or: python -m benchmarks.payments --seconds 10 --rounds 7
 
-All in one run, in turns: what counts are the ratios, machines differ. The simulator answers at once; it and
-the databases run on the same processors, so look at the processor time: it is of gunicorn's processes only.
+All stand beside each other on the same servers, and take their loads in turns, for machines differ, and this
+one from minute to minute: what counts are the ratios, of which the medians over all rounds are shown. The
+simulator answers at once; it and the databases run on the same processors, so look at the processor time: it
+is of the serving processes only.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections import defaultdict
+from contextlib import ExitStack
 
 from benchmarks.harness import Load, gunicorn, load, servers, serving, uvicorn
 
@@ -24,32 +27,38 @@ CANDIDATES = {
     "bare Flask": gunicorn("benchmarks.bare:app"),
 }
 
-HEADINGS = ("clients", "a second", "p50 ms", "p99 ms", "cpu ms", "x minimum", "wrong")
+HEADINGS = ("clients", "a second", "x FastAPI", "p50 ms", "p99 ms", "cpu ms", "x minimum", "wrong")
 
 
 def main() -> None:
     """Print a table of medians."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=5, help="of each load")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64])
     options = parser.parse_args()
     found: dict[tuple[str, int], list[Load]] = defaultdict(list)
-    for _ in range(options.rounds):
-        for name, command in CANDIDATES.items():
-            with servers() as settings, serving(command, settings) as (url, process):
-                load(url, process, 4, 3)  # warm
-                for clients in options.clients:
+    with servers() as settings, ExitStack() as stack:
+        up = {name: stack.enter_context(serving(command, settings)) for name, command in CANDIDATES.items()}
+        for url, process in up.values():
+            # The first is ours: it declares the queue in which the events of all end.
+            load(url, process, 4, 3)
+        for _ in range(options.rounds):
+            for clients in options.clients:
+                for name, (url, process) in up.items():
                     found[name, clients].append(load(url, process, clients, options.seconds))
     print(f"{'':13}", *(f"{heading:>10}" for heading in HEADINGS))
     for (name, clients), loads in found.items():
-        cpu = statistics.median(each.cpu for each in loads)
-        least = statistics.median(each.cpu for each in found["minimum", clients])
-        medians = (
-            statistics.median(getattr(each, field) for each in loads) for field in ("answered", "p50", "p99")
+        minimum, rival = found["minimum", clients], found["FastAPI", clients]
+        columns = (
+            [each.answered for each in loads],
+            [each.answered / other.answered for each, other in zip(loads, rival, strict=True)],
+            [each.p50 for each in loads],
+            [each.p99 for each in loads],
+            [each.cpu for each in loads],
+            [each.cpu / other.cpu for each, other in zip(loads, minimum, strict=True)],
         )
-        figures = (*medians, cpu, cpu / least)
-        shown = (f"{figure:10.2f}" for figure in figures)
+        shown = (f"{statistics.median(column):10.2f}" for column in columns)
         print(f"{name:13} {clients:10}", *shown, f"{sum(each.wrong for each in loads):10}")
 
 

@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 
+class _ViewLimiter(Limiter):
+    """Looks at a request when a limited view is called, and not before every view as well.
+
+    For limits of all addresses, which there are none of, Flask-Limiter would look at each request twice.
+    """
+
+    def _check_request_limit(self, callable_name: str | None = None, in_middleware: bool = True) -> None:
+        if not in_middleware:
+            super()._check_request_limit(callable_name, in_middleware)
+
+
 def by_caller() -> str:
     """The API key's id, or else the address."""
     return caller() or get_remote_address()
@@ -31,7 +42,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     # Redis only counts here: it must never hold up a payment.
     options: Any = {"socket_connect_timeout": 0.5, "socket_timeout": 0.5}
     options["together"] = parse_many(settings.ratelimit_payments)
-    limiter = Limiter(
+    limiter = _ViewLimiter(
         by_caller,
         app=app,
         enabled=settings.ratelimit_enabled,

@@ -17,7 +17,7 @@ from tests.support.ports import free_port
 from tests.support.wait import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from flask import Flask
     from flask.testing import FlaskClient
@@ -236,34 +236,43 @@ def test_without_redis_payments_go_on(redis_settings: Settings, stripe_simulator
     app.extensions["outbox_relay"].close()
 
 
-def test_too_many_requests_get_429_and_when_to_come_back(
+@pytest.fixture
+def pay_three_times(
     redis_settings: Settings, stripe_simulator: StripeSimulator
+) -> Iterator[Callable[[str], list[TestResponse]]]:
+    """Three payments of a service with these limits."""
+    apps = []
+
+    def three_times(limits: str) -> list[TestResponse]:
+        limited = {"ratelimit_enabled": True, "ratelimit_payments": limits}
+        apps.append(create_app(redis_settings.model_copy(update=stripe_simulator.settings | limited)))
+        return [pay(apps[-1].test_client(), booking_id=f"BOOK-{n}") for n in range(3)]
+
+    yield three_times
+    for app in apps:
+        app.extensions["outbox_relay"].close()
+
+
+def test_too_many_requests_get_429_and_when_to_come_back(
+    pay_three_times: Callable[[str], list[TestResponse]],
 ) -> None:
-    limited = {"ratelimit_enabled": True, "ratelimit_payments": "2 per minute"}
-    app = create_app(redis_settings.model_copy(update=stripe_simulator.settings | limited))
-    client = app.test_client()
-    answers = [pay(client, booking_id=f"BOOK-{n}") for n in range(3)]
+    answers = pay_three_times("2 per minute")
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert [answer.headers["X-RateLimit-Remaining"] for answer in answers] == ["1", "0", "0"]
     assert answers[2].json["error"]["code"] == "RATE_LIMITED"
     assert 1 <= int(answers[2].headers["Retry-After"]) <= 61, "the end of the minute, rounded up"
     assert "Retry-After" not in answers[0].headers
-    app.extensions["outbox_relay"].close()
 
 
 def test_what_one_limit_refuses_does_not_count_for_the_next(
-    redis_settings: Settings, stripe_simulator: StripeSimulator
+    pay_three_times: Callable[[str], list[TestResponse]], redis_settings: Settings
 ) -> None:
-    limited = {"ratelimit_enabled": True, "ratelimit_payments": "3 per hour; 1 per minute"}
-    app = create_app(redis_settings.model_copy(update=stripe_simulator.settings | limited))
-    client = app.test_client()
-    answers = [pay(client, booking_id=f"BOOK-{n}") for n in range(3)]
+    answers = pay_three_times("3 per hour; 1 per minute")
     assert [answer.status_code for answer in answers] == [200, 429, 429]
     assert {answer.headers["X-RateLimit-Limit"] for answer in answers} == {"1"}
     with redis.Redis.from_url(redis_settings.redis_url) as store:
         counters = set(store.scan_iter(f"*{redis_settings.namespace}ratelimit*"))
         assert sorted(map(store.get, counters)) == [b"1", b"3"]
-    app.extensions["outbox_relay"].close()
 
 
 @pytest.mark.parametrize(

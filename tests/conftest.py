@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -52,6 +53,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_services] = Services(os.environ, config.stash[_directory])
     config.add_cleanup(end_all)
     _forget_foreign_settings()
+    # A shell starts what it runs in the background with SIGINT ignored, and what we start would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dramatiq import Middleware
@@ -54,12 +56,13 @@ class Sweeps(Middleware):
         self._stop = threading.Event()
         #: Name → the sweep, and the seconds between two rounds.
         sweeps: dict[str, tuple[Sweep, float]] = {
-            "heartbeat": (self._heartbeat, 2),
             "outbox relay": (self._outbox_relay, 2),
             "payment recovery": (self._payment_recovery, 2),
             "overdue deliveries": (self._overdue_deliveries, 5),
             "retention": (self._retention, 60),
         }
+        if settings.worker_heartbeat_file:
+            sweeps["heartbeat"] = (partial(self._heartbeat, settings.worker_heartbeat_file), 2)
         self._threads = [
             threading.Thread(target=self._run, args=(sweep, interval), name=name, daemon=True)
             for name, (sweep, interval) in sweeps.items()
@@ -80,26 +83,23 @@ class Sweeps(Middleware):
 
     def _run(self, sweep: Sweep, interval: float) -> None:
         with sweep() as round_:
-            while True:
+            while not self._stop.is_set():
                 try:
                     round_()
                 except Exception as error:  # a sweep that fails must come round again
                     name = threading.current_thread().name
                     log.warning("sweep failed", sweep=name, reason=f"{type(error).__name__}: {error}")
-                if self._stop.wait(interval):
-                    return
+                self._stop.wait(interval)
 
     @contextmanager
-    def _heartbeat(self) -> Iterator[Callable[[], object]]:
+    def _heartbeat(self, file: Path) -> Iterator[Callable[[], object]]:
         # The consumers connect in threads of their own, and declare their queues first: before that an event
         # would find no queue, and RabbitMQ would drop it.
         assert self._worker  # noqa: S101 - for the type checker
         consumers = self._worker.consumers
-        while not all(thread.consumer for thread in consumers.values()):
-            if self._stop.wait(0.05):
-                break
-        file = self._settings.worker_heartbeat_file
-        yield file.touch if file and not self._stop.is_set() else lambda: None
+        while not (all(thread.consumer for thread in consumers.values()) or self._stop.wait(0.05)):
+            pass
+        yield file.touch
 
     @contextmanager
     def _outbox_relay(self) -> Iterator[Callable[[], object]]:

@@ -27,6 +27,8 @@ end
 return told
 """
 
+_ANY_COUNT = 2**53
+
 
 class OneTripStorage(RedisStorage):
     """The library's storage for Redis, with one round trip for all that a request wants of it.
@@ -56,12 +58,8 @@ class OneTripStorage(RedisStorage):
         """Count, and whatever is counted together with it; until the request ends we know what Redis said."""
         counted = g.setdefault("counted", {})
         if key not in counted:
-            limits = {key: (expiry, 2**53)}
-            first = self._together[0][0]
-            if key.endswith(first):
-                stem = key.removesuffix(first)
-                all_limits = {stem + end: limit for end, limit in self._together}
-                limits = {each: limit for each, limit in all_limits.items() if each not in counted}
+            wanted = self._counted_with(key, expiry)
+            limits = {each: limit for each, limit in wanted.items() if each not in counted}
             told = self._count(
                 [self.prefixed_key(each) for each in limits],
                 [amount, *(number for limit in limits.values() for number in limit)],
@@ -74,6 +72,14 @@ class OneTripStorage(RedisStorage):
                 }
             )
         return int(counted[key][0])
+
+    def _counted_with(self, key: str, expiry: int) -> dict[str, tuple[int, int]]:
+        """The counters that go with the first of several limits, or that one: seconds and limit of each."""
+        first, _ = self._together[0]
+        if not key.endswith(first):
+            return {key: (expiry, _ANY_COUNT)}  # nothing follows, and the library compares
+        stem = key.removesuffix(first)
+        return {stem + end: limit for end, limit in self._together}
 
     def get(self, key: str) -> int:
         """How much has been counted."""

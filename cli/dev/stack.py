@@ -9,10 +9,11 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from app.settings import Settings
+from cli.dev.ports import is_free
 from cli.dev.processes import Spec
 
 #: What the stand-ins need; the extra `dev` brings them.
@@ -171,15 +172,8 @@ def _directory(path: Path) -> Path:
 
 def _free_ports(chosen: Ports) -> Iterator[int]:
     """Ports that nothing listens on and nobody has chosen, no two alike."""
-    for port in random.sample(_PORTS, len(_PORTS)):
-        if port in (chosen.api, chosen.smtp, chosen.inbox):
-            continue
-        with socket.socket() as probe:
-            try:
-                probe.bind((_HOST, port))
-            except OSError:
-                continue
-        yield port
+    candidates = random.sample(_PORTS, len(_PORTS))
+    return (port for port in candidates if port not in astuple(chosen) and is_free(port))
 
 
 def _must_be_free(port: int, purpose: str, option: str) -> None:

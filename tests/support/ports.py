@@ -7,6 +7,8 @@ import os
 import random
 import socket
 
+from cli.dev.ports import is_free
+
 #: Below what systems give to outgoing connections (Linux from 32768, macOS from 49152). Above it, a client
 #: that keeps knocking at a stopped server's port may be given that very port, and the server can't come back.
 #: Each process of pytest-xdist, and the one that leads them, has a part of its own: a server binds its port a
@@ -20,14 +22,7 @@ _candidates = itertools.cycle(random.sample(range(_FIRST, _FIRST + _PART), _PART
 
 def free_port() -> int:
     """A port of 127.0.0.1 that is free now; the same one does not come again soon."""
-    while True:
-        port = next(_candidates)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+    return next(port for port in _candidates if is_free(port))
 
 
 def listens(port: int) -> bool:

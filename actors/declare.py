@@ -10,15 +10,15 @@ import dramatiq
 import redis
 from dramatiq.middleware import Middleware
 
+from actors.channels.email.channel import EmailChannel
+from actors.channels.sms.channel import SmsChannel
 from actors.deliver import Deliver, DeliveryFailed
 from actors.dispatch import Dispatch
-from actors.email import EmailChannel
 from actors.event_status import EventStatus
 from actors.metrics import MessageMetrics
 from actors.notify import Notify
 from actors.receipts import Receipts
 from actors.retries import LosslessRetries
-from actors.sms.channel import SmsChannel
 from actors.sweeps import Sweeps
 from actors.tracing import Tracing
 from app.events.schemas import InvalidEvent

@@ -15,9 +15,9 @@ from typing import Any
 
 import pika
 
-from actors.mail.compose import compose
-from actors.mail.render import Brand, Renderer
-from actors.mail.samples import sample
+from actors.channels.email.compose import compose
+from actors.channels.email.render import Brand, Renderer
+from actors.channels.email.samples import sample
 
 ADDRESS = "tickets@movieapp.example.com"
 HOST = "127.0.0.1"

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from actors.mail.compose import compose
-from actors.mail.render import TEMPLATES, Brand, Renderer
-from actors.mail.samples import sample
+from actors.channels.email.compose import compose
+from actors.channels.email.render import TEMPLATES, Brand, Renderer
+from actors.channels.email.samples import sample
 
 MAILS = 300
 ADDRESS = "tickets@movieapp.example.com"

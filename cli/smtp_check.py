@@ -15,8 +15,8 @@ from cli.options import data_dir_option, settings_for
 from cli.output import json_option, print_json, table
 
 if TYPE_CHECKING:
-    from actors.mail.errors import SmtpFailure
-    from actors.mail.server import Server
+    from actors.channels.email.errors import SmtpFailure
+    from actors.channels.email.server import Server
     from app.settings import Settings
 
 #: OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which Python's ssl module has no name for.
@@ -74,10 +74,10 @@ def probe(settings: Settings, recipient: str | None = None) -> Probe:
     Raises:
         InvalidAddress: of the recipient or the sender.
     """
-    from actors.mail.addresses import ascii_address
-    from actors.mail.errors import SmtpFailure
-    from actors.mail.server import Server
-    from actors.mail.session import Session
+    from actors.channels.email.addresses import ascii_address
+    from actors.channels.email.errors import SmtpFailure
+    from actors.channels.email.server import Server
+    from actors.channels.email.session import Session
 
     told = Probe(Server.of(settings))
     to = ascii_address(recipient) if recipient else None
@@ -103,8 +103,8 @@ def probe(settings: Settings, recipient: str | None = None) -> Probe:
 
 def _expired_at(server: Server) -> datetime | None:
     """When the certificate of `server` expired: looked at as if time did not matter, and all else did."""
-    from actors.mail.errors import SmtpFailure
-    from actors.mail.session import Session
+    from actors.channels.email.errors import SmtpFailure
+    from actors.channels.email.session import Session
 
     server.tls.verify_flags |= _NO_CHECK_TIME
     try:
@@ -131,7 +131,7 @@ def smtp_check(recipient: str | None, as_json: bool, data_dir: Path) -> None:
         movieapp smtp-check --to jane.doe@example.com
     """
     settings = settings_for(data_dir)
-    from actors.mail.errors import InvalidAddress
+    from actors.channels.email.errors import InvalidAddress
 
     try:
         told = probe(settings, recipient)

@@ -30,8 +30,8 @@ def list_all(as_json: bool) -> None:
     Example:
         movieapp templates list --json
     """
-    from actors.mail.render import TEMPLATES
-    from actors.mail.samples import variants
+    from actors.channels.email.render import TEMPLATES
+    from actors.channels.email.samples import variants
     from app.events.catalog import CATALOG
     from cli.gallery.preview import languages
 
@@ -79,8 +79,8 @@ def render(
     Example:
         movieapp templates render payment_success --data event.json --eml --output mail.eml
     """
-    from actors.mail.errors import RenderError
-    from actors.mail.render import TEMPLATES
+    from actors.channels.email.errors import RenderError
+    from actors.channels.email.render import TEMPLATES
     from cli.gallery.preview import Previewer
 
     if template not in TEMPLATES:
@@ -119,7 +119,7 @@ def gallery(output: Path, screenshots: bool, data_dir: Path) -> None:
     Example:
         movieapp templates gallery --output docs/templates --screenshots
     """
-    from actors.mail.errors import RenderError
+    from actors.channels.email.errors import RenderError
     from cli.gallery.browser import NoBrowser
     from cli.gallery.export import ForeignFolder, export
 
@@ -134,7 +134,7 @@ def gallery(output: Path, screenshots: bool, data_dir: Path) -> None:
 
 def _event(template: str, data: Any) -> dict[str, Any]:
     """The event in the file `data`, checked as the worker checks it; without one the full sample."""
-    from actors.mail.samples import sample
+    from actors.channels.email.samples import sample
     from app.events.catalog import CATALOG
     from app.events.schemas import InvalidEvent
     from cli.event_file import read_event

@@ -25,9 +25,9 @@ def test_send(template: str, recipient: str, data: IO[bytes] | None, via_queue: 
         movieapp test-send payment_success --to jane.doe@example.com
     """
     settings = settings_for(data_dir)
-    from actors.email import EmailChannel
+    from actors.channels.email.channel import EmailChannel
+    from actors.channels.email.render import TEMPLATES
     from actors.errors import DeliveryError
-    from actors.mail.render import TEMPLATES
     from app.messaging.encoder import dumps
     from app.messaging.publisher import OutgoingEvent, PublishError, make_publisher
     from app.models import Notification
@@ -57,7 +57,7 @@ def test_send(template: str, recipient: str, data: IO[bytes] | None, via_queue: 
 
 
 def _event(template: str, recipient: str, data: IO[bytes] | None) -> dict[str, Any]:
-    from actors.mail.samples import sample
+    from actors.channels.email.samples import sample
     from app.events.schemas import InvalidEvent
     from app.ids import new_id
     from cli.event_file import read_event

@@ -12,11 +12,11 @@ from email.policy import default
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
-from actors.email import brand_of
-from actors.mail.compose import OutgoingMail, compose, message_id_for
-from actors.mail.errors import InvalidAddress, RenderError
-from actors.mail.languages import Languages
-from actors.mail.render import Renderer
+from actors.channels.email.channel import brand_of
+from actors.channels.email.compose import OutgoingMail, compose, message_id_for
+from actors.channels.email.errors import InvalidAddress, RenderError
+from actors.channels.email.languages import Languages
+from actors.channels.email.render import Renderer
 
 if TYPE_CHECKING:
     from app.settings import Settings

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from actors.mail.render import TEMPLATES
-from actors.mail.samples import sample, variants
+from actors.channels.email.render import TEMPLATES
+from actors.channels.email.samples import sample, variants
 from app.events.catalog import CATALOG
 from cli.gallery.preview import Preview, Previewer, languages
 

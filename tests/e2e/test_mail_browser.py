@@ -16,8 +16,8 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
 import email_templates
-from actors.mail.render import TEMPLATES
-from actors.mail.samples import sample
+from actors.channels.email.render import TEMPLATES
+from actors.channels.email.samples import sample
 from app.settings import Settings
 from cli.dev.live_gallery import LiveGallery
 from cli.gallery.preview import Preview, Previewer

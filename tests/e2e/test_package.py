@@ -82,8 +82,8 @@ def test_every_template_renders_from_the_wheel(installed: Path, tmp_path: Path) 
     script = """
 import email_templates
 from app.events.catalog import CATALOG
-from actors.mail.render import Brand, Renderer
-from actors.mail.samples import sample, variants
+from actors.channels.email.render import Brand, Renderer
+from actors.channels.email.samples import sample, variants
 renderer = Renderer(Brand(name="MovieApp", address="t@example.com"), "USD")
 for template in sorted({kind.template for kind in CATALOG.values()}):
     assert "full" in variants(template)

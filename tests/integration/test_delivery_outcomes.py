@@ -17,9 +17,9 @@ import dramatiq
 import pytest
 from pydantic import SecretStr
 
+from actors.channels.email.render import Renderer
+from actors.channels.email.restraint import LoginBreaker
 from actors.declare import worker_broker
-from actors.mail.render import Renderer
-from actors.mail.restraint import LoginBreaker
 from app import models
 from app.events.samples import sample
 from app.messaging.publisher import OutgoingEvent, RabbitPublisher
@@ -231,7 +231,7 @@ def test_the_documented_outcome(
 ) -> None:
     monkeypatch.setattr("actors.deliver.delay", lambda retries: 20)
     monkeypatch.setattr("actors.deliver.spread", lambda seconds: int(seconds * 1_000))
-    monkeypatch.setattr("actors.mail.smtp.LoginBreaker", partial(LoginBreaker, shortest=0.1))
+    monkeypatch.setattr("actors.channels.email.smtp.LoginBreaker", partial(LoginBreaker, shortest=0.1))
     if row.large:
         render = Renderer.render
         padding = f"{'x' * 900}\n" * 14_000  # more than the buffers of both sockets hold

@@ -12,8 +12,8 @@ import pytest
 import redis
 
 from actors import deliveries
+from actors.channels.email.channel import EmailChannel
 from actors.deliver import Deliver
-from actors.email import EmailChannel
 from actors.event_status import EventStatus
 from actors.notify import Notify
 from actors.receipts import Receipts

@@ -15,10 +15,10 @@ import redis
 from pydantic import SecretStr
 
 from actors import deliveries
+from actors.channels.sms.channel import SmsChannel
 from actors.declare import worker_broker
 from actors.deliver import Deliver, DeliveryFailed
 from actors.receipts import Receipts
-from actors.sms.channel import SmsChannel
 from app import models
 from app.clock import utcnow
 from app.events import samples

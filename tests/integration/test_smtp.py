@@ -18,16 +18,16 @@ from pathlib import Path
 
 import pytest
 
-from actors.mail.errors import (
+from actors.channels.email.errors import (
     AuthenticationFailed,
     PermanentFailure,
     SmtpFailure,
     TemporaryFailure,
     Uncertain,
 )
-from actors.mail.server import Server
-from actors.mail.session import Session
-from actors.mail.smtp import Transport
+from actors.channels.email.server import Server
+from actors.channels.email.session import Session
+from actors.channels.email.smtp import Transport
 from tests.support.smtpd import (
     CUT,
     IN_THE_MIDST,

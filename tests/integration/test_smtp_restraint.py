@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from actors.mail.errors import (
+from actors.channels.email.errors import (
     AuthenticationFailed,
     OutOfTurn,
     TooManyConnections,
     Uncertain,
 )
-from actors.mail.restraint import ConnectionLimit, LoginBreaker
-from actors.mail.smtp import Transport
+from actors.channels.email.restraint import ConnectionLimit, LoginBreaker
+from actors.channels.email.smtp import Transport
 from tests.support.smtpd import SILENCE, Smtpd, mail, run, settings, to
 from tests.support.wait import wait_for
 

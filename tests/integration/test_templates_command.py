@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from actors.mail.render import TEMPLATES
-from actors.mail.samples import sample, variants
+from actors.channels.email.render import TEMPLATES
+from actors.channels.email.samples import sample, variants
 from app.settings import Settings
 from cli.main import main
 from tests.support.commands import environment, movieapp

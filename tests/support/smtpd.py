@@ -16,9 +16,9 @@ from typing import Any
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword
 from aiosmtpd.smtp import Session as SmtpSession
 
-from actors.mail.compose import OutgoingMail, compose
-from actors.mail.render import Rendered
-from actors.mail.smtp import Transport
+from actors.channels.email.compose import OutgoingMail, compose
+from actors.channels.email.render import Rendered
+from actors.channels.email.smtp import Transport
 from app.settings import Settings
 
 PASSWORD = "correct horse battery staple"

@@ -440,7 +440,7 @@ def test_a_letter_that_the_broker_does_not_take_is_not_lost(
         raise Uncertain("no answer")
 
     if reply is None:
-        monkeypatch.setattr("actors.email.EmailChannel.send", unanswered)
+        monkeypatch.setattr("actors.channels.email.channel.EmailChannel.send", unanswered)
     mail_sink.replies = [reply] if reply else []
     stub = make_stub()
     refused = refused_once(stub, "send_email", monkeypatch)
@@ -488,7 +488,7 @@ def test_an_error_that_nobody_foresaw_is_left_to_a_person(
     def send(self: Any, notification: Notification) -> Mapping[str, Any]:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("actors.email.EmailChannel.send", send)
+    monkeypatch.setattr("actors.channels.email.channel.EmailChannel.send", send)
     stub = make_stub()
     stub.publish(confirmation())
     record = Notification.objects.get()
@@ -583,7 +583,7 @@ def test_a_delivery_that_is_postponed_uses_up_no_retry(
             raise NotNow(refusals.pop())
         return {}
 
-    monkeypatch.setattr("actors.email.EmailChannel.send", send)
+    monkeypatch.setattr("actors.channels.email.channel.EmailChannel.send", send)
     make_stub(max_retry_attempts=0).publish(confirmation())
     record = Notification.objects.get()
     assert (record.status, record.retry_count, len(record.attempts)) == ("sent", 0, 1)

@@ -1,6 +1,6 @@
 import pytest
 
-from actors.mail.render import Brand, Renderer
+from actors.channels.email.render import Brand, Renderer
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,11 @@ import pytest
 from flask_mail import Message
 from icalendar import Calendar
 
-from actors.mail.addresses import ascii_address
-from actors.mail.compose import OutgoingMail, compose, message_id_for
-from actors.mail.errors import InvalidAddress
-from actors.mail.render import Rendered, Renderer
-from actors.mail.samples import sample
+from actors.channels.email.addresses import ascii_address
+from actors.channels.email.compose import OutgoingMail, compose, message_id_for
+from actors.channels.email.errors import InvalidAddress
+from actors.channels.email.render import Rendered, Renderer
+from actors.channels.email.samples import sample
 
 NOW = datetime(2026, 12, 1, 10, 30, tzinfo=UTC)
 PARTS = Rendered("Subject", "Preheader", "<p>page</p>\n", "text\n")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from actors.mail.conventions import Conventions
-from actors.mail.errors import Unpresentable
-from actors.mail.text import one_line
+from actors.channels.email.conventions import Conventions
+from actors.channels.email.errors import Unpresentable
+from actors.channels.email.text import one_line
 
 
 def conventions(**event: object) -> Conventions:

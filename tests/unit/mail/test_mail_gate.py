@@ -11,10 +11,10 @@ import pytest
 from icalendar import Calendar
 from mail_page import Page
 
-from actors.mail.compose import compose
-from actors.mail.languages import Languages
-from actors.mail.render import TEMPLATES, Rendered, Renderer
-from actors.mail.samples import sample, variants
+from actors.channels.email.compose import compose
+from actors.channels.email.languages import Languages
+from actors.channels.email.render import TEMPLATES, Rendered, Renderer
+from actors.channels.email.samples import sample, variants
 
 ALL = [
     (template, variant, language)

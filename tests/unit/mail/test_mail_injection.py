@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 from marshmallow import Schema, fields
 
-from actors.email import EmailChannel
+from actors.channels.email.channel import EmailChannel
+from actors.channels.email.compose import OutgoingMail
+from actors.channels.email.replies import Reply
+from actors.channels.email.smtp import Transport
 from actors.errors import DeliveryError
-from actors.mail.compose import OutgoingMail
-from actors.mail.replies import Reply
-from actors.mail.smtp import Transport
 from app.events.catalog import CATALOG, check_event
 from app.events.samples import sample, sample_names
 from app.events.schemas import InvalidEvent

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from mail_page import Page
 
-from actors.mail.languages import Languages
-from actors.mail.messages import messages, update
-from actors.mail.render import TEMPLATES, Brand, Rendered, Renderer
-from actors.mail.samples import sample, variants
+from actors.channels.email.languages import Languages
+from actors.channels.email.messages import messages, update
+from actors.channels.email.render import TEMPLATES, Brand, Rendered, Renderer
+from actors.channels.email.samples import sample, variants
 
 BRAND = Brand("MovieApp", "tickets@movieapp.example.com")
 TRANSLATED = [language for code, language in Languages().all.items() if code != "en"]

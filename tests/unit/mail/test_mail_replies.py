@@ -3,7 +3,7 @@
 import pytest
 
 from actors import errors as delivery
-from actors.mail.errors import (
+from actors.channels.email.errors import (
     AuthenticationFailed,
     PermanentFailure,
     SmtpFailure,
@@ -11,7 +11,7 @@ from actors.mail.errors import (
     TooManyConnections,
     Uncertain,
 )
-from actors.mail.replies import RULES, Phase, Reply, failure
+from actors.channels.email.replies import RULES, Phase, Reply, failure
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from mail_page import Page
 
-from actors.mail.errors import RenderError, TemplateVariableMissing
-from actors.mail.render import TEMPLATES, Brand, Rendered, Renderer
-from actors.mail.samples import sample, variants
-from actors.mail.wording import ADVICE, FAILURES
+from actors.channels.email.errors import RenderError, TemplateVariableMissing
+from actors.channels.email.render import TEMPLATES, Brand, Rendered, Renderer
+from actors.channels.email.samples import sample, variants
+from actors.channels.email.wording import ADVICE, FAILURES
 from app import declines
 from app.events.catalog import CATALOG, check_event
 

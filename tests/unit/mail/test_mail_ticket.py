@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from icalendar import Calendar
 
-from actors.mail.qr import qr_png
-from actors.mail.render import Brand, Rendered, Renderer
-from actors.mail.samples import sample
+from actors.channels.email.qr import qr_png
+from actors.channels.email.render import Brand, Rendered, Renderer
+from actors.channels.email.samples import sample
 from app.contrast import contrast
 
 

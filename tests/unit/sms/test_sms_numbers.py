@@ -1,7 +1,7 @@
 import pytest
 
+from actors.channels.sms.numbers import e164
 from actors.errors import PermanentFailure
-from actors.sms.numbers import e164
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from actors.channels.sms.replies import RULES, AccountRefused, Rule, failure
 from actors.errors import DeliveryError, PermanentFailure, Postponed, TemporaryFailure
-from actors.sms.replies import RULES, AccountRefused, Rule, failure
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "sms.md").read_text()
 

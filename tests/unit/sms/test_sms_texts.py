@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from actors.channels.email.samples import sample, variants
+from actors.channels.sms import gsm7
+from actors.channels.sms.texts import TEXTS, Texts
 from actors.errors import PermanentFailure
-from actors.mail.samples import sample, variants
-from actors.sms import gsm7
-from actors.sms.texts import TEXTS, Texts
 from app.events import samples
 from app.events.catalog import CATALOG
 

@@ -15,10 +15,10 @@ from email.utils import format_datetime
 
 from flask_mail import Message
 
-from actors.mail.addresses import ascii_address
-from actors.mail.invitation import Invitation
-from actors.mail.render import Rendered
-from actors.mail.text import one_line
+from actors.channels.email.addresses import ascii_address
+from actors.channels.email.invitation import Invitation
+from actors.channels.email.render import Rendered
+from actors.channels.email.text import one_line
 
 #: No vacation notices, please: RFC 3834, and what Exchange has in its place.
 _HEADERS = {

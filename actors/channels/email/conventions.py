@@ -16,8 +16,8 @@ from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_time, get_datetime_format, get_timezone_name
 from babel.numbers import get_currency_precision
 
-from actors.mail.errors import Unpresentable
-from actors.mail.text import one_line
+from actors.channels.email.errors import Unpresentable
+from actors.channels.email.text import one_line
 from app.money import CURRENCIES
 
 #: ISO 4217 minor units. Stripe's table differs from it for these two.

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from actors.mail import presenters
-from actors.mail.conventions import Conventions
-from actors.mail.errors import Unpresentable
-from actors.mail.languages import Language
-from actors.mail.presenters import Presenter
-from actors.mail.wording import CARD_BRANDS, PAYMENT_METHODS
+from actors.channels.email import presenters
+from actors.channels.email.conventions import Conventions
+from actors.channels.email.errors import Unpresentable
+from actors.channels.email.languages import Language
+from actors.channels.email.presenters import Presenter
+from actors.channels.email.wording import CARD_BRANDS, PAYMENT_METHODS
 
 _MOST_SHOWTIMES = 6
 

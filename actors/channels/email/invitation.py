@@ -15,8 +15,8 @@ from typing import Any
 
 from icalendar import Calendar, Event, Timezone, vCalAddress, vText
 
-from actors.mail.conventions import Conventions
-from actors.mail.text import one_line
+from actors.channels.email.conventions import Conventions
+from actors.channels.email.text import one_line
 
 #: Template → method and status.
 _METHODS = {

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from actors.mail.errors import (
+from actors.channels.email.errors import (
     AuthenticationFailed,
     PermanentFailure,
     SmtpFailure,
@@ -19,7 +19,7 @@ from actors.mail.errors import (
     TooManyConnections,
     Uncertain,
 )
-from actors.mail.text import one_line
+from actors.channels.email.text import one_line
 
 _LONGEST_REPLY = 400
 

@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from actors.mail.errors import AuthenticationFailed, OutOfTurn, SmtpFailure, TooManyConnections
-from actors.mail.replies import Phase
+from actors.channels.email.errors import AuthenticationFailed, OutOfTurn, SmtpFailure, TooManyConnections
+from actors.channels.email.replies import Phase
 from app.telemetry.logs import get_logger
 
 log = get_logger(__name__)

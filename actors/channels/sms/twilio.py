@@ -17,8 +17,8 @@ from twilio.base.exceptions import TwilioRestException, TwilioServiceException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
+from actors.channels.sms.replies import failure
 from actors.errors import DeliveryError, TemporaryFailure, Uncertain
-from actors.sms.replies import failure
 
 if TYPE_CHECKING:
     from app.settings import Settings

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from actors.mail.compose import compose, message_id_for
-from actors.mail.render import Brand, Renderer
-from actors.mail.smtp import Transport
+from actors.channels.email.compose import compose, message_id_for
+from actors.channels.email.render import Brand, Renderer
+from actors.channels.email.smtp import Transport
 from app.clock import utcnow
 from app.telemetry import metrics, tracing
 

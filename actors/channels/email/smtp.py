@@ -12,15 +12,15 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from actors.mail.errors import SmtpFailure, TemporaryFailure
-from actors.mail.replies import Reply
-from actors.mail.restraint import ConnectionLimit, LoginBreaker
-from actors.mail.server import Server
-from actors.mail.session import Session
+from actors.channels.email.errors import SmtpFailure, TemporaryFailure
+from actors.channels.email.replies import Reply
+from actors.channels.email.restraint import ConnectionLimit, LoginBreaker
+from actors.channels.email.server import Server
+from actors.channels.email.session import Session
 from app.telemetry import metrics, tracing
 
 if TYPE_CHECKING:
-    from actors.mail.compose import OutgoingMail
+    from actors.channels.email.compose import OutgoingMail
     from app.settings import Settings
 
 #: Replies that are counted by their code: https://www.iana.org/assignments/smtp-enhanced-status-codes

@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from actors.mail.errors import AuthenticationFailed, SmtpFailure, TemporaryFailure, Uncertain
-from actors.mail.replies import Phase, Reply, failure
-from actors.mail.text import one_line
+from actors.channels.email.errors import AuthenticationFailed, SmtpFailure, TemporaryFailure, Uncertain
+from actors.channels.email.replies import Phase, Reply, failure
+from actors.channels.email.text import one_line
 from app.telemetry import metrics, tracing
 
 if TYPE_CHECKING:
-    from actors.mail.server import Server
+    from actors.channels.email.server import Server
 
 #: Seconds for what is only polite: asking a kept connection if it lives, saying goodbye.
 _COURTESY = 5.0

@@ -6,7 +6,7 @@ import re
 
 import idna
 
-from actors.mail.errors import InvalidAddress
+from actors.channels.email.errors import InvalidAddress
 
 # RFC 5322, 3.2.3: dot-atom. Quoted local parts and address literals are legal and never a customer's. Nor is
 # "=?", which the standard library would decode (RFC 2047), line breaks and all.

@@ -13,12 +13,12 @@ from typing import Any
 
 from babel.numbers import get_currency_symbol
 
+from actors.channels.email.conventions import Conventions
+from actors.channels.email.errors import Unpresentable
+from actors.channels.email.languages import ENGLISH
+from actors.channels.email.view import view
+from actors.channels.sms import gsm7
 from actors.errors import PermanentFailure
-from actors.mail.conventions import Conventions
-from actors.mail.errors import Unpresentable
-from actors.mail.languages import ENGLISH
-from actors.mail.view import view
-from actors.sms import gsm7
 
 #: Characters of a shortened title. A shorter one says nothing, and is left out instead.
 _SHORTEST_TITLE = 8

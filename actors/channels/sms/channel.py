@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
+from actors.channels.sms.numbers import e164
+from actors.channels.sms.replies import AccountRefused
+from actors.channels.sms.texts import Texts
 from actors.errors import PermanentFailure
-from actors.sms.numbers import e164
-from actors.sms.replies import AccountRefused
-from actors.sms.texts import Texts
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _provider(settings: Settings) -> Provider:
         case "console":
             return _Console()
         case "twilio":
-            from actors.sms.twilio import TwilioProvider  # in an extra: may not be installed
+            from actors.channels.sms.twilio import TwilioProvider  # in an extra: may not be installed
 
             return TwilioProvider(settings)
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from actors.mail.conventions import Conventions
-from actors.mail.presenters import url
-from actors.mail.text import one_line
+from actors.channels.email.conventions import Conventions
+from actors.channels.email.presenters import url
+from actors.channels.email.text import one_line
 
 #: Template → reservationStatus.
 _STATUS = {

@@ -1,6 +1,6 @@
 """Every sentence that a catalogue translates, and the catalogues brought up to date with them.
 
-    python -m actors.mail.messages de
+    python -m actors.channels.email.messages de
 
 adds what is missing to email_templates/locales/de.po, empty, and drops what is no longer used.
 """
@@ -17,7 +17,7 @@ from babel.messages import Catalog
 from babel.messages.extract import extract
 from babel.messages.pofile import read_po, write_po
 
-from actors.mail import view, wording
+from actors.channels.email import view, wording
 from app import declines
 from app.events import outgoing
 

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 from marshmallow import ValidationError
 from marshmallow.fields import Boolean
 
-from actors.mail.conventions import Conventions
-from actors.mail.errors import Unpresentable
-from actors.mail.text import one_line
-from actors.mail.wording import TELLTALE
+from actors.channels.email.conventions import Conventions
+from actors.channels.email.errors import Unpresentable
+from actors.channels.email.text import one_line
+from actors.channels.email.wording import TELLTALE
 
 Presenter = Callable[[Conventions, Any], Any]
 

@@ -39,7 +39,7 @@ class SmtpFailure(MailError):
     """The SMTP server, or the way to it, failed.
 
     Attributes:
-        phase: the step that failed, as `rcpt`; see `actors.mail.replies.Phase`.
+        phase: the step that failed, as `rcpt`; see `actors.channels.email.replies.Phase`.
         code: of the server's reply; None if there was none.
         reply: the server's words, or what happened instead of them.
     """

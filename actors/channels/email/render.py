@@ -12,15 +12,15 @@ from typing import Any
 import mrml
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, UndefinedError, select_autoescape
 
-from actors.mail.conventions import Conventions
-from actors.mail.errors import RenderError, TemplateVariableMissing, Unpresentable
-from actors.mail.invitation import Invitation, invitation
-from actors.mail.languages import Language, Languages
-from actors.mail.qr import qr_png
-from actors.mail.reservation import reservation
-from actors.mail.text import one_line
-from actors.mail.view import view
-from actors.mail.wording import failure_of
+from actors.channels.email.conventions import Conventions
+from actors.channels.email.errors import RenderError, TemplateVariableMissing, Unpresentable
+from actors.channels.email.invitation import Invitation, invitation
+from actors.channels.email.languages import Language, Languages
+from actors.channels.email.qr import qr_png
+from actors.channels.email.reservation import reservation
+from actors.channels.email.text import one_line
+from actors.channels.email.view import view
+from actors.channels.email.wording import failure_of
 
 #: Each is a pair of files in `email_templates`: `.mjml` for the page; `.txt` for the plain text, the subject
 #: and the preheader. These two are parts of all of them.

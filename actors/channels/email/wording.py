@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from actors.mail.languages import Language
+from actors.channels.email.languages import Language
 from app import declines
 
 

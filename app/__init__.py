@@ -30,6 +30,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.gateway import StripeGateway
     from app.messaging.publisher import make_publisher
     from app.payments.service import Payments
+    from app.services import EXTENSION, Services
     from app.settings import load_settings
     from app.telemetry import logs, tracing
 
@@ -41,8 +42,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     atexit.register(relay.close)
 
     app = Flask(__name__, static_folder=None)
-    app.extensions["movieapp"] = (settings, Payments(settings, StripeGateway(settings), relay.submit))
-    app.extensions["outbox_relay"] = relay
+    payments = Payments(settings, StripeGateway(settings), relay.submit)
+    app.extensions[EXTENSION] = Services(settings, payments, relay)
     api.init_app(app, settings)
     dashboard.init_app(app, settings)
     return app

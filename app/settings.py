@@ -89,6 +89,12 @@ def _optional_https(value: str) -> str:
     return value
 
 
+def _public_url(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s\"'<>/?#@]+(/[^\s\"'<>?#]*)?", value):
+        raise ValueError("must be a URL that starts with https:// or http:// and names a host")
+    return value.rstrip("/")
+
+
 def _optional_zone(value: str) -> str:
     if value and value not in available_timezones():
         raise ValueError("must be a time zone of the IANA database, as America/New_York")
@@ -249,6 +255,11 @@ class Settings(BaseSettings):
     auth_required: bool = Field(
         False, description="whether callers need an API key; 1 in production unless set"
     )
+    public_url: Annotated[str, AfterValidator(_public_url)] = Field(
+        "http://127.0.0.1:8003",
+        description="where browsers reach this API; return addresses start with it, not with Host headers; "
+        "https in production",
+    )
     trusted_proxies: int = Field(
         0, ge=0, le=5, description="proxies in front, whose X-Forwarded-For and -Proto are believed"
     )
@@ -329,6 +340,8 @@ class Settings(BaseSettings):
             raise ValueError(
                 "TRUSTED_PROXIES: must count the proxies that end TLS in front of this, in production"
             )
+        if not self.public_url.startswith("https://"):
+            raise ValueError("PUBLIC_URL: must be the https:// address of this API, in production")
         if not self.rabbitmq_url.startswith("amqp"):
             raise ValueError("RABBITMQ_URL: must be amqp:// or amqps:// in production")
 

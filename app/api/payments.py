@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from flask import Response, current_app, jsonify, request, url_for
+from flask import Response, jsonify, request, url_for
 
 from app.api.answers import payment_answer, refund_answer, refund_status_answer, status_answer
 from app.api.auth import caller, requires
@@ -30,6 +30,7 @@ from app.ids import new_id
 from app.payments import ledger, states
 from app.payments.methods import payment_methods
 from app.payments.service import PaymentResult, Payments
+from app.services import services
 
 if TYPE_CHECKING:
     from app.models import Refund, Transaction
@@ -69,7 +70,7 @@ _DECLINE = {
 
 
 def _services() -> tuple[Settings, Payments]:
-    return cast("tuple[Settings, Payments]", current_app.extensions["movieapp"])
+    return services().settings, services().payments
 
 
 def _answer_once(prefix: str, answer: Callable[[str, bool], Response]) -> Response:
@@ -119,8 +120,8 @@ def _pay(payments: Payments, order: PaymentOrder, transaction_id: str, again: bo
         except TransactionNotFound:
             pass
     if order.payment_method == "paypal" and not order.return_url:
-        status_url = url_for("payments.status", transaction_id=transaction_id, _external=True)
-        order = replace(order, return_url=status_url)
+        path = url_for("payments.status", transaction_id=transaction_id)
+        order = replace(order, return_url=services().settings.public_url + path)
     return payments.pay(order, transaction_id)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import redis
-from flask import Response, current_app, jsonify
+from flask import Response, jsonify
 from pymongo.errors import PyMongoError
 
 from app.api.requests import JSONBlueprint
@@ -18,6 +18,7 @@ from app.clock import iso, utcnow
 from app.errors import ServiceUnavailable
 from app.events.outbox import backlog
 from app.models import database
+from app.services import services
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -103,7 +104,7 @@ def ready() -> tuple[Response, int]:
 
     Without Redis or the broker they can: events wait in the outbox.
     """
-    settings, _ = current_app.extensions["movieapp"]
+    settings = services().settings
     checks = {}
     safe = True
     for name, (check, needed) in _CHECKS.items():

@@ -51,7 +51,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     """Trust as many proxies as `settings` say, and in production refuse what did not come over HTTPS."""
     hops = settings.trusted_proxies
     if hops:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
     if settings.app_env == "production":
         app.before_request(_refuse_plain_http)
     app.after_request(_add_headers)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from flask import Response, current_app, jsonify, request
+from flask import Response, jsonify, request
 
 from app.api.requests import JSONBlueprint
 from app.api.schemas import WebhookReceipt
 from app.errors import InvalidWebhook
 from app.gateway import BadSignature, verify
 from app.payments import webhooks
+from app.services import services
 from app.telemetry import metrics
 
 blueprint = JSONBlueprint("webhook", __name__, url_prefix="/payment", description="What Stripe tells us")
@@ -38,7 +39,7 @@ _BODY = {
 @blueprint.errors(400, 413, 502, 503)
 def webhook() -> Response:
     """Take a delivery. Repeated ones and unknown types are accepted and change nothing."""
-    settings, payments = current_app.extensions["movieapp"]
+    settings, payments = services().settings, services().payments
     try:
         event = verify(
             request.get_data(), request.headers.get("Stripe-Signature", ""), settings.webhook_secrets

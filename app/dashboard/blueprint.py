@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 from app.api.errors import STATUS
 from app.dashboard.access import Access
 from app.errors import Problem, Unauthorized
+from app.services import services
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -43,8 +44,7 @@ def access() -> Access:
 
 def settings() -> Settings:
     """The process's settings."""
-    found: Settings = current_app.extensions["movieapp"][0]
-    return found
+    return services().settings
 
 
 def requires(scope: str) -> Callable[[Any], Any]:

@@ -106,6 +106,8 @@ def plan(settings: Settings, ports: Ports, data_dir: Path) -> Stack:
         environment["PAYMENT_GATEWAY_API_KEY"] = "sk_test_simulator"
 
     _must_be_free(ports.api, "the API", "--port")
+    if "public_url" not in given:
+        environment["PUBLIC_URL"] = f"http://{_HOST}:{ports.api}"
     heartbeat = data_dir / "worker.heartbeat"
     heartbeat.unlink(missing_ok=True)
     environment |= {"METRICS_BIND": "none", "METRICS_PUBLIC": "1", "WORKER_METRICS_BIND": "none"}

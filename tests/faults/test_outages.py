@@ -62,7 +62,7 @@ def test_payments_go_on_without_rabbitmq_and_their_events_arrive_when_it_is_back
     second = client.post("/payment/process", json=PAYMENT | {"booking_id": "BOOK-2"})
     assert second.status_code == 200
     second_id = second.json["transaction_id"]
-    app.extensions["outbox_relay"].close(timeout=30)
+    app.extensions["movieapp"].relay.close(timeout=30)
     (entry,) = Transaction.objects.get(id=second_id).outbox
 
     private_rabbitmq.start()
@@ -92,7 +92,7 @@ def test_payments_go_on_while_rabbitmq_is_full_and_their_events_arrive_when_it_i
     app = create_app(settings)
     paid = app.test_client().post("/payment/process", json=PAYMENT).json
     assert paid["status"] == "success"
-    app.extensions["outbox_relay"].close(timeout=30)
+    app.extensions["movieapp"].relay.close(timeout=30)
     publisher = RabbitPublisher(settings)
     [entry] = Transaction.objects.get(id=paid["transaction_id"]).outbox
     with pytest.raises(PublishError, match="memory or disk alarm"):
@@ -181,7 +181,7 @@ def test_what_an_outage_left_behind_is_not_overtaken_by_what_follows(
     app = create_app(settings)
     refund = {"original_transaction_id": "TXN-2", "booking_id": "BOOK-1", "user_id": "u", "reason": "r"}
     assert app.test_client().post("/payment/refund", json=refund).status_code == 200
-    app.extensions["outbox_relay"].close(timeout=30)
+    app.extensions["movieapp"].relay.close(timeout=30)
     events = waiting_events(rabbit_settings.rabbitmq_url, rabbit_settings)
     assert [key for key, _ in events] == ["payment.failed", "payment.success", "payment.refund"]
     assert not Transaction.objects(outbox_since__ne=None)

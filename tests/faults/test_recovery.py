@@ -42,7 +42,7 @@ def paying(redis_settings: Settings, stripe: StripeSimulator) -> Settings:
 def client(paying: Settings) -> Iterator[Any]:
     app = create_app(paying)
     yield app.test_client()
-    app.extensions["outbox_relay"].close()
+    app.extensions["movieapp"].relay.close()
 
 
 def recover(settings: Settings) -> None:
@@ -186,6 +186,6 @@ def test_a_process_killed_while_the_gateway_works_leaves_a_payment_that_recovery
     models.IdempotencyRecord.objects.update(set__claimed_at=utcnow() - timedelta(minutes=5))
     app = create_app(paying)
     again = app.test_client().post("/payment/process", json=PAYMENT, headers=headers)
-    app.extensions["outbox_relay"].close()
+    app.extensions["movieapp"].relay.close()
     assert (again.status_code, again.json["transaction_id"]) == (200, the_payment().id)
     assert len(stripe.charges()) == 1

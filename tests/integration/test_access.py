@@ -38,7 +38,7 @@ def make_client(redis_settings: Settings, stripe_simulator: StripeSimulator) -> 
 
     yield make
     for app in apps:
-        app.extensions["outbox_relay"].close()
+        app.extensions["movieapp"].relay.close()
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -142,6 +142,19 @@ def test_an_unproxied_service_believes_no_forwarded_header(make_client: Any) -> 
     assert codes == [422, 429]
 
 
+@pytest.mark.parametrize("proxies", [0, 1])
+def test_no_host_header_becomes_a_return_address(
+    make_client: Any, stripe_simulator: StripeSimulator, proxies: int
+) -> None:
+    client = make_client(trusted_proxies=proxies, public_url="https://payments.example.com/api")
+    forged = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"}
+    opened = client.post("/payment/process", json=PAYMENT | {"payment_method": "paypal"}, headers=forged)
+    assert opened.status_code == 202, opened.text
+    intent = stripe_simulator.intent(opened.json["transaction_id"])
+    back = intent["next_action"]["redirect_to_url"]["return_url"]
+    assert back.startswith("https://payments.example.com/api/payment/")
+
+
 def test_openapi_says_where_a_key_is_needed(make_client: Any) -> None:
     document = make_client().get("/docs/openapi.json").json
     assert document["components"]["securitySchemes"]["apiKey"]["scheme"] == "bearer"
@@ -188,6 +201,7 @@ def test_production_does_not_start_without_a_key_in_force(redis_settings: Settin
         "PAYMENT_GATEWAY_API_KEY": "sk_live_x",
         "STRIPE_WEBHOOK_SECRET": "whsec_x",
         "TRUSTED_PROXIES": "1",
+        "PUBLIC_URL": "https://payments.example.com",
         "RABBITMQ_URL": "amqp://guest:guest@127.0.0.1:1/%2F",
     }
     done = subprocess.run(

@@ -89,7 +89,7 @@ def test_a_dead_gateway_does_not_hold_every_thread(
 def client(redis_settings: Settings, stripe_simulator: StripeSimulator) -> Iterator[FlaskClient]:
     app = create_app(redis_settings.model_copy(update=stripe_simulator.settings))
     yield app.test_client()
-    app.extensions["outbox_relay"].close()
+    app.extensions["movieapp"].relay.close()
 
 
 def intent_status(simulator: StripeSimulator, gateway_id: str) -> str:

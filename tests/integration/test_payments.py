@@ -34,7 +34,7 @@ CARD = {"card_number": "4242424242424242", "expiry_month": "12", "expiry_year": 
 def app(redis_settings: Settings, stripe_simulator: StripeSimulator) -> Iterator[Flask]:
     app = create_app(redis_settings.model_copy(update=stripe_simulator.settings))
     yield app
-    app.extensions["outbox_relay"].close()
+    app.extensions["movieapp"].relay.close()
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_a_gateway_that_answers_too_late_leaves_the_payment_pending(
     assert answer.headers["Retry-After"]
     assert client_status(app, answer)["status"] == "pending"
     assert Transaction.objects.get(booking_id="BOOK-1").outbox == [], "nothing is guessed, nobody is mailed"
-    app.extensions["outbox_relay"].close()
+    app.extensions["movieapp"].relay.close()
 
 
 def client_status(app: Flask, answer: TestResponse) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def test_a_gateway_that_was_never_reached_charged_nothing(redis_settings: Settin
     assert answer.status_code == 502
     assert answer.json["error"]["code"] == "PAYMENT_GATEWAY_ERROR"
     assert Transaction.objects.get(booking_id="BOOK-1").status == "failed"
-    app.extensions["outbox_relay"].close()
+    app.extensions["movieapp"].relay.close()
 
 
 def test_without_mongodb_nothing_is_tried(
@@ -233,7 +233,7 @@ def test_without_redis_payments_go_on(redis_settings: Settings, stripe_simulator
     away = {"redis_url": f"redis://127.0.0.1:{free_port()}/0", "ratelimit_enabled": True}
     app = create_app(redis_settings.model_copy(update=stripe_simulator.settings | away))
     assert pay(app.test_client()).status_code == 200
-    app.extensions["outbox_relay"].close()
+    app.extensions["movieapp"].relay.close()
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ def pay_three_times(
 
     yield three_times
     for app in apps:
-        app.extensions["outbox_relay"].close()
+        app.extensions["movieapp"].relay.close()
 
 
 def test_too_many_requests_get_429_and_when_to_come_back(

@@ -155,7 +155,7 @@ def test_the_payment_service_publishes_what_its_outbox_holds(
     answer = app.test_client().post("/payment/process", json=payment)
     assert answer.status_code == 200
     wait_for(lambda: not Transaction.objects.get().outbox, 10, "the event was not published")
-    app.extensions["outbox_relay"].close(timeout=10)
+    app.extensions["movieapp"].relay.close(timeout=10)
     models.disconnect()
 
     _, _, body = channel(WORKER).basic_get(declared.queue("notification.payment_events"), auto_ack=True)

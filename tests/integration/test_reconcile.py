@@ -36,7 +36,7 @@ def books(redis_settings: Settings, private_stripe: StripeSimulator) -> Settings
 def client(books: Settings) -> Iterator[FlaskClient]:
     app = create_app(books)
     yield app.test_client()
-    app.extensions["outbox_relay"].close()
+    app.extensions["movieapp"].relay.close()
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def _fail_a_refund(books: Settings, transaction_id: str) -> str:
     app = create_app(books)
     refund = {"original_transaction_id": transaction_id, "booking_id": "BOOK-1", "user_id": "user_1"}
     made = app.test_client().post("/payment/refund", json=refund | {"reason": "r"}).json
-    app.extensions["outbox_relay"].close()
+    app.extensions["movieapp"].relay.close()
     gateway_id = payment(transaction_id).refunds[0].gateway_id
     requests.post(
         f"{books.payment_gateway_url}/_simulator/refunds/{gateway_id}/fail", timeout=5

@@ -38,7 +38,7 @@ def app(redis_settings: Settings, stripe_simulator: StripeSimulator) -> Iterator
     impatient = {"payment_gateway_read_timeout": 1.0, "payment_gateway_max_retries": 0}
     app = create_app(redis_settings.model_copy(update=stripe_simulator.settings | impatient))
     yield app
-    app.extensions["outbox_relay"].close()
+    app.extensions["movieapp"].relay.close()
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def refunded_at_gateway(simulator: StripeSimulator, paid: str) -> int:
 
 def recover(app: Flask) -> None:
     Transaction.objects(recover_after__ne=None).update(set__recover_after=utcnow() - timedelta(seconds=1))
-    _, payments = app.extensions["movieapp"]
+    payments = app.extensions["movieapp"].payments
     recover_due(payments)
 
 

@@ -81,7 +81,7 @@ def test_a_payment(redis_settings: Settings, stripe_simulator: StripeSimulator, 
     assert (
         client.post("/payment/process", json=order | {"booking_id": "BOOK-1"}).status_code == 200
     )  # indexes
-    app.extensions["outbox_relay"].close()
+    app.extensions["movieapp"].relay.close()
     mongodb.said.clear()
     with redis_commands(settings) as said:
         answer = client.post("/payment/process", json=order | {"booking_id": "BOOK-2"})
@@ -92,7 +92,7 @@ def test_a_payment(redis_settings: Settings, stripe_simulator: StripeSimulator, 
     assert said == ["EVALSHA"], "for both limits"
     relayed = ["find transaction_logs", "update transaction_logs"]
     wait_for(lambda: [name for _, name in mongodb.said][2:] == relayed, 5, "not published")
-    app.extensions["outbox_relay"].close()
+    app.extensions["movieapp"].relay.close()
 
 
 def test_a_mail(redis_settings: Settings, mail_sink: MailSink, mongodb: Commands) -> None:

@@ -38,7 +38,7 @@ def client(redis_settings: Settings, stripe_simulator: StripeSimulator) -> Itera
     settings = redis_settings.model_copy(update=stripe_simulator.settings | secrets)
     app = create_app(type(settings).model_validate(settings.model_dump() | secrets))
     yield app.test_client()
-    app.extensions["outbox_relay"].close()
+    app.extensions["movieapp"].relay.close()
 
 
 def deliver(

@@ -28,6 +28,17 @@ class StripeSimulator:
             and transaction_id in (None, charge["metadata"].get("transaction_id"))
         ]
 
+    def intent(self, transaction_id: str) -> dict[str, Any]:
+        """The PaymentIntent of one transaction."""
+        state = requests.get(f"{self.url}/_simulator/state", timeout=5).json()
+        [found] = (
+            intent
+            for intent in state["payment_intents"]
+            if intent["metadata"].get("transaction_id") == transaction_id
+        )
+        intent: dict[str, Any] = found
+        return intent
+
     def fault(self, **fault: Any) -> None:
         """Inject a fault into the next matching request."""
         requests.post(f"{self.url}/_simulator/faults", json=fault, timeout=5).raise_for_status()

@@ -91,6 +91,7 @@ PRODUCTION = {
     "PAYMENT_GATEWAY_API_KEY": "sk_live_x",
     "STRIPE_WEBHOOK_SECRET": "whsec_x",
     "TRUSTED_PROXIES": "1",
+    "PUBLIC_URL": "https://payments.example.com",
 }
 
 
@@ -102,6 +103,8 @@ PRODUCTION = {
         ("STRIPE_WEBHOOK_SECRET", ""),
         ("RABBITMQ_URL", "redis://host"),
         ("TRUSTED_PROXIES", "0"),
+        ("PUBLIC_URL", ""),
+        ("PUBLIC_URL", "http://payments.example.com"),
     ],
 )
 def test_production_refuses_what_is_unsafe(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

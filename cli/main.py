@@ -8,7 +8,7 @@ import click
 
 #: Command → where it is defined.
 _COMMANDS = {
-    "dev": "cli.dev.command:dev",
+    "dev": "cli.dev:dev",
     "serve": "cli.serve:serve",
     "worker": "cli.worker:worker",
     "events": "cli.events:events",

@@ -33,7 +33,7 @@ def list_all(as_json: bool) -> None:
     from actors.channels.email.render import TEMPLATES
     from actors.channels.email.samples import variants
     from app.events.catalog import CATALOG
-    from cli.gallery.preview import languages
+    from devtools.gallery.preview import languages
 
     found = [
         {
@@ -81,7 +81,7 @@ def render(
     """
     from actors.channels.email.errors import RenderError
     from actors.channels.email.render import TEMPLATES
-    from cli.gallery.preview import Previewer
+    from devtools.gallery.preview import Previewer
 
     if template not in TEMPLATES:
         raise click.UsageError(f"no template is called {template}; there are {', '.join(TEMPLATES)}.")
@@ -120,8 +120,8 @@ def gallery(output: Path, screenshots: bool, data_dir: Path) -> None:
         movieapp templates gallery --output docs/templates --screenshots
     """
     from actors.channels.email.errors import RenderError
-    from cli.gallery.browser import NoBrowser
-    from cli.gallery.export import ForeignFolder, export
+    from devtools.gallery.browser import NoBrowser
+    from devtools.gallery.export import ForeignFolder, export
 
     try:
         files = export(settings_for(data_dir), output, screenshots=screenshots)

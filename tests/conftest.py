@@ -23,7 +23,7 @@ import redis
 from app import models
 from app.settings import Settings
 from app.telemetry import logs
-from cli.gallery.browser import NoBrowser, chromium
+from devtools.gallery.browser import NoBrowser, chromium
 from tests.support.mail import MailSink, running_mail_sink
 from tests.support.processes import end_all
 from tests.support.servers import StripeServer

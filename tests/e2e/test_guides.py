@@ -13,7 +13,7 @@ import pytest
 from app import models
 from app.messaging.depths import queue_depths
 from app.models import Notification
-from cli.postman import collection, openapi
+from devtools.postman import collection, openapi
 from tests.support.documents import ROOT, examples
 from tests.support.servers import ApiServer, WorkerProcess
 from tests.support.wait import wait_for

@@ -19,9 +19,9 @@ import email_templates
 from actors.channels.email.render import TEMPLATES
 from actors.channels.email.samples import sample
 from app.settings import Settings
-from cli.dev.live_gallery import LiveGallery
-from cli.gallery.preview import Preview, Previewer
-from cli.gallery.site import Exhibit, exhibits
+from devtools.gallery.live import LiveGallery
+from devtools.gallery.preview import Preview, Previewer
+from devtools.gallery.site import Exhibit, exhibits
 from tests.support.commands import movieapp
 from tests.support.mail_browser import too_wide, violations
 from tests.support.ports import free_port

@@ -32,7 +32,7 @@ from app.payments import states
 from app.payments.orders import PaymentOrder
 from app.payments.service import Payments
 from app.settings import Settings
-from cli.dev.stripe_simulator.webhooks import signature
+from devtools.stripe_simulator.webhooks import signature
 from tests.support.failpoints import Arming
 from tests.support.servers import FailingApi, FailingWorker
 from tests.support.wait import wait_for

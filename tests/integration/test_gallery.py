@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.settings import Settings
-from cli.gallery.export import ForeignFolder, export
-from cli.gallery.preview import Preview
-from cli.gallery.site import exhibits
 from cli.main import main
+from devtools.gallery.export import ForeignFolder, export
+from devtools.gallery.preview import Preview
+from devtools.gallery.site import exhibits
 from tests.support.commands import environment
 
 PNG = bytes.fromhex(

@@ -8,8 +8,8 @@ from werkzeug.test import Client
 
 from app import create_app
 from app.settings import Settings
-from cli.dev.live_gallery import LiveGallery
-from cli.gallery.site import exhibits
+from devtools.gallery.live import LiveGallery
+from devtools.gallery.site import exhibits
 
 
 @pytest.fixture(scope="module")

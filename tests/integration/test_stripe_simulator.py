@@ -16,7 +16,7 @@ import pytest
 import requests
 import stripe
 
-from cli.dev.stripe_simulator.test_cards import CARDS, NUMBERS
+from devtools.stripe_simulator.test_cards import CARDS, NUMBERS
 from tests.support.ports import free_port
 from tests.support.servers import StripeServer
 from tests.support.wait import wait_for

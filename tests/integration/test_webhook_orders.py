@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from app import create_app
 from app.events.outbox import Relay
 from app.models import Transaction
-from cli.dev.stripe_simulator.webhooks import signature
+from devtools.stripe_simulator.webhooks import signature
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient

@@ -19,7 +19,7 @@ from app.ids import new_id
 from app.models import Transaction
 from app.payments.orders import PaymentOrder
 from app.payments.service import Payments
-from cli.dev.stripe_simulator.webhooks import signature
+from devtools.stripe_simulator.webhooks import signature
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient

@@ -7,7 +7,7 @@ import os
 import random
 import socket
 
-from cli.dev.ports import is_free
+from devtools.stack.ports import is_free
 
 #: Below what systems give to outgoing connections (Linux from 32768, macOS from 49152). Above it, a client
 #: that keeps knocking at a stopped server's port may be given that very port, and the server can't come back.

@@ -250,7 +250,7 @@ class StripeServer(Server):
 
     def command(self) -> Sequence[str]:
         arguments = ["--port", str(self.port), "--db", str(self.directory / "stripe.sqlite3")]
-        return [sys.executable, "-m", "cli.dev.stripe_simulator", *arguments]
+        return [sys.executable, "-m", "devtools.stripe_simulator", *arguments]
 
 
 class _Epmd(Server):

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from app.settings import Settings
-from cli.dev import stack
+from devtools.stack import plan as stack
 from tests.support.ports import free_port
 
 ADDRESSES = ("REDIS_URL", "MONGODB_URI", "PAYMENT_GATEWAY_URL")

@@ -17,7 +17,7 @@ _NO_FIELDS = {"exc_info"}
 
 def logged() -> Iterator[str]:
     """Every keyword of every call that logs."""
-    for folder in ("app", "actors", "cli"):
+    for folder in ("app", "actors", "cli", "devtools"):
         for source in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(source.read_text())):
                 if isinstance(node, ast.Call) and _named(node.func) in _LOGGING:

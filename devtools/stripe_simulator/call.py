@@ -1,0 +1,73 @@
+"""What every act on the simulated account works with."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+from devtools.stripe_simulator.errors import no_such
+from devtools.stripe_simulator.store import Record, Store
+
+#: The version of the API whose shapes these are: the one that stripe 16 asks for.
+API_VERSION = "2026-10-28.endive"
+
+
+def new_id(prefix: str) -> str:
+    """An id as Stripe's look; nobody can guess it."""
+    return f"{prefix}_{secrets.token_hex(12)}"
+
+
+@dataclass
+class Call:
+    """One request to the API, or one act of the customer or the bank: one transaction.
+
+    Attributes:
+        now: seconds since 1970 by the simulator's clock.
+        base_url: where the caller reaches this server, for redirects.
+        request_id: of the API request, None for acts of others.
+        idempotency_key: sent with it.
+        events: ids of the events it made.
+    """
+
+    store: Store
+    now: int
+    base_url: str
+    request_id: str | None = None
+    idempotency_key: str | None = None
+    events: list[str] = field(default_factory=list)
+
+    def new(self, kind: str, prefix: str, **fields: Any) -> Record:
+        """An object with the members that all have. It is not saved yet."""
+        common = {"object": kind, "created": self.now, "livemode": False}
+        return {"id": new_id(prefix), **common, **fields}
+
+    def get(self, kind: str, record_id: str, param: str = "id") -> Record:
+        """An object by its kind and id.
+
+        Raises:
+            StripeError: there is none; `param` names where its id came from.
+        """
+        record = self.store.get(record_id)
+        if record is None or record["object"] != kind:
+            raise no_such(kind, record_id, param)
+        return record
+
+    def save(self, *records: Record) -> None:
+        """Insert or replace objects."""
+        for record in records:
+            self.store.save(record)
+
+    def emit(self, event_type: str, record: Record) -> None:
+        """Record an event with `record` as it is now: https://docs.stripe.com/api/events/object"""
+        event = self.new(
+            "event",
+            "evt",
+            type=event_type,
+            api_version=API_VERSION,
+            data={"object": record},
+            pending_webhooks=0,
+            request={"id": self.request_id, "idempotency_key": self.idempotency_key},
+        )
+        self.save(event)
+        self.events.append(event["id"])

@@ -1,0 +1,23 @@
+"""The simulator's clock: real time, moved forward on demand."""
+
+from __future__ import annotations
+
+import time
+
+from devtools.stripe_simulator.store import Store
+
+
+class Clock:
+    """Tells the time. How far it was moved survives a restart."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def now(self) -> int:
+        """Seconds since 1970."""
+        ((advanced,),) = self._store.execute("SELECT advanced FROM clock")
+        return int(time.time()) + int(advanced)
+
+    def advance(self, seconds: int) -> None:
+        """Move it forward."""
+        self._store.execute("UPDATE clock SET advanced = advanced + ?", (seconds,))

@@ -1,0 +1,139 @@
+"""`/_simulator`: what the real Stripe does not have. For tests, and for people who try things out.
+
+GET    health                                   whether it serves
+GET    state                                    everything that happened, and how much of it
+POST   reset                                    forget everything
+POST   clock {"advance_seconds": n}             move the clock
+POST   faults {"match", "kind", …}, DELETE      see `faults`
+POST   payment_intents/ID/authenticate {"outcome": "succeed" | "fail" | "process"}
+POST   refunds/ID/fail, refunds/ID/succeed
+POST   charges/ID/dispute {"reason": …}, charges/ID/dispute/close {"status": "lost" | "won"}
+POST   events/ID/resend                         send its webhook again
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from flask import Blueprint, request
+from flask.typing import ResponseReturnValue
+
+from devtools.stripe_simulator import disputes, refunds
+from devtools.stripe_simulator.call import Call
+from devtools.stripe_simulator.errors import StripeError
+from devtools.stripe_simulator.paying import OUTCOMES, authenticate
+from devtools.stripe_simulator.simulator import Simulator
+from devtools.stripe_simulator.store import Record
+
+_KINDS = ("payment_intent", "charge", "refund", "dispute")
+
+#: About ten years: times stay times.
+_FARTHEST_JUMP = 10 * 366 * 86_400
+
+
+def blueprint(sim: Simulator) -> Blueprint:
+    """The routes, for one simulator."""
+    routes = Blueprint("control", __name__, url_prefix="/_simulator")
+
+    @routes.get("/health")
+    def health() -> ResponseReturnValue:
+        return {"status": "ok", "now": sim.clock.now()}
+
+    @routes.get("/state")
+    def state() -> ResponseReturnValue:
+        return _state(sim)
+
+    @routes.post("/reset")
+    def reset() -> ResponseReturnValue:
+        sim.reset()
+        return {"status": "ok"}
+
+    @routes.post("/clock")
+    def clock() -> ResponseReturnValue:
+        seconds = _body().get("advance_seconds")
+        if type(seconds) is not int or not 0 <= seconds <= _FARTHEST_JUMP:
+            raise StripeError(400, f"advance_seconds must be an integer from 0 to {_FARTHEST_JUMP}")
+        sim.clock.advance(seconds)
+        return {"now": sim.clock.now()}
+
+    @routes.post("/faults")
+    def add_fault() -> ResponseReturnValue:
+        sim.faults.add(_body())
+        return {"status": "ok"}
+
+    @routes.delete("/faults")
+    def clear_faults() -> ResponseReturnValue:
+        sim.faults.clear()
+        return {"status": "ok"}
+
+    @routes.post("/payment_intents/<record_id>/authenticate")
+    def authenticate_intent(record_id: str) -> ResponseReturnValue:
+        with _call() as call:
+            return authenticate(call, record_id, _one_of("outcome", OUTCOMES))
+
+    @routes.post("/refunds/<record_id>/fail")
+    def fail_refund(record_id: str) -> ResponseReturnValue:
+        with _call() as call:
+            return refunds.fail(call, record_id)
+
+    @routes.post("/refunds/<record_id>/succeed")
+    def succeed_refund(record_id: str) -> ResponseReturnValue:
+        with _call() as call:
+            return refunds.succeed(call, record_id)
+
+    @routes.post("/charges/<record_id>/dispute")
+    def dispute(record_id: str) -> ResponseReturnValue:
+        with _call() as call:
+            return disputes.open_dispute(call, record_id, _one_of("reason", disputes.REASONS))
+
+    @routes.post("/charges/<record_id>/dispute/close")
+    def close_dispute(record_id: str) -> ResponseReturnValue:
+        with _call() as call:
+            return disputes.close_dispute(call, record_id, _one_of("status", disputes.VERDICTS))
+
+    @routes.post("/events/<record_id>/resend")
+    def resend(record_id: str) -> ResponseReturnValue:
+        with _call() as call:
+            event = call.get("event", record_id)
+        sim.resend(record_id)
+        return event
+
+    def _call() -> AbstractContextManager[Call]:
+        return sim.call(request.host_url)
+
+    return routes
+
+
+def _body() -> dict[str, Any]:
+    """The request's JSON object; none at all counts as an empty one."""
+    if not request.get_data():
+        return {}
+    try:
+        body = json.loads(request.get_data())
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise StripeError(400, "the body must be a JSON object")
+    return body
+
+
+def _one_of(name: str, allowed: Sequence[str]) -> str:
+    """A member of the body; the first of `allowed` if it is not given."""
+    value: str = _body().get(name, allowed[0])
+    if value not in allowed:
+        raise StripeError(400, f"{name} must be one of {', '.join(allowed)}", param=name)
+    return value
+
+
+def _state(sim: Simulator) -> dict[str, Any]:
+    found: dict[str, list[Record]] = {f"{kind}s": sim.store.all(kind) for kind in _KINDS}
+    counts: dict[str, Any] = {
+        name: {"total": len(records), **Counter(record["status"] for record in records)}
+        for name, records in found.items()
+    }
+    counts["undelivered_webhooks"] = len(sim.outbox.waiting())
+    return {"counts": counts, **found}

@@ -1,0 +1,152 @@
+"""Faults on demand: what networks and payment gateways do to people, at the moment a test asks for it."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from devtools.stripe_simulator.errors import Dropped, StripeError
+
+KINDS = ("delay", "error", "drop_before", "drop_after", "malformed")
+
+_MATCH = re.compile(r"(GET|POST|DELETE) /\S*")
+_LONGEST_DELAY = 3600
+
+#: Status to Stripe's `type` and `code`: https://docs.stripe.com/api/errors
+_ERRORS: dict[int, dict[str, str]] = {
+    401: {"kind": "invalid_request_error"},
+    403: {"kind": "invalid_request_error"},
+    409: {"kind": "idempotency_error", "code": "idempotency_key_in_use"},
+    429: {"kind": "invalid_request_error", "code": "rate_limit"},
+}
+
+
+@dataclass
+class Fault:
+    """One fault.
+
+    Attributes:
+        match: method and beginning of the path, as "POST /v1/payment_intents".
+        kind: delay (the answer comes late), error (an answer of `status`), drop_before and drop_after (the
+            connection ends before or after the work), malformed (the work is done; the answer is no JSON).
+        seconds: of a delay.
+        status: of an error.
+        times: how many requests it meets; 0 for all until it is cleared.
+        before: a delay comes before the work, while its idempotency key is in use, and not after it.
+        after: an error comes after the work, and idempotency remembers it as the answer.
+    """
+
+    match: str
+    kind: str
+    seconds: float = 1.0
+    status: int = 500
+    times: int = 1
+    before: bool = False
+    after: bool = False
+
+    def before_work(self) -> None:
+        """What happens before the request is executed.
+
+        Raises:
+            StripeError: instead of executing it.
+            Dropped: likewise.
+        """
+        if self.kind == "drop_before":
+            raise Dropped
+        if self.kind == "error" and not self.after:
+            raise self.error()
+        if self.kind == "delay" and self.before:
+            time.sleep(self.seconds)
+
+    def after_work(self) -> None:
+        """What happens once it is executed and its key is free again.
+
+        Raises:
+            Dropped: instead of answering.
+        """
+        if self.kind == "drop_after":
+            raise Dropped
+        if self.kind == "delay" and not self.before:
+            time.sleep(self.seconds)
+
+    def error(self) -> StripeError:
+        """The error of its status."""
+        return StripeError(
+            self.status, "A fault on demand.", **_ERRORS.get(self.status, {"kind": "api_error"})
+        )
+
+
+class Faults:
+    """The faults that are waiting for their requests."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: list[Fault] = []
+
+    def add(self, body: dict[str, Any]) -> None:
+        """Wait for a request with a new fault.
+
+        Raises:
+            StripeError: `body` does not describe one.
+        """
+        fault = parse(body)
+        with self._lock:
+            self._waiting.append(fault)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        with self._lock:
+            self._waiting.clear()
+
+    def take(self, method: str, path: str) -> Fault | None:
+        """The fault that meets a request, the first added if several do."""
+        line = f"{method} {path}"
+        with self._lock:
+            for fault in self._waiting:
+                if line.startswith(fault.match):
+                    # One of 0 times goes below and never comes to its end.
+                    fault.times -= 1
+                    if fault.times == 0:
+                        self._waiting.remove(fault)
+                    return fault
+        return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+#: What each member must be, in words and as a check.
+_MEMBERS: dict[str, tuple[str, Any]] = {
+    "match": (
+        'a method and the beginning of a path, as "POST /v1/payment_intents"',
+        lambda value: isinstance(value, str) and _MATCH.fullmatch(value),
+    ),
+    "kind": (f"one of {', '.join(KINDS)}", lambda value: value in KINDS),
+    "seconds": (
+        f"a number from 0 to {_LONGEST_DELAY}",
+        lambda value: _is_number(value) and 0 <= value <= _LONGEST_DELAY,
+    ),
+    "status": ("an integer from 400 to 599", lambda value: type(value) is int and 400 <= value <= 599),
+    "times": ("an integer, 0 or more", lambda value: type(value) is int and value >= 0),
+    "before": ("true or false", lambda value: isinstance(value, bool)),
+    "after": ("true or false", lambda value: isinstance(value, bool)),
+}
+
+
+def parse(body: dict[str, Any]) -> Fault:
+    """Read a fault from JSON.
+
+    Raises:
+        StripeError: a member is missing, unknown or wrong; the message says which, and what it must be.
+    """
+    for name in ("match", "kind", *body):
+        if name not in _MEMBERS:
+            raise StripeError(400, f"unknown: {name}; a fault has {', '.join(_MEMBERS)}", param=name)
+        words, is_right = _MEMBERS[name]
+        if name not in body or not is_right(body[name]):
+            raise StripeError(400, f"{name} must be {words}", param=name)
+    return Fault(**body)

@@ -1,0 +1,125 @@
+"""Idempotency keys: https://docs.stripe.com/api/idempotent_requests"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from devtools.stripe_simulator.clock import Clock
+from devtools.stripe_simulator.errors import StripeError
+from devtools.stripe_simulator.forms import without_card_number
+from devtools.stripe_simulator.store import Store
+
+#: Seconds that a key is remembered.
+_KEPT = 24 * 3600
+
+_LONGEST_KEY = 255
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer.
+
+    Attributes:
+        request_id: of the request that it first answered.
+    """
+
+    status: int
+    body: str
+    request_id: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A key held by one running request; without a key, everything runs and nothing is kept.
+
+    Attributes:
+        key: None for no key.
+        stored: how the first request with this key was answered, if there was one.
+    """
+
+    key: str | None = None
+    stored: Answer | None = None
+    _store: Store | None = None
+    _row: tuple[Any, ...] = ()
+
+    def keep(self, answer: Answer) -> None:
+        """Remember an answer. In one transaction with what it tells, so that neither is without the other."""
+        if self._store is None:
+            return
+        row = (*self._row, answer.request_id, answer.status, answer.body)
+        self._store.execute(
+            "INSERT INTO answers (account, key, fingerprint, created, request, status, body)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            row,
+        )
+
+
+class Idempotency:
+    """The keys in use and the answers remembered. A key belongs to one API key."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._running: set[tuple[str, str]] = set()
+
+    @contextmanager
+    def claim(self, api_key: str, key: str | None, path: str, params: dict[str, Any]) -> Iterator[Claim]:
+        """Hold `key` while its request runs.
+
+        Raises:
+            StripeError: another request with it is running (409), it was used with other parameters or for
+                something else (400), or it is too long.
+        """
+        if not key:
+            yield Claim()
+            return
+        if len(key) > _LONGEST_KEY:
+            raise StripeError(400, f"An idempotency key has at most {_LONGEST_KEY} characters.")
+        account = _digest(api_key)
+        fingerprint = _digest(json.dumps([path, without_card_number(params)], sort_keys=True))
+        now = self._clock.now()
+        with self._lock:
+            # Both checks under one lock: a request that ends between them would be run again.
+            stored = self._find(account, key, fingerprint, now)
+            if stored is None:
+                if (account, key) in self._running:
+                    raise StripeError(
+                        409,
+                        "Another request with this idempotency key is in progress. Try again later.",
+                        kind="idempotency_error",
+                        code="idempotency_key_in_use",
+                    )
+                self._running.add((account, key))
+        try:
+            yield Claim(key, stored, self._store, (account, key, fingerprint, now))
+        finally:
+            if stored is None:
+                with self._lock:
+                    self._running.discard((account, key))
+
+    def _find(self, account: str, key: str, fingerprint: str, now: int) -> Answer | None:
+        self._store.execute("DELETE FROM answers WHERE created <= ?", (now - _KEPT,))
+        rows = self._store.execute(
+            "SELECT fingerprint, status, body, request FROM answers WHERE account = ? AND key = ?",
+            (account, key),
+        )
+        for seen, *answer in rows:
+            if seen != fingerprint:
+                raise StripeError(
+                    400,
+                    "An idempotency key can only be used again with the parameters it was first used with.",
+                    kind="idempotency_error",
+                )
+            return Answer(*answer)
+        return None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

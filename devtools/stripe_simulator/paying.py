@@ -1,0 +1,129 @@
+"""How a confirmed PaymentIntent is paid, declined, or waits for the customer.
+
+Source: https://docs.stripe.com/payments/paymentintents/lifecycle
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from devtools.stripe_simulator import charges, disputes
+from devtools.stripe_simulator.call import Call
+from devtools.stripe_simulator.errors import ExecutionError, StripeError, unexpected_state
+from devtools.stripe_simulator.payment_methods import test_card_of
+from devtools.stripe_simulator.store import Record
+from devtools.stripe_simulator.test_cards import Decline
+
+#: Where the customer is sent; see `pages`.
+PAGE = "/_simulator/authenticate/"
+
+#: What the customer, or a bank that takes its time, can do with a PaymentIntent that waits.
+OUTCOMES = ("succeed", "fail", "process")
+
+_WAITING = ("requires_action", "processing")
+
+#: By the type of the payment method: how it says that the customer did not agree.
+_NOT_AGREED = {
+    "card": ("payment_intent_authentication_failure", "The customer could not be authenticated."),
+    "paypal": ("payment_method_customer_decline", "The customer did not approve the payment."),
+}
+
+
+def pay(call: Call, intent: Record, method: Record, return_url: str | None) -> None:
+    """Try to pay `intent` with `method`, or ask the customer first.
+
+    Raises:
+        StripeError: the customer has to be sent away, and there is no `return_url` to come back to.
+    """
+    card = test_card_of(method)
+    if card is None or card.asks:
+        _ask_customer(call, intent, method, return_url)
+    else:
+        _settle(call, intent, method)
+
+
+def authenticate(call: Call, intent_id: str, outcome: str) -> Record:
+    """What the customer does at 3-D Secure or PayPal: one of `OUTCOMES`.
+
+    Raises:
+        StripeError: the PaymentIntent does not wait for anybody.
+    """
+    intent = call.get("payment_intent", intent_id)
+    if intent["status"] not in _WAITING:
+        unexpected_state(intent, "authenticate")
+    method = call.get("payment_method", intent["payment_method"])
+    intent["next_action"] = None
+    if outcome == "succeed":
+        _settle(call, intent, method)
+    elif outcome == "fail":
+        code, message = _NOT_AGREED[method["type"]]
+        # Not a card_error: no bank declined anything.
+        _back_to_start(call, intent, method, StripeError(402, message, code=code))
+    else:
+        intent["status"] = "processing"
+        call.save(intent)
+        call.emit("payment_intent.processing", intent)
+    return intent
+
+
+def raise_decline(intent: Record) -> None:
+    """Raise the error that Stripe answers with when the attempt that has just ended was declined."""
+    if intent["status"] == "requires_payment_method":
+        error = dict(intent["last_payment_error"])
+        raise ExecutionError(
+            402, error.pop("message"), kind=error.pop("type"), **error, payment_intent=intent
+        )
+
+
+def _ask_customer(call: Call, intent: Record, method: Record, return_url: str | None) -> None:
+    action: dict[str, Any] = {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect"}}
+    if return_url:
+        redirect = {"return_url": return_url, "url": f"{call.base_url}{PAGE}{intent['id']}"}
+        action = {"type": "redirect_to_url", "redirect_to_url": redirect}
+    elif method["type"] != "card":
+        raise StripeError(
+            400, "A return_url is needed to confirm.", code="parameter_missing", param="return_url"
+        )
+    intent |= {"status": "requires_action", "next_action": action, "last_payment_error": None}
+    call.save(intent)
+    call.emit("payment_intent.requires_action", intent)
+
+
+def _settle(call: Call, intent: Record, method: Record) -> None:
+    card = test_card_of(method)
+    decline = card.decline if card else None
+    charge = charges.make(call, intent, method, decline)
+    intent["latest_charge"] = charge["id"]
+    if decline:
+        _back_to_start(call, intent, method, _error(decline, charge))
+        return
+    intent |= {"status": "succeeded", "amount_received": intent["amount"]}
+    intent |= {"last_payment_error": None, "next_action": None}
+    call.save(intent)
+    call.emit("payment_intent.succeeded", intent)
+    if card and card.dispute:
+        disputes.open_dispute(call, charge["id"], card.dispute)
+
+
+def _back_to_start(call: Call, intent: Record, method: Record, error: StripeError) -> None:
+    intent |= {
+        "status": "requires_payment_method",
+        "payment_method": None,
+        "next_action": None,
+        "last_payment_error": error.body["error"] | {"payment_method": method},
+    }
+    call.save(intent)
+    call.emit("payment_intent.payment_failed", intent)
+
+
+def _error(decline: Decline, charge: Record) -> StripeError:
+    given = {"advice_code": decline.advice_code, "param": decline.param}
+    return StripeError(
+        402,
+        decline.message,
+        kind="card_error",
+        code=decline.code,
+        decline_code=decline.decline_code,
+        charge=charge["id"],
+        **{name: value for name, value in given.items() if value},
+    )

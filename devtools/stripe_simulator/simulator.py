@@ -1,0 +1,56 @@
+"""The simulated account: its memory, its clock, its faults, and what goes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from devtools.stripe_simulator.call import Call
+from devtools.stripe_simulator.clock import Clock
+from devtools.stripe_simulator.faults import Faults
+from devtools.stripe_simulator.idempotency import Idempotency
+from devtools.stripe_simulator.outbox import Outbox
+from devtools.stripe_simulator.store import Store
+from devtools.stripe_simulator.webhooks import Endpoint, Webhooks
+
+
+class Simulator:
+    """Joins the parts.
+
+    Args:
+        store: taken over.
+        endpoint: where webhooks go, None to send none.
+    """
+
+    def __init__(self, store: Store, endpoint: Endpoint | None) -> None:
+        self.store = store
+        self.clock = Clock(store)
+        self.faults = Faults()
+        self.idempotency = Idempotency(store, self.clock)
+        self.outbox = Outbox(store)
+        self._webhooks = Webhooks(endpoint, self.outbox) if endpoint else None
+
+    @contextmanager
+    def call(
+        self, base_url: str, request_id: str | None = None, idempotency_key: str | None = None
+    ) -> Iterator[Call]:
+        """A transaction on the account. Its events are sent after the commit, by other threads."""
+        call = Call(self.store, self.clock.now(), base_url.rstrip("/"), request_id, idempotency_key)
+        with self.store.transaction():
+            yield call
+            if self._webhooks:
+                for event in call.events:
+                    self.outbox.add(event)
+        if self._webhooks:
+            self._webhooks.wake(len(call.events))
+
+    def resend(self, event_id: str) -> None:
+        """Deliver an event again, also one that was given up."""
+        if self._webhooks:
+            self.outbox.add(event_id)
+            self._webhooks.wake(1)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.faults.clear()
+        self.store.clear()

@@ -29,7 +29,7 @@ dev: install ## run the whole system on this machine
 test: install ## run every test (PYTEST_ARGS="tests/unit -k money" for a part)
 	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
 
-lint: install ## ruff, mypy, and the rule that imports go one way
+lint: install ## ruff, mypy (tests too), and the rule that imports go one way
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy

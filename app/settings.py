@@ -391,7 +391,7 @@ def load_settings(env_files: Sequence[Path] = (Path(".env"),), secrets_dir: Path
         SettingsError: with one line for the first wrong variable.
     """
     try:
-        return Settings(  # type: ignore[call-arg]
+        return Settings(
             _env_file=tuple(env_files),
             _env_file_encoding="utf-8",
             _secrets_dir=secrets_dir or _secrets_dir(),

@@ -166,7 +166,7 @@ def _item(number: int, step: Step, document: Mapping[str, Any]) -> dict[str, Any
 
 def openapi() -> dict[str, Any]:
     """The OpenAPI document of this version."""
-    settings = Settings(_env_file=None, rabbitmq_url="stub://", payment_gateway_api_key="sk_test_docs")  # type: ignore[call-arg, arg-type]
+    settings = Settings(_env_file=None, rabbitmq_url="stub://", payment_gateway_api_key="sk_test_docs")
     document: dict[str, Any] = json.loads(create_app(settings).test_client().get("/docs/openapi.json").data)
     return document
 

@@ -27,7 +27,7 @@ from tests.support.wait import wait_for
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser, Locator, Page, ViewportSize
 
     from app.settings import Settings
     from tests.support.mail import MailSink
@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(240)
 
 HOSTILE = "<script>document.title='taken'</script>\"'><img src=x onerror=document.title='taken'>"
-WINDOWS = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 360, "height": 760}}
+WINDOWS: dict[str, ViewportSize] = {
+    "desktop": {"width": 1280, "height": 900},
+    "phone": {"width": 360, "height": 760},
+}
 
 
 def fill() -> None:
@@ -162,7 +165,7 @@ def test_pages_are_sound_in_every_window_and_light(api: ApiServer, page: Page, t
     for name, path in pages.items():
         page.goto(f"{api.url}/dashboard{path}")
         for window, size in WINDOWS.items():
-            page.set_viewport_size(size)  # type: ignore[arg-type]
+            page.set_viewport_size(size)
             for scheme in ("light", "dark"):
                 page.emulate_media(color_scheme=scheme)
                 page.screenshot(path=tmp_path / f"{name}.{window}.{scheme}.png", full_page=True)

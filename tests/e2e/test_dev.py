@@ -108,8 +108,8 @@ def test_templates_are_shown_as_they_are_edited(start: Any, tmp_path: Path) -> N
     dev.wait_until_healthy()
     assert dev.said(f"http://localhost:{dev.port}/dev/templates")
     gallery = "/dev/templates"
-    for template in sorted(path.stem for path in edited.glob("*_*.mjml")):
-        assert f'href="{template}.full.en.html"' in dev.text(gallery)
+    for name in sorted(path.stem for path in edited.glob("*_*.mjml")):
+        assert f'href="{name}.full.en.html"' in dev.text(gallery)
     page, mail = (f"{gallery}/payment_success.full.en{end}" for end in (".html", ".mail.html"))
     assert "TXN-456789" in dev.text(page)
     assert "TXN-456789" in dev.text(mail)

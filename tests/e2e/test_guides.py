@@ -120,7 +120,7 @@ def test_the_postman_collection(
     folder = npm_install("newman", "^6.2.1")
     api = ApiServer(tmp_path, redis_settings.model_copy(update=stripe_simulator.settings))
     api.start()
-    command = ["node_modules/.bin/newman", "run", made, "--env-var", f"baseUrl={api.url}"]
+    command = ["node_modules/.bin/newman", "run", str(made), "--env-var", f"baseUrl={api.url}"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     api.stop()
     assert done.returncode == 0, done.stdout + done.stderr

@@ -24,7 +24,7 @@ from app.settings import Settings
 from tests.support.commands import movieapp
 from tests.support.events import publish
 from tests.support.servers import WorkerProcess
-from tests.support.smtpd import PASSWORD, Smtpd, certificate, run
+from tests.support.smtpd import PASSWORD, Smtpd, certificate, content_of, run
 from tests.support.stripe import StripeSimulator
 from tests.support.wait import wait_for
 
@@ -147,6 +147,6 @@ def test_a_bad_night_ends_with_every_mail_sent_once(
         wait_for(lambda: waiting(right) == 0, 60, "delayed messages of mails that were sent")
         well = checked(right, code=0)
     assert well["smtp"][0] == well["dead letters"][0] == "ok"
-    sent = [message_from_bytes(bytes(mail.content or b"")) for mail in smtpd.mails]
+    sent = [message_from_bytes(content_of(mail)) for mail in smtpd.mails]
     assert len({mail["Message-ID"] for mail in sent}) == len(sent) == 5
     assert sorted(row["booking_id"] for row in found("sent")) == [f"BOOK-{name}" for name in EVENING + NIGHT]

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,6 +103,11 @@ def post(api: FailingApi, path: str, body: Any, **headers: str) -> requests.Resp
         return None
 
 
+def _died_or(finished: Callable[[], Any], failpoints: Arming) -> bool:
+    """Whether the process reached its failpoint, or got through without it."""
+    return failpoints.fired() or bool(finished())
+
+
 def die_everywhere(
     api: FailingApi,
     act: Callable[[int], Any],
@@ -121,7 +127,7 @@ def die_everywhere(
         act_now = act(at)
         api.failpoints.arm(at, thread)
         act_now()
-        wait_for(lambda at=at: api.failpoints.fired() or finished(at), 10, "it neither worked nor died")
+        wait_for(partial(_died_or, partial(finished, at), api.failpoints), 10, "it neither worked nor died")
         if not api.failpoints.disarm():
             return died
         died[at] = api.failpoints.last()
@@ -342,6 +348,11 @@ def _left_event(paying: Settings, _stripe: StripeSimulator, booking: str) -> Non
     Transaction.objects(booking_id=booking).update(set__outbox_since=utcnow() - timedelta(seconds=10))
 
 
+def _announced(booking: str) -> bool:
+    """Whether the booking's payment is completed and its event published."""
+    return bool(Transaction.objects(booking_id=booking, status="completed", outbox_since=None))
+
+
 def _due_in(time: timedelta) -> None:
     for field in ("recover_after", "outbox_since"):
         Transaction.objects(**{f"{field}__ne": None}).update(**{f"set__{field}": utcnow() + time})
@@ -371,10 +382,7 @@ def test_the_worker_that_recovers(
         failpoints.arm(at, thread)
         with FailingWorker(tmp_path, paying):
             wait_for(
-                lambda booking=booking: (
-                    failpoints.fired()
-                    or Transaction.objects(booking_id=booking, status="completed", outbox_since=None)
-                ),
+                partial(_died_or, partial(_announced, booking), failpoints),
                 30,
                 "the worker neither worked nor died",
             )

@@ -121,7 +121,7 @@ def test_between_a_lost_race_and_the_second_look(
 ) -> None:
     """A webhook records the charge first; then MongoDB is lost before the request has read that."""
     assert pay("warm").result().status_code == 200
-    boundaries = []
+    boundaries: list[str] = []
     answer: Future[requests.Response] | None = None
     while not (boundaries and boundaries[-1] == "before MongoDB update transaction_logs"):
         stop_at(api, 1)

@@ -16,7 +16,7 @@ from app import create_app, models
 from app.events import outbox
 from app.gateway import StripeGateway
 from app.messaging import rabbitmq
-from app.messaging.publisher import PublishError, RabbitPublisher
+from app.messaging.publisher import OutgoingEvent, PublishError, RabbitPublisher
 from app.models import Transaction
 from app.payments.orders import PaymentOrder
 from app.payments.service import Payments
@@ -34,7 +34,7 @@ def waiting_events(url: str, settings: Settings) -> list[tuple[str, dict[str, An
     """Routing key and body of every event in the payment queue; they stay there."""
     with pika.BlockingConnection(pika.URLParameters(url)) as connection:
         channel = connection.channel()
-        events = []
+        events: list[tuple[str, dict[str, Any]]] = []
         while True:
             method, properties, body = channel.basic_get(f"{settings.namespace}{QUEUE}")
             if method is None or body is None:
@@ -96,7 +96,7 @@ def test_payments_go_on_while_rabbitmq_is_full_and_their_events_arrive_when_it_i
     publisher = RabbitPublisher(settings)
     [entry] = Transaction.objects.get(id=paid["transaction_id"]).outbox
     with pytest.raises(PublishError, match="memory or disk alarm"):
-        publisher.publish(outbox.OutgoingEvent(entry.event_id, entry.event_type, entry.body))
+        publisher.publish(OutgoingEvent(entry.event_id, entry.event_type, entry.body))
 
     private_rabbitmq.control("set_vm_memory_high_watermark", "0.6")
     assert outbox.sweep(publisher, timedelta(0)) == 1
@@ -152,7 +152,7 @@ def test_a_killed_rabbitmq_keeps_what_it_confirmed(
 
     def publish(event_id: str) -> None:
         body = json.dumps({"event_id": event_id, "event_type": "payment.success"})
-        publisher.publish(outbox.OutgoingEvent(event_id, "payment.success", body))
+        publisher.publish(OutgoingEvent(event_id, "payment.success", body))
 
     publish("evt_1")
     private_rabbitmq.settle()

@@ -46,7 +46,7 @@ PAYMENT = {
 }
 
 
-FAULTS = (
+FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "drop_after"},
     {"kind": "malformed"},
     {"kind": "error", "status": 500},

@@ -48,7 +48,7 @@ def alive(settings: Settings, queue: str) -> list[tuple[bytes, pika.BasicPropert
     with pika.BlockingConnection(pika.URLParameters(settings.rabbitmq_url)) as connection:
         channel = connection.channel()
         count = channel.queue_declare(queue, passive=True).method.message_count
-        return [channel.basic_get(queue, auto_ack=True)[:0:-1] for _ in range(count)]  # type: ignore[misc]
+        return [channel.basic_get(queue, auto_ack=True)[:0:-1] for _ in range(count)]
 
 
 def numbered(count: int) -> list[bytes]:

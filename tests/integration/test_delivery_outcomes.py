@@ -203,7 +203,8 @@ def deliver(settings: Settings, smtpd: Smtpd, row: Row, letters: Callable[[], in
     """
 
     def finished() -> Notification | None:
-        return Notification.objects(status__in=("sent", "failed", "uncertain")).first()
+        found: Notification | None = Notification.objects(status__in=("sent", "failed", "uncertain")).first()
+        return found
 
     with working(settings) as publish:
         publish(EVENT)

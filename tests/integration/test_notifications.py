@@ -56,12 +56,12 @@ def publish(worker_settings: Settings, worker: dramatiq.Worker) -> Iterator[Publ
 
 def delivery(event: dict[str, Any], status: str, channel: str = "email") -> Notification:
     def finished() -> Notification | None:
-        return Notification.objects(
+        found: Notification | None = Notification.objects(
             event_id=event["event_id"], notification_type=channel, status=status
         ).first()
+        return found
 
-    found: Notification = wait_for(finished, 10, f"{event['event_id']} did not become {status}")
-    return found
+    return wait_for(finished, 10, f"{event['event_id']} did not become {status}")
 
 
 @pytest.mark.parametrize("name", sample_names())
@@ -164,7 +164,7 @@ def test_a_foreign_publisher_needs_only_an_amqp_client(
 ) -> None:
     settings = rabbit_settings.model_copy(update=mail_sink.settings)
     models.connect(settings)
-    broker = worker_broker(settings)
+    broker: Any = worker_broker(settings)
     worker = dramatiq.Worker(broker, worker_timeout=50, worker_threads=2)
     worker.start()
     wait_for(lambda: not broker.queues_pending, 10, "the worker did not declare its queues")

@@ -41,7 +41,8 @@ def pay(settings: Settings) -> str:
     """A payment whose event the worker's sweep announces."""
     contact = {"user_email": "jane.doe@example.com"}
     order = PaymentOrder("user_1", "BOOK-1", Decimal(25), "USD", "credit_card", contact=contact)
-    return Payments(settings, StripeGateway(settings), lambda _: None).pay(order, new_id("TXN-")).payment.id
+    taken = Payments(settings, StripeGateway(settings), lambda _: None).pay(order, new_id("TXN-"))
+    return str(taken.payment.id)
 
 
 def test_every_command(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def ready(settings: Settings, **changes: Any) -> tuple[int, dict[str, Any]]:
     answer = create_app(settings.model_copy(update=changes)).test_client().get("/health/ready")
-    return answer.status_code, answer.json
+    return answer.status_code, answer.json or {}
 
 
 @pytest.fixture

@@ -101,10 +101,11 @@ def test_a_mail(redis_settings: Settings, mail_sink: MailSink, mongodb: Commands
     email = EmailChannel(settings)
     queued: list[Notification] = []
     here = True
+    dispatch: Any = lambda record, **_: queued.append(record)  # noqa: E731
     with redis.Redis.from_url(settings.redis_url, decode_responses=True) as store:
         deliver = Deliver(email, Receipts(store, settings.namespace), 0, email.lease)
         status = EventStatus(store, settings.namespace)
-        notify = Notify({"email": deliver}, lambda _: here, lambda record, **_: queued.append(record), status)
+        notify = Notify({"email": deliver}, lambda _: here, dispatch, status)
         Notification.objects.count()  # the indexes stand
         event = sample("booking.confirmed")
         mongodb.said.clear()

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pika
 import pika.exceptions
@@ -49,8 +50,13 @@ def test_redis_keeps_what_it_is_given(stored_settings: Settings) -> None:
         assert store.get(key) == "processed"
 
 
+def mongodb(settings: Settings) -> pymongo.MongoClient[dict[str, Any]]:
+    """A connection to the test's database."""
+    return pymongo.MongoClient(settings.mongodb_uri)
+
+
 def test_mongodb_keeps_a_unique_index(stored_settings: Settings) -> None:
-    with pymongo.MongoClient(stored_settings.mongodb_uri) as client:
+    with mongodb(stored_settings) as client:
         payments = client.get_default_database()["payments"]
         payments.create_index("booking_id", unique=True)
         payments.insert_one({"booking_id": "BOOK-1"})
@@ -78,8 +84,8 @@ def test_a_private_rabbitmq_keeps_a_persistent_message_through_a_kill(
     private_rabbitmq.start()
     with pika.BlockingConnection(parameters) as connection:
         channel = connection.channel()
-        _, _, body = wait_for(lambda: got(channel), 10, "the message is lost")
-        assert body == b"still here"
+        message = wait_for(lambda: got(channel), 10, "the message is lost")
+        assert message[2] == b"still here"
 
 
 def got(channel: pika.adapters.blocking_connection.BlockingChannel) -> tuple[object, ...] | None:
@@ -121,7 +127,7 @@ def test_a_test_leaves_nothing_behind(rabbit_settings: Settings) -> None:
 
 
 def leave_traces(settings: Settings) -> None:
-    with pymongo.MongoClient(settings.mongodb_uri) as client:
+    with mongodb(settings) as client:
         client.get_default_database()["payments"].insert_one({"_id": 1})
     with redis.Redis.from_url(settings.redis_url) as store:
         store.set(f"{settings.namespace}event:evt_1:status", "processed")
@@ -131,7 +137,7 @@ def leave_traces(settings: Settings) -> None:
 
 def traces(settings: Settings) -> tuple[int, int, int]:
     """How many collections, keys and queues there are under a test's names."""
-    with pymongo.MongoClient(settings.mongodb_uri) as client:
+    with mongodb(settings) as client:
         collections = len(client.get_default_database().list_collection_names())
     with redis.Redis.from_url(settings.redis_url) as store:
         keys = len(list(store.scan_iter(f"{settings.namespace}*")))

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from email.policy import default
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,7 @@ from tests.support.smtpd import (
     SILENCE,
     Smtpd,
     Speech,
+    content_of,
     mail,
     run,
     serving,
@@ -66,7 +68,7 @@ def transport(smtpd: Smtpd) -> Iterator[Transport]:
 
 @pytest.mark.parametrize("security", ["none", "starttls", "ssl"])
 def test_a_mail_arrives_as_it_was_composed(security: str, localhost_pem: Path) -> None:
-    login = {} if security == "none" else {"smtp_username": "user", "smtp_password": PASSWORD}
+    login: dict[str, Any] = {} if security == "none" else {"smtp_username": "user", "smtp_password": PASSWORD}
     with (
         run(security, localhost_pem) as smtpd,
         closing(to(smtpd, smtp_security=security, smtp_ca_file=localhost_pem, **login)) as transport,
@@ -76,7 +78,7 @@ def test_a_mail_arrives_as_it_was_composed(security: str, localhost_pem: Path) -
         assert (reply.code, reply.text) == (250, "2.0.0 queued as 1")
         (arrived,) = smtpd.mails
         assert (arrived.mail_from, arrived.rcpt_tos) == ("tickets@example.com", ["jane.doe@example.com"])
-        message = email.message_from_bytes(arrived.content, policy=default)
+        message = email.message_from_bytes(content_of(arrived), policy=default)
         text, _ = message.iter_parts()
         assert text.get_content().splitlines() == [".", "..", ". dots", "From here"]
         assert message["Message-ID"] == "<abc@example.com>"

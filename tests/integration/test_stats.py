@@ -41,7 +41,11 @@ def transaction(number: int, at: datetime, **fields: Any) -> None:
 
 
 def notification(number: int, at: datetime, **fields: Any) -> None:
-    common = {"event_type": "payment.success", "notification_type": "email", "template": "payment_success"}
+    common: dict[str, Any] = {
+        "event_type": "payment.success",
+        "notification_type": "email",
+        "template": "payment_success",
+    }
     common |= {"status": "sent", "sent_at": at + timedelta(seconds=2), "event_data": {"timestamp": iso(at)}}
     Notification(event_id=f"evt_{number}", created_at=at, **common | fields).save()
 
@@ -82,7 +86,7 @@ def test_the_figures_of_a_day(eventful: Settings) -> None:
     assert payments.processing == Percentiles(5, 3, 7, 7)
     assert len(payments.steps) == 25
     [busy] = [step for step in payments.steps if step.paid]
-    assert (busy.paid, busy.failed, busy.revenue["USD"]) == (6, 1, 125)
+    assert (busy.paid, busy.failed, busy.revenue["USD"]) == (6, 1, Decimal(125))
     email = found.channels["email"]
     assert email.by_status == {"sent": 3, "failed": 1, "skipped": 1}
     assert (email.success_rate, email.retries) == (0.75, 5)

@@ -49,7 +49,7 @@ class Story:
 
     def _ask(self, method: str, path: str, **body: Any) -> Any:
         headers = {"Authorization": "Bearer sk_test_tests"}
-        form = {"json": body} if "_simulator" in path else {"data": body}
+        form: dict[str, Any] = {"json": body} if "_simulator" in path else {"data": body}
         answer = requests.request(method, f"{self._url}{path}", headers=headers, timeout=5, **form)
         answer.raise_for_status()
         return answer.json()

@@ -108,7 +108,7 @@ class FastWebhooks(StripeGateway):
     def charge(self, charge: Charge, *, asked_before: bool = False) -> PaymentOutcome:
         outcome = super().charge(charge, asked_before=asked_before)
         payment = Transaction.objects.get(id=charge.transaction_id)
-        payment.gateway_id = outcome.gateway_id  # type: ignore[union-attr]
+        payment.gateway_id = outcome.gateway_id
         self.payments.settle(payment, actor="webhook")
         return outcome
 

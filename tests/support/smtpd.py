@@ -286,10 +286,16 @@ def run(security: str, pem: Path | None = None) -> AbstractContextManager[Smtpd]
     return serving(smtpd, lambda: Connection(smtpd, starttls, secure=bool(implicit)), implicit)
 
 
+def content_of(mail: Envelope) -> bytes:
+    """The message as it was transmitted."""
+    assert isinstance(mail.content, bytes)
+    return mail.content
+
+
 def settings(smtpd: Smtpd, **changes: Any) -> Settings:
     """Settings with which mails go to `smtpd`."""
-    changes = {"smtp_timeout": 5.0, "smtp_security": "none"} | changes
-    return Settings(_env_file=None, smtp_server="localhost", smtp_port=smtpd.port, **changes)
+    values: dict[str, Any] = {"smtp_timeout": 5.0, "smtp_security": "none"} | changes
+    return Settings(_env_file=None, smtp_server="localhost", smtp_port=smtpd.port, **values)
 
 
 def to(

@@ -11,7 +11,7 @@ import pytest
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T], timeout: float, message: str | Callable[[], str]) -> T:
+def wait_for(condition: Callable[[], T | None], timeout: float, message: str | Callable[[], str]) -> T:
     """Ask `condition` until it is true.
 
     Returns:

@@ -96,7 +96,8 @@ def recorded(event: dict[str, Any]) -> Notification:
 
 def refused_once(stub: Stub, actor: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The message that the broker does not take: the first one for `actor`."""
-    enqueue, refused = stub.broker.enqueue, []
+    refused: list[Any] = []
+    enqueue = stub.broker.enqueue
 
     def away_for_once(message: Any, *, delay: int | None = None) -> Any:
         if message.actor_name == actor and not refused:
@@ -177,7 +178,7 @@ def test_the_letter_of_a_mail_that_was_sent_after_all_is_none(make_stub: Any, ma
     assert stub.dead(EMAIL) == ["send_email"]
     record = Notification.objects.get()
     assert requeue(record, "replayed")
-    again = dramatiq.Message(
+    again: dramatiq.Message[Any] = dramatiq.Message(
         stub.topology.queue(EMAIL), "send_email", (str(record.id),), {"given_up": True}, {}
     )
     for _ in range(2):  # the letter replayed, and its message delivered once more

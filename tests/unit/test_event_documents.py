@@ -47,7 +47,7 @@ def test_every_sample_is_valid(name: str) -> None:
     assert described(sample(name))
 
 
-VALUES = (
+VALUES: tuple[Any, ...] = (
     None,
     "",
     "x",

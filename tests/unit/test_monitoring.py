@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import pytest
 import yaml
+from prometheus_client.metrics import MetricWrapperBase
 
 from app.telemetry import metrics
 from tests.support.documents import ROOT
@@ -32,7 +33,8 @@ def declared() -> dict[str, tuple[str, tuple[str, ...]]]:
     """Name → type and labels of every metric that is counted."""
     found = {}
     for name, collector in metrics._REGISTRY._names_to_collectors.items():
-        kind = collector._type
+        assert isinstance(collector, MetricWrapperBase)
+        kind = collector._type or ""
         whole = collector._name + ("_total" if kind == "counter" else "")
         if name == whole:
             found[whole] = (kind, tuple(collector._labelnames))

@@ -9,12 +9,12 @@ from email.message import EmailMessage
 
 import pytest
 from icalendar import Calendar
-from mail_page import Page
 
 from actors.channels.email.compose import compose
 from actors.channels.email.languages import Languages
 from actors.channels.email.render import TEMPLATES, Rendered, Renderer
 from actors.channels.email.samples import sample, variants
+from tests.unit.mail.mail_page import Page
 
 ALL = [
     (template, variant, language)

@@ -5,12 +5,12 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
-from mail_page import Page
 
 from actors.channels.email.languages import Languages
 from actors.channels.email.messages import messages, update
 from actors.channels.email.render import TEMPLATES, Brand, Rendered, Renderer
 from actors.channels.email.samples import sample, variants
+from tests.unit.mail.mail_page import Page
 
 BRAND = Brand("MovieApp", "tickets@movieapp.example.com")
 TRANSLATED = [language for code, language in Languages().all.items() if code != "en"]

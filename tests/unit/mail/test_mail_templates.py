@@ -5,7 +5,6 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
-from mail_page import Page
 
 from actors.channels.email.errors import RenderError, TemplateVariableMissing
 from actors.channels.email.render import TEMPLATES, Brand, Rendered, Renderer
@@ -13,6 +12,7 @@ from actors.channels.email.samples import sample, variants
 from actors.channels.email.wording import ADVICE, FAILURES
 from app import declines
 from app.events.catalog import CATALOG, check_event
+from tests.unit.mail.mail_page import Page
 
 ALL = [(template, variant) for template in TEMPLATES for variant in variants(template)]
 
@@ -107,7 +107,7 @@ NEEDED = [
 ]
 
 
-def rendered(renderer: Renderer, template: str, variant: str = "full", **changes: Any) -> Rendered:
+def rendered(renderer: Renderer, template: str, variant: str = "full", /, **changes: Any) -> Rendered:
     return renderer.render(template, sample(template, variant) | changes)
 
 
@@ -223,7 +223,9 @@ def test_markup_in_a_title_is_shown_as_it_stands(renderer: Renderer) -> None:
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_huge_texts_are_cut(renderer: Renderer, template: str, text: str) -> None:
     event = sample(template)
-    huge = {name: text for name, value in event.items() if isinstance(value, str) and name != "currency"}
+    huge: dict[str, Any] = {
+        name: text for name, value in event.items() if isinstance(value, str) and name != "currency"
+    }
     huge |= {"seats": [text] * 5, "event_type": event["event_type"]}
     mail = renderer.render(template, event | huge)
     assert len(mail.html.encode()) < 60_000

@@ -21,7 +21,7 @@ from actors.receipts import Receipts
 from actors.retries import LosslessRetries
 from actors.sweeps import Sweeps
 from actors.tracing import Tracing
-from app.events.schemas import InvalidEvent
+from app.events.decode import InvalidEvent
 from app.messaging.broker import make_broker
 from app.messaging.queues import NOTIFY, SEND_EMAIL, SEND_SMS
 from app.messaging.topology import Topology

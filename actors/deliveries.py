@@ -19,7 +19,7 @@ from mongoengine.errors import NotUniqueError
 from actors.outcome import tell
 from app.clock import utcnow
 from app.events.content import canonical
-from app.events.schemas import InvalidEvent
+from app.events.decode import InvalidEvent
 from app.models import GRACE, Attempt, Notification
 from app.telemetry import tracing
 

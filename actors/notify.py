@@ -20,7 +20,8 @@ from actors.deliver import DeliveryFailed, surely
 from actors.deliveries import ConflictingEvent
 from app.events.catalog import check_event
 from app.events.content import canonical
-from app.events.schemas import InvalidEvent, without_nulls
+from app.events.decode import InvalidEvent
+from app.events.schemas import without_nulls
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:

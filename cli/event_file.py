@@ -1,29 +1,19 @@
-"""An event in a file that an operator gives, read and checked as the worker would."""
+"""An event in a file that an operator gives, decoded and validated as the worker does it."""
 
 from __future__ import annotations
 
-import json
 from typing import IO, Any
 
 from app.events.catalog import check_event
-from app.events.schemas import InvalidEvent
-from app.messaging.encoder import LARGEST_BODY
+from app.events.decode import MAX_EVENT_BYTES, decode_event
 
 
 def read_event(file: IO[bytes]) -> dict[str, Any]:
-    """The event in a file, as it stands.
+    """Return the event in a file, with its nulls.
 
     Raises:
-        InvalidEvent: it would be refused.
+        InvalidEvent: the worker would refuse it.
     """
-    body = file.read(LARGEST_BODY + 1)
-    if len(body) > LARGEST_BODY:
-        raise InvalidEvent(f"it has more than {LARGEST_BODY} bytes")
-    try:
-        event = json.loads(body)
-    except (ValueError, RecursionError):
-        raise InvalidEvent("it is no JSON") from None
-    if not isinstance(event, dict):
-        raise InvalidEvent("it is no JSON object")
+    event = decode_event(file.read(MAX_EVENT_BYTES + 1))
     check_event(event)
     return event

@@ -66,7 +66,7 @@ def validate(file: IO[bytes], as_json: bool) -> None:
     Example:
         movieapp events validate event.json
     """
-    from app.events.schemas import InvalidEvent
+    from app.events.decode import InvalidEvent
     from cli.event_file import read_event
 
     try:
@@ -95,7 +95,7 @@ def publish(file: IO[bytes], data_dir: Path) -> None:
         movieapp events publish event.json
     """
     settings = settings_for(data_dir)
-    from app.events.schemas import InvalidEvent
+    from app.events.decode import InvalidEvent
     from app.messaging.encoder import dumps
     from app.messaging.publisher import OutgoingEvent, PublishError, make_publisher
     from cli.event_file import read_event

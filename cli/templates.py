@@ -136,7 +136,7 @@ def _event(template: str, data: Any) -> dict[str, Any]:
     """The event in the file `data`, checked as the worker checks it; without one the full sample."""
     from actors.channels.email.samples import sample
     from app.events.catalog import CATALOG
-    from app.events.schemas import InvalidEvent
+    from app.events.decode import InvalidEvent
     from cli.event_file import read_event
 
     if data is None:

@@ -58,7 +58,7 @@ def test_send(template: str, recipient: str, data: IO[bytes] | None, via_queue: 
 
 def _event(template: str, recipient: str, data: IO[bytes] | None) -> dict[str, Any]:
     from actors.channels.email.samples import sample
-    from app.events.schemas import InvalidEvent
+    from app.events.decode import InvalidEvent
     from app.ids import new_id
     from cli.event_file import read_event
 

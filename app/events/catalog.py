@@ -8,7 +8,8 @@ from typing import Any
 from marshmallow import Schema
 
 from app.events import schemas
-from app.events.schemas import InvalidEvent, without_nulls
+from app.events.decode import InvalidEvent
+from app.events.schemas import without_nulls
 
 
 @dataclass(frozen=True)

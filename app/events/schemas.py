@@ -17,10 +17,6 @@ _ID, _ADDRESS, _URL, _WORD = 255, 254, 2_048, 200
 _MOST_SEATS, _MOST_SHOWTIMES = 200, 50
 
 
-class InvalidEvent(Exception):
-    """An event that can never be handled as it is. The message names every field at fault."""
-
-
 class Event(Schema):
     """The fields that every event has."""
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from app.events.catalog import check_event
 from app.events.content import canonical
-from app.events.schemas import InvalidEvent
+from app.events.decode import InvalidEvent
 from app.messaging.dead_letters import DeadLetter, DeadLetters
 from app.messaging.topology import misrouted
 from app.models import Notification, storage_errors

@@ -12,9 +12,9 @@ from hypothesis import given, settings, strategies
 from jsonschema import Draft202012Validator
 
 from app.events.catalog import CATALOG, check_event
+from app.events.decode import InvalidEvent
 from app.events.documents import asyncapi, documents, json_schema
 from app.events.samples import sample, sample_names
-from app.events.schemas import InvalidEvent
 
 DOCS = Path(__file__).parents[2] / "docs" / "events"
 VALIDATORS = {event_type: Draft202012Validator(json_schema(event_type)) for event_type in CATALOG}

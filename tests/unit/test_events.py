@@ -1,8 +1,8 @@
 import pytest
 
 from app.events.catalog import CATALOG, check_event
+from app.events.decode import InvalidEvent
 from app.events.samples import sample, sample_names
-from app.events.schemas import InvalidEvent
 
 
 @pytest.mark.parametrize("name", sample_names())

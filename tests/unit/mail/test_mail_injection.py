@@ -25,8 +25,8 @@ from actors.channels.email.replies import Reply
 from actors.channels.email.smtp import Transport
 from actors.errors import DeliveryError
 from app.events.catalog import CATALOG, check_event
+from app.events.decode import InvalidEvent
 from app.events.samples import sample, sample_names
-from app.events.schemas import InvalidEvent
 from app.models import Notification
 from app.settings import Settings
 

@@ -1,0 +1,114 @@
+"""Bytes to an event: one decoder for the worker, the command line, and the tests.
+
+It refuses what can't be stored, compared, or shown, before anything looks at the event's type. Every rule
+holds for the whole document, unknown fields included.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+#: Size limit of an event. A real one takes about one kilobyte; MongoDB allows 16 MiB, a mail far less.
+MAX_EVENT_BYTES = 262_144
+
+#: Levels of objects and lists inside each other. Real events have three; MongoDB allows 100.
+MAX_DEPTH = 32
+
+#: What BSON, and most languages, store exactly (https://bsonspec.org/spec.html).
+MIN_NUMBER, MAX_NUMBER = -(2**63), 2**63 - 1
+
+#: Names of members that can be stored: BSON ends a name at NUL, and `$` starts MongoDB's own names (`$ref` is
+#: read back as another type).
+NAME_PATTERN = r"^(?!\$)[^\u0000\ud800-\udfff]*$"
+
+_NAME = re.compile(NAME_PATTERN, re.DOTALL)
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+#: Digits of the longest number within 64 bits, its sign included. `int` gives up on a few thousand.
+_MAX_DIGITS = 20
+
+
+class InvalidEvent(Exception):
+    """An event that can never be handled as it is. The message says why, and names every field at fault."""
+
+
+def decode_event(body: bytes) -> dict[str, Any]:
+    """Decode one event from JSON in UTF-8.
+
+    Half of a surrogate pair in a string, left by a program that cut an emoji in two, becomes U+FFFD: the text
+    is still worth showing. An id that contains it is refused by its schema.
+
+    Args:
+        body: the message as it came, or a file's content.
+
+    Raises:
+        InvalidEvent: too large, not UTF-8, not JSON, not an object, nested too deeply, a repeated or unusable
+            field name, or a number outside of 64 bits.
+    """
+    if len(body) > MAX_EVENT_BYTES:
+        raise InvalidEvent(f"the body is larger than {MAX_EVENT_BYTES} bytes")
+    try:
+        event = _DECODER.decode(body.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InvalidEvent(f"the body is not UTF-8 (byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        raise InvalidEvent(f"the body is not JSON: {error.msg} (character {error.pos})") from None
+    except RecursionError:
+        raise InvalidEvent(_TOO_DEEP) from None
+    if not isinstance(event, dict):
+        raise InvalidEvent("the body is not a JSON object")
+    checked: dict[str, Any] = _checked(event, "", 1)
+    return checked
+
+
+_TOO_DEEP = f"it is nested deeper than {MAX_DEPTH} levels"
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        # Which of the two counts differs from language to language (RFC 8259, section 4).
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise InvalidEvent(f"the field {shown_name(repeated)} occurs twice")
+    return members
+
+
+def _integer(digits: str) -> float:
+    return int(digits) if len(digits) <= _MAX_DIGITS else math.inf
+
+
+def _constant(name: str) -> float:
+    raise InvalidEvent(f"the body is not JSON: {name} is not a number")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_int=_integer, parse_constant=_constant)
+
+
+def _checked(value: Any, path: str, depth: int) -> Any:
+    """`value` with lone surrogates replaced; see `decode_event` for what is refused."""
+    match value:
+        case str():
+            return value if value.isascii() else _LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)
+        case dict() | list() if depth > MAX_DEPTH:
+            raise InvalidEvent(_TOO_DEEP)
+        case dict():
+            for name in value:
+                if not _NAME.match(name):
+                    raise InvalidEvent(f"the field name {shown_name(path + name)} can't be stored")
+            return {name: _checked(member, f"{path}{name}.", depth + 1) for name, member in value.items()}
+        case list():
+            return [_checked(item, path, depth + 1) for item in value]
+        case int() | float() if not MIN_NUMBER <= value <= MAX_NUMBER:
+            raise InvalidEvent(f"{shown_name(path.removesuffix('.'))}: the number does not fit in 64 bits")
+        case _:
+            return value
+
+
+def shown_name(name: str) -> str:
+    """The name of a field for a log line or a terminal: short, and without anything that could act there."""
+    name = name if len(name) <= 80 else name[:80] + "…"
+    return name if name.isprintable() else ascii(name)

@@ -1,0 +1,105 @@
+"""Bytes to an event: what is refused before anybody looks at its type."""
+
+from __future__ import annotations
+
+import json
+
+import bson
+import pytest
+from hypothesis import given, settings, strategies
+
+from app.events.decode import MAX_DEPTH, MAX_EVENT_BYTES, InvalidEvent, decode_event
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "the body is not JSON: Expecting value (character 0)"),
+        (b"hello", "the body is not JSON: Expecting value (character 0)"),
+        (b'{"a":1} x', "the body is not JSON: Extra data (character 8)"),
+        (b"\xef\xbb\xbf{}", "the body is not JSON: Expecting value (character 0)"),
+        (b"\xff\xfe{", "the body is not UTF-8 (byte 0)"),
+        (b'{"a":"\xed\xa0\xbc"}', "the body is not UTF-8 (byte 6)"),
+        (b'{"a":"\x00"}', "the body is not JSON: Invalid control character at (character 6)"),
+        (b"[]", "the body is not a JSON object"),
+        (b"null", "the body is not a JSON object"),
+        (b'{"amount":1,"amount":2}', "the field amount occurs twice"),
+        (b'{"x":[{"a":1,"b":2,"a":1}]}', "the field a occurs twice"),
+        (b'{"a":NaN}', "the body is not JSON: NaN is not a number"),
+        (b'{"a":-Infinity}', "the body is not JSON: -Infinity is not a number"),
+        (b'{"a":9223372036854775808}', "a: the number does not fit in 64 bits"),
+        (b'{"a":[{"b":-9223372036854775809}]}', "a.b: the number does not fit in 64 bits"),
+        (b'{"a":123456789012345678901234567890}', "a: the number does not fit in 64 bits"),
+        (b'{"a":' + b"9" * 5_000 + b"}", "a: the number does not fit in 64 bits"),
+        (b'{"a":1e400}', "a: the number does not fit in 64 bits"),
+        (b'{"a":1e19}', "a: the number does not fit in 64 bits"),
+        (b'{"$ref":"x","$id":1}', "the field name $ref can't be stored"),
+        (b'{"a":{"b\\u0000":1}}', "the field name 'a.b\\x00' can't be stored"),
+        (b'{"a\\ud83c":1}', "the field name 'a\\ud83c' can't be stored"),
+        (b'{"a\\u001b[2J\\u0000":1}', "the field name 'a\\x1b[2J\\x00' can't be stored"),
+        (b"[" * 100_000, "it is nested deeper than 32 levels"),
+        (b'{"a":' + b"[" * 40 + b"]" * 40 + b"}", "it is nested deeper than 32 levels"),
+        (b" " * (MAX_EVENT_BYTES + 1), "the body is larger than 262144 bytes"),
+    ],
+)
+def test_a_body_that_is_no_event_is_refused_with_the_reason(body: bytes, reason: str) -> None:
+    with pytest.raises(InvalidEvent) as refused:
+        decode_event(body)
+    assert str(refused.value) == reason
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        {"a": 2**63 - 1, "b": -(2**63), "c": 1e18, "d": 0.1, "e": True, "f": None},
+        {"NUL in a value": "a\0b", "dots.in.names": 1, "": 1, "price$": 1, "line\nbreak": 1},
+        {"emoji": "🎬 \ud83c\udfac".encode("utf-16", "surrogatepass").decode("utf-16")},
+    ],
+)
+def test_an_event_comes_out_as_it_went_in(event: dict[str, object]) -> None:
+    assert decode_event(json.dumps(event).encode()) == event
+    assert decode_event(json.dumps(event, ensure_ascii=False).encode()) == event
+
+
+def test_half_of_a_surrogate_pair_becomes_the_replacement_character() -> None:
+    event = decode_event(b'{"movie_title":"\\ud83c x","seats":["\\udfac","\\ud83c\\udfac"]}')
+    assert event == {
+        "movie_title": "\N{REPLACEMENT CHARACTER} x",
+        "seats": ["\N{REPLACEMENT CHARACTER}", "🎬"],
+    }
+
+
+def test_the_deepest_event_is_taken_and_one_level_more_is_refused() -> None:
+    def nested(levels: int) -> bytes:
+        return b'{"a":' * levels + b"1" + b"}" * levels
+
+    decode_event(nested(MAX_DEPTH))
+    with pytest.raises(InvalidEvent, match="nested deeper than 32 levels"):
+        decode_event(nested(MAX_DEPTH + 1))
+
+
+json_values = strategies.recursive(
+    strategies.none()
+    | strategies.booleans()
+    | strategies.integers(-(2**70), 2**70)
+    | strategies.floats(allow_nan=False)
+    | strategies.text(strategies.characters(), max_size=8),
+    lambda inner: (
+        strategies.lists(inner, max_size=3)
+        | strategies.dictionaries(strategies.text(strategies.characters(), max_size=5), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(strategies.dictionaries(strategies.text(strategies.characters(), max_size=5), json_values, max_size=5))
+def test_whatever_is_taken_can_be_stored_and_sent(event: dict[str, object]) -> None:
+    try:
+        decoded = decode_event(json.dumps(event).encode())
+    except InvalidEvent as refused:
+        assert str(refused).isprintable()
+    else:
+        assert bson.decode(bson.encode({"event_data": decoded})) == {"event_data": decoded}
+        json.dumps(decoded, ensure_ascii=False).encode()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 import dramatiq
 import redis
 from dramatiq.middleware import Middleware
 
-from actors.channels.email.channel import EmailChannel
-from actors.channels.sms.channel import SmsChannel
-from actors.deliver import Deliver, DeliveryFailed
+from actors.deliver import Deliver, DeliveryFailed, Sender
 from actors.dispatch import Dispatch
 from actors.event_status import EventStatus
 from actors.metrics import MessageMetrics
@@ -21,9 +20,10 @@ from actors.receipts import Receipts
 from actors.retries import LosslessRetries
 from actors.sweeps import Sweeps
 from actors.tracing import Tracing
+from app.channels import CHANNELS, ChannelName
 from app.events.decode import InvalidEvent
 from app.messaging.broker import make_broker
-from app.messaging.queues import NOTIFY, SEND_EMAIL, SEND_SMS
+from app.messaging.queues import NOTIFY
 from app.messaging.topology import Topology
 from app.telemetry import tracing
 
@@ -77,20 +77,21 @@ def declare(broker: dramatiq.Broker, settings: Settings) -> None:
     store = redis.Redis.from_url(
         settings.redis_url, socket_connect_timeout=0.5, socket_timeout=0.5, decode_responses=True
     )
-    email, sms = EmailChannel(settings), SmsChannel(settings)
+    senders: dict[ChannelName, Sender] = {
+        name: resolve_name(channel.factory)(settings) for name, channel in CHANNELS.items()
+    }
     serving = Serving()
     broker.add_middleware(serving)
-    broker.add_middleware(Closing(store.close, email.close, sms.close, tracing.shutdown))
+    closing = [sender.close for sender in senders.values()]
+    broker.add_middleware(Closing(store.close, *closing, tracing.shutdown))
     receipts = Receipts(store, settings.namespace)
     deliver = {
-        "email": Deliver(email, receipts, settings.max_retry_attempts, email.lease),
-        "sms": Deliver(sms, receipts, settings.max_retry_attempts, sms.lease),
+        name: Deliver(sender, receipts, settings.max_retry_attempts) for name, sender in senders.items()
     }
-    on = ["email"] if settings.sms_provider == "none" else ["sms", "email"]
     dispatch = Dispatch(broker, topology)
     notify = Notify(
-        {channel: deliver[channel] for channel in on},
-        lambda channel: serving(dispatch.queue(channel)),
+        {name: deliver[name] for name, channel in CHANNELS.items() if channel.enabled(settings)},
+        lambda channel: CHANNELS[channel].inline and serving(dispatch.queue(channel)),
         dispatch,
         EventStatus(store, settings.namespace),
     )
@@ -99,8 +100,8 @@ def declare(broker: dramatiq.Broker, settings: Settings) -> None:
     actor(actor_name=NOTIFY, queue_name=event_queues[0])(notify)
     for queue in event_queues[1:]:
         broker.declare_queue(queue)
-    actor(actor_name=SEND_EMAIL, queue_name=dispatch.queue("email"))(deliver["email"])
-    actor(actor_name=SEND_SMS, queue_name=dispatch.queue("sms"))(deliver["sms"])
+    for name, channel in CHANNELS.items():
+        actor(actor_name=channel.actor, queue_name=dispatch.queue(name))(deliver[name])
 
 
 def worker_broker(settings: Settings) -> dramatiq.Broker:

@@ -15,6 +15,7 @@ from actors.errors import DeliveryError, Postponed, TemporaryFailure, Uncertain
 from actors.outcome import count, tell
 from actors.relevance import obsolete
 from app.clock import from_iso, seconds, utcnow
+from app.delivery_status import DeliveryStatus
 from app.models import OUTAGES
 from app.telemetry import metrics
 from app.telemetry.logs import get_logger
@@ -32,8 +33,11 @@ _MOST_ABANDONED = 10
 _TRYING, _PAUSE = 60.0, 0.5
 
 
-class Channel(Protocol):
-    """A way to reach people."""
+class Sender(Protocol):
+    """The implementation of one channel; `app.channels` names it."""
+
+    #: Longer than one `send` can take.
+    lease: timedelta
 
     def send(self, notification: Notification) -> Mapping[str, Any]:
         """Send one delivery.
@@ -45,6 +49,9 @@ class Channel(Protocol):
             DeliveryError: it was not accepted, or nobody knows.
         """
 
+    def close(self) -> None:
+        """Close connections."""
+
 
 class DeliveryFailed(Exception):
     """A delivery failed for good; its message goes to the dead letters."""
@@ -54,20 +61,19 @@ class Deliver:
     """The actor of one channel.
 
     Args:
-        channel: how to send.
+        sender: sends over the channel.
         receipts: remembers what was accepted, in case that it can't be recorded.
         max_retries: tries after the first.
-        lease: longer than the channel can take for one delivery.
 
     Attributes:
-        lease: as given.
+        lease: the sender's.
     """
 
-    def __init__(self, channel: Channel, receipts: Receipts, max_retries: int, lease: timedelta) -> None:
-        self._channel = channel
+    def __init__(self, sender: Sender, receipts: Receipts, max_retries: int) -> None:
+        self._sender = sender
         self._receipts = receipts
         self._max_retries = max_retries
-        self.lease = lease
+        self.lease = sender.lease
 
     def __call__(self, notification_id: str, *, given_up: bool = False) -> None:
         """Send one delivery, unless it was sent before.
@@ -101,22 +107,20 @@ class Deliver:
             DeliveryFailed: it never will, or was tried often enough.
         """
         if reason := obsolete(notification, utcnow()):
-            deliveries.end(notification, "skipped", reason)
-            tell(notification, "skipped", reason)
+            deliveries.end(notification, DeliveryStatus.SKIPPED, reason)
+            tell(notification, DeliveryStatus.SKIPPED, reason)
             return
         try:
-            fields = self._channel.send(notification)
+            fields = self._sender.send(notification)
         except Postponed as error:
             self._postpone(notification, error)
         except TemporaryFailure as error:
             self._retry(notification, error)
         except DeliveryError as error:
-            self._give_up(notification, "uncertain" if isinstance(error, Uncertain) else "failed", error)
+            self._give_up(notification, error)
         except Exception as error:  # a bug: what it has done nobody knows, so a person has to look first
             log.exception("unforeseen", event_id=notification.event_id)
-            self._give_up(
-                notification, "failed", DeliveryError(f"unforeseen {type(error).__name__}: {error!s:.300}")
-            )
+            self._give_up(notification, DeliveryError(f"unforeseen {type(error).__name__}: {error!s:.300}"))
         else:
             self._accepted(notification, utcnow(), fields)
 
@@ -125,11 +129,11 @@ class Deliver:
         receipt = self._receipts.find(notification)
         if receipt is not None:
             deliveries.sent(notification, **receipt)
-            tell(notification, "sent", "accepted earlier, recorded now")
+            tell(notification, DeliveryStatus.SENT, "accepted earlier, recorded now")
             return True
         if notification.abandoned >= _MOST_ABANDONED:
             error = DeliveryError(f"{notification.abandoned} workers took it and never said how it ended")
-            self._give_up(notification, "failed", error)
+            self._give_up(notification, error)
         return False
 
     def _accepted(self, notification: Notification, sent_at: datetime, fields: Mapping[str, Any]) -> None:
@@ -138,7 +142,7 @@ class Deliver:
             deliveries.sent(notification, sent_at, **fields)
 
         surely(record, OUTAGES)
-        tell(notification, "sent")
+        tell(notification, DeliveryStatus.SENT)
         happened = from_iso(notification.event_data.get("timestamp")) or notification.created_at
         metrics.EVENT_AGE.labels(notification.notification_type).observe(seconds(happened, sent_at))
 
@@ -150,13 +154,14 @@ class Deliver:
 
     def _retry(self, notification: Notification, error: TemporaryFailure) -> NoReturn:
         if notification.retry_count >= self._max_retries:
-            self._give_up(notification, "failed", error)
+            self._give_up(notification, error)
         wait = delay(notification.retry_count)
         deliveries.retry(notification, timedelta(milliseconds=wait), str(error), counted=True)
-        tell(notification, "retrying", str(error))
+        tell(notification, DeliveryStatus.RETRYING, str(error))
         raise dramatiq.Retry(str(error), wait) from error
 
-    def _give_up(self, notification: Notification, status: str, error: DeliveryError) -> NoReturn:
+    def _give_up(self, notification: Notification, error: DeliveryError) -> NoReturn:
+        status = DeliveryStatus.UNCERTAIN if isinstance(error, Uncertain) else DeliveryStatus.FAILED
         surely(lambda: deliveries.end(notification, status, str(error)), OUTAGES)
         tell(notification, status, str(error))
         raise DeliveryFailed(str(error)) from error

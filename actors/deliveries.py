@@ -17,7 +17,9 @@ from bson.errors import BSONError
 from mongoengine.errors import NotUniqueError
 
 from actors.outcome import tell
+from app.channels import ChannelName
 from app.clock import utcnow
+from app.delivery_status import FINISHED, GIVEN_UP, DeliveryStatus
 from app.events.content import canonical
 from app.events.decode import InvalidEvent
 from app.models import GRACE, Attempt, Notification
@@ -25,8 +27,6 @@ from app.telemetry import tracing
 
 #: Deliveries queued again by one sweep.
 _BATCH = 500
-
-_FINISHED = ("sent", "failed", "skipped", "uncertain")
 
 
 class ConflictingEvent(InvalidEvent):
@@ -42,7 +42,7 @@ class Busy:
 
 def record(
     event: dict[str, Any],
-    channel: str,
+    channel: ChannelName,
     template: str,
     recipient: str | None,
     lease: timedelta | None = None,
@@ -51,7 +51,7 @@ def record(
 
     Args:
         event: checked.
-        channel: email or sms.
+        channel: its channel.
         template: what it is told with.
         recipient: None if the event names none: the delivery is skipped.
         lease: given, a new delivery is the caller's at once, as if claimed; else it waits in its queue.
@@ -69,7 +69,7 @@ def record(
         event_type=event["event_type"],
         booking_id=event.get("booking_id"),
         notification_type=channel,
-        status=("sending" if lease else "queued") if recipient else "skipped",
+        status=_first_status(recipient, lease),
         error_message=None if recipient else "the event names no recipient",
         recipient=recipient,
         template=template,
@@ -89,8 +89,14 @@ def record(
         _compare(notification.event_data, event)
         return notification, False
     if not recipient:
-        tell(notification, "skipped", notification.error_message)
+        tell(notification, DeliveryStatus.SKIPPED, notification.error_message)
     return notification, True
+
+
+def _first_status(recipient: str | None, lease: timedelta | None) -> DeliveryStatus:
+    if not recipient:
+        return DeliveryStatus.SKIPPED
+    return DeliveryStatus.SENDING if lease else DeliveryStatus.QUEUED
 
 
 def _compare(known: dict[str, Any], event: dict[str, Any]) -> None:
@@ -114,33 +120,33 @@ def claim(notification_id: str, lease: timedelta) -> Notification | Busy | None:
     """
     now = utcnow()
     mine = {"_id": ObjectId(notification_id)}
-    sending: dict[str, Any] = {"$set": {"status": "sending", "due_at": now + lease}}
+    sending: dict[str, Any] = {"$set": {"status": DeliveryStatus.SENDING, "due_at": now + lease}}
     abandoned = {"$inc": {"abandoned": 1}}
     taken = (
-        Notification.compare_and_set({**mine, "status": "queued"}, sending)
+        Notification.compare_and_set({**mine, "status": DeliveryStatus.QUEUED}, sending)
         or Notification.compare_and_set(
-            {**mine, "status": "retrying", "next_attempt_at": {"$lte": now}}, sending
+            {**mine, "status": DeliveryStatus.RETRYING, "next_attempt_at": {"$lte": now}}, sending
         )
         or Notification.compare_and_set(
-            {**mine, "status": "sending", "due_at": {"$lt": now}}, sending | abandoned
+            {**mine, "status": DeliveryStatus.SENDING, "due_at": {"$lt": now}}, sending | abandoned
         )
     )
     notification = Notification.find_one(mine)
     if notification is None or taken:
         return notification
     match notification.status:
-        case "sending":
+        case DeliveryStatus.SENDING:
             return Busy(notification.due_at)
-        case "retrying":
+        case DeliveryStatus.RETRYING:
             return Busy(notification.next_attempt_at)
-        case "queued":
+        case DeliveryStatus.QUEUED:
             return Busy(now)  # between our writes and our look
     return None
 
 
 def is_given_up(notification_id: str) -> bool:
     """Whether a delivery failed for good, or nobody knows what became of it."""
-    given_up = Notification.objects(id=notification_id, status__in=("failed", "uncertain"))
+    given_up = Notification.objects(id=notification_id, status__in=GIVEN_UP)
     return given_up.first() is not None
 
 
@@ -153,11 +159,11 @@ def sent(notification: Notification, sent_at: datetime, **fields: Any) -> None:
         fields: further fields to store.
     """
     Notification.compare_and_set(
-        {"_id": notification.id, "status": {"$ne": "sent"}},
+        {"_id": notification.id, "status": {"$ne": DeliveryStatus.SENT}},
         {
-            "$set": {"status": "sent", "sent_at": sent_at, **fields},
+            "$set": {"status": DeliveryStatus.SENT, "sent_at": sent_at, **fields},
             "$unset": {"error_message": True, "due_at": True},
-            "$push": {"attempts": Attempt(at=utcnow(), outcome="sent", detail="").to_mongo()},
+            "$push": {"attempts": Attempt(at=utcnow(), outcome=DeliveryStatus.SENT, detail="").to_mongo()},
         },
     )
 
@@ -175,11 +181,11 @@ def retry(notification: Notification, after: timedelta, detail: str, *, counted:
     changes: dict[str, Any] = {"set__next_attempt_at": now + after, "set__due_at": now + after + GRACE}
     if counted:
         changes["inc__retry_count"] = 1
-        changes["push__attempts"] = Attempt(at=now, outcome="retrying", detail=detail)
-    _ours(notification).update_one(set__status="retrying", set__error_message=detail, **changes)
+        changes["push__attempts"] = Attempt(at=now, outcome=DeliveryStatus.RETRYING, detail=detail)
+    _ours(notification).update_one(set__status=DeliveryStatus.RETRYING, set__error_message=detail, **changes)
 
 
-def end(notification: Notification, status: str, detail: str) -> None:
+def end(notification: Notification, status: DeliveryStatus, detail: str) -> None:
     """Record that it is finished without having been accepted.
 
     Args:
@@ -197,7 +203,7 @@ def end(notification: Notification, status: str, detail: str) -> None:
 
 def _ours(notification: Notification) -> Any:
     """The delivery, as long as nobody has taken it over."""
-    return Notification.objects(id=notification.id, status="sending", due_at=notification.due_at)
+    return Notification.objects(id=notification.id, status=DeliveryStatus.SENDING, due_at=notification.due_at)
 
 
 def requeue_overdue(enqueue: Callable[[Notification], None]) -> int:
@@ -215,8 +221,8 @@ def requeue_overdue(enqueue: Callable[[Notification], None]) -> int:
     fields = ("id", "status", "notification_type", "traceparent", "due_at", "created_at")
     for delivery in overdue.only(*fields):
         changes: dict[str, Any] = {"set__due_at": now + max(GRACE, now - delivery.created_at)}
-        if delivery.status == "sending":
-            changes |= {"set__status": "queued", "inc__abandoned": 1}
+        if delivery.status == DeliveryStatus.SENDING:
+            changes |= {"set__status": DeliveryStatus.QUEUED, "inc__abandoned": 1}
         seen = Notification.objects(id=delivery.id, status=delivery.status, due_at=delivery.due_at)
         if seen.update_one(**changes):  # of several sweeps only one
             try:
@@ -234,6 +240,6 @@ def forget(older_than: timedelta) -> int:
     Returns:
         How many; 0 when there are no more.
     """
-    old = Notification.objects(status__in=_FINISHED, created_at__lt=utcnow() - older_than)
+    old = Notification.objects(status__in=FINISHED, created_at__lt=utcnow() - older_than)
     ids = [delivery.id for delivery in old.order_by("created_at").only("id").limit(_BATCH)]
     return int(Notification.objects(id__in=ids).delete()) if ids else 0

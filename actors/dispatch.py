@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dramatiq.message import Message
 
-from app.messaging.queues import EMAIL_QUEUE, SEND_EMAIL, SEND_SMS, SMS_QUEUE
+from app.channels import CHANNELS, ChannelName
 from app.messaging.topology import Topology
 from app.telemetry import tracing
 
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from dramatiq import Broker
 
     from app.models import Notification
-
-#: Channel → the queue and the actor that sends.
-_CHANNELS = {"email": (EMAIL_QUEUE, SEND_EMAIL), "sms": (SMS_QUEUE, SEND_SMS)}
 
 
 class Dispatch:
@@ -44,16 +41,16 @@ class Dispatch:
         Raises:
             dramatiq.errors.BrokerConnectionError: the broker does not take it.
         """
-        channel = notification.notification_type
+        channel = CHANNELS[ChannelName(notification.notification_type)]
         message: Message[None] = Message(
-            queue_name=self.queue(channel),
-            actor_name=_CHANNELS[channel][1],
+            queue_name=self.queue(channel.name),
+            actor_name=channel.actor,
             args=(str(notification.id),),
             kwargs={"given_up": True} if given_up else {},
             options={tracing.TRACEPARENT: notification.traceparent} if notification.traceparent else {},
         )
         self._broker.enqueue(message, delay=delay)
 
-    def queue(self, channel: str) -> str:
+    def queue(self, channel: ChannelName) -> str:
         """The full name of a channel's queue."""
-        return self._topology.queue(_CHANNELS[channel][0])
+        return self._topology.queue(CHANNELS[channel].queue)

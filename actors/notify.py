@@ -18,6 +18,8 @@ from dramatiq.errors import BrokerConnectionError
 from actors import deliveries
 from actors.deliver import DeliveryFailed, surely
 from actors.deliveries import ConflictingEvent
+from app.channels import CHANNELS, ChannelName
+from app.delivery_status import DeliveryStatus
 from app.events.catalog import check_event
 from app.events.content import canonical
 from app.events.decode import InvalidEvent
@@ -35,30 +37,26 @@ log = get_logger(__name__)
 #: An OSError where its name does not resolve.
 _BROKER_AWAY = (BrokerConnectionError, redis.RedisError, OSError)
 
-#: Channel → the event's field with the recipient.
-RECIPIENTS = {"email": "user_email", "sms": "user_phone"}
-
 
 class Notify:
     """The actor `notify`.
 
     Args:
-        channels: those that are on → what sends over them. The last is the one tried on the spot.
-        serves: whether this worker takes messages for a channel.
+        channels: those that are on → the actor that sends over them, in the order to record them.
+        inline: whether this worker is to send over a channel before it acknowledges the event.
         dispatch: queues a delivery.
         status: the event's status in Redis.
     """
 
     def __init__(
         self,
-        channels: Mapping[str, Deliver],
-        serves: Callable[[str], bool],
+        channels: Mapping[ChannelName, Deliver],
+        inline: Callable[[ChannelName], bool],
         dispatch: Dispatch,
         status: EventStatus,
     ) -> None:
         self._channels = channels
-        self._last = list(channels)[-1]
-        self._serves = serves
+        self._inline = inline
         self._dispatch = dispatch
         self._status = status
 
@@ -96,25 +94,22 @@ class Notify:
         self._status.processed(event_id, digest)
 
     def _record(self, event: dict[str, Any], template: str) -> Notification | None:
-        """Record the deliveries and queue them; the last, where it is ours to try, is returned instead."""
+        """Record the deliveries and queue them. Return the inline one, leased, instead of queuing it."""
         ours: Notification | None = None
         for channel, deliver in self._channels.items():
-            # The last: if the broker does not take one of the others, the event comes again, and finds this
-            # one not recorded and not held by anybody.
-            here = channel == self._last and self._serves(channel)
-            recipient = event.get(RECIPIENTS[channel])
-            lease = deliver.lease if here else None
+            recipient = event.get(CHANNELS[channel].recipient_field)
+            lease = deliver.lease if self._inline(channel) else None
             notification, new = deliveries.record(event, channel, template, recipient, lease)
-            if new and notification.status == "sending":
+            if new and notification.status == DeliveryStatus.SENDING:
                 ours = notification
-            elif notification.status == "queued":
+            elif notification.status == DeliveryStatus.QUEUED:
                 # Also for a delivery recorded before: the process may have died before it was queued.
                 self._dispatch(notification)
         return ours
 
     def _try(self, notification: Notification) -> None:
         try:
-            self._channels[notification.notification_type].attempt(notification)
+            self._channels[ChannelName(notification.notification_type)].attempt(notification)
         except DeliveryFailed:
             # Nobody else knows that a letter is owed.
             surely(lambda: self._dispatch(notification, given_up=True), _BROKER_AWAY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from app.delivery_status import DeliveryStatus
 from app.telemetry import metrics
 from app.telemetry.logs import get_logger
 
@@ -15,11 +16,11 @@ log = get_logger(__name__)
 
 #: Status → the level of its line. A delivery that works is one line; one that does not asks for attention.
 _LEVELS = {
-    "sent": logging.INFO,
-    "skipped": logging.INFO,
-    "retrying": logging.WARNING,
-    "failed": logging.WARNING,
-    "uncertain": logging.WARNING,
+    DeliveryStatus.SENT: logging.INFO,
+    DeliveryStatus.SKIPPED: logging.INFO,
+    DeliveryStatus.RETRYING: logging.WARNING,
+    DeliveryStatus.FAILED: logging.WARNING,
+    DeliveryStatus.UNCERTAIN: logging.WARNING,
 }
 
 
@@ -28,7 +29,7 @@ def count(notification: Notification, outcome: str) -> None:
     metrics.DELIVERIES.labels(notification.notification_type, notification.template or "", outcome).inc()
 
 
-def tell(notification: Notification, status: str, detail: str | None = None) -> None:
+def tell(notification: Notification, status: DeliveryStatus, detail: str | None = None) -> None:
     """Log and count the status that a delivery has come to.
 
     Args:

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from app.delivery_status import DeliveryStatus
 from app.models import Notification
 
 #: The last place on Earth where it is still the same hour (UTC-12): a time without a zone is past for sure
@@ -56,7 +57,9 @@ def latest_meaning(text: str, zone: str | None) -> datetime | None:
 def _cancellations(booking_id: str) -> Iterable[dict[str, Any]]:
     """What went out, over any channel, to say that the booking is cancelled."""
     cancelled = {"booking_id": booking_id, "event_type": "booking.cancelled"}
-    return Notification.find({**cancelled, "status": {"$in": ["sent", "uncertain"]}}, "event_data")
+    return Notification.find(
+        {**cancelled, "status": {"$in": [DeliveryStatus.SENT, DeliveryStatus.UNCERTAIN]}}, "event_data"
+    )
 
 
 def _before(cancellation: dict[str, Any], confirmation: dict[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from app.clock import from_iso, seconds, utcnow
+from app.delivery_status import GIVEN_UP, DeliveryStatus
 from app.errors import ServiceUnavailable
 from app.events.outbox import backlog
 from app.messaging.depths import QueueDepth, queue_depths
@@ -39,7 +40,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PAID = frozenset({states.COMPLETED, states.PARTIALLY_REFUNDED, states.REFUNDED})
 
 #: Deliveries that are over, and did not arrive as far as anybody knows.
-_LOST = frozenset({"failed", "uncertain"})
+_LOST = frozenset(GIVEN_UP)
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class ChannelFigures:
     @property
     def success_rate(self) -> float | None:
         """Of those that are over and were not skipped, the part that was sent."""
-        sent = self.by_status["sent"]
+        sent = self.by_status[DeliveryStatus.SENT]
         return _part(sent, sent + sum(self.by_status[status] for status in _LOST))
 
 
@@ -231,7 +232,7 @@ def _channels(since: datetime) -> dict[str, ChannelFigures]:
         template = channel.by_template.setdefault(of.get("template") or "none", Counter())
         template[of["status"]] += found["count"]
         channel.retries += found["retries"]
-    sent = Notification.objects(status="sent", created_at__gte=since).order_by("-created_at")
+    sent = Notification.objects(status=DeliveryStatus.SENT, created_at__gte=since).order_by("-created_at")
     fields = {"notification_type": 1, "created_at": 1, "sent_at": 1, "told_at": "$event_data.timestamp"}
     latencies: dict[str, list[float]] = {name: [] for name in channels}
     for each in sent.limit(SAMPLE).aggregate([{"$project": fields}]):

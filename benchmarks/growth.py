@@ -24,11 +24,12 @@ from itertools import islice, pairwise
 from pymongo import monitoring
 
 from app import models
+from app.channels import CHANNELS, ChannelName
 from app.events.outbox import sweep
 from app.gateway import StripeGateway
 from app.messaging.dead_letters import open_dead_letters
 from app.messaging.publisher import OutgoingEvent, Publisher
-from app.messaging.queues import EMAIL_QUEUE, QUEUES
+from app.messaging.queues import QUEUES
 from app.messaging.topology import Topology
 from app.models import Notification, Transaction
 from app.operations.dead_letters import Selection, find
@@ -92,7 +93,11 @@ def bury_and_list(watch: Watch, settings: Settings) -> None:
     with exchange(settings) as channel, closing(open_dead_letters(settings)) as letters:
         for buried, size in pairwise([0, *_LETTERS]):
             ids = [str(delivery_id(number)) for number in range(buried, size)]
-            bury(settings, EMAIL_QUEUE, [delivery_message(settings, each) for each in ids])
+            bury(
+                settings,
+                CHANNELS[ChannelName.EMAIL].queue,
+                [delivery_message(settings, each) for each in ids],
+            )
             for _ in range(_CALLS):
                 with watch.operation("dead-letter list", size):
                     sum(map(letters.count, queues))

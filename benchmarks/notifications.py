@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 import pika
 
 from app import models
-from app.messaging.queues import EMAIL_QUEUE
+from app.channels import CHANNELS, ChannelName
 from app.messaging.topology import Topology
 from app.models import Notification
 from app.settings import Settings
@@ -65,7 +65,7 @@ def exchange(settings: Settings) -> Iterator[pika.adapters.blocking_connection.B
     topology = Topology.of(settings)
     with pika.BlockingConnection(pika.URLParameters(settings.rabbitmq_url)) as connection:
         channel = connection.channel()
-        for queue in (*topology.event_queues, topology.queue(EMAIL_QUEUE)):
+        for queue in (*topology.event_queues, topology.queue(CHANNELS[ChannelName.EMAIL].queue)):
             topology.declare(channel, queue)
         yield channel
 

@@ -14,6 +14,7 @@ from bson import ObjectId
 from pymongo import UpdateOne
 
 from actors import deliveries
+from app.channels import ChannelName
 from app.clock import utcnow
 from app.ids import new_id
 from app.models import Notification, Transaction
@@ -41,7 +42,7 @@ def deliver(watch: Watch, size: int) -> ObjectId:
     """Record a delivery as a worker does, from its event to its end; its id."""
     event = ticket(uuid.uuid4().hex)
     with watch.operation("record, claim, sent", size):
-        delivery, _ = deliveries.record(event, "email", "booking_confirmation", event["user_email"])
+        delivery, _ = deliveries.record(event, ChannelName.EMAIL, "booking_confirmation", event["user_email"])
         with watch.operation("of which the claim", size):
             deliveries.claim(str(delivery.id), timedelta(minutes=5))
         fields = {"subject": "Your tickets", "message_id": f"<{event['event_id']}@movieapp.example.com>"}

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from app.channels import ChannelName
+from app.delivery_status import DeliveryStatus
 from cli.options import connect, data_dir_option, expected_failures, moment
 from cli.output import fields, json_option, print_json, table
 
 if TYPE_CHECKING:
     from app.models import Notification
-
-_STATUSES = ("queued", "sending", "sent", "retrying", "failed", "skipped", "uncertain")
 
 #: Characters of an error in a list.
 _ERROR = 160
@@ -33,8 +33,8 @@ def notifications() -> None:
 
 
 @notifications.command("list")
-@click.option("--status", type=click.Choice(_STATUSES))
-@click.option("--channel", type=click.Choice(("email", "sms")))
+@click.option("--status", type=click.Choice([status.value for status in DeliveryStatus]))
+@click.option("--channel", type=click.Choice([channel.value for channel in ChannelName]))
 @click.option("--booking", "booking_id", metavar="ID", help="About this booking.")
 @click.option("--recipient", metavar="ADDRESS", help="To this address or number.")
 @click.option("--event", "event_id", metavar="ID", help="For this event.")

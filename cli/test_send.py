@@ -28,6 +28,7 @@ def test_send(template: str, recipient: str, data: IO[bytes] | None, via_queue: 
     from actors.channels.email.channel import EmailChannel
     from actors.channels.email.render import TEMPLATES
     from actors.errors import DeliveryError
+    from app.channels import ChannelName
     from app.messaging.encoder import dumps
     from app.messaging.publisher import OutgoingEvent, PublishError, make_publisher
     from app.models import Notification
@@ -45,7 +46,7 @@ def test_send(template: str, recipient: str, data: IO[bytes] | None, via_queue: 
             delivery = Notification(
                 event_id=event["event_id"],
                 event_type=event["event_type"],
-                notification_type="email",
+                notification_type=ChannelName.EMAIL,
                 recipient=recipient,
                 template=template,
                 event_data=event,

@@ -11,6 +11,7 @@ from app.clock import from_iso, utcnow
 from app.dashboard import present
 from app.dashboard.access import READ
 from app.dashboard.blueprint import argument, blueprint, page, requires, settings
+from app.delivery_status import DeliveryStatus
 from app.errors import TransactionNotFound
 from app.figures import figures
 from app.models import Notification, Transaction, storage_errors
@@ -26,7 +27,7 @@ SPANS = {
 }
 
 STATUSES = tuple(sorted(states.MOVES))
-DELIVERY_STATUSES = ("queued", "sending", "retrying", "sent", "skipped", "failed", "uncertain")
+DELIVERY_STATUSES = tuple(DeliveryStatus)
 
 #: Rows of a page.
 _ROWS = 50

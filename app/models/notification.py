@@ -14,6 +14,8 @@ from mongoengine import (
 )
 from mongoengine.base import BaseField
 
+from app.channels import ChannelName
+from app.delivery_status import DeliveryStatus
 from app.models.database import Record
 
 #: A message that waits for longer in its queue may have been lost. If it was not, the second one finds the
@@ -38,9 +40,9 @@ class Notification(Record):
 
     event_id = StringField(required=True)
     event_type = StringField(required=True)
-    notification_type = StringField(required=True, choices=("email", "sms"))
+    notification_type = StringField(required=True, choices=tuple(ChannelName))
     #: queued, sending, sent, retrying, failed, skipped or uncertain.
-    status = StringField(required=True)
+    status = StringField(required=True, choices=tuple(DeliveryStatus))
     booking_id = StringField()
     recipient = StringField()
     subject = StringField()

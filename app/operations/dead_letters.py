@@ -15,6 +15,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
+from app.delivery_status import GIVEN_UP, DeliveryStatus
 from app.events.catalog import check_event
 from app.events.content import canonical
 from app.events.decode import InvalidEvent
@@ -35,9 +36,6 @@ UNRECORDED = "its delivery's record is gone; replaying would do nothing"
 UNCERTAIN = "the mail may have arrived; --include-uncertain sends it again"
 CHANGED = "its delivery has just changed"
 MISROUTED = "its event_type is not that of its routing key; publish it again with the right one"
-
-#: Finished deliveries that a replay opens again. Of any other, the message finds what it finds.
-_REOPENED = ("failed", "uncertain")
 
 
 @dataclass(frozen=True)
@@ -236,7 +234,7 @@ def _obstacle(case: Case, include_uncertain: bool) -> str | None:
     """Why a letter must stay where it is."""
     if case.letter.notification_id and not case.notification:
         return UNRECORDED
-    if case.notification and case.notification.status == "uncertain" and not include_uncertain:
+    if case.notification and case.notification.status == DeliveryStatus.UNCERTAIN and not include_uncertain:
         return UNCERTAIN
     return None
 
@@ -247,7 +245,7 @@ def _put_back(letters: DeadLetters, case: Case) -> str | None:
     First the record, then the message: a worker that finds the record as it was would do nothing.
     """
     notification = case.notification
-    if notification and notification.status in _REOPENED:
+    if notification and notification.status in GIVEN_UP:
         with storage_errors():
             if not notifications.requeue(notification, "replayed from the dead letters"):
                 return CHANGED

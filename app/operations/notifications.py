@@ -11,14 +11,16 @@ import redis
 from bson import ObjectId
 from dramatiq.errors import BrokerConnectionError
 
+from app.channels import ChannelName
 from app.clock import utcnow
+from app.delivery_status import DeliveryStatus
 from app.errors import ServiceUnavailable
 from app.models import GRACE, Attempt, Notification
 
 #: Status → why a delivery of that status is not sent again. Of any other it is.
 _NOT_RESENT = {
-    "sending": "it is being sent right now",
-    "sent": "it was sent; with --force it goes out a second time",
+    DeliveryStatus.SENDING: "it is being sent right now",
+    DeliveryStatus.SENT: "it was sent; with --force it goes out a second time",
 }
 
 
@@ -30,8 +32,8 @@ class Criteria:
         since: recorded at this time or later.
     """
 
-    status: str | None = None
-    channel: str | None = None
+    status: DeliveryStatus | None = None
+    channel: ChannelName | None = None
     booking_id: str | None = None
     recipient: str | None = None
     event_id: str | None = None
@@ -75,12 +77,12 @@ def requeue(notification: Notification, note: str) -> bool:
     seen = Notification.objects(id=notification.id, status=notification.status)
     return bool(
         seen.update_one(
-            set__status="queued",
+            set__status=DeliveryStatus.QUEUED,
             set__retry_count=0,
             set__abandoned=0,
             set__due_at=now + GRACE,
             unset__next_attempt_at=True,
-            push__attempts=Attempt(at=now, outcome="queued", detail=f"by an operator: {note}"),
+            push__attempts=Attempt(at=now, outcome=DeliveryStatus.QUEUED, detail=f"by an operator: {note}"),
         )
     )
 
@@ -104,7 +106,7 @@ def resend(notification_id: str, dispatch: Callable[[Notification], None], *, fo
         return "there is no such notification"
     if notification.recipient is None:
         return "it has no recipient"
-    if notification.status in _NOT_RESENT and not (force and notification.status == "sent"):
+    if notification.status in _NOT_RESENT and not (force and notification.status == DeliveryStatus.SENT):
         return _NOT_RESENT[notification.status]
     if not requeue(notification, f"resent, was {notification.status}"):
         return "it has just changed; look again"

@@ -13,9 +13,9 @@ from typing import Any
 import pika
 import pytest
 
+from app.channels import CHANNELS, ChannelName
 from app.events.samples import sample
 from app.messaging.dead_letters import open_dead_letters
-from app.messaging.queues import SMS_QUEUE
 from app.settings import Settings
 from tests.support.commands import MOVIEAPP, environment, movieapp
 from tests.support.dead_letters import bury
@@ -36,7 +36,7 @@ def bodies(rabbit_settings: Settings) -> set[bytes]:
     """As many dead events, each of which lacks a field."""
     del (unsound := dict(EVENT))["amount"]
     bodies = [json.dumps(unsound | {"event_id": f"evt_{n}"}).encode() for n in range(COUNT)]
-    bury(rabbit_settings, SMS_QUEUE, bodies)
+    bury(rabbit_settings, CHANNELS[ChannelName.SMS].queue, bodies)
     return set(bodies)
 
 
@@ -75,7 +75,7 @@ def processor_time() -> float:
 def test_a_replay_killed_half_way_loses_none(
     rabbit_settings: Settings, bodies: set[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    queue = rabbit_settings.namespace + SMS_QUEUE
+    queue = rabbit_settings.namespace + CHANNELS[ChannelName.SMS].queue
     command = [*MOVIEAPP, "dead-letters", "replay", "--rate", "10000"]
     with pika.BlockingConnection(pika.URLParameters(rabbit_settings.rabbitmq_url)) as connection:
         channel = connection.channel()
@@ -103,8 +103,8 @@ def test_a_replay_killed_half_way_loses_none(
 
 
 def test_an_interrupted_replay_says_what_it_did(rabbit_settings: Settings, tmp_path: Path) -> None:
-    bury(rabbit_settings, SMS_QUEUE, [b"%d" % number for number in range(500)])
-    queue = rabbit_settings.namespace + SMS_QUEUE
+    bury(rabbit_settings, CHANNELS[ChannelName.SMS].queue, [b"%d" % number for number in range(500)])
+    queue = rabbit_settings.namespace + CHANNELS[ChannelName.SMS].queue
     command = [*MOVIEAPP, "dead-letters", "replay", "--rate", "50"]
     with (
         pika.BlockingConnection(pika.URLParameters(rabbit_settings.rabbitmq_url)) as connection,

@@ -12,8 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from app import models
+from app.channels import CHANNELS, ChannelName
 from app.clock import utcnow
-from app.messaging.queues import EMAIL_QUEUE
 from app.models import ApiKey, Notification, Transaction, WebhookDelivery, database
 from cli import checks
 from cli.checks import CHECKS, look
@@ -111,7 +111,9 @@ def test_queues_that_differ_are_told(
     settings = rabbit_settings.model_copy(update=changes)
     assert levels(settings)["queues"] == {"warning"}  # none is declared
     with pika.BlockingConnection(pika.URLParameters(settings.rabbitmq_url)) as connection:
-        connection.channel().queue_declare(settings.namespace + EMAIL_QUEUE, durable=True)
+        connection.channel().queue_declare(
+            settings.namespace + CHANNELS[ChannelName.EMAIL].queue, durable=True
+        )
     assert levels(settings)["queues"] == {"warning", "bad"}
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pika
 from dramatiq.message import Message
 
+from app.channels import CHANNELS, ChannelName
 from app.messaging.broker import make_broker
-from app.messaging.queues import EMAIL_QUEUE
 from app.messaging.rabbitmq import EventConsumer
 from app.messaging.topology import Topology
 from app.settings import Settings
@@ -14,7 +14,7 @@ from tests.support.wait import wait_for
 
 
 def test_a_message_of_a_lost_connection_acknowledges_none_of_the_next(rabbit_settings: Settings) -> None:
-    queue = Topology.of(rabbit_settings).queue(EMAIL_QUEUE)
+    queue = Topology.of(rabbit_settings).queue(CHANNELS[ChannelName.EMAIL].queue)
     broker = make_broker(rabbit_settings)
 
     def consumer() -> EventConsumer:

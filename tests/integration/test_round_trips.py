@@ -18,6 +18,7 @@ from actors.event_status import EventStatus
 from actors.notify import Notify
 from actors.receipts import Receipts
 from app import create_app, models
+from app.channels import ChannelName
 from app.events.samples import sample
 from app.models import Notification
 from app.settings import Settings
@@ -103,9 +104,9 @@ def test_a_mail(redis_settings: Settings, mail_sink: MailSink, mongodb: Commands
     here = True
     dispatch: Any = lambda record, **_: queued.append(record)  # noqa: E731
     with redis.Redis.from_url(settings.redis_url, decode_responses=True) as store:
-        deliver = Deliver(email, Receipts(store, settings.namespace), 0, email.lease)
+        deliver = Deliver(email, Receipts(store, settings.namespace), 0)
         status = EventStatus(store, settings.namespace)
-        notify = Notify({"email": deliver}, lambda _: here, dispatch, status)
+        notify = Notify({ChannelName.EMAIL: deliver}, lambda _: here, dispatch, status)
         Notification.objects.count()  # the indexes stand
         event = sample("booking.confirmed")
         mongodb.said.clear()

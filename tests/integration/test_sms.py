@@ -20,6 +20,7 @@ from actors.declare import worker_broker
 from actors.deliver import Deliver, DeliveryFailed
 from actors.receipts import Receipts
 from app import models
+from app.channels import ChannelName
 from app.clock import utcnow
 from app.events import samples
 from app.messaging.publisher import OutgoingEvent, make_publisher
@@ -56,11 +57,11 @@ class Sms:
         self._redis = redis.Redis.from_url(settings.redis_url, decode_responses=True)
         receipts = Receipts(self._redis, settings.namespace)
         retries = settings.max_retry_attempts
-        self._deliver = Deliver(self._channel, receipts, retries, self._channel.lease)
+        self._deliver = Deliver(self._channel, receipts, retries)
 
     def record(self, **changes: Any) -> Notification:
         event = sample("booking.confirmed") | changes
-        return deliveries.record(event, "sms", "booking_confirmation", event["user_phone"])[0]
+        return deliveries.record(event, ChannelName.SMS, "booking_confirmation", event["user_phone"])[0]
 
     def deliver(self, record: Notification) -> Notification:
         Notification.objects(id=record.id, status="retrying").update(set__next_attempt_at=utcnow())

@@ -21,7 +21,9 @@ from actors.errors import Postponed, Uncertain
 from actors.receipts import Receipts
 from actors.sweeps import Sweeps
 from app import models
+from app.channels import ChannelName
 from app.clock import utcnow
+from app.delivery_status import DeliveryStatus
 from app.events.samples import sample
 from app.messaging.publisher import BrokerPublisher, OutgoingEvent
 from app.messaging.topology import Topology
@@ -91,7 +93,7 @@ def make_stub(stored_settings: Settings, mail_sink: MailSink) -> Iterator[Any]:
 
 def recorded(event: dict[str, Any]) -> Notification:
     """The delivery of `event` by mail, recorded and queued by nobody."""
-    return deliveries.record(event, "email", "booking_confirmation", event["user_email"])[0]
+    return deliveries.record(event, ChannelName.EMAIL, "booking_confirmation", event["user_email"])[0]
 
 
 def refused_once(stub: Stub, actor: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
@@ -521,7 +523,7 @@ def test_a_worker_that_lost_its_lease_changes_nothing_but_what_is_true(make_stub
     overdue(record)
     assert isinstance(deliveries.claim(str(record.id), LEASE), Notification)
     deliveries.retry(late, timedelta(0), "451 later", counted=True)
-    deliveries.end(late, "failed", "550 no")
+    deliveries.end(late, DeliveryStatus.FAILED, "550 no")
     assert record.reload().status == "sending"
     deliveries.sent(late, utcnow(), subject="It was accepted")
     assert record.reload().status == "sent"

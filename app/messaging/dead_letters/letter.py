@@ -12,8 +12,9 @@ from dramatiq.common import q_name
 from dramatiq.errors import DecodeError
 from dramatiq.message import Message
 
+from app.channels import CHANNELS
 from app.messaging.encoder import EventEncoder
-from app.messaging.queues import NOTIFY, SEND_EMAIL, SEND_SMS
+from app.messaging.queues import NOTIFY
 
 #: What Dramatiq noted on the way to the dead letters; with it, a message would start where it gave up.
 _LEFT_BEHIND = ("retries", "traceback", "requeue_timestamp", "eta")
@@ -59,7 +60,7 @@ class DeadLetter:
     @property
     def notification_id(self) -> str | None:
         """The delivery it asks for, if it asks for one."""
-        notification_id = self._argument(SEND_EMAIL, SEND_SMS)
+        notification_id = self._argument(*(channel.actor for channel in CHANNELS.values()))
         return notification_id if isinstance(notification_id, str) else None
 
     @property

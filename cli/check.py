@@ -6,18 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from itertools import chain
-from pathlib import Path
 
 import click
 
-from cli.options import connect, data_dir_option
+from cli.options import connect
 from cli.output import json_option, print_json, table
 
 
 @click.command()
 @json_option
-@data_dir_option
-def check(as_json: bool, data_dir: Path) -> None:
+def check(as_json: bool) -> None:
     """Check the settings, every server this depends on, and what should not be lying around.
 
     Changes nothing and sends nothing. Exit code: 0 if all is well or worth a warning at most, 1 if something
@@ -28,7 +26,7 @@ def check(as_json: bool, data_dir: Path) -> None:
         movieapp check
         movieapp check --json | jq '.[] | select(.level != "ok")'
     """
-    settings = connect(data_dir)
+    settings = connect()
     from cli.checks import CHECKS, look
 
     with ThreadPoolExecutor(len(CHECKS)) as pool:

@@ -16,7 +16,7 @@ from app import models
 from app.clock import utcnow
 from app.errors import Problem
 from app.events.outbox import backlog
-from app.keys import list_keys
+from app.keys.store import list_keys
 from app.messaging.depths import queue_depths
 from app.models import Notification, Transaction, database, storage_errors
 from app.payments.webhooks import last_received

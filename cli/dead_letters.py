@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from app.messaging.queues import QUEUES
 from cli.notifications import attempts, print_details
-from cli.options import connect, data_dir_option, expected_failures, moment
+from cli.options import connect, expected_failures, moment
 from cli.output import json_option, print_json, progress, table
 
 if TYPE_CHECKING:
@@ -60,9 +59,8 @@ def dead_letters() -> None:
 @_picking
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
 @json_option
-@data_dir_option
 @expected_failures
-def list_all(queues: tuple[str, ...], limit: int, as_json: bool, data_dir: Path, **picked: Any) -> None:
+def list_all(queues: tuple[str, ...], limit: int, as_json: bool, **picked: Any) -> None:
     """List dead letters, oldest first in each queue. Nothing is taken or moved.
 
     \b
@@ -72,7 +70,7 @@ def list_all(queues: tuple[str, ...], limit: int, as_json: bool, data_dir: Path,
     from app.operations.dead_letters import find
 
     selection = _selection(**picked)
-    with _open(data_dir, queues) as (letters, names):
+    with _open(queues) as (letters, names):
         total = sum(map(letters.count, names))
         with closing(find(letters, names, selection)) as found:
             rows = [_summary(case, names[case.letter.queue]) for case in islice(found, limit)]
@@ -90,9 +88,8 @@ def list_all(queues: tuple[str, ...], limit: int, as_json: bool, data_dir: Path,
 @dead_letters.command()
 @click.argument("letter_id", metavar="ID")
 @json_option
-@data_dir_option
 @expected_failures
-def show(letter_id: str, as_json: bool, data_dir: Path) -> None:
+def show(letter_id: str, as_json: bool) -> None:
     """Show the dead letter ID: its error, every try with the server's reply, and the event.
 
     \b
@@ -101,7 +98,7 @@ def show(letter_id: str, as_json: bool, data_dir: Path) -> None:
     """
     from app.operations.dead_letters import find
 
-    with _open(data_dir, ()) as (letters, names):
+    with _open(()) as (letters, names):
         with closing(find(letters, names, _selection((letter_id,)))) as found:
             case = next(found, None)
         if case is None:
@@ -121,7 +118,6 @@ def show(letter_id: str, as_json: bool, data_dir: Path) -> None:
 @click.option("--include-uncertain", is_flag=True, help="Also mails that may have arrived.")
 @click.option("--dry-run", is_flag=True, help="Only say what would happen.")
 @json_option
-@data_dir_option
 @expected_failures
 def replay(
     ids: tuple[str, ...],
@@ -131,7 +127,6 @@ def replay(
     include_uncertain: bool,
     dry_run: bool,
     as_json: bool,
-    data_dir: Path,
     **picked: Any,
 ) -> None:
     """Put dead letters back onto their queues: those with these IDs, those that match, or all.
@@ -149,7 +144,7 @@ def replay(
 
     selection = _selection(ids, **picked)
     tally: Counter[str] = Counter()
-    with _open(data_dir, queues) as (letters, names):
+    with _open(queues) as (letters, names):
         total = None if selection else min(sum(map(letters.count, names)), limit or sys.maxsize)
         uncertain = {"include_uncertain": include_uncertain, "dry_run": dry_run}
         outcomes = replaying(letters, names, selection, Pace(rate), **uncertain)
@@ -170,7 +165,6 @@ def replay(
 @click.option("--dry-run", is_flag=True, help="Only say how many.")
 @click.option("--yes", is_flag=True, help="Do not ask; needed where nobody can answer.")
 @json_option
-@data_dir_option
 @expected_failures
 def drop(
     ids: tuple[str, ...],
@@ -178,7 +172,6 @@ def drop(
     dry_run: bool,
     yes: bool,
     as_json: bool,
-    data_dir: Path,
     **picked: Any,
 ) -> None:
     """Remove dead letters for good: those with these IDs, those that match, or all.
@@ -194,7 +187,7 @@ def drop(
 
     selection = _selection(ids, **picked)
     dropped = 0
-    with _open(data_dir, queues) as (letters, names):
+    with _open(queues) as (letters, names):
         with closing(find(letters, names, selection)) as found:
             count = sum(1 for _ in found)
         if count and not dry_run and _confirmed(count, yes):
@@ -225,9 +218,9 @@ def _report(replayed: int, left: Counter[str], dry_run: bool, as_json: bool) -> 
 
 
 @contextmanager
-def _open(data_dir: Path, queues: tuple[str, ...]) -> Iterator[tuple[DeadLetters, dict[str, str]]]:
+def _open(queues: tuple[str, ...]) -> Iterator[tuple[DeadLetters, dict[str, str]]]:
     """The dead letters, and the queues to look at: full name → name."""
-    settings = connect(data_dir)
+    settings = connect()
     from app.messaging.dead_letters import open_dead_letters
     from app.messaging.topology import Topology
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import data_dir_option
+from cli import options
 from cli.stack_file import StackFile
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ _INTERRUPTED = 130
     "--inbox-port", type=click.IntRange(1, 65535), default=1080, show_default=True, help="Their inbox."
 )
 @click.option("--reset", is_flag=True, help="Forget all data of earlier runs first.")
-@data_dir_option
-def dev(port: int, smtp_port: int, inbox_port: int, reset: bool, data_dir: Path) -> None:
+@click.option("--data-dir", type=options.DATA_DIR_TYPE, help="Like `movieapp --data-dir`.")
+def dev(port: int, smtp_port: int, inbox_port: int, reset: bool, data_dir: Path | None) -> None:
     """Run the whole system on this machine: no server, account or network needed.
 
     Starts Valkey, SecantusDB (MongoDB's protocol), a mail catcher, a Stripe simulator, the API and the
@@ -58,7 +58,7 @@ def dev(port: int, smtp_port: int, inbox_port: int, reset: bool, data_dir: Path)
     if missing:
         raise click.ClickException(f"{', '.join(missing)} not installed: pip install 'movieapp[dev]'")
 
-    data_dir = data_dir.absolute()
+    data_dir = (data_dir or options.data_dir()).absolute()
     data_dir.mkdir(parents=True, exist_ok=True)
     stack_file = StackFile(data_dir)
     if not stack_file.acquire():

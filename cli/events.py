@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
 from typing import IO
 
 import click
 
-from cli.options import data_dir_option, expected_failures, settings_for
+from cli.options import command_settings, expected_failures
 from cli.output import json_option, print_json
 
 _SAMPLE_TYPES = (
@@ -85,16 +84,15 @@ def validate(file: IO[bytes], as_json: bool) -> None:
 
 @events.command()
 @_event_file
-@data_dir_option
 @expected_failures
-def publish(file: IO[bytes], data_dir: Path) -> None:
+def publish(file: IO[bytes]) -> None:
     """Publish the event in FILE (- for standard input), once it has been checked.
 
     \b
     Example:
         movieapp events publish event.json
     """
-    settings = settings_for(data_dir)
+    settings = command_settings()
     from app.events.decode import InvalidEvent
     from app.messaging.encoder import dumps
     from app.messaging.publisher import OutgoingEvent, PublishError, make_publisher

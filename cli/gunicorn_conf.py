@@ -6,12 +6,12 @@ thread started, before the fork.
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import Any
 
 from gunicorn.glogging import Logger
 
-from app.longlived import keep_what_is_loaded
 from app.settings import SettingsError, load_settings
 from app.telemetry import logs, multiprocess
 from cli.serve import BIND, WORKERS, listeners
@@ -34,8 +34,13 @@ _metrics_directory = multiprocess.begin()
 
 
 def post_worker_init(_worker: Any) -> None:
-    """gunicorn's hook: a worker process has loaded the application."""
-    keep_what_is_loaded()
+    """gunicorn's hook: a worker process has loaded the application.
+
+    What is loaded by now lives as long as the process. Frozen, it does not lengthen garbage collection
+    pauses: a full collection of about 100,000 objects stops every thread for about 50 ms.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def child_exit(_server: Any, worker: Any) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from app.scopes import SCOPES
-from cli.options import connect, data_dir_option, expected_failures
+from app.keys.scopes import SCOPES
+from cli.options import connect, expected_failures
 from cli.output import json_option, print_json, table
 
 
@@ -28,17 +27,16 @@ def keys() -> None:
     "--scope", "scopes", multiple=True, required=True, type=click.Choice(SCOPES), help="May be repeated."
 )
 @json_option
-@data_dir_option
 @expected_failures
-def create(name: str, scopes: tuple[str, ...], as_json: bool, data_dir: Path) -> None:
+def create(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
     """Make a key called NAME. Its token is shown once and stored nowhere.
 
     \b
     Example:
         movieapp keys create "web shop" --scope payments:write
     """
-    connect(data_dir)
-    from app.keys import create_key
+    connect()
+    from app.keys.store import create_key
 
     key, token = create_key(name, scopes)
     if as_json:
@@ -50,17 +48,16 @@ def create(name: str, scopes: tuple[str, ...], as_json: bool, data_dir: Path) ->
 
 @keys.command("list")
 @json_option
-@data_dir_option
 @expected_failures
-def list_all(as_json: bool, data_dir: Path) -> None:
+def list_all(as_json: bool) -> None:
     """List every key, newest first.
 
     \b
     Example:
         movieapp keys list --json
     """
-    connect(data_dir)
-    from app.keys import list_keys
+    connect()
+    from app.keys.store import list_keys
 
     found = [_row(key) for key in list_keys()]
     if as_json:
@@ -75,17 +72,16 @@ def list_all(as_json: bool, data_dir: Path) -> None:
 
 @keys.command()
 @click.argument("key_id")
-@data_dir_option
 @expected_failures
-def revoke(key_id: str, data_dir: Path) -> None:
+def revoke(key_id: str) -> None:
     """Revoke the key KEY_ID, for good. Every process refuses it within half a minute.
 
     \b
     Example:
         movieapp keys revoke key_5f0c…
     """
-    connect(data_dir)
-    from app.keys import revoke_key
+    connect()
+    from app.keys.store import revoke_key
 
     if not revoke_key(key_id):
         raise click.ClickException(f"no key in force is called {key_id}")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 
 import click
+
+from cli.options import DATA_DIR_TYPE
 
 #: Command → where it is defined.
 _COMMANDS = {
@@ -46,7 +49,16 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="movieapp")
-def main() -> None:
+@click.option(
+    "--data-dir",
+    type=DATA_DIR_TYPE,
+    default=Path(".movieapp"),
+    show_default=True,
+    envvar="MOVIEAPP_DATA_DIR",
+    show_envvar=True,
+    help="The data directory of `movieapp dev`. Commands use the stack that runs from it.",
+)
+def main(data_dir: Path) -> None:
     """Payment and notification services of a movie-ticket booking system.
 
     \b

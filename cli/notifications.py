@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from app.channels import ChannelName
 from app.delivery_status import DeliveryStatus
-from cli.options import connect, data_dir_option, expected_failures, moment
+from cli.options import connect, expected_failures, moment
 from cli.output import fields, json_option, print_json, table
 
 if TYPE_CHECKING:
@@ -42,16 +41,15 @@ def notifications() -> None:
 @click.option("--since", type=moment, help="Recorded since: 2h, 7d, or a time.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
 @json_option
-@data_dir_option
 @expected_failures
-def list_all(limit: int, as_json: bool, data_dir: Path, **criteria: Any) -> None:
+def list_all(limit: int, as_json: bool, **criteria: Any) -> None:
     """List notifications, newest first.
 
     \b
     Example:
         movieapp notifications list --status failed --since 2h
     """
-    connect(data_dir)
+    connect()
     from app.models import storage_errors
     from app.operations.notifications import Criteria, find
 
@@ -80,16 +78,15 @@ def list_all(limit: int, as_json: bool, data_dir: Path, **criteria: Any) -> None
 @notifications.command()
 @click.argument("notification_id", metavar="ID")
 @json_option
-@data_dir_option
 @expected_failures
-def show(notification_id: str, as_json: bool, data_dir: Path) -> None:
+def show(notification_id: str, as_json: bool) -> None:
     """Show one notification: every try with the server's reply, and its event.
 
     \b
     Example:
         movieapp notifications show 6564f1c2a1b2c3d4e5f60718
     """
-    connect(data_dir)
+    connect()
     from app.models import storage_errors
     from app.operations.notifications import by_ids
 
@@ -108,9 +105,8 @@ def show(notification_id: str, as_json: bool, data_dir: Path) -> None:
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @click.option("--force", is_flag=True, help="Also what was sent: it goes out a second time.")
 @json_option
-@data_dir_option
 @expected_failures
-def resend(ids: tuple[str, ...], force: bool, as_json: bool, data_dir: Path) -> None:
+def resend(ids: tuple[str, ...], force: bool, as_json: bool) -> None:
     """Queue notifications again, under the same Message-ID. Their records say that an operator did.
 
     What failed, was skipped, or may or may not have arrived is sent again; what is being sent right now is
@@ -120,7 +116,7 @@ def resend(ids: tuple[str, ...], force: bool, as_json: bool, data_dir: Path) -> 
     Example:
         movieapp notifications resend 6564f1c2a1b2c3d4e5f60718
     """
-    settings = connect(data_dir)
+    settings = connect()
     from actors.dispatch import Dispatch
     from app.messaging.broker import make_broker
     from app.messaging.topology import Topology

@@ -1,4 +1,4 @@
-"""What every command shares: where the embedded stack lives, and settings that end with one clear line."""
+"""What commands share: their settings, arguments of one type, and expected failures in one line."""
 
 from __future__ import annotations
 
@@ -21,14 +21,7 @@ if TYPE_CHECKING:
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
-data_dir_option = click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(".movieapp"),
-    show_default=True,
-    envvar="MOVIEAPP_DATA_DIR",
-    help="Where `movieapp dev` keeps its data; its running stack is found there.",
-)
+DATA_DIR_TYPE = click.Path(file_okay=False, path_type=Path)
 
 
 def _complete_template(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
@@ -76,12 +69,12 @@ def expected_failures(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def settings_for(data_dir: Path) -> Settings:
-    """The settings of this environment and, where it says nothing, of the stack that runs from `data_dir`.
+    """Return the settings of the environment, completed by those of the stack that runs from `data_dir`.
 
-    The stack's are put into the environment, for the processes that this one becomes or starts.
+    The stack's settings are added to the environment for the processes that this one becomes or starts.
 
     Raises:
-        click.ClickException: a setting is wrong; the message names it.
+        click.ClickException: a setting is invalid; the message names it.
     """
     from app.settings import SettingsError, load_settings
 
@@ -94,16 +87,31 @@ def settings_for(data_dir: Path) -> Settings:
         raise click.ClickException(str(error)) from None
 
 
-def connect(data_dir: Path) -> Settings:
-    """`settings_for`, for a command that reads and writes what is stored; its warnings go to stderr.
+def data_dir() -> Path:
+    """Return the data directory that `movieapp --data-dir` names for the running command."""
+    path: Path = click.get_current_context().find_root().params["data_dir"]
+    return path
+
+
+def command_settings() -> Settings:
+    """Return the settings of the running command: `settings_for` its data directory.
 
     Raises:
-        click.ClickException: a setting is wrong.
+        click.ClickException: a setting is invalid; the message names it.
+    """
+    return settings_for(data_dir())
+
+
+def connect() -> Settings:
+    """Connect the running command to MongoDB and log its warnings to stderr; return its settings.
+
+    Raises:
+        click.ClickException: a setting is invalid; the message names it.
     """
     from app import models
     from app.telemetry import logs
 
-    settings = settings_for(data_dir)
+    settings = command_settings()
     logs.configure("movieapp-cli", "WARNING")
     models.connect(settings)
     return settings

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.options import connect, data_dir_option, expected_failures, moment
+from cli.options import connect, expected_failures, moment
 from cli.output import fields, json_option, print_json, table
 
 if TYPE_CHECKING:
@@ -36,7 +35,6 @@ def payments() -> None:
     "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many."
 )
 @json_option
-@data_dir_option
 @expected_failures
 def list_payments(
     status: str | None,
@@ -45,7 +43,6 @@ def list_payments(
     since: datetime | None,
     limit: int,
     as_json: bool,
-    data_dir: Path,
 ) -> None:
     """List payments, newest first.
 
@@ -53,7 +50,7 @@ def list_payments(
     Example:
         movieapp payments list --status failed --since 24h
     """
-    connect(data_dir)
+    connect()
     from app.payments.ledger import search
 
     found = search(limit, status=status, booking_id=booking, user_id=user, since=since)
@@ -82,16 +79,15 @@ def list_payments(
 @payments.command()
 @click.argument("payment_id", metavar="ID")
 @json_option
-@data_dir_option
 @expected_failures
-def show(payment_id: str, as_json: bool, data_dir: Path) -> None:
+def show(payment_id: str, as_json: bool) -> None:
     """Show a payment, by its id or that of one of its refunds, with its whole history.
 
     \b
     Example:
         movieapp payments show TXN-5f0c…
     """
-    connect(data_dir)
+    connect()
     from app.payments import ledger
 
     find = ledger.get_by_refund if payment_id.startswith("REF-") else ledger.get
@@ -133,9 +129,8 @@ def show(payment_id: str, as_json: bool, data_dir: Path) -> None:
 @click.option("--dry-run", is_flag=True, help="Change nothing, not even what is open too long.")
 @click.option("--repair", is_flag=True, help="Mend what can be mended; each repair is in the audit trail.")
 @json_option
-@data_dir_option
 @expected_failures
-def reconcile(since: datetime, dry_run: bool, repair: bool, as_json: bool, data_dir: Path) -> None:
+def reconcile(since: datetime, dry_run: bool, repair: bool, as_json: bool) -> None:
     """Compare our books with the gateway's, both ways.
 
     Payments open for too long are asked after and finished. Differences are listed, and mended only with
@@ -147,7 +142,7 @@ def reconcile(since: datetime, dry_run: bool, repair: bool, as_json: bool, data_
     """
     if dry_run and repair:
         raise click.UsageError("--dry-run and --repair exclude each other.")
-    settings = connect(data_dir)
+    settings = connect()
     from app.gateway import StripeGateway
     from app.payments.reconcile import Reconciliation
     from app.payments.service import Payments

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import data_dir_option, expected_failures, settings_for
+from cli.options import command_settings, expected_failures
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -25,7 +24,7 @@ def listeners(bind: str, settings: Settings) -> list[str]:
 
 def _must_have_keys(settings: Settings) -> None:
     from app import models
-    from app.keys import list_keys
+    from app.keys.store import list_keys
 
     models.connect(settings)
     if all(key.revoked_at for key in list_keys()):
@@ -38,9 +37,8 @@ def _must_have_keys(settings: Settings) -> None:
 @click.option("--threads", type=click.IntRange(4, 256), help="Threads of each.  [default: WEB_THREADS]")
 # `movieapp dev` serves more than the API.
 @click.option("--app", default="wsgi:app", hidden=True)
-@data_dir_option
 @expected_failures
-def serve(bind: str, workers: int, threads: int | None, app: str, data_dir: Path) -> None:
+def serve(bind: str, workers: int, threads: int | None, app: str) -> None:
     """Run the payment API.
 
     \b
@@ -49,7 +47,7 @@ def serve(bind: str, workers: int, threads: int | None, app: str, data_dir: Path
     """
     if threads:
         os.environ["WEB_THREADS"] = str(threads)
-    settings = settings_for(data_dir)
+    settings = command_settings()
     if settings.app_env == "production":
         _must_have_keys(settings)
     arguments = ["-c", "python:cli.gunicorn_conf", "--workers", str(workers)]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from app.clock import utcnow
-from cli.options import data_dir_option, settings_for
+from cli.options import command_settings
 from cli.output import json_option, print_json, table
 
 if TYPE_CHECKING:
@@ -119,8 +118,7 @@ def _expired_at(server: Server) -> datetime | None:
 @click.command("smtp-check")
 @click.option("--to", "recipient", metavar="ADDRESS", help="Also ask whether a mail to it would be taken.")
 @json_option
-@data_dir_option
-def smtp_check(recipient: str | None, as_json: bool, data_dir: Path) -> None:
+def smtp_check(recipient: str | None, as_json: bool) -> None:
     """Connect to the SMTP server, secure the connection and log in, without sending anything.
 
     Names the step that fails and what to do about it. Exit code: 0 if all is well, 1 if a step fails or the
@@ -130,7 +128,7 @@ def smtp_check(recipient: str | None, as_json: bool, data_dir: Path) -> None:
     Example:
         movieapp smtp-check --to jane.doe@example.com
     """
-    settings = settings_for(data_dir)
+    settings = command_settings()
     from actors.channels.email.errors import InvalidAddress
 
     try:

@@ -8,17 +8,16 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from app.clock import utcnow
-from cli.options import connect, data_dir_option, expected_failures, moment
+from cli.options import connect, expected_failures, moment
 from cli.output import json_option, plot, print_json, table
 
 if TYPE_CHECKING:
-    from app.figures import ChannelFigures, Figures, PaymentFigures, Percentiles, Step
+    from app.operations.stats import ChannelFigures, Figures, PaymentFigures, Percentiles, Step
     from app.settings import Settings
 
 
@@ -29,9 +28,8 @@ if TYPE_CHECKING:
 @click.option("--watch", is_flag=True, help="Show them anew every few seconds, until Ctrl-C.")
 @click.option("--interval", type=click.IntRange(1, 3_600), default=5, show_default=True, help="Of --watch.")
 @json_option
-@data_dir_option
 @expected_failures
-def stats(since: datetime, watch: bool, interval: int, as_json: bool, data_dir: Path) -> None:
+def stats(since: datetime, watch: bool, interval: int, as_json: bool) -> None:
     """Show success rates, times, failures, revenue and queues.
 
     Times are from asking for a payment to its completion, and from an event to the acceptance of its mail;
@@ -45,7 +43,7 @@ def stats(since: datetime, watch: bool, interval: int, as_json: bool, data_dir: 
     """
     if watch and as_json:
         raise click.UsageError("--watch and --json exclude each other")
-    settings = connect(data_dir)
+    settings = connect()
     span = utcnow() - since
     if not watch:
         _show(settings, since, as_json)
@@ -58,7 +56,7 @@ def stats(since: datetime, watch: bool, interval: int, as_json: bool, data_dir: 
 
 
 def _show(settings: Settings, since: datetime, as_json: bool) -> None:
-    from app.figures import figures
+    from app.operations.stats import figures
 
     found = figures(settings, since)
     if as_json:

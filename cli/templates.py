@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli.options import data_dir_option, settings_for, template_argument
+from cli.options import command_settings, template_argument
 from cli.output import json_option, print_json, table
 
 
@@ -64,14 +64,12 @@ def list_all(as_json: bool) -> None:
 @click.option("--html", "part", flag_value="html", help="The HTML part.")
 @click.option("--eml", "part", flag_value="eml", help="The whole message; mail programs open it as a file.")
 @click.option("--output", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write to it.")
-@data_dir_option
 def render(
     template: str,
     data: Any,
     locale: str | None,
     part: str,
     output: Path | None,
-    data_dir: Path,
 ) -> None:
     """Render TEMPLATE as the worker would, and print one part of the mail or all of it.
 
@@ -89,7 +87,7 @@ def render(
     if locale:
         event["locale"] = locale
     try:
-        mail = Previewer(settings_for(data_dir)).compose(template, event)
+        mail = Previewer(command_settings()).compose(template, event)
     except RenderError as error:
         raise click.ClickException(str(error)) from None
     content = mail.as_bytes() if part == "eml" else (mail.body if part == "text" else mail.html).encode()
@@ -111,8 +109,7 @@ def render(
     help="The folder; a gallery that is there is replaced.",
 )
 @click.option("--screenshots", is_flag=True, help="With pictures, which need Chromium and playwright.")
-@data_dir_option
-def gallery(output: Path, screenshots: bool, data_dir: Path) -> None:
+def gallery(output: Path, screenshots: bool) -> None:
     """Write a static site that shows every template with every sample.
 
     \b
@@ -124,7 +121,7 @@ def gallery(output: Path, screenshots: bool, data_dir: Path) -> None:
     from devtools.gallery.export import ForeignFolder, export
 
     try:
-        files = export(settings_for(data_dir), output, screenshots=screenshots)
+        files = export(command_settings(), output, screenshots=screenshots)
     except (RenderError, ForeignFolder, NoBrowser) as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:

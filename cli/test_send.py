@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
 from typing import IO, Any
 
 import click
 
-from cli.options import data_dir_option, settings_for, template_argument
+from cli.options import command_settings, template_argument
 
 
 @click.command("test-send")
@@ -16,15 +15,14 @@ from cli.options import data_dir_option, settings_for, template_argument
 @click.option("--to", "recipient", metavar="ADDRESS", required=True, help="Whom to send it to.")
 @click.option("--data", type=click.File("rb"), help="The event, as JSON.  [default: a full sample]")
 @click.option("--via-queue", is_flag=True, help="Publish the event, for a worker to send the mail.")
-@data_dir_option
-def test_send(template: str, recipient: str, data: IO[bytes] | None, via_queue: bool, data_dir: Path) -> None:
+def test_send(template: str, recipient: str, data: IO[bytes] | None, via_queue: bool) -> None:
     """Send a sample mail of TEMPLATE.
 
     \b
     Example:
         movieapp test-send payment_success --to jane.doe@example.com
     """
-    settings = settings_for(data_dir)
+    settings = command_settings()
     from actors.channels.email.channel import EmailChannel
     from actors.channels.email.render import TEMPLATES
     from actors.errors import DeliveryError

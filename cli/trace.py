@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from cli.options import connect, data_dir_option, expected_failures
+from cli.options import connect, expected_failures
 from cli.output import json_option, print_json, table
 
 
 @click.command()
 @click.argument("wanted", metavar="ID")
 @json_option
-@data_dir_option
 @expected_failures
-def trace(wanted: str, as_json: bool, data_dir: Path) -> None:
+def trace(wanted: str, as_json: bool) -> None:
     """Show the whole story behind an ID, oldest first.
 
     ID is that of a payment, a refund, a booking, an HTTP request, an event, a PaymentIntent of Stripe's, or a
@@ -25,7 +22,7 @@ def trace(wanted: str, as_json: bool, data_dir: Path) -> None:
     Example:
         movieapp trace BOOK-123
     """
-    connect(data_dir)
+    connect()
     from app.payments.trace import trace as trace_of
 
     story = trace_of(wanted)

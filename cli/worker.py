@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
 
-from cli.options import data_dir_option, settings_for
+from cli.options import command_settings
 
 #: Milliseconds that a stopping worker may take to finish what is in hand. With what comes after, it ends
 #: within the 30 seconds that orchestrators leave before they kill.
@@ -23,15 +22,14 @@ _REDIS_POLL_MS = 100
 @click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes.")
 @click.option("--threads", type=click.IntRange(1, 64), default=8, show_default=True, help="Threads of each.")
 @click.option("--queues", multiple=True, metavar="QUEUE", help="Only these queues; may be repeated.")
-@data_dir_option
-def worker(processes: int, threads: int, queues: tuple[str, ...], data_dir: Path) -> None:
+def worker(processes: int, threads: int, queues: tuple[str, ...]) -> None:
     """Turn events into emails and texts, and run the sweeps.
 
     \b
     Example:
         movieapp worker --processes 2 --threads 8
     """
-    settings = settings_for(data_dir)
+    settings = command_settings()
     if urlsplit(settings.rabbitmq_url).scheme.startswith("redis"):
         # Dramatiq reads it when it is imported.
         os.environ.setdefault("dramatiq_worker_timeout", str(_REDIS_POLL_MS))

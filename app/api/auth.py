@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, g, request
 
 from app.errors import Forbidden, Unauthorized
-from app.keys import Keyring
+from app.keys.keyring import Keyring
 
 if TYPE_CHECKING:
     from app.models import ApiKey

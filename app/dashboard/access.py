@@ -14,8 +14,8 @@ from flask import g, request
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from app.errors import Forbidden, Unauthorized
-from app.keys import Keyring
-from app.scopes import SCOPES
+from app.keys.keyring import Keyring
+from app.keys.scopes import SCOPES
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response

@@ -13,9 +13,9 @@ from app.dashboard.access import READ
 from app.dashboard.blueprint import argument, blueprint, page, requires, settings
 from app.delivery_status import DeliveryStatus
 from app.errors import TransactionNotFound
-from app.figures import figures
 from app.models import Notification, Transaction, storage_errors
 from app.operations import notifications
+from app.operations.stats import figures
 from app.payments import ledger, states
 from app.payments.trace import trace
 

@@ -16,7 +16,7 @@ from app.clock import iso
 from app.dashboard.access import PERSONAL
 
 if TYPE_CHECKING:
-    from app.figures import PaymentFigures
+    from app.operations.stats import PaymentFigures
 
 #: Fields of an event that say who somebody is.
 _PERSONAL = {"user_email", "user_phone", "user_name", "recipient"}

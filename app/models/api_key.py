@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 from mongoengine import DateTimeField, ListField, StringField
 
 from app.models.database import Record
-from app.scopes import SCOPES
 
 
 class ApiKey(Record):
@@ -17,7 +16,7 @@ class ApiKey(Record):
     name = StringField(required=True, max_length=100)
     #: SHA-256 of the whole token. It holds 256 random bits: a slow hash would add nothing.
     token_hash = StringField(required=True)
-    scopes = ListField(StringField(choices=SCOPES), required=True)
+    scopes = ListField(StringField(), required=True)
     created_at = DateTimeField(required=True)
     revoked_at = DateTimeField()
 

@@ -15,7 +15,7 @@ import requests
 from app import models
 from app.clock import utcnow
 from app.events.samples import sample
-from app.keys import create_key, revoke_key
+from app.keys.store import create_key, revoke_key
 from app.messaging.depths import queue_depths
 from app.messaging.publisher import OutgoingEvent, make_publisher
 from app.messaging.queues import QUEUES

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app import create_app
-from app.keys import create_key, revoke_key
+from app.keys.scopes import SCOPES
+from app.keys.store import create_key, revoke_key
 from app.models import ApiKey
-from app.scopes import SCOPES
 from tests.support.commands import movieapp
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def test_a_revoked_key_is_refused_within_half_a_minute(
     assert revoke_key(key.id)
     assert not revoke_key(key.id)
     later = time.monotonic() + 31
-    monkeypatch.setattr("app.keys.time.monotonic", lambda: later)
+    monkeypatch.setattr("app.keys.keyring.time.monotonic", lambda: later)
     assert client.get("/payment/booking/B", headers=bearer(token)).status_code == 401
 
 

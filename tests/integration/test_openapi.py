@@ -19,8 +19,8 @@ from schemathesis.specs.openapi.checks import (
 
 from app import create_app
 from app.events.outbox import Relay
-from app.keys import create_key
-from app.scopes import SCOPES
+from app.keys.scopes import SCOPES
+from app.keys.store import create_key
 
 if TYPE_CHECKING:
     from flask import Flask

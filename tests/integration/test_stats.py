@@ -13,10 +13,10 @@ import pytest
 
 from app import models
 from app.clock import iso, utcnow
-from app.figures import Percentiles, figures
 from app.messaging.broker import make_broker
 from app.messaging.queues import QUEUES
 from app.models import Notification, Transaction
+from app.operations.stats import Percentiles, figures
 from tests.support.commands import environment, movieapp
 from tests.support.terminal import run_on_terminal
 

@@ -204,12 +204,9 @@ class WorkerProcess(Process):
         self._heartbeat = directory / "heartbeat"
         self._heartbeat.unlink(missing_ok=True)
         settings = settings.model_copy(update={"worker_heartbeat_file": self._heartbeat})
-        command = [sys.executable, "-m", "cli.main", "worker", "--threads", str(threads)]
-        super().__init__(
-            [*command, "--data-dir", str(directory / "none")],
-            directory / "worker.log",
-            env=environment(settings),
-        )
+        command = [sys.executable, "-m", "cli.main", "--data-dir", str(directory / "none")]
+        command += ["worker", "--threads", str(threads)]
+        super().__init__(command, directory / "worker.log", env=environment(settings))
 
     def beats(self) -> bool:
         """Whether it has said that it consumes."""

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from cli.main import main
 from cli.reference import commands, reference, walk
+from cli.stack_file import StackFile
 
 ROOT = Path(__file__).parents[2]
 LEAVES = list(commands())
@@ -54,6 +55,17 @@ def test_wrong_use_is_exit_code_2() -> None:
     for words in LEAVES:
         shown = CliRunner().invoke(main, [*words[1:], "--no-such-option"])
         assert shown.exit_code == 2, words
+
+
+def test_commands_use_the_stack_that_runs_from_the_data_directory(tmp_path: Path) -> None:
+    stack = StackFile(tmp_path)
+    assert stack.acquire()
+    stack.write({"FROM_NAME": "Odeon of the stack"})
+    render = ["templates", "render", "payment_success", "--eml"]
+    for directory, uses_stack in ((tmp_path, True), (tmp_path / "elsewhere", False)):
+        command = [sys.executable, "-m", "cli.main", "--data-dir", str(directory), *render]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path)
+        assert ("Odeon of the stack" in done.stdout) == uses_stack
 
 
 def test_an_unknown_command_is_exit_code_2() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings, SettingsError, load_settings
-from app.settings_reference import configuration_page, env_example
+from app.settings.reference import configuration_page, env_example
 
 
 def load() -> Settings:

@@ -13,7 +13,7 @@ from icalendar import Calendar
 from actors.channels.email.qr import qr_png
 from actors.channels.email.render import Brand, Rendered, Renderer
 from actors.channels.email.samples import sample
-from app.contrast import contrast
+from app.settings.contrast import contrast
 
 
 def rendered(renderer: Renderer, template: str, **changes: Any) -> Rendered:

@@ -1,7 +1,7 @@
 """`.env.example` and docs/configuration.md, made from the settings.
 
-python -m app.settings_reference > .env.example
-python -m app.settings_reference page > docs/configuration.md
+python -m app.settings.reference > .env.example
+python -m app.settings.reference page > docs/configuration.md
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _HEADER = """\
 # Every setting of movieapp with its default. Copy to .env and uncomment what you change.
 # The process's own environment wins over this file. Any setting may be a file instead that is named like
 # it (payment_gateway_api_key), in /run/secrets or in the directory that SECRETS_DIR names.
-# Made by `python -m app.settings_reference`.
+# Made by `python -m app.settings.reference`.
 """
 
 
@@ -43,7 +43,7 @@ Every setting, from the environment or from `.env` (the environment wins), or fr
 it in `/run/secrets` or in the directory that `SECRETS_DIR` names. A wrong value stops the start with one line
 that names the variable; secrets are never printed. What production refuses is in [security.md](security.md).
 
-Made by `python -m app.settings_reference page`.
+Made by `python -m app.settings.reference page`.
 
 | setting | default | meaning |
 |---|---|---|

@@ -20,8 +20,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as UnreadableSettings
 
-from app.contrast import MINIMUM_CONTRAST, contrast
 from app.money import CURRENCIES
+from app.settings.contrast import MINIMUM_CONTRAST, contrast
 
 PaymentMethod = Literal["credit_card", "debit_card", "paypal", "stripe"]
 PAYMENT_METHODS: tuple[PaymentMethod, ...] = get_args(PaymentMethod)

@@ -1,15 +1,15 @@
-"""Whether letters can be read on a ground: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio"""
+"""WCAG contrast ratio of two colors: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio"""
 
 from __future__ import annotations
 
-#: For text of usual size, level AA.
+#: WCAG 2.2 level AA, for text of normal size.
 MINIMUM_CONTRAST = 4.5
 
 _LINEAR_BELOW = 0.04045
 
 
 def contrast(one: str, other: str) -> float:
-    """The contrast ratio of two colours, `#rrggbb` each: 1 (the same) to 21 (black on white)."""
+    """Return the contrast ratio of two colors, each `#rrggbb`: 1 (the same color) to 21 (black on white)."""
     lighter, darker = sorted((_luminance(one), _luminance(other)), reverse=True)
     return (lighter + 0.05) / (darker + 0.05)
 

@@ -23,6 +23,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.re import parse_env_headers
 
 from app.telemetry import tracing
+from app.telemetry.redact import redact
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -77,7 +78,7 @@ class OpenTelemetry:
             name,
             context=None if parent is None else self._context(parent),
             kind=_KINDS[kind],
-            attributes=attributes,
+            attributes=redact(attributes),
             record_exception=False,
             set_status_on_exception=False,
         ):
@@ -89,12 +90,12 @@ class OpenTelemetry:
 
     def annotate(self, attributes: tracing.Attributes) -> None:
         """See `tracing.annotate`."""
-        trace.get_current_span().set_attributes(attributes)
+        trace.get_current_span().set_attributes(redact(attributes))
 
     def failed(self, reason: str) -> None:
         """See `tracing.failed`."""
         span = trace.get_current_span()
-        span.set_attribute("error.type", reason)
+        span.set_attribute("error.type", redact(reason))
         span.set_status(StatusCode.ERROR)
 
     def traceparent(self) -> str | None:

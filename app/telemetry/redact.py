@@ -1,7 +1,7 @@
-"""Keeps card data and secrets out of the logs: the last line of defence, not the first.
+"""Remove card data and secrets from logs and spans.
 
-Nothing should ever hand a card number to a logger; when something does (an exception's text, a dependency's
-debug line), it ends here.
+This is the last line of defense: the API refuses card numbers before anything is logged. What still reaches a
+logger (an exception's text, a dependency's debug line) is masked here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from app.luhn import luhn_valid
+from app.card_numbers import holds_card_number, mask_card_numbers
 
 _REDACTED = "[redacted]"
 
@@ -30,41 +30,35 @@ _SECRET_VALUES = (
     (re.compile(r"(?<=://)([^\s:/@]*):[^\s@/]+@"), r"\1:[password]@"),
 )
 
-# ISO/IEC 7812: 13 to 19 digits, as people group them. Payment networks begin with 2 to 6, which leaves
-# millisecond timestamps in ids (1 700 000 000 000 …) readable.
-_PAN = re.compile(r"(?<!\d)[2-6](?:[ -]?\d){12,18}(?!\d)")
-
-
-def _pan(match: re.Match[str]) -> str:
-    digits = re.sub(r"\D", "", match[0])
-    return "[card number]" if luhn_valid(digits) else match[0]
-
-
-def holds_card_number(text: str) -> bool:
-    """Whether something in `text` looks like a card number."""
-    return _PAN.sub(_pan, text) != text
-
 
 def redact_text(text: str) -> str:
     """Replace card numbers, keys and passwords inside `text`."""
     for pattern, replacement in _SECRET_VALUES:
         text = pattern.sub(replacement, text)
-    return _PAN.sub(_pan, text)
+    return mask_card_numbers(text)
 
 
 def redact(value: Any, depth: int = 0) -> Any:
-    """A copy of `value` safe to log: strings cleaned, the values of secret-sounding keys replaced."""
+    """Return a copy of `value` that is safe to log.
+
+    Card numbers and secrets are masked, card numbers in names and integers too. The value of a name that
+    marks a secret is replaced as a whole.
+    """
     if isinstance(value, str):
         return redact_text(value)
     if depth > 6:
         return _REDACTED
     if isinstance(value, Mapping):
         return {
-            key: _REDACTED if _SECRET_KEYS.search(str(key)) and item else redact(item, depth + 1)
+            mask_card_numbers(str(key)): _REDACTED
+            if _SECRET_KEYS.search(str(key)) and item
+            else redact(item, depth + 1)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple | set | frozenset):
         return [redact(item, depth + 1) for item in value]
     if isinstance(value, bytes):
         return redact_text(value.decode("utf-8", "replace"))
+    if isinstance(value, int) and holds_card_number(str(value)):
+        return mask_card_numbers(str(value))
     return value

@@ -7,6 +7,7 @@ import time
 
 from flask import Flask, Response, g, request
 
+from app.card_numbers import holds_card_number
 from app.ids import new_id
 from app.telemetry import metrics, tracing
 from app.telemetry.context import begin_request, end_request
@@ -25,7 +26,8 @@ _SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 def _begin() -> None:
     sent = request.headers.get("X-Request-ID", "")
-    g.request_id = sent if _SANE.fullmatch(sent) else new_id("req_")
+    sane = _SANE.fullmatch(sent) and not holds_card_number(sent)
+    g.request_id = sent if sane else new_id("req_")
     g.started = time.perf_counter()
     begin_request(g.request_id)
     if tracing.enabled() and not request.path.startswith(_NOT_TRACED):

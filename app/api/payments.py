@@ -12,7 +12,7 @@ from app.api.answers import payment_answer, refund_answer, refund_status_answer,
 from app.api.auth import caller, requires
 from app.api.errors import ErrorEnvelope, error_examples, error_response
 from app.api.idempotency import answer_once
-from app.api.requests import JSONBlueprint
+from app.api.requests import JSONBlueprint, normalized_id, refuse_card_numbers
 from app.api.schemas import (
     BookingPayments,
     PaymentDeclined,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 blueprint = JSONBlueprint("payments", __name__, url_prefix="/payment", description="Taking payments")
+blueprint.before_request(refuse_card_numbers)
 
 #: Payments of one booking that are listed.
 _MOST_LISTED = 100
@@ -158,7 +159,7 @@ def _refund(
 @blueprint.route("/status/<string:transaction_id>")
 @requires("payments:read")
 @blueprint.response(200, PaymentStatus)
-@blueprint.errors(401, 403, 404, 500, 503)
+@blueprint.errors(401, 403, 404, 422, 500, 503)
 def status(transaction_id: str) -> Response:
     """What is known about a payment. While the customer has to act, the gateway is asked."""
     _, payments = _services()
@@ -173,15 +174,19 @@ def status(transaction_id: str) -> Response:
 @blueprint.route("/booking/<path:booking_id>")
 @requires("payments:read")
 @blueprint.response(200, BookingPayments)
-@blueprint.errors(401, 403, 500, 503)
+@blueprint.errors(401, 403, 422, 500, 503)
 def booking(booking_id: str) -> Response:
     """All payments of a booking, newest first: what a frontend asks after it lost an answer."""
-    found = [status_answer(payment) for payment in ledger.search(_MOST_LISTED, booking_id=booking_id)]
+    found = [
+        status_answer(payment)
+        for payment in ledger.search(_MOST_LISTED, booking_id=normalized_id(booking_id))
+    ]
     return jsonify({"booking_id": booking_id, "transactions": found})
 
 
 @blueprint.route("/methods")
 @blueprint.response(200, PaymentMethods)
+@blueprint.errors(422)
 def methods() -> Response:
     """The ways to pay, and which of them are enabled."""
     settings, _ = _services()

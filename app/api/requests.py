@@ -1,10 +1,10 @@
-"""Parsing requests: JSON only, exact numbers, and text that can be stored, sent and shown."""
+"""Parse requests: JSON only, exact numbers, text that can be stored, sent, and shown, and no card numbers."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -15,19 +15,90 @@ from webargs.flaskparser import FlaskParser, abort
 
 from app.api.errors import ErrorEnvelope, error_examples
 from app.api.json import loads
-from app.telemetry.redact import holds_card_number
+from app.card_numbers import holds_card_number
+from app.errors import InvalidRequest
+
+#: The one place in a body where a card number may be.
+_CARD_NUMBER = ("card_details", "card_number")
+
+#: Headers whose values are kept or logged.
+_KEPT_HEADERS = ("Idempotency-Key", "X-Request-ID")
+
+#: Unicode's categories of characters that an id must not hold: control, format (zero width, direction),
+#: surrogate, line and paragraph separator.
+_NOT_SHOWN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+#: Characters of other categories that nobody sees: the combining grapheme joiner, fillers, Khmer inherent
+#: vowels, variation selectors, the blank Braille pattern.
+_FILLERS = frozenset(
+    map(chr, (0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), 0x2800, 0x3164, 0xFFA0))
+) | frozenset(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
+
+#: The same rule for clients, in the words of JSON Schema (ECMA 262), as far as characters of 16 bits go.
+_INVISIBLE = (
+    r"\u0000-\u001f\u007f-\u009f\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u115f-\u1160\u17b4-\u17b5"
+    r"\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb"
+)
+_EDGE = rf"[^{_INVISIBLE}\u0020\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]"
+ID_PATTERN = rf"^{_EDGE}([^{_INVISIBLE}]*{_EDGE})?$"
+
+_NO_CARD_NUMBER = "Must not contain a card number."
+_NO_CARD_NUMBER_IN_NAMES = "Names of fields must not contain a card number."
+
+
+def refuse_card_numbers() -> None:
+    """Refuse a request whose path, query, or kept headers hold a card number.
+
+    Raises:
+        InvalidRequest: names the place, not the number.
+    """
+    request = flask.request
+    places = {name: request.headers.get(name, "") for name in _KEPT_HEADERS}
+    places |= {"path": request.path, "query": request.query_string.decode("latin-1")}
+    found = {name: [_NO_CARD_NUMBER] for name, text in places.items() if holds_card_number(text)}
+    if found:
+        raise InvalidRequest("The request is not valid.", fields=found)
+
+
+def _card_numbers(body: Any) -> Iterator[tuple[Sequence[str], str]]:
+    """The path to each card number in a body, and what is wrong there."""
+    rest: list[tuple[tuple[str, ...], Any]] = [((), body)]
+    while rest:
+        path, value = rest.pop()
+        if isinstance(value, dict):
+            if any(map(holds_card_number, value)):
+                yield path, _NO_CARD_NUMBER_IN_NAMES
+            else:
+                rest += [((*path, name), item) for name, item in value.items()]
+        elif isinstance(value, list):
+            rest += [((*path, str(index)), item) for index, item in enumerate(value)]
+        elif isinstance(value, str | int) and path != _CARD_NUMBER and holds_card_number(str(value)):
+            yield path, _NO_CARD_NUMBER
+
+
+def _refuse_card_numbers_in(body: Any) -> None:
+    refused: dict[str, Any] = {}
+    for path, message in _card_numbers(body):
+        place = refused
+        for name in path[:-1]:
+            place = place.setdefault(name, {})
+        place[path[-1] if path else "body"] = [message]
+    if refused:
+        abort(422, messages=refused)
 
 
 class JSONParser(FlaskParser):
-    """webargs' parser for Flask, with this API's JSON."""
+    """webargs' parser for Flask, with this API's JSON and its rule for card numbers."""
 
     def _raw_load_json(self, req: flask.Request) -> Any:
         if not req.is_json:
             abort(415)
         try:
-            return loads(req.get_data(cache=True))
+            body = loads(req.get_data(cache=True))
         except ValueError:
             abort(422, messages={"body": ["Not valid JSON."]})
+        _refuse_card_numbers_in(body)
+        return body
 
 
 class JSONBlueprint(Blueprint):  # type: ignore[misc] # flask-smorest ships no types
@@ -80,14 +151,28 @@ class Text(fields.String):
         return text
 
 
-class Prose(Text):
-    """Text that people write: not a place for a card number, which would be stored with it."""
+class Id(Text):
+    """An id that the caller chose: two that look the same are the same, so that a booking is paid once.
+
+    The id is normalized to NFC (https://unicode.org/reports/tr15/). Blanks at its ends and characters that
+    nobody sees are refused, not removed: the caller's own records would hold another id.
+    """
+
+    def __init__(self, *, metadata: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(max_length=128, metadata={"pattern": ID_PATTERN} | metadata, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        text = super()._deserialize(value, attr, data, **kwargs)
-        if holds_card_number(text):
-            raise ValidationError("Must not hold a card number.")
+        text = normalized_id(super()._deserialize(value, attr, data, **kwargs))
+        if text != text.strip():
+            raise ValidationError("Must not begin or end with a blank.")
+        if any(unicodedata.category(char) in _NOT_SHOWN or char in _FILLERS for char in text):
+            raise ValidationError("Must not contain control, format, or other invisible characters.")
         return text
+
+
+def normalized_id(text: str) -> str:
+    """Return the form in which ids are stored and compared: NFC."""
+    return unicodedata.normalize("NFC", text)
 
 
 class Amount(fields.Field[Decimal]):

@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
-from app.api.requests import Amount, Digits, Pattern, Prose, Text
+from app.api.requests import Amount, Digits, Id, Pattern, Text
 from app.gateway import CardDetails
 from app.money import CURRENCIES
 from app.payments import states
@@ -69,14 +69,14 @@ class PaypalSchema(Schema):
     """Details of a PayPal payment."""
 
     email = fields.Email(validate=validate.Length(max=254), metadata={"example": "jane.doe@example.com"})
-    payment_id = Text(128, metadata={"example": "PAYID-…"})
+    payment_id = Id(metadata={"example": "PAYID-…"})
 
 
 class PaymentRequest(Schema):
     """A payment to take."""
 
-    user_id = Text(128, required=True, metadata={"example": "user_123"})
-    booking_id = Text(128, required=True, metadata={"example": "BOOK-123"})
+    user_id = Id(required=True, metadata={"example": "user_123"})
+    booking_id = Id(required=True, metadata={"example": "BOOK-123"})
     amount = Amount(
         required=True,
         metadata={"type": "number", "minimum": 0, "description": "In major units, above 0.", "example": 25.5},
@@ -87,7 +87,7 @@ class PaymentRequest(Schema):
     )
     user_email = fields.Email(validate=validate.Length(max=254), metadata={"example": "jane.doe@example.com"})
     user_phone = fields.String(validate=_E164, metadata={"example": "+14155550123"})
-    user_name = Prose(128, metadata={"example": "Jane Doe"})
+    user_name = Text(128, metadata={"example": "Jane Doe"})
     locale = fields.String(validate=_LOCALE, metadata={"example": "en-US"})
     payment_token = fields.String(
         validate=[validate.Length(max=255), _TOKEN],
@@ -106,7 +106,7 @@ class PaymentRequest(Schema):
     )
     metadata = fields.Dict(
         keys=Text(40, validate=[_METADATA_KEY]),
-        values=Prose(500),
+        values=Text(500),
         validate=validate.Length(max=20),
         metadata={"description": "Kept with the payment, at Stripe too.", "example": {"channel": "web"}},
     )
@@ -136,10 +136,10 @@ class PaymentRequest(Schema):
 class RefundRequest(Schema):
     """A refund to make."""
 
-    original_transaction_id = Text(128, required=True, metadata={"example": "TXN-5f0c…"})
-    booking_id = Text(128, required=True, metadata={"example": "BOOK-123"})
-    user_id = Text(128, required=True, metadata={"example": "user_123"})
-    reason = Prose(500, required=True, metadata={"example": "Customer cancellation"})
+    original_transaction_id = Id(required=True, metadata={"example": "TXN-5f0c…"})
+    booking_id = Id(required=True, metadata={"example": "BOOK-123"})
+    user_id = Id(required=True, metadata={"example": "user_123"})
+    reason = Text(500, required=True, metadata={"example": "Customer cancellation"})
     refund_amount = Amount(
         metadata={
             "type": "number",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import sys
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import redis
 import requests
 
 from app import create_app
-from app.luhn import luhn_valid
+from tests.support.cards import NOTATIONS
 from tests.support.commands import environment
 from tests.support.processes import Process
 from tests.support.servers import ApiServer
@@ -61,8 +62,31 @@ def forms(number: str) -> list[str]:
 
 
 FOUND = re.compile("|".join(re.escape(form) for number in NUMBERS for form in forms(number)))
+#: The number of `NOTATIONS`, whatever stands between its digits.
+FOUND_NOTATION = re.compile(r"\D{0,12}".join("5105105105105100"))
 #: A code of three digits, alone: not part of a time, an amount or an id.
 FOUND_CODE = re.compile(rf"(?<![\w.:-]){CVV}1?(?![\w.:-])")
+
+
+def requests_with_misplaced_cards() -> Iterator[Any]:
+    """Bodies of POST /payment/process with a card number where none may be, in every notation."""
+    fields = itertools.cycle(
+        (
+            lambda text: {"user_name": text},
+            lambda text: {"user_id": text},
+            lambda text: {"booking_id": text},
+            lambda text: {"user_email": f"{text}@example.com"},
+            lambda text: {"user_phone": text},
+            lambda text: {"return_url": f"https://shop.example.com/{text}"},
+            lambda text: {"payment_token": f"pm_{text}"},
+            lambda text: {"metadata": {"note": text}},
+            lambda text: {"metadata": {text: "note"}},
+            lambda text: {"paypal_details": {"payment_id": text}},
+            lambda text: {text: "unknown"},
+        )
+    )
+    for number, notation in enumerate(NOTATIONS * 3):
+        yield PAYMENT | {"booking_id": f"M-{number}"} | next(fields)(notation)
 
 
 def requests_with_cards() -> Iterator[Any]:
@@ -80,9 +104,6 @@ def requests_with_cards() -> Iterator[Any]:
         yield next(payments) | {"card_details": [card]}
         yield next(payments) | {"card_details": card, "amount": number}
         yield next(payments) | {"card_details": card, "payment_token": number}
-        if luhn_valid(number):  # else it is no card's, and may stand in a text
-            yield next(payments) | {"user_name": f"Jane {number}"}
-            yield next(payments) | {"metadata": {"note": f"card {number}"}}
         yield f'{{"card_details": {{"card_number": "{number}", "cvv": "{cvv}"'.encode()
         yield f"card_number={number}&cvv={cvv}".encode()
 
@@ -127,7 +148,8 @@ def everything_published(settings: Settings) -> str:
 
 def assert_clean(place: str, text: str) -> None:
     assert text, f"nothing to look through in {place}"
-    for pattern in (FOUND, FOUND_CODE):
+    text = unicodedata.normalize("NFKC", text)
+    for pattern in (FOUND, FOUND_NOTATION, FOUND_CODE):
         hit = pattern.search(text)
         assert hit is None, f"in {place}: …{text[max(0, hit.start() - 80) : hit.end() + 20]}…"
 
@@ -151,6 +173,15 @@ def test_no_card_is_anywhere_after_many_requests(
         answers.append(f"{answer.headers} {answer.text}")
         assert answer.status_code < 500, answer.text
     assert any('"success"' in answer for answer in answers)
+    for body in requests_with_misplaced_cards():
+        answer = requests.post(f"{api.url}/payment/process", json=body, timeout=20)
+        answers.append(f"{answer.headers} {answer.text}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "VALIDATION_ERROR"), body
+    for header in ("X-Request-ID", "Idempotency-Key"):
+        sent = {header: "5105-1051-0510-5100"}
+        answer = requests.post(f"{api.url}/payment/process", json=PAYMENT, headers=sent, timeout=20)
+        answers.append(f"{answer.headers} {answer.text}")
+        assert list(answer.json()["error"]["details"]["fields"]) == [header]
     for path in (f"/payment/status/{NUMBERS[0]}", f"/payment/booking/{NUMBERS[0]}?card={NUMBERS[0]}"):
         requests.get(f"{api.url}{path}", timeout=5)
     with pika.BlockingConnection(pika.URLParameters(settings.rabbitmq_url)) as connection:

@@ -104,17 +104,17 @@ def render(
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("docs/templates"),
+    default=Path("build/gallery"),
     show_default=True,
-    help="The folder; a gallery that is there is replaced.",
+    help="Folder to write to. A gallery in it is replaced.",
 )
-@click.option("--screenshots", is_flag=True, help="With pictures, which need Chromium and playwright.")
+@click.option("--screenshots", is_flag=True, help="Add screenshots. Needs Chromium and playwright.")
 def gallery(output: Path, screenshots: bool) -> None:
     """Write a static site that shows every template with every sample.
 
     \b
     Example:
-        movieapp templates gallery --output docs/templates --screenshots
+        movieapp templates gallery --output build/gallery
     """
     from actors.channels.email.errors import RenderError
     from devtools.gallery.browser import NoBrowser

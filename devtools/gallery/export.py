@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +17,13 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 #: What `export` writes, and so may delete.
-_OURS = ("*.html", "style.css", "README.md", "screenshots/*.png")
+_OURS = ("*.html", "style.css", "README.md", "screenshots/*.png", "screenshots/sources.json")
+
+#: One of these names the command in a folder that holds a gallery.
+_MARKS = ("index.html", "README.md")
+
+#: Screenshot → SHA-256 of the HTML it shows. Screenshots differ between machines; their sources do not.
+SOURCES = "screenshots/sources.json"
 
 
 class ForeignFolder(Exception):
@@ -37,23 +45,37 @@ def export(settings: Settings, folder: Path, *, screenshots: bool) -> int:
         _empty(folder)
         for path, content in pages.items():
             (folder / path).write_text(content, "utf-8")
-        return len(pages) + (_photograph(browser, folder) if browser else 0)
+        if browser is None:
+            return len(pages)
+        taken = _take_screenshots(browser, folder)
+        (folder / SOURCES).write_text(json.dumps(sources(site), indent=2) + "\n", "utf-8")
+        return len(pages) + taken + 1
+
+
+def sources(site: Site) -> dict[str, str]:
+    """Return what `SOURCES` holds for the mails of `site`."""
+    return {
+        screenshot(exhibit, mode): hashlib.sha256(
+            site.content(f"{exhibit.name}.mail.html").encode()
+        ).hexdigest()
+        for exhibit in exhibits()
+        for mode in modes(exhibit)
+    }
 
 
 def _empty(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    index = folder / "index.html"
-    if any(folder.iterdir()) and not (
-        index.is_file() and "movieapp templates gallery" in index.read_text("utf-8")
-    ):
+    marks = (folder / mark for mark in _MARKS)
+    ours = any(mark.is_file() and "movieapp templates gallery" in mark.read_text("utf-8") for mark in marks)
+    if any(folder.iterdir()) and not ours:
         raise ForeignFolder(f"{folder} is not empty and holds no gallery")
     for pattern in _OURS:
         for path in folder.glob(pattern):
             path.unlink()
 
 
-def _photograph(browser: Browser, folder: Path) -> int:
-    """Take every screenshot, of the whole mail however long. Returns how many."""
+def _take_screenshots(browser: Browser, folder: Path) -> int:
+    """Take every screenshot, each of the whole mail. Return how many there are."""
     (folder / "screenshots").mkdir(exist_ok=True)
     taken = 0
     for mode in MODES:

@@ -66,10 +66,8 @@ def exhibits() -> list[Exhibit]:
 
 
 def modes(exhibit: Exhibit) -> tuple[Mode, ...]:
-    """The modes that its screenshots are taken in. Few: they are most of the site's weight."""
-    if exhibit.variant != "full":
-        return ()
-    return MODES if exhibit.language == "en" else MODES[:1]
+    """Return the modes of its screenshots: all for the full sample in English, none for the others."""
+    return MODES if (exhibit.variant, exhibit.language) == ("full", "en") else ()
 
 
 def screenshot(exhibit: Exhibit, mode: Mode) -> str:
@@ -107,10 +105,11 @@ class Site:
         self._shown = {"version": version, "modes": modes if screenshots else lambda _: ()}
         self._makers: dict[str, Callable[[], str]] = {
             "index.html": partial(self._overview, "index.html"),
-            # What a forge shows of the folder.
-            "README.md": partial(self._overview, "README.md"),
             "style.css": _style,
         }
+        if screenshots:
+            # What GitHub shows of the folder.
+            self._makers["README.md"] = partial(self._overview, "README.md")
         for exhibit in exhibits():
             self._makers[f"{exhibit.name}.html"] = partial(self._page, exhibit)
             self._makers[f"{exhibit.name}.mail.html"] = partial(self._mail, exhibit)

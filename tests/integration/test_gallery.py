@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from email.message import EmailMessage
 from html.parser import HTMLParser
@@ -12,10 +13,11 @@ from click.testing import CliRunner, Result
 
 from app.settings import Settings
 from cli.main import main
-from devtools.gallery.export import ForeignFolder, export
+from devtools.gallery.export import SOURCES, ForeignFolder, export, sources
 from devtools.gallery.preview import Preview
-from devtools.gallery.site import exhibits
+from devtools.gallery.site import Site, exhibits
 from tests.support.commands import environment
+from tests.support.documents import ROOT
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010804000000b51c0c02"
@@ -51,7 +53,7 @@ def run(settings: Settings, *arguments: str) -> Result:
 
 def test_every_mail_has_its_page(gallery: Path) -> None:
     files = {path.name for path in gallery.iterdir()}
-    assert files == {"index.html", "README.md", "style.css"} | {
+    assert files == {"index.html", "style.css"} | {
         f"{exhibit.name}{kind}.html" for exhibit in exhibits() for kind in ("", ".mail")
     }
 
@@ -65,7 +67,7 @@ def test_every_link_leads_to_a_file_of_the_gallery(gallery: Path) -> None:
         targets = {link for link in links.found + links.loaded if not link.startswith("data:")}
         assert targets <= files
         reached |= targets
-    assert reached == files - {"README.md"}
+    assert reached == files
 
 
 def test_nothing_is_loaded_from_elsewhere(gallery: Path) -> None:
@@ -115,6 +117,15 @@ def test_another_folder_is_left_alone(settings: Settings, tmp_path: Path) -> Non
     done = run(settings, "--output", str(tmp_path))
     assert (done.exit_code, done.stderr) == (1, f"Error: {tmp_path} is not empty and holds no gallery\n")
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+
+
+def test_the_readme_and_the_screenshots_in_docs_are_current() -> None:
+    documented = ROOT / "docs/templates"
+    site = Site(Settings(_env_file=None), screenshots=True)
+    again = "run: movieapp templates gallery --output docs/templates --screenshots"
+    assert (documented / "README.md").read_text() == site.content("README.md"), again
+    assert json.loads((documented / SOURCES).read_text()) == sources(site), again
+    assert {f"screenshots/{path.name}" for path in documented.glob("screenshots/*.png")} == set(sources(site))
 
 
 def test_without_chromium_nothing_is_touched(settings: Settings, tmp_path: Path) -> None:

@@ -1,11 +1,8 @@
-"""`movieapp check`: is everything there, and as it should be?"""
+"""`movieapp check`: whether every dependency works, and what to do about those that do not."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from functools import partial
-from itertools import chain
 
 import click
 
@@ -16,10 +13,9 @@ from cli.output import json_option, print_json, table
 @click.command()
 @json_option
 def check(as_json: bool) -> None:
-    """Check the settings, every server this depends on, and what should not be lying around.
+    """Check the settings, every server this depends on, and work that is overdue.
 
-    Changes nothing and sends nothing. Exit code: 0 if all is well or worth a warning at most, 1 if something
-    is bad.
+    Changes nothing and sends nothing. Exit code: 0 if nothing is bad (warnings are allowed), 1 otherwise.
 
     \b
     Examples:
@@ -27,14 +23,14 @@ def check(as_json: bool) -> None:
         movieapp check --json | jq '.[] | select(.level != "ok")'
     """
     settings = connect()
-    from cli.checks import CHECKS, look
+    from app.operations.health import Level, run_probes
+    from cli.checks import CHECKS
 
-    with ThreadPoolExecutor(len(CHECKS)) as pool:
-        findings = list(chain.from_iterable(pool.map(partial(look, settings=settings), CHECKS)))
+    findings = run_probes(CHECKS, settings)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
         rows = ((each.check, each.level, each.what, each.advice) for each in findings)
         table(("check", "", "", "what to do"), rows)
-    if any(finding.level == "bad" for finding in findings):
+    if any(finding.level is Level.BAD for finding in findings):
         raise click.exceptions.Exit(1)

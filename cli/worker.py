@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from urllib.parse import urlsplit
 
 import click
 
@@ -29,8 +28,10 @@ def worker(processes: int, threads: int, queues: tuple[str, ...]) -> None:
     Example:
         movieapp worker --processes 2 --threads 8
     """
+    from app.settings import Broker
+
     settings = command_settings()
-    if urlsplit(settings.rabbitmq_url).scheme.startswith("redis"):
+    if settings.broker is Broker.REDIS:
         # Dramatiq reads it when it is imported.
         os.environ.setdefault("dramatiq_worker_timeout", str(_REDIS_POLL_MS))
     from app.telemetry import logs, multiprocess

@@ -15,6 +15,7 @@ from app.delivery_status import DeliveryStatus
 from app.errors import TransactionNotFound
 from app.models import Notification, Transaction, storage_errors
 from app.operations import notifications
+from app.operations.health import pick, run_probes
 from app.operations.stats import figures
 from app.payments import ledger, states
 from app.payments.trace import trace
@@ -28,6 +29,9 @@ SPANS = {
 
 STATUSES = tuple(sorted(states.MOVES))
 DELIVERY_STATUSES = tuple(DeliveryStatus)
+
+#: What the overview says of the dependencies.
+_HEALTH = pick("mongodb", "redis", "broker", "gateway", "outbox", "overdue", "webhooks")
 
 #: Rows of a page.
 _ROWS = 50
@@ -44,7 +48,8 @@ def overview() -> str:
     chosen = request.args.get("span", "24h")
     found = figures(settings(), utcnow() - SPANS.get(chosen, SPANS["24h"]))
     charts = present.courses(found.payments)
-    return page("overview", figures=found, charts=charts, spans=SPANS, chosen=chosen)
+    health = run_probes(_HEALTH, settings())
+    return page("overview", figures=found, charts=charts, spans=SPANS, chosen=chosen, health=health)
 
 
 @blueprint.route("/payments")

@@ -1,9 +1,9 @@
-"""The broker that RABBITMQ_URL asks for."""
+"""Dramatiq's side of the broker that RABBITMQ_URL names."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
@@ -13,39 +13,50 @@ from dramatiq.middleware import Middleware
 from app.messaging.encoder import EventEncoder
 from app.messaging.rabbitmq import EventBroker
 from app.messaging.topology import Topology
+from app.settings import Broker
 
 if TYPE_CHECKING:
     from app.settings import Settings
 
-#: Redis has no XQ without an end; a century will do.
-_FOR_EVER_MS = 100 * 365 * 86_400_000
+#: RedisBroker deletes dead messages after a TTL and takes no "never": a century.
+_DEAD_MESSAGE_TTL_MS = 100 * 365 * 86_400_000
 
 #: Of a million commands; Dramatiq's own 1 000 leaves a killed worker's messages too long in a small stack.
 _MAINTENANCE_CHANCE = 20_000
 
 
 def make_broker(settings: Settings, middleware: list[Middleware] | None = None) -> dramatiq.Broker:
-    """Make a broker, and teach Dramatiq to read events.
+    """Make Dramatiq's broker, and teach Dramatiq to read events.
 
     Args:
-        settings: `rabbitmq_url` chooses: amqp(s):// RabbitMQ, redis(s):// Redis, stub:// memory (tests).
+        settings: name the broker.
         middleware: Dramatiq's, in order; none for a process that only enqueues.
     """
-    topology = Topology.of(settings)
-    middleware = middleware or []
-    broker: dramatiq.Broker
-    match urlsplit(settings.rabbitmq_url).scheme:
-        case "amqp" | "amqps":
-            broker = EventBroker(url=settings.rabbitmq_url, topology=topology, middleware=middleware)
-        case "redis" | "rediss":
-            broker = RedisBroker(
-                url=settings.rabbitmq_url,
-                namespace=topology.redis_namespace,
-                dead_message_ttl=_FOR_EVER_MS,
-                maintenance_chance=_MAINTENANCE_CHANCE,
-                middleware=middleware,
-            )
-        case _:
-            broker = StubBroker(middleware=middleware)
+    broker = _BROKERS[settings.broker](settings, middleware or [])
     dramatiq.set_encoder(EventEncoder())
     return broker
+
+
+def _rabbitmq(settings: Settings, middleware: list[Middleware]) -> dramatiq.Broker:
+    return EventBroker(url=settings.rabbitmq_url, topology=Topology.of(settings), middleware=middleware)
+
+
+def _redis(settings: Settings, middleware: list[Middleware]) -> dramatiq.Broker:
+    return RedisBroker(
+        url=settings.rabbitmq_url,
+        namespace=Topology.of(settings).redis_namespace,
+        dead_message_ttl=_DEAD_MESSAGE_TTL_MS,
+        maintenance_chance=_MAINTENANCE_CHANCE,
+        middleware=middleware,
+    )
+
+
+def _memory(_settings: Settings, middleware: list[Middleware]) -> dramatiq.Broker:
+    return StubBroker(middleware=middleware)
+
+
+_BROKERS: dict[Broker, Callable[[Settings, list[Middleware]], dramatiq.Broker]] = {
+    Broker.RABBITMQ: _rabbitmq,
+    Broker.REDIS: _redis,
+    Broker.MEMORY: _memory,
+}

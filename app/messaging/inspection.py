@@ -13,6 +13,7 @@ from app.errors import ServiceUnavailable
 from app.messaging.queues import QUEUES
 from app.messaging.rabbitmq import connection_parameters
 from app.messaging.topology import Topology
+from app.settings import Broker
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -37,14 +38,16 @@ class QueueState:
 
 
 def inspect_queues(settings: Settings) -> Iterator[QueueState]:
-    """How each queue stands. Bindings that are missing from a queue that stands are made, as any worker does.
+    """Compare each queue on RabbitMQ with what it should be. Other brokers have nothing to compare.
 
-    AMQP has no way to ask for a binding or an argument: they are declared once more, which changes nothing
-    that is right.
+    AMQP can't read a binding or an argument. Both are declared again instead, as a worker does. That changes
+    nothing that is right, and makes a binding that is missing.
 
     Raises:
         ServiceUnavailable: RabbitMQ did not answer.
     """
+    if settings.broker is not Broker.RABBITMQ:
+        return
     topology = Topology.of(settings)
     try:
         with pika.BlockingConnection(connection_parameters(settings.rabbitmq_url)) as connection:

@@ -6,7 +6,6 @@ import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import dramatiq
 import pika
@@ -19,6 +18,7 @@ from app.messaging.confirms import ConfirmChannel
 from app.messaging.encoder import event_message
 from app.messaging.rabbitmq import connection_parameters
 from app.messaging.topology import Topology
+from app.settings import Broker
 from app.telemetry import tracing
 from app.telemetry.logs import get_logger
 
@@ -189,7 +189,7 @@ class BrokerPublisher(Publisher):
 
 
 def make_publisher(settings: Settings) -> Publisher:
-    """The publisher for the broker that `settings.rabbitmq_url` names. Connects at the first event."""
-    if urlsplit(settings.rabbitmq_url).scheme.startswith("amqp"):
+    """Make the publisher for the broker of `settings`. It connects at the first event."""
+    if settings.broker is Broker.RABBITMQ:
         return RabbitPublisher(settings)
     return BrokerPublisher(settings)

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Sequence
 from decimal import Decimal
+from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -26,6 +27,24 @@ from app.settings.contrast import MINIMUM_CONTRAST, contrast
 PaymentMethod = Literal["credit_card", "debit_card", "paypal", "stripe"]
 PAYMENT_METHODS: tuple[PaymentMethod, ...] = get_args(PaymentMethod)
 QueueType = Literal["classic", "quorum"]
+
+
+class Broker(StrEnum):
+    """What carries the queues. Everything that differs between them is a table by this enum."""
+
+    RABBITMQ = "RabbitMQ"
+    REDIS = "Redis"
+    MEMORY = "memory"
+
+
+#: Scheme of RABBITMQ_URL → broker. The only place that reads the scheme.
+_BROKERS = {
+    "amqp": Broker.RABBITMQ,
+    "amqps": Broker.RABBITMQ,
+    "redis": Broker.REDIS,
+    "rediss": Broker.REDIS,
+    "stub": Broker.MEMORY,
+}
 
 #: Where Docker mounts secrets, one file for each.
 _MOUNTED_SECRETS = Path("/run/secrets")
@@ -180,7 +199,7 @@ class Settings(BaseSettings):
     )
 
     # Servers
-    rabbitmq_url: Annotated[str, _url("amqp", "amqps", "redis", "rediss", "stub")] = Field(
+    rabbitmq_url: Annotated[str, _url(*_BROKERS)] = Field(
         "amqp://guest:guest@localhost:5672/%2F",
         repr=False,  # URLs may carry passwords
         description="amqp(s)://…; redis://… runs the queues on Redis, for the embedded stack only",
@@ -298,6 +317,11 @@ class Settings(BaseSettings):
     )
 
     @property
+    def broker(self) -> Broker:
+        """The broker that RABBITMQ_URL names."""
+        return _BROKERS[urlsplit(self.rabbitmq_url).scheme]
+
+    @property
     def gateway_live(self) -> bool:
         """Whether the gateway key moves real money."""
         return self.payment_gateway_api_key.get_secret_value().startswith(("sk_live_", "rk_live_"))
@@ -342,7 +366,7 @@ class Settings(BaseSettings):
             )
         if not self.public_url.startswith("https://"):
             raise ValueError("PUBLIC_URL: must be the https:// address of this API, in production")
-        if not self.rabbitmq_url.startswith("amqp"):
+        if self.broker is not Broker.RABBITMQ:
             raise ValueError("RABBITMQ_URL: must be amqp:// or amqps:// in production")
 
     @model_validator(mode="after")

@@ -15,8 +15,9 @@ from app import models
 from app.channels import CHANNELS, ChannelName
 from app.clock import utcnow
 from app.models import ApiKey, Notification, Transaction, WebhookDelivery, database
-from cli import checks
-from cli.checks import CHECKS, look
+from app.operations import health
+from app.operations.health import Finding, run_probe, run_probes
+from cli.checks import CHECKS
 from tests.support.commands import movieapp
 from tests.support.ports import free_port
 from tests.support.servers import WorkerProcess
@@ -45,11 +46,14 @@ def levels(settings: Settings) -> dict[str, set[str]]:
     """Check → its levels, found in this process."""
     models.connect(settings)
     found: dict[str, set[str]] = {}
-    for check in CHECKS:
-        for finding in look(check, settings):
-            found.setdefault(finding.check, set()).add(finding.level)
-            assert finding.level == "ok" or finding.advice or finding.what
+    for finding in run_probes(CHECKS, settings):
+        found.setdefault(finding.check, set()).add(finding.level)
+        assert finding.level == "ok" or finding.advice
     return found
+
+
+def look(name: str, settings: Settings) -> list[Finding]:
+    return run_probe(name, CHECKS[name], settings)
 
 
 def test_all_is_well(well: Settings, tmp_path: Path) -> None:
@@ -125,8 +129,8 @@ def test_a_clock_that_is_wrong_is_told(
     minutes: int,
     level: str,
 ) -> None:
-    monkeypatch.setattr(checks, "utcnow", lambda: utcnow() + timedelta(minutes=minutes))
-    _, clock = look(checks._gateway, settings.model_copy(update=stripe_simulator.settings | KEY))
+    monkeypatch.setattr(health, "utcnow", lambda: utcnow() + timedelta(minutes=minutes))
+    _, clock = look("gateway api", settings.model_copy(update=stripe_simulator.settings | KEY))
     assert clock.level == level
 
 
@@ -134,14 +138,14 @@ def test_a_refused_login_is_told_with_its_mend(settings: Settings, localhost_pem
     with run("ssl", localhost_pem) as smtpd:
         wrong = {"smtp_username": "user", "smtp_password": SecretStr("wrong"), "smtp_ca_file": localhost_pem}
         where = {"smtp_server": "localhost", "smtp_port": smtpd.port, "smtp_security": "ssl"}
-        [smtp] = look(checks._smtp, settings.model_copy(update=wrong | where))
+        [smtp] = look("smtp", settings.model_copy(update=wrong | where))
     assert (smtp.level, "app password" in smtp.what) == ("bad", True)
 
 
 def test_keys_that_are_needed_and_lacking_are_told(stored_settings: Settings) -> None:
     models.connect(stored_settings)
     needed = stored_settings.model_copy(update={"auth_required": True})
-    assert [finding.level for finding in look(checks._keys, needed)] == ["bad"]
+    assert [finding.level for finding in look("api keys", needed)] == ["bad"]
     key: dict[str, Any] = {"token_hash": "x", "scopes": ["payments:read"], "created_at": utcnow()}
     ApiKey(id="key_1", name="shop", **key).save()
-    assert [finding.level for finding in look(checks._keys, needed)] == ["ok"]
+    assert [finding.level for finding in look("api keys", needed)] == ["ok"]

@@ -72,4 +72,4 @@ def test_an_outbox_that_waits_is_told(redis_settings: Settings) -> None:
     assert status == 200
     outbox = body["checks"]["outbox"]
     assert not outbox["ok"]
-    assert outbox["detail"].startswith("1 transactions wait to announce their events, the first since 2")
+    assert outbox["detail"].startswith("1 transactions have unpublished events, the oldest from 2 min ago")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
 
 from app.messaging.dead_letters.letter import DeadLetter
 from app.messaging.dead_letters.rabbitmq import RabbitDeadLetters
 from app.messaging.dead_letters.redis import RedisDeadLetters
 from app.messaging.topology import Topology
+from app.settings import Broker
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -48,7 +48,7 @@ class DeadLetters(Protocol):
 
 
 def open_dead_letters(settings: Settings) -> DeadLetters:
-    """The dead letters of the broker that `settings.rabbitmq_url` names. Connects when first used."""
-    if urlsplit(settings.rabbitmq_url).scheme.startswith("amqp"):
+    """Open the dead letters of the broker of `settings`. It connects when first used."""
+    if settings.broker is Broker.RABBITMQ:
         return RabbitDeadLetters(settings.rabbitmq_url)
     return RedisDeadLetters(settings.rabbitmq_url, Topology.of(settings).redis_namespace)

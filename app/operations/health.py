@@ -1,0 +1,335 @@
+"""The state of everything the services depend on: one probe for each, shared by every surface that shows it.
+
+GET /health/ready, `movieapp check` and the dashboard each pick probes by name from `PROBES`. A probe changes
+nothing, sends nothing to customers, and names no secret.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pymongo
+import redis
+from pymongo.errors import PyMongoError
+
+from app import models
+from app.clock import utcnow
+from app.errors import Problem
+from app.events.outbox import backlog
+from app.keys.store import list_keys
+from app.messaging.depths import queue_depths
+from app.models import Notification, Transaction, database, storage_errors
+from app.payments.webhooks import last_received
+from app.settings import Broker
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+#: Seconds that a probe of a server waits unless its caller is in a hurry.
+PROBE_TIMEOUT_SECONDS = 2.0
+
+#: Clock difference at which Stripe's webhook signatures are refused: the tolerance of their timestamps.
+_SKEW_REFUSED_SECONDS = 300
+_SKEW_NOTICED_SECONDS = 30
+
+#: Age at which open work is overdue.
+_OVERDUE_AFTER = timedelta(minutes=1)
+#: Silence of the webhooks that is worth a warning.
+_WEBHOOK_SILENCE = timedelta(days=1)
+
+#: Age of a worker's heartbeat that means the worker is down.
+_HEARTBEAT_SECONDS = 30
+
+#: Open records that are counted; more are reported as this number.
+_COUNT_LIMIT = 1_000
+
+_PORTS = {"amqp": 5672, "amqps": 5671, "redis": 6379, "rediss": 6379}
+
+
+class Level(StrEnum):
+    """How serious a finding is. Only `BAD` fails a check."""
+
+    OK = "ok"
+    WARNING = "warning"
+    BAD = "bad"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a probe found out about one thing.
+
+    Attributes:
+        check: the thing's name.
+        what: its state, for an operator.
+        advice: what to do about it; "" if nothing.
+    """
+
+    check: str
+    level: Level
+    what: str
+    advice: str = ""
+
+
+#: Takes the settings and the seconds that one call to a server may take.
+Probe = Callable[["Settings", float], Iterator[Finding]]
+
+
+def _settings(settings: Settings, _timeout: float) -> Iterator[Finding]:
+    mode = "live" if settings.gateway_live else "test"
+    yield Finding("settings", Level.OK, f"{settings.app_env}, {mode} mode of the gateway")
+
+
+def _mongodb(_settings: Settings, timeout: float) -> Iterator[Finding]:
+    started = time.monotonic()
+    try:
+        with pymongo.timeout(timeout):  # bounds the selection of a server too, unlike maxTimeMS
+            hello = database().command("hello")
+    except PyMongoError as error:
+        advice = "Is MONGODB_URI right, and MongoDB running?"
+        yield Finding("mongodb", Level.BAD, type(error).__name__, advice)
+        return
+    milliseconds = (time.monotonic() - started) * 1000
+    replica_set = hello.get("setName") or "no replica set"
+    yield Finding("mongodb", Level.OK, f"responds in {milliseconds:.0f} ms, {replica_set}")
+
+
+def _indexes(_settings: Settings, _timeout: float) -> Iterator[Finding]:
+    with storage_errors():
+        missing = list(_missing_indexes())
+    if missing:
+        advice = "The API and the workers create them when they first use the collection: start one."
+        yield Finding("indexes", Level.WARNING, f"missing: {', '.join(missing)}", advice)
+    else:
+        yield Finding("indexes", Level.OK, "complete")
+
+
+def _missing_indexes() -> Iterator[str]:
+    for record in models.RECORDS:
+        collection = database()[record._get_collection_name()]
+        existing = [[tuple(key) for key in index["key"]] for index in collection.index_information().values()]
+        for spec in record._meta["index_specs"]:
+            if list(spec["fields"]) not in existing:
+                yield f"{collection.name}({', '.join(name for name, _ in spec['fields'])})"
+
+
+def _redis(settings: Settings, timeout: float) -> Iterator[Finding]:
+    try:
+        with redis.Redis.from_url(
+            settings.redis_url, socket_connect_timeout=timeout, socket_timeout=timeout
+        ) as client:
+            client.ping()
+    except redis.RedisError as error:
+        advice = "Payments and mails work without it, slower. Is REDIS_URL right, and Redis running?"
+        yield Finding("redis", Level.BAD, type(error).__name__, advice)
+    else:
+        yield Finding("redis", Level.OK, "responds")
+
+
+def _broker(settings: Settings, timeout: float) -> Iterator[Finding]:
+    """Connect by TCP only: what a login finds out is the probe `queues`."""
+    if settings.broker is Broker.MEMORY:
+        yield Finding("broker", Level.OK, "in memory")
+        return
+    parts = urlsplit(settings.rabbitmq_url)
+    try:
+        address = (parts.hostname or "localhost", parts.port or _PORTS[parts.scheme])
+        socket.create_connection(address, timeout).close()
+    except OSError as error:
+        advice = "Payments go on and their events wait; no mail goes out. Is RABBITMQ_URL right?"
+        yield Finding("broker", Level.BAD, error.strerror or type(error).__name__, advice)
+    else:
+        yield Finding("broker", Level.OK, f"{settings.broker} accepts connections")
+
+
+def _queues(settings: Settings, _timeout: float) -> Iterator[Finding]:
+    try:
+        depths = queue_depths(settings)
+    except Problem as problem:
+        yield Finding("queues", Level.BAD, problem.message, "Is RABBITMQ_URL right, its password too?")
+        return
+    yield Finding("queue depth", Level.OK, f"{sum(depth.ready for depth in depths)} messages wait")
+    yield from _queue_states(settings)
+    dead = {depth.queue: depth.dead for depth in depths if depth.dead}
+    if dead:
+        counts = ", ".join(f"{count} in {queue}" for queue, count in dead.items())
+        yield Finding("dead letters", Level.BAD, counts, "movieapp dead-letters list, show, and replay")
+    else:
+        yield Finding("dead letters", Level.OK, "none")
+
+
+def _queue_states(settings: Settings) -> Iterator[Finding]:
+    """Report what only RabbitMQ has: declarations that may differ, and consumers that may be missing."""
+    from app.messaging.inspection import inspect_queues
+
+    for queue in inspect_queues(settings):
+        if queue.wrong:
+            yield Finding("queues", Level.BAD, f"{queue.name}: {queue.wrong}", "docs/deployment.md, queues")
+        elif not queue.declared:
+            advice = "Start a worker: it declares the queue."
+            yield Finding("queues", Level.WARNING, f"{queue.name} is not declared", advice)
+        elif not queue.consumers:
+            advice = "Start a worker: movieapp worker."
+            yield Finding("queues", Level.BAD, f"{queue.name} has no consumer", advice)
+        else:
+            what = f"{queue.name}: {queue.consumers} consumers, arguments and binding match"
+            yield Finding("queues", Level.OK, what)
+
+
+def _gateway(settings: Settings, _timeout: float) -> Iterator[Finding]:
+    if settings.payment_gateway_api_key.get_secret_value():
+        yield Finding("gateway", Level.OK, "live mode" if settings.gateway_live else "test mode")
+    else:
+        advice = "Set PAYMENT_GATEWAY_API_KEY."
+        yield Finding("gateway", Level.BAD, "PAYMENT_GATEWAY_API_KEY is not set", advice)
+
+
+def _gateway_api(settings: Settings, timeout: float) -> Iterator[Finding]:
+    """Call the gateway with our key, and compare its clock with this machine's."""
+    if not settings.payment_gateway_api_key.get_secret_value():
+        return
+    from app.gateway import StripeGateway
+
+    quick = {"payment_gateway_max_retries": 0, "payment_gateway_read_timeout": max(timeout, 5.0)}
+    started = time.monotonic()
+    try:
+        gateway_time = StripeGateway(settings.model_copy(update=quick)).clock()
+    except Problem as problem:
+        advice = "Is PAYMENT_GATEWAY_API_KEY right, and does the network let calls out? status.stripe.com"
+        yield Finding("gateway", Level.BAD, problem.message, advice)
+        return
+    seconds = time.monotonic() - started
+    yield Finding("gateway", Level.OK, f"accepts the key, responds in {seconds * 1000:.0f} ms")
+    # The Date header has whole seconds, and was written at least half a round trip ago.
+    skew = max(0.0, abs((utcnow() - gateway_time).total_seconds()) - seconds - 1)
+    level = (
+        Level.BAD
+        if skew > _SKEW_REFUSED_SECONDS
+        else Level.WARNING
+        if skew > _SKEW_NOTICED_SECONDS
+        else Level.OK
+    )
+    advice = "" if level is Level.OK else "Let NTP set this machine's clock: webhooks will be refused."
+    yield Finding("clock", level, f"{skew:.0f} s from the gateway's", advice)
+
+
+def _webhooks(settings: Settings, _timeout: float) -> Iterator[Finding]:
+    if not settings.webhook_secrets:
+        advice = "Set STRIPE_WEBHOOK_SECRET: without webhooks 3-D Secure waits for the next sweep."
+        yield Finding("webhooks", Level.WARNING, "no secret", advice)
+        return
+    received = last_received()
+    if received is None:
+        advice = "Does Stripe know the address of /payment/webhook? Its dashboard shows failed deliveries."
+        yield Finding("webhooks", Level.WARNING, "none received in two weeks", advice)
+    else:
+        level = Level.OK if utcnow() - received < _WEBHOOK_SILENCE else Level.WARNING
+        yield Finding("webhooks", level, f"the last arrived {_ago(received)}")
+
+
+def _outbox(_settings: Settings, _timeout: float) -> Iterator[Finding]:
+    waiting, since = backlog()
+    what = f"{waiting} transactions have unpublished events"
+    if since and utcnow() - since > _OVERDUE_AFTER:
+        advice = "Is the broker running, and a worker? A worker publishes what the API could not."
+        yield Finding("outbox", Level.BAD, f"{what}, the oldest from {_ago(since)}", advice)
+    else:
+        yield Finding("outbox", Level.OK, what if waiting else "empty")
+
+
+def _overdue(_settings: Settings, _timeout: float) -> Iterator[Finding]:
+    before = utcnow() - _OVERDUE_AFTER
+    with storage_errors():
+        payments = Transaction.objects(recover_after__lt=before).limit(_COUNT_LIMIT).count(True)
+        deliveries = Notification.objects(due_at__lt=before).limit(_COUNT_LIMIT).count(True)
+    for name, count in (("open payments", payments), ("open deliveries", deliveries)):
+        if count:
+            advice = "A worker's sweep settles them: is one running? movieapp payments list --status pending"
+            yield Finding(name, Level.BAD, f"{count} overdue", advice)
+        else:
+            yield Finding(name, Level.OK, "none overdue")
+
+
+def _worker(settings: Settings, _timeout: float) -> Iterator[Finding]:
+    beat = settings.worker_heartbeat_file
+    if beat is None:
+        return
+    try:
+        age = time.time() - beat.stat().st_mtime
+    except OSError:
+        age = float("inf")
+    if age > _HEARTBEAT_SECONDS:
+        advice = "Start it: movieapp worker. Its log says why it stopped."
+        yield Finding("worker", Level.BAD, f"no heartbeat in {beat}", advice)
+    else:
+        yield Finding("worker", Level.OK, f"last heartbeat {age:.0f} s ago")
+
+
+def _keys(settings: Settings, _timeout: float) -> Iterator[Finding]:
+    in_force = sum(key.revoked_at is None for key in list_keys())
+    if not settings.auth_required:
+        yield Finding("api keys", Level.WARNING, "not required: everybody may pay", "Set AUTH_REQUIRED=1.")
+    elif in_force:
+        yield Finding("api keys", Level.OK, f"{in_force} in force")
+    else:
+        advice = "movieapp keys create NAME --scope payments:write"
+        yield Finding("api keys", Level.BAD, "none in force", advice)
+
+
+def _ago(then: datetime) -> str:
+    seconds = int((utcnow() - then).total_seconds())
+    size, unit = next(
+        (size, unit)
+        for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+        if seconds >= size or size == 1
+    )
+    return f"{seconds // size} {unit} ago"
+
+
+#: Name → probe, in the order in which they are shown.
+PROBES: dict[str, Probe] = {
+    "settings": _settings,
+    "mongodb": _mongodb,
+    "indexes": _indexes,
+    "redis": _redis,
+    "broker": _broker,
+    "queues": _queues,
+    "worker": _worker,
+    "outbox": _outbox,
+    "overdue": _overdue,
+    "gateway": _gateway,
+    "gateway api": _gateway_api,
+    "webhooks": _webhooks,
+    "api keys": _keys,
+}
+
+
+def run_probe(
+    name: str, probe: Probe, settings: Settings, timeout: float = PROBE_TIMEOUT_SECONDS
+) -> list[Finding]:
+    """Return what one probe finds. A probe that fails is itself a finding."""
+    try:
+        return list(probe(settings, timeout))
+    except Problem as problem:
+        return [Finding(name, Level.BAD, f"unknown: {problem.message}")]
+
+
+def run_probes(
+    probes: dict[str, Probe], settings: Settings, timeout: float = PROBE_TIMEOUT_SECONDS
+) -> list[Finding]:
+    """Run probes at once, a thread for each; return their findings in order."""
+    with ThreadPoolExecutor(len(probes)) as pool:
+        found = pool.map(lambda item: run_probe(item[0], item[1], settings, timeout), probes.items())
+        return [finding for findings in found for finding in findings]
+
+
+def pick(*names: str) -> dict[str, Probe]:
+    """Return the probes of those names, in their order."""
+    return {name: PROBES[name] for name in names}

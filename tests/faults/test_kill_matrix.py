@@ -36,7 +36,7 @@ from app.settings import Settings
 from devtools.stripe_simulator.webhooks import signature
 from tests.support.failpoints import Arming
 from tests.support.servers import FailingApi, FailingWorker
-from tests.support.wait import wait_for
+from tests.support.wait import wait_for, wait_within
 
 if TYPE_CHECKING:
     from tests.support.stripe import StripeSimulator
@@ -160,7 +160,7 @@ def recover(paying: Settings, directory: Path, hours: int = 0) -> float:
         wait_for(lambda: (directory / "beat").exists(), 30, "the worker did not start")
         started = time.monotonic()
         limit = published_time(paying) + SLACK
-        wait_for(lambda: not _unsettled() and not _outboxes(), limit, lambda: f"open: {_unsettled()}")
+        wait_within(lambda: not _unsettled() and not _outboxes(), limit, lambda: f"open: {_unsettled()}")
         return time.monotonic() - started
 
 
@@ -183,7 +183,7 @@ def until_answered(api: FailingApi, path: str, body: Any, key: str, limit: float
         answers.append(answer)
         return answer.status_code != 409
 
-    wait_for(ask, limit, "the key is stuck")
+    wait_within(ask, limit, "the key is stuck")
     return answers[-1]
 
 

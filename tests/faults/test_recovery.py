@@ -34,7 +34,7 @@ def stripe(private_stripe: StripeSimulator) -> StripeSimulator:
 
 @pytest.fixture
 def paying(redis_settings: Settings, stripe: StripeSimulator) -> Settings:
-    impatient = {"payment_gateway_read_timeout": 0.5, "payment_gateway_max_retries": 0}
+    impatient = {"payment_gateway_read_timeout": 3.0, "payment_gateway_max_retries": 0}
     return redis_settings.model_copy(update=stripe.settings | impatient)
 
 
@@ -61,7 +61,7 @@ def the_payment() -> Transaction:
 def test_an_answer_that_never_came_is_asked_for_again_and_charged_once(
     client: Any, paying: Settings, stripe: StripeSimulator, kind: str
 ) -> None:
-    stripe.fault(match=CREATE, kind=kind, seconds=1.0)
+    stripe.fault(match=CREATE, kind=kind, seconds=60)
     answer = client.post("/payment/process", json=PAYMENT)
     assert (answer.status_code, answer.json["status"]) == (202, "pending")
     assert the_payment().outbox == []

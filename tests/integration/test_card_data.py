@@ -51,7 +51,7 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "drop_after"},
     {"kind": "malformed"},
     {"kind": "error", "status": 500},
-    {"kind": "delay", "seconds": 2},
+    {"kind": "delay", "seconds": 60},
 )
 
 
@@ -158,7 +158,7 @@ def test_no_card_is_anywhere_after_many_requests(
     rabbit_settings: Settings, private_stripe: StripeSimulator, tmp_path: Path
 ) -> None:
     loud = {"log_level": "DEBUG", "ratelimit_enabled": True, "ratelimit_payments": "10000 per minute"}
-    impatient = {"payment_gateway_read_timeout": 1.0, "payment_gateway_max_retries": 1}
+    impatient = {"payment_gateway_read_timeout": 3.0, "payment_gateway_max_retries": 1}
     settings = rabbit_settings.model_copy(update=private_stripe.settings | loud | impatient)
     api = ApiServer(tmp_path / "api", settings)
     api.start()

@@ -191,9 +191,9 @@ def test_paypal_is_a_redirect(client: FlaskClient) -> None:
 def test_a_gateway_that_answers_too_late_leaves_the_payment_pending(
     redis_settings: Settings, stripe_simulator: StripeSimulator
 ) -> None:
-    quick = {"payment_gateway_read_timeout": 0.3, "payment_gateway_max_retries": 0}
+    quick = {"payment_gateway_read_timeout": 3.0, "payment_gateway_max_retries": 0}
     app = create_app(redis_settings.model_copy(update=stripe_simulator.settings | quick))
-    stripe_simulator.fault(match="POST /v1/payment_intents", kind="delay", seconds=1.5)
+    stripe_simulator.fault(match="POST /v1/payment_intents", kind="delay", seconds=60)
     answer = pay(app.test_client())
     assert answer.status_code == 202
     assert answer.json["status"] == "pending"

@@ -28,7 +28,7 @@ PAYMENT = {"user_id": "user_1", "booking_id": "BOOK-1", "amount": 50, "payment_m
 
 @pytest.fixture
 def books(redis_settings: Settings, private_stripe: StripeSimulator) -> Settings:
-    impatient = {"payment_gateway_read_timeout": 0.5, "payment_gateway_max_retries": 0}
+    impatient = {"payment_gateway_read_timeout": 3.0, "payment_gateway_max_retries": 0}
     return redis_settings.model_copy(update=private_stripe.settings | impatient)
 
 

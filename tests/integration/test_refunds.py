@@ -35,7 +35,7 @@ CREATE = "POST /v1/refunds"
 
 @pytest.fixture
 def app(redis_settings: Settings, stripe_simulator: StripeSimulator) -> Iterator[Flask]:
-    impatient = {"payment_gateway_read_timeout": 1.0, "payment_gateway_max_retries": 0}
+    impatient = {"payment_gateway_read_timeout": 3.0, "payment_gateway_max_retries": 0}
     app = create_app(redis_settings.model_copy(update=stripe_simulator.settings | impatient))
     yield app
     app.extensions["movieapp"].relay.close()

@@ -40,7 +40,7 @@ def twilio() -> Iterator[FakeTwilio]:
 
 
 def with_twilio(settings: Settings, twilio: FakeTwilio, **changes: Any) -> Settings:
-    update = twilio.settings | {"twilio_timeout": 5.0} | changes
+    update = twilio.settings | {"twilio_timeout": 30.0} | changes
     return settings.model_copy(update=update | {"twilio_auth_token": SecretStr(update["twilio_auth_token"])})
 
 
@@ -139,7 +139,7 @@ def test_too_many_then_sent(make_sms: Any, twilio: FakeTwilio) -> None:
 
 @pytest.mark.parametrize(
     ("answer", "timeout"),
-    [(fake.HANG, 0.3), (fake.CUT, 5.0), (fake.GIBBERISH, 5.0)],
+    [(fake.HANG, 1.0), (fake.CUT, 30.0), (fake.GIBBERISH, 30.0)],
     ids=lambda value: str(value),
 )
 def test_a_request_without_an_answer_is_uncertain_and_never_repeated(

@@ -46,7 +46,7 @@ from tests.support.smtpd import (
 
 #: What a server does in place of a reply → SMTP_TIMEOUT, in seconds: short only where it is to run out, for
 #: the greeting has to come within it, too.
-PATIENCE = {CUT: 5.0, SILENCE: 0.5}
+TIMEOUTS = {CUT: 30.0, SILENCE: 1.0}
 
 
 @pytest.fixture(params=[[], ["250-PIPELINING"]], ids=["one-by-one", "pipelined"])
@@ -221,7 +221,7 @@ def test_a_refused_mail_leaves_the_connection_good_for_the_next(
 def test_a_server_that_wants_a_mail_to_nobody_gets_an_empty_one(smtpd: Smtpd, end: str) -> None:
     smtpd.offers = ["250-PIPELINING"]
     smtpd.script = {"rcpt": ["550 5.1.1 no such user"], "data": ["354 go on"], "end": [end]}
-    with closing(to(smtpd, smtp_timeout=PATIENCE.get(end, 5.0))) as transport:
+    with closing(to(smtpd, smtp_timeout=TIMEOUTS.get(end, 30.0))) as transport:
         with pytest.raises(PermanentFailure, match="SMTP rcpt: 550"):
             transport.send(mail())
         transport.send(mail())
@@ -241,7 +241,7 @@ def test_a_connection_that_ends_after_a_refusal_is_not_kept(smtpd: Smtpd, transp
 def test_only_steps_that_succeed_are_told(smtpd: Smtpd) -> None:
     smtpd.script["rcpt"] = ["550 5.1.1 no such user"]
     told: list[str] = []
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     with closing(
         Session(Server.of(settings(smtpd)), deadline, lambda phase, _: told.append(phase))
     ) as session:
@@ -266,7 +266,7 @@ def test_what_follows_from_a_refusal_does_not_answer_the_next_mail(
 
 
 def test_a_command_is_one_line(smtpd: Smtpd) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     with (
         closing(Session(Server.of(settings(smtpd)), deadline)) as session,
         pytest.raises(ValueError, match=r"line break|newline"),
@@ -281,7 +281,7 @@ def test_a_connection_lost_before_the_end_of_data_is_temporary(
     smtpd: Smtpd, command: str, phase: str, reply: str
 ) -> None:
     smtpd.script[command] = [reply]
-    with closing(to(smtpd, smtp_timeout=PATIENCE[reply])) as transport:
+    with closing(to(smtpd, smtp_timeout=TIMEOUTS[reply])) as transport:
         with pytest.raises(TemporaryFailure) as raised:
             transport.send(mail())
         assert (raised.value.phase, raised.value.code) == (phase, None)
@@ -295,7 +295,7 @@ def test_no_answer_to_a_whole_mail_is_uncertain_and_never_tried_again(
     smtpd: Smtpd, kept: bool, reply: str
 ) -> None:
     smtpd.script["message"] = ["250 OK"] * kept + [reply]
-    with closing(to(smtpd, smtp_timeout=PATIENCE[reply])) as transport:
+    with closing(to(smtpd, smtp_timeout=TIMEOUTS[reply])) as transport:
         if kept:
             transport.send(mail())
         with pytest.raises(Uncertain) as raised:
@@ -332,7 +332,7 @@ def test_nothing_before_the_end_of_data_runs_past_the_deadline(smtpd: Smtpd) -> 
 def test_a_server_that_does_not_serve_is_temporary(words: bytes, phase: str, code: int | None) -> None:
     smtpd = Smtpd()
     with serving(smtpd, lambda: Speech(words)), pytest.raises(TemporaryFailure) as raised:
-        to(smtpd, smtp_timeout=0.2).send(mail())
+        to(smtpd, smtp_timeout=30.0 if code else 0.5).send(mail())
     assert (raised.value.phase, raised.value.code) == (phase, code)
 
 

@@ -437,7 +437,7 @@ def test_what_was_executed_is_replayed_and_what_was_refused_is_not(client: strip
 
 
 def test_a_key_in_use_is_a_conflict(simulator: Simulator) -> None:
-    simulator.fault("delay", seconds=0.7, before=True)
+    simulator.fault("delay", seconds=3, before=True)
 
     def attempt(_: int) -> Any:
         try:
@@ -453,8 +453,8 @@ def test_a_key_in_use_is_a_conflict(simulator: Simulator) -> None:
 
 
 def test_the_sdks_own_retries_meet_the_conflict_and_then_the_answer(simulator: Simulator) -> None:
-    simulator.fault("delay", seconds=0.8, before=True)
-    patient = sdk(simulator, timeout=0.4, retries=5)
+    simulator.fault("delay", seconds=2.5, before=True)
+    patient = sdk(simulator, timeout=1.5, retries=5)
     assert pay(patient, key="k7", metadata={"transaction_id": "TXN-k7"}).status == "succeeded"
     assert len(simulator.charges_of("TXN-k7")) == 1
 
@@ -632,10 +632,9 @@ def test_a_dropped_connection_charges_before_but_not_after(
 ) -> None:
     for kind, charged in (("drop_before", 0), ("drop_after", 1)):
         simulator.fault(kind)
-        begun = time.monotonic()
-        with pytest.raises(stripe.APIConnectionError):
+        with pytest.raises(stripe.APIConnectionError) as dropped:
             pay(client, key=kind, metadata={"transaction_id": f"TXN-{kind}"})
-        assert time.monotonic() - begun < 2, "a dropped connection is seen at once"
+        assert "timed out" not in str(dropped.value).lower(), "a dropped connection is seen at once"
         assert len(simulator.charges_of(f"TXN-{kind}")) == charged
         again = pay(client, key=kind, metadata={"transaction_id": f"TXN-{kind}"})
         assert again.last_response.headers.get("Idempotent-Replayed") == ("true" if charged else None)
@@ -643,9 +642,9 @@ def test_a_dropped_connection_charges_before_but_not_after(
 
 
 def test_a_late_answer_and_one_that_is_no_json(client: stripe.StripeClient, simulator: Simulator) -> None:
-    simulator.fault("delay", seconds=1.5)
+    simulator.fault("delay", seconds=60)
     with pytest.raises(stripe.APIConnectionError):
-        pay(sdk(simulator, timeout=0.3), key="late", metadata={"transaction_id": "TXN-late"})
+        pay(sdk(simulator, timeout=2), key="late", metadata={"transaction_id": "TXN-late"})
     assert pay(client, key="late", metadata={"transaction_id": "TXN-late"}).status == "succeeded"
     assert len(simulator.charges_of("TXN-late")) == 1
     simulator.fault("malformed")
@@ -783,9 +782,7 @@ def test_it_ends_quickly_also_when_answers_are_late(start: Start) -> None:
     for thread in threads:
         thread.start()
     wait_for(lambda: len(simulator.state()["charges"]) == 3, 5, "nothing was charged")
-    begun = time.monotonic()
-    simulator.stop()
-    assert time.monotonic() - begun < 2
+    assert simulator.stop(grace=30) == 0, "it waited for its late answers"
     for thread in threads:
         thread.join()
     others = {path.name for path in simulator.directory.iterdir()} - {"output.log"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -219,16 +218,13 @@ def test_without_an_endpoint_nothing_is_loaded_for_it(settings: Settings) -> Non
     assert ended.returncode == 0
 
 
-def test_a_receiver_that_is_away_holds_up_neither_payments_nor_the_end(
+def test_an_unreachable_receiver_delays_neither_payments_nor_the_end(
     stored_settings: Settings, stripe_simulator: StripeSimulator, tmp_path: Path
 ) -> None:
     away = f"http://127.0.0.1:{free_port()}"
     changes = stripe_simulator.settings | {"otel_exporter_otlp_endpoint": away}
     api = ApiServer(tmp_path / "api", stored_settings.model_copy(update=changes))
     api.start()
-    began = time.monotonic()
     answer = requests.post(f"{api.url}/payment/process", json=PAYMENT, timeout=30).json()
     assert answer["status"] == "success"
-    api.stop()
-    # The default of gunicorn's and every orchestrator's patience.
-    assert time.monotonic() - began < 30
+    assert api.stop(grace=30) == 0, "killed after the grace that orchestrators give by default"

@@ -90,11 +90,13 @@ class Server:
             self._process.kill()
             self._gone()
 
-    def stop(self) -> None:
-        """SIGTERM, and SIGKILL for what is left."""
-        if self._process:
-            self._process.stop()
-            self._gone()
+    def stop(self, grace: float = 10) -> int:
+        """SIGTERM and, after `grace` seconds, SIGKILL; return how it ended: 0 if it was not killed."""
+        if not self._process:
+            return 0
+        code = self._process.stop(grace)
+        self._gone()
+        return code
 
     def _gone(self) -> None:
         # What the process itself started was killed too, but need not be quite dead yet.

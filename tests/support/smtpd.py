@@ -294,12 +294,12 @@ def content_of(mail: Envelope) -> bytes:
 
 def settings(smtpd: Smtpd, **changes: Any) -> Settings:
     """Settings with which mails go to `smtpd`."""
-    values: dict[str, Any] = {"smtp_timeout": 5.0, "smtp_security": "none"} | changes
+    values: dict[str, Any] = {"smtp_timeout": 30.0, "smtp_security": "none"} | changes
     return Settings(_env_file=None, smtp_server="localhost", smtp_port=smtpd.port, **values)
 
 
 def to(
-    smtpd: Smtpd, *, max_mails: int = 100, max_idle: float = 60.0, trusted: float = 5.0, **changes: Any
+    smtpd: Smtpd, *, max_mails: int = 100, max_idle: float = 60.0, trusted: float = 30.0, **changes: Any
 ) -> Transport:
     """The way to `smtpd`."""
     return Transport(settings(smtpd, **changes), max_mails=max_mails, max_idle=max_idle, trusted=trusted)

@@ -20,7 +20,7 @@ class StripeSimulator:
 
     def charges(self, transaction_id: str | None = None) -> list[dict[str, Any]]:
         """Charges that succeeded, of one transaction or of all."""
-        state = requests.get(f"{self.url}/_simulator/state", timeout=5).json()
+        state = requests.get(f"{self.url}/_simulator/state", timeout=30).json()
         return [
             charge
             for charge in state["charges"]
@@ -30,7 +30,7 @@ class StripeSimulator:
 
     def intent(self, transaction_id: str) -> dict[str, Any]:
         """The PaymentIntent of one transaction."""
-        state = requests.get(f"{self.url}/_simulator/state", timeout=5).json()
+        state = requests.get(f"{self.url}/_simulator/state", timeout=30).json()
         [found] = (
             intent
             for intent in state["payment_intents"]
@@ -41,8 +41,8 @@ class StripeSimulator:
 
     def fault(self, **fault: Any) -> None:
         """Inject a fault into the next matching request."""
-        requests.post(f"{self.url}/_simulator/faults", json=fault, timeout=5).raise_for_status()
+        requests.post(f"{self.url}/_simulator/faults", json=fault, timeout=30).raise_for_status()
 
     def clear_faults(self) -> None:
         """Forget faults that were not met."""
-        requests.delete(f"{self.url}/_simulator/faults", timeout=5).raise_for_status()
+        requests.delete(f"{self.url}/_simulator/faults", timeout=30).raise_for_status()

@@ -1,4 +1,4 @@
-"""Waiting for conditions, never for time."""
+"""Wait for conditions, never for time to pass."""
 
 from __future__ import annotations
 
@@ -10,18 +10,39 @@ import pytest
 
 T = TypeVar("T")
 
+#: `wait_for` gives up no earlier: a busy machine needs many times what an idle one does, and waiting longer
+#: costs nothing where the condition comes true.
+MIN_TIMEOUT_SECONDS = 60.0
+
+_POLL_SECONDS = 0.02
+
 
 def wait_for(condition: Callable[[], T | None], timeout: float, message: str | Callable[[], str]) -> T:
-    """Ask `condition` until it is true.
+    """Poll `condition` until it is true.
+
+    Args:
+        condition: polled every 20 ms.
+        timeout: seconds to wait, and at least `MIN_TIMEOUT_SECONDS`: a limit for a test that hangs. Where a
+            time is what the test is about, use `wait_within`.
+        message: why the test fails after that, or what returns it.
 
     Returns:
-        Its first true value. Fails the test with `message` after `timeout` seconds.
+        The first true value.
     """
-    deadline = time.monotonic() + timeout
+    return wait_within(condition, max(timeout, MIN_TIMEOUT_SECONDS), message)
+
+
+def wait_within(condition: Callable[[], T | None], limit: float, message: str | Callable[[], str]) -> T:
+    """Poll `condition` until it is true, and fail the test after `limit` seconds: the limit is a promise.
+
+    Returns:
+        The first true value.
+    """
+    deadline = time.monotonic() + limit
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            pytest.fail(f"after {timeout} s: {message if isinstance(message, str) else message()}")
-        time.sleep(0.02)
+            pytest.fail(f"after {limit:g} s: {message if isinstance(message, str) else message()}")
+        time.sleep(_POLL_SECONDS)

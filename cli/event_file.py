@@ -6,6 +6,8 @@ from typing import IO, Any
 
 from app.events.catalog import check_event
 from app.events.decode import MAX_EVENT_BYTES, decode_event
+from app.events.remarks import remarks
+from app.events.schemas import without_nulls
 
 
 def read_event(file: IO[bytes]) -> dict[str, Any]:
@@ -17,3 +19,18 @@ def read_event(file: IO[bytes]) -> dict[str, Any]:
     event = decode_event(file.read(MAX_EVENT_BYTES + 1))
     check_event(event)
     return event
+
+
+def warnings(event: dict[str, Any]) -> list[str]:
+    """Return what a valid event loses on its way to people: unknown zones, numbers that no SMS can go to."""
+    from actors.channels.sms.numbers import e164
+    from actors.errors import PermanentFailure
+
+    known = without_nulls(event)
+    found = remarks(known)
+    if known.get("user_phone"):
+        try:
+            e164(known["user_phone"])
+        except PermanentFailure as error:
+            found.append(f"user_phone: {error}")
+    return found

@@ -59,14 +59,14 @@ def sample(name: str, new_id: bool, to: str | None) -> None:
 @_event_file
 @json_option
 def validate(file: IO[bytes], as_json: bool) -> None:
-    """Check the event in FILE (- for standard input); exit code 1 if it would be refused.
+    """Check the event in FILE (- for standard input). Exit code 1 if the worker would refuse it.
 
     \b
     Example:
         movieapp events validate event.json
     """
     from app.events.decode import InvalidEvent
-    from cli.event_file import read_event
+    from cli.event_file import read_event, warnings
 
     try:
         event = read_event(file)
@@ -76,10 +76,14 @@ def validate(file: IO[bytes], as_json: bool) -> None:
         else:
             click.echo(f"Refused: {error}", err=True)
         raise click.exceptions.Exit(1) from None
+    found = warnings(event)
     if as_json:
-        print_json({"valid": True, "event_id": event["event_id"], "event_type": event["event_type"]})
+        ids = {name: event[name] for name in ("event_id", "event_type")}
+        print_json({"valid": True, **ids, "warnings": found})
     else:
         click.echo(f"{event['event_id']} is a valid {event['event_type']}.")
+        for warning in found:
+            click.echo(f"Warning: {warning}.", err=True)
 
 
 @events.command()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from app.addresses import InvalidAddress, parse_address
 from app.clock import utcnow
 from cli.options import command_settings
 from cli.output import json_option, print_json, table
@@ -73,13 +74,12 @@ def probe(settings: Settings, recipient: str | None = None) -> Probe:
     Raises:
         InvalidAddress: of the recipient or the sender.
     """
-    from actors.channels.email.addresses import ascii_address
     from actors.channels.email.errors import SmtpFailure
     from actors.channels.email.server import Server
     from actors.channels.email.session import Session
 
     told = Probe(Server.of(settings))
-    to = ascii_address(recipient) if recipient else None
+    to = str(parse_address(recipient)) if recipient else None
     try:
         session = Session(
             told.server,
@@ -90,7 +90,7 @@ def probe(settings: Settings, recipient: str | None = None) -> Probe:
             if session.tls:
                 told.tls, told.expires = session.tls
             if to:
-                session.ask(ascii_address(settings.from_email), to)
+                session.ask(str(parse_address(settings.from_email)), to)
         finally:
             session.close()
     except SmtpFailure as error:
@@ -129,7 +129,6 @@ def smtp_check(recipient: str | None, as_json: bool) -> None:
         movieapp smtp-check --to jane.doe@example.com
     """
     settings = command_settings()
-    from actors.channels.email.errors import InvalidAddress
 
     try:
         told = probe(settings, recipient)

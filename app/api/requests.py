@@ -13,6 +13,7 @@ from flask_smorest import Blueprint
 from marshmallow import Schema, ValidationError, fields, validate
 from webargs.flaskparser import FlaskParser, abort
 
+from app.addresses import ADDRESS_PATTERN, InvalidAddress, parse_address
 from app.api.errors import ErrorEnvelope, error_examples
 from app.api.json import loads
 from app.card_numbers import holds_card_number
@@ -29,15 +30,15 @@ _KEPT_HEADERS = ("Idempotency-Key", "X-Request-ID")
 _NOT_SHOWN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 #: Characters of other categories that nobody sees: the combining grapheme joiner, fillers, Khmer inherent
-#: vowels, variation selectors, the blank Braille pattern.
+#: vowels, variation selectors, the blank Braille pattern, and what stands for a character that was lost.
 _FILLERS = frozenset(
     map(chr, (0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), 0x2800, 0x3164, 0xFFA0))
-) | frozenset(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
+) | frozenset(map(chr, (*range(0xFE00, 0xFE10), *range(0xFFFC, 0x10000), *range(0xE0100, 0xE01F0))))
 
 #: The same rule for clients, in the words of JSON Schema (ECMA 262), as far as characters of 16 bits go.
 _INVISIBLE = (
     r"\u0000-\u001f\u007f-\u009f\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u115f-\u1160\u17b4-\u17b5"
-    r"\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb"
+    r"\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\uffff"
 )
 _EDGE = rf"[^{_INVISIBLE}\u0020\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]"
 ID_PATTERN = rf"^{_EDGE}([^{_INVISIBLE}]*{_EDGE})?$"
@@ -173,6 +174,21 @@ class Id(Text):
 def normalized_id(text: str) -> str:
     """Return the form in which ids are stored and compared: NFC."""
     return unicodedata.normalize("NFC", text)
+
+
+class EmailAddress(fields.String):
+    """One email address that mail can be sent to, by the rule that the events have too."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(validate=[validate.Length(max=254), Pattern(ADDRESS_PATTERN)], **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            parse_address(text)
+        except InvalidAddress as error:
+            raise ValidationError(str(error)) from None
+        return text
 
 
 class Amount(fields.Field[Decimal]):

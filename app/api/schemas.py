@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
-from app.api.requests import Amount, Digits, Id, Pattern, Text
+from app.api.requests import Amount, Digits, EmailAddress, Id, Pattern, Text
 from app.gateway import CardDetails
 from app.money import CURRENCIES
 from app.payments import states
@@ -85,7 +85,7 @@ class PaymentRequest(Schema):
     currency = fields.String(
         validate=validate.OneOf(sorted(CURRENCIES)), metadata={"description": "ISO 4217", "example": "USD"}
     )
-    user_email = fields.Email(validate=validate.Length(max=254), metadata={"example": "jane.doe@example.com"})
+    user_email = EmailAddress(metadata={"example": "jane.doe@example.com"})
     user_phone = fields.String(validate=_E164, metadata={"example": "+14155550123"})
     user_name = Text(128, metadata={"example": "Jane Doe"})
     locale = fields.String(validate=_LOCALE, metadata={"example": "en-US"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,10 +44,15 @@ def check_event(event: dict[str, Any]) -> tuple[dict[str, Any], EventType]:
     event = without_nulls(event)
     errors = kind.schema.validate(event)
     if errors:
-        faults = "; ".join(f"{name}: {_words(messages)}" for name, messages in sorted(errors.items()))
-        raise InvalidEvent(f"{event_type}: {faults}")
+        raise InvalidEvent(f"{event_type}: {'; '.join(sorted(_faults(errors)))}")
     return event, kind
 
 
-def _words(messages: Any) -> str:
-    return " ".join(messages) if isinstance(messages, list) else str(messages)
+def _faults(errors: Mapping[Any, Any], path: str = "") -> Iterator[str]:
+    """Each fault with the path to its field: marshmallow nests them."""
+    for name, found in errors.items():
+        where = f"{path}{name}"
+        if isinstance(found, Mapping):
+            yield from _faults(found, f"{where}.")
+        else:
+            yield f"{where}: {' '.join(map(str, found))}"

@@ -8,33 +8,98 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
+from app.addresses import ADDRESS_PATTERN, InvalidAddress, parse_address
+from app.events.currencies import CURRENCY_PATTERN
+from app.text import ID_PATTERN, VISIBLE_PATTERN
+
 #: The largest amount, in major units: twelve digits, which a float keeps to the cent.
 LARGEST_AMOUNT = 999_999_999_999
 
-#: An amount as a string.
-AMOUNT_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,4})?$"
+#: An amount as a string. `(?!\n)`: Python's `$` also matches before a line break at the end.
+AMOUNT_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,4})?$(?!\n)"
 
 #: The version of the shapes in `schemas`. A field may be added under it; one that changes its meaning makes
 #: another version.
 VERSIONS = (1, "1", "1.0")
 
+#: RFC 5321, 4.5.3.1.
+_MAX_ADDRESS = 254
+
+
+class Matches:
+    """A validator: the regular expression is found in the value.
+
+    Args:
+        pattern: in the syntax that Python and ECMAScript share; the JSON Schemas have it too.
+        message: for a value without it.
+    """
+
+    def __init__(self, pattern: str, message: str) -> None:
+        self.pattern = pattern
+        self._regex = re.compile(pattern)
+        self._message = message
+
+    def __call__(self, value: str) -> None:
+        """Raise ValidationError unless `value` matches."""
+        if not self._regex.search(value):
+            raise ValidationError(self._message)
+
+
+_VISIBLE = Matches(VISIBLE_PATTERN, "Must not be blank.")
+_ID = Matches(ID_PATTERN, "Must have visible characters, and no control characters.")
+_CURRENCY = Matches(CURRENCY_PATTERN, "Must be an ISO 4217 code such as USD.")
+
 
 class Text(fields.String):
-    """A string of bounded length."""
+    """A string of bounded length. A required one has something to show."""
 
-    def __init__(self, longest: int = 500, *, required: bool = False, shortest: int | None = None) -> None:
-        least = int(required) if shortest is None else shortest
-        super().__init__(required=required, validate=validate.Length(least, longest))
+    def __init__(self, longest: int = 500, *, required: bool = False) -> None:
+        checks: list[Any] = [validate.Length(int(required), longest)]
+        super().__init__(required=required, validate=[*checks, _VISIBLE] if required else checks)
+
+
+class Moment(Text):
+    """A date or a time: ISO 8601, RFC 9557, or free text; see `app.events.times`."""
+
+
+class Id(fields.String):
+    """An id, compared and shown exactly as it is."""
+
+    def __init__(self, *, required: bool = False) -> None:
+        super().__init__(required=required, validate=[validate.Length(1, 255), _ID])
+
+
+class Currency(fields.String):
+    """An ISO 4217 code, in capitals or small letters."""
+
+    def __init__(self) -> None:
+        super().__init__(validate=[_CURRENCY])
+
+
+class Email(fields.String):
+    """One email address, or "" for none."""
+
+    #: In front of these, IDNA decides about a domain outside ASCII, which no pattern can.
+    PATTERN, MAX_LENGTH = ADDRESS_PATTERN, _MAX_ADDRESS
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        if len(text) > self.MAX_LENGTH:
+            raise ValidationError(f"Longer than maximum length {self.MAX_LENGTH}.")
+        try:
+            return str(parse_address(text)) if text else text
+        except InvalidAddress as error:
+            raise ValidationError(str(error)) from None
 
 
 class Money(fields.Field[Decimal]):
     """An amount in major units: a JSON number, or a string of one. Not negative."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Decimal:
-        if isinstance(value, str) and re.fullmatch(AMOUNT_PATTERN, value):
+        if isinstance(value, str) and re.search(AMOUNT_PATTERN, value):
             return Decimal(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValidationError("Must be a number, or a string of one as 25.50.")
+            raise ValidationError("Must be a number, or a string of one such as 25.50.")
         if not 0 <= value <= LARGEST_AMOUNT:  # false for NaN as well
             raise ValidationError(f"Must be from 0 to {LARGEST_AMOUNT}.")
         return Decimal(str(value))
@@ -70,7 +135,7 @@ class Version(fields.Field[Any]):
     """`schema_version`: one that is known here."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        # 1 == True == 1.0 in Python, but not in JSON Schema's eyes: only 1 and 1.0 are.
+        # 1 == True == 1.0 in Python, but not in JSON Schema: only 1 and 1.0 are equal there.
         if isinstance(value, bool) or not isinstance(value, int | float | str) or value not in VERSIONS:
-            raise ValidationError("Unknown version; known here: 1.")
+            raise ValidationError("Unknown version, only 1 is known.")
         return value

@@ -8,10 +8,10 @@ from typing import Any, get_args
 from marshmallow import INCLUDE, Schema, fields, validate
 
 from app.declines import Retry
-from app.events.fields import Choice, Minutes, Money, Text, Version
+from app.events.fields import Choice, Currency, Email, Id, Minutes, Moment, Money, Text, Version
 
-#: The longest id, mail address (RFC 5321, 4.5.3.1), link, and name, code or time.
-_ID, _ADDRESS, _URL, _WORD = 255, 254, 2_048, 200
+#: The longest link; the longest name, code or time.
+_URL, _WORD = 2_048, 200
 
 #: Seats of a booking and showings offered in place of a cancelled one.
 _MOST_SEATS, _MOST_SHOWTIMES = 200, 50
@@ -23,40 +23,40 @@ class Event(Schema):
     class Meta:
         unknown = INCLUDE
 
-    event_id = Text(_ID, required=True)
-    event_type = Text(_ID, required=True)
-    user_id = Text(_ID, required=True)
-    user_email = Text(_ADDRESS)
-    timestamp = Text(_WORD, required=True)
+    event_id = Id(required=True)
+    event_type = Text(_WORD, required=True)
+    user_id = Id(required=True)
+    user_email = Email()
+    timestamp = Moment(_WORD, required=True)
     user_phone = Text(_WORD)
     user_name = Text(_WORD)
     locale = Text(_WORD)
     timezone = Text(_WORD)
-    currency = Text(3, shortest=3)
+    currency = Currency()
     schema_version = Version()
 
 
 class Booking(Event):
     """An event about one booking."""
 
-    booking_id = Text(_ID, required=True)
+    booking_id = Id(required=True)
 
 
 class PaymentSuccess(Booking):
     """payment.success"""
 
-    transaction_id = Text(_ID, required=True)
+    transaction_id = Id(required=True)
     amount = Money(required=True)
     payment_method = Text(_WORD, required=True)
     card_last_four = Text(_WORD)
     card_brand = Text(_WORD)
-    processed_at = Text(_WORD)
+    processed_at = Moment(_WORD)
 
 
 class PaymentFailed(Booking):
     """payment.failed"""
 
-    transaction_id = Text(_ID, required=True)
+    transaction_id = Id(required=True)
     amount = Money(required=True)
     payment_method = Text(_WORD, required=True)
     failure_reason = Text(required=True)
@@ -69,8 +69,8 @@ class PaymentFailed(Booking):
 class PaymentRefund(Booking):
     """payment.refund"""
 
-    original_transaction_id = Text(_ID, required=True)
-    refund_transaction_id = Text(_ID, required=True)
+    original_transaction_id = Id(required=True)
+    refund_transaction_id = Id(required=True)
     refund_amount = Money(required=True)
     reason = Text(required=True)
     processing_time = Text()
@@ -80,7 +80,7 @@ class BookingConfirmed(Booking):
     """booking.confirmed"""
 
     movie_title = Text(required=True)
-    showtime = Text(required=True)
+    showtime = Moment(required=True)
     seats = fields.List(Text(_WORD, required=True), required=True, validate=validate.Length(max=_MOST_SEATS))
     total_amount = Money(required=True)
     cinema_name = Text()
@@ -88,7 +88,7 @@ class BookingConfirmed(Booking):
     directions_url = Text(_URL)
     screen = Text()
     poster_url = Text(_URL)
-    booking_date = Text(_WORD)
+    booking_date = Moment(_WORD)
     duration_minutes = Minutes()
     ticket_url = Text(_URL)
 
@@ -99,7 +99,7 @@ class AlternativeShowtime(Schema):
     class Meta:
         unknown = INCLUDE
 
-    showtime = Text(required=True)
+    showtime = Moment(required=True)
     cinema_name = Text()
     booking_url = Text(_URL)
 
@@ -108,11 +108,11 @@ class BookingCancelled(Booking):
     """booking.cancelled"""
 
     movie_title = Text()
-    showtime = Text()
+    showtime = Moment()
     seats = fields.List(Text(_WORD, required=True), validate=validate.Length(max=_MOST_SEATS))
     cinema_name = Text()
     cancellation_reason = Text()
-    cancelled_at = Text(_WORD)
+    cancelled_at = Moment(_WORD)
     refund_eligible = fields.Boolean()
     refund_amount = Money()
     policy_url = Text(_URL)
@@ -125,8 +125,8 @@ class BookingRefunded(Booking):
     """booking.refunded"""
 
     refund_amount = Money(required=True)
-    refund_transaction_id = Text(_ID)
-    original_transaction_id = Text(_ID)
+    refund_transaction_id = Id()
+    original_transaction_id = Id()
     processing_time = Text()
 
 

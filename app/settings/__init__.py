@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as UnreadableSettings
 
+from app.addresses import InvalidAddress, parse_address
 from app.money import CURRENCIES
 from app.settings.contrast import MINIMUM_CONTRAST, contrast
 
@@ -93,8 +94,10 @@ def _from_name(value: str) -> str:
 
 
 def _email(value: str) -> str:
-    if not re.fullmatch(r"[^@\s<>\"]+@[^@\s<>\"]+", value):
-        raise ValueError("must be an email address, as in tickets@example.com")
+    try:
+        parse_address(value)
+    except InvalidAddress:
+        raise ValueError("must be an email address, such as tickets@example.com") from None
     return value
 
 

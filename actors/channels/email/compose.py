@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import encodebytes
 from binascii import b2a_qp
 from datetime import datetime
 from email.header import Header
-from email.headerregistry import Address
-from email.message import EmailMessage
 from email.message import Message as Part
-from email.policy import SMTP, Compat32
+from email.policy import Compat32
 from email.utils import format_datetime
 
 from flask_mail import Message
 
-from actors.channels.email.addresses import ascii_address
+from actors.channels.email.errors import InvalidAddress
 from actors.channels.email.invitation import Invitation
 from actors.channels.email.render import Rendered
-from actors.channels.email.text import one_line
+from app import addresses
+from app.addresses import Address, parse_address
+from app.text import one_line
 
 #: No vacation notices, please: RFC 3834, and what Exchange has in its place.
 _HEADERS = {
@@ -37,6 +38,12 @@ class _AsTheyAre(Compat32):
 
 _WIRE = _AsTheyAre(linesep="\r\n")
 
+#: RFC 2047, 2: characters of an encoded word. `Header` does not count the blank that begins a folded line.
+_MAX_WORD_LINE = 75
+
+#: What a display name may have without quotes (RFC 5322, 3.2.3).
+_ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*")
+
 _LONGEST_SUBJECT = 200
 _LONGEST_NAME = 100
 
@@ -50,49 +57,54 @@ class OutgoingMail(Message):
     Attributes:
         envelope_from: where bounces go.
         envelope_to: the one recipient.
+        needs_smtputf8: whether one of the two is outside ASCII, so that the server must support SMTPUTF8.
     """
 
     body: str
     html: str
 
     def __init__(
-        self, rendered: Rendered, *, recipient: str, sender: Address, message_id: str, date: datetime
+        self,
+        rendered: Rendered,
+        *,
+        recipient: Address,
+        sender: tuple[str, Address],
+        message_id: str,
+        date: datetime,
     ) -> None:
+        name, address = sender
         super().__init__(
             subject=one_line(rendered.subject, _LONGEST_SUBJECT),
-            recipients=[recipient],
+            recipients=[str(recipient)],
             body=rendered.text,
             html=rendered.html,
-            sender=str(sender),
+            sender=str(address),
             date=date.timestamp(),
         )
         self.msgId = message_id
-        self.envelope_from = sender.addr_spec
-        self.envelope_to = recipient
-        self._from = sender
+        self.envelope_from = str(address)
+        self.envelope_to = str(recipient)
+        self.needs_smtputf8 = recipient.needs_smtputf8 or address.needs_smtputf8
+        self._from = _mailbox(name, address)
         self._sent_at = date
         self._rendered = rendered
 
     def as_bytes(self) -> bytes:
-        """The message as it goes over the wire.
-
-        Head and body are written apart: with the head's policy, which checks what is put into a header, the
-        generator would parse the headers of every part anew, several times each.
-        """
-        return self._head().as_bytes().rstrip(b"\r\n") + b"\r\n" + self._parts().as_bytes(policy=_WIRE)
-
-    def _head(self) -> EmailMessage:
-        """What is put in raw is ours and plain ASCII: parsing it anew would take longer than all the rest."""
-        mail = EmailMessage(policy=SMTP)
-        mail["From"] = self._from
-        mail["To"] = _address(self.envelope_to)
-        mail.set_raw("Subject", _encoded(self.subject))
-        mail.set_raw("Date", format_datetime(self._sent_at))
-        mail.set_raw("Message-ID", self.msgId)
-        mail.set_raw("Content-Language", self._rendered.language)
-        for name, value in _HEADERS.items():
-            mail.set_raw(name, value)
-        return mail
+        """Return the message as it goes over the wire."""
+        headers = {
+            "From": self._from,
+            "To": self.envelope_to,
+            "Subject": _encoded(self.subject, "Subject"),
+            "Date": format_datetime(self._sent_at),
+            "Message-ID": self.msgId,
+            "Content-Language": self._rendered.language,
+            **_HEADERS,
+        }
+        # Written here, not by EmailMessage: every value is checked or encoded already, parsing it anew takes
+        # longer than all the rest, and folding on Python 3.11 loses blanks in names.
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        # An address outside ASCII stands in UTF-8 (RFC 6532), for servers that support SMTPUTF8.
+        return head.encode() + self._parts().as_bytes(policy=_WIRE)
 
     def _parts(self) -> Part:
         # Plain text first: the last alternative is the preferred one (RFC 2046, 5.1.4).
@@ -163,10 +175,14 @@ def compose(
         InvalidAddress: of the recipient or the sender.
     """
     name, address = sender
+    try:
+        to, by = parse_address(recipient), parse_address(address)
+    except addresses.InvalidAddress as error:
+        raise InvalidAddress(str(error)) from None
     return OutgoingMail(
         rendered,
-        recipient=ascii_address(recipient),
-        sender=_address(ascii_address(address), one_line(name, _LONGEST_NAME).replace("=?", "= ?")),
+        recipient=to,
+        sender=(one_line(name, _LONGEST_NAME), by),
         message_id=message_id,
         date=date,
     )
@@ -180,7 +196,7 @@ def message_id_for(event_id: str, notification_type: str, from_email: str) -> st
         notification_type: the channel.
         from_email: the sender; RFC 5322, 3.6.4 wants an id on a domain of one's own.
     """
-    domain = ascii_address(from_email).rpartition("@")[2]
+    domain = parse_address(from_email).domain
     # Hashed: an event id may have any characters, and need not be told to the recipient.
     digest = hashlib.sha256(f"{notification_type}\0{event_id}".encode("utf-8", "surrogatepass")).hexdigest()[
         :32
@@ -188,16 +204,26 @@ def message_id_for(event_id: str, notification_type: str, from_email: str) -> st
     return f"<{digest}@{domain}>"
 
 
-def _encoded(subject: str) -> str:
-    """`subject` by RFC 2047.
+def _encoded(text: str, header: str) -> str:
+    """Encode the value of a header by RFC 2047, folded.
 
-    Not left to `EmailMessage`: it takes what looks like an encoded word in the data for one, so that
-    `=?utf-8?q?=0D=0ABcc=3A_x?=` writes a header, and drops blanks between words that it folds (CPython 3.11).
+    Text that looks like an encoded word is encoded too, or `=?utf-8?q?=0D=0ABcc=3A_x?=` would write a header.
+    So is a word that no line is long enough for: folding would put a blank before it.
     """
-    charset = "us-ascii" if subject.isascii() and "=?" not in subject else "utf-8"
-    return Header(subject, charset, header_name="Subject").encode()
+    plain = text.isascii() and "=?" not in text and max(map(len, text.split(" "))) < _MAX_WORD_LINE // 2
+    charset = "us-ascii" if plain else "utf-8"
+    return Header(text, charset, _MAX_WORD_LINE, header).encode(linesep="\r\n")
 
 
-def _address(address: str, name: str = "") -> Address:
-    local, _, domain = address.rpartition("@")
-    return Address(name, local, domain)
+def _mailbox(name: str, address: Address) -> str:
+    """The value of From (RFC 5322, 3.4)."""
+    if not name:
+        return str(address)
+    if not name.isascii() or "=?" in name:
+        phrase = _encoded(name, "From")
+    elif _ATOMS.fullmatch(name):
+        phrase = name
+    else:
+        phrase = '"' + re.sub(r'(["\\])', r"\\\1", name) + '"'
+    fits = len(f"From: {phrase} <{address}>") <= _MAX_WORD_LINE
+    return f"{phrase} <{address}>" if fits else f"{phrase}\r\n <{address}>"

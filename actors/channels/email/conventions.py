@@ -1,4 +1,4 @@
-"""How amounts and times are written for one reader: by locale, time zone and currency."""
+"""How amounts and times are written for one reader: by locale, time zone, and currency."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, tzinfo
+from datetime import datetime, tzinfo
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any, Self
@@ -17,8 +17,10 @@ from babel.dates import format_date, format_time, get_datetime_format, get_timez
 from babel.numbers import get_currency_precision
 
 from actors.channels.email.errors import Unpresentable
-from actors.channels.email.text import one_line
+from app.events.currencies import CURRENCY_CODES
+from app.events.times import Time, read_time
 from app.money import CURRENCIES
+from app.text import one_line
 
 #: ISO 4217 minor units. Stripe's table differs from it for these two.
 _MINOR_UNITS = CURRENCIES | {"ISK": 0, "UGX": 0}
@@ -35,29 +37,28 @@ class Conventions:
 
     Attributes:
         locale: of numbers and dates.
-        zone: where times are told; None leaves each in the offset it came with.
+        zone: the event's `timezone`: where times are told; "" leaves each at the offset it came with.
+        default_zone: for events that name no zone; IANA, "" for none.
         currency: ISO 4217.
     """
 
     locale: Locale
-    zone: tzinfo | None
+    zone: str
+    default_zone: str
     currency: str
 
     @classmethod
     def of(cls, event: Mapping[str, Any], default_currency: str, default_zone: str = "") -> Self:
-        """What `event` asks for; an unknown locale is English, an unknown zone the default one, if any.
+        """Return what `event` asks for; an unknown locale is English.
 
         Raises:
-            Unpresentable: the currency is no ISO 4217 code.
+            Unpresentable: the currency is not an ISO 4217 code.
         """
         currency = str(event.get("currency") or default_currency).upper()
-        if not re.fullmatch("[A-Z]{3}", currency):
-            raise Unpresentable("currency is no ISO 4217 code")
-        return cls(
-            _locale(str(event.get("locale") or "")[:35]),
-            _zone(str(event.get("timezone") or "")[:64]) or _zone(default_zone),
-            currency,
-        )
+        if currency not in CURRENCY_CODES:
+            raise Unpresentable("currency is not an ISO 4217 code")
+        locale = _locale(str(event.get("locale") or "")[:35])
+        return cls(locale, str(event.get("timezone") or ""), default_zone, currency)
 
     def money(self, value: object) -> str:
         """An amount in major units, with its currency and that currency's decimals.
@@ -75,6 +76,7 @@ class Conventions:
             amount = Decimal("NaN")
         if isinstance(value, bool) or not amount.is_finite() or not 0 <= amount < _LARGEST:
             raise Unpresentable("is no amount of money")
+        amount += 0  # no minus before zero
         digits = _MINOR_UNITS.get(self.currency, get_currency_precision(self.currency))
         pattern = copy(self.locale.currency_formats["standard"])
         pattern.frac_prec = (digits, digits)
@@ -88,45 +90,31 @@ class Conventions:
         return re.sub(r"(?<=[A-Z])(?=\d)", "\N{NO-BREAK SPACE}", text)
 
     def moment(self, value: object) -> str:
-        """A date or a time in full, its zone named.
+        """Return a date or a time in full, its zone named.
 
         Args:
-            value: ISO 8601, told in `zone`; other text is given back as it stands.
+            value: as the event has it; what is neither a date nor a time is given back as it stands.
         """
-        text = one_line(str(value), 120)
-        try:
-            return format_date(date.fromisoformat(text), "full", self.locale)
-        except ValueError:
-            pass
-        try:
-            moment = datetime.fromisoformat(text)
-            if self.zone:
-                # A time without an offset is the zone's own.
-                moment = moment.astimezone(self.zone) if moment.tzinfo else moment.replace(tzinfo=self.zone)
-        except (ValueError, OverflowError):
-            return text
-        return self._time(moment)
+        time = self._read(value)
+        if time.day:
+            return format_date(time.day, "full", self.locale)
+        return self._time(time.local, time.zone) if time.local else one_line(time.text, 120)
 
     def instant(self, value: object) -> datetime | None:
-        """The moment that `value` names, in `zone`; None if it is no ISO 8601 time or nobody knows where."""
-        try:
-            moment = datetime.fromisoformat(str(value))
-            if self.zone:
-                moment = moment.astimezone(self.zone) if moment.tzinfo else moment.replace(tzinfo=self.zone)
-            elif moment.tzinfo:
-                moment = moment.astimezone(UTC)
-        except (ValueError, OverflowError):
-            return None
-        # A date alone says when no film begins.
-        return moment if moment.tzinfo and len(str(value)) > len("2026-12-31") else None
+        """Return the point in time that `value` names; None for a date, for text, and without a zone."""
+        return self._read(value).instant
 
-    def _time(self, moment: datetime) -> str:
+    def _read(self, value: object) -> Time:
+        return read_time(str(value), self.zone, self.default_zone)
+
+    def _time(self, moment: datetime, zone: tzinfo | None) -> str:
         pattern = str(get_datetime_format("full", self.locale)).replace("'", "")
         day = format_date(moment, "full", self.locale)
         # CLDR writes a narrow no-break space before PM, which some mail programs show as a box.
         hour = format_time(moment, "short", tzinfo=moment.tzinfo, locale=self.locale).replace("\u202f", " ")
-        zone = get_timezone_name(moment, locale=self.locale) if self.zone else moment.tzname()
-        return f"{pattern.replace('{1}', day).replace('{0}', hour)} {zone or ''}".rstrip()
+        named = isinstance(zone, ZoneInfo)
+        name = get_timezone_name(moment, locale=self.locale) if named else moment.tzname()
+        return f"{pattern.replace('{1}', day).replace('{0}', hour)} {name or ''}".rstrip()
 
 
 @lru_cache(maxsize=256)
@@ -138,12 +126,3 @@ def _locale(name: str) -> Locale:
         except (ValueError, UnknownLocaleError):
             continue
     return _ENGLISH
-
-
-@lru_cache(maxsize=256)
-def _zone(name: str) -> ZoneInfo | None:
-    try:
-        return ZoneInfo(name)
-    # A folder or a name too long for a file gives an OSError.
-    except (ValueError, LookupError, OSError):
-        return None

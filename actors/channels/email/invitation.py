@@ -1,7 +1,8 @@
 """The calendar file of a booking: https://www.rfc-editor.org/rfc/rfc5545 and, for its methods, rfc5546.
 
-PUBLISH, not REQUEST: the reader is nobody's attendee and has nothing to answer. A cancellation of the same
-UID takes the entry out again.
+A REQUEST that its attendee has accepted already, not a PUBLISH: Gmail, Outlook, and Apple only apply a later
+update or CANCEL to an entry whose UID, ORGANIZER, and ATTENDEE they know, with a higher SEQUENCE. Nobody is
+asked to reply. Times are instants in UTC: a VTIMEZONE would have to carry each zone's rules.
 """
 
 from __future__ import annotations
@@ -9,22 +10,44 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from icalendar import Calendar, Event, Timezone, vCalAddress, vText
+from icalendar import Calendar, Event, vCalAddress, vText
 
 from actors.channels.email.conventions import Conventions
-from actors.channels.email.text import one_line
+from app.addresses import InvalidAddress, parse_address
+from app.clock import from_iso
+from app.text import one_line
 
-#: Template → method and status.
-_METHODS = {
-    "booking_confirmation": ("PUBLISH", "CONFIRMED"),
-    "booking_cancellation": ("CANCEL", "CANCELLED"),
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a mail says to a calendar.
+
+    Attributes:
+        rank: which of several with the same timestamp holds: the later in the life of a booking.
+    """
+
+    method: str
+    status: str
+    rank: int
+
+
+#: Template → what it says.
+_KINDS = {
+    "booking_confirmation": _Kind("REQUEST", "CONFIRMED", 0),
+    "booking_cancellation": _Kind("CANCEL", "CANCELLED", 2),
 }
 
+#: A film of unknown length: an entry without an end has no duration in Outlook, and lasts all day elsewhere.
+DEFAULT_DURATION_MINUTES = 120
+
 _LONGEST = 300
+
+#: SEQUENCE counts thirds of a second from here; what was sent before by the minute of 1970 is lower.
+_SEQUENCE_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+_MAX_SEQUENCE = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -38,7 +61,9 @@ class Invitation:
 def invitation(
     template: str, event: Mapping[str, Any], conventions: Conventions, organizer: tuple[str, str]
 ) -> Invitation | None:
-    """The calendar file for a mail; None where the showtime is no moment, or the mail is about no showing.
+    """Return the calendar file for a mail.
+
+    None where the showtime is not an instant, where nobody is addressed, and for mails about no showing.
 
     Args:
         template: of the mail.
@@ -46,42 +71,56 @@ def invitation(
         conventions: the reader's; gives the zone.
         organizer: name and address of the sender.
     """
-    if template not in _METHODS:
-        return None
+    kind = _KINDS.get(template)
     start = conventions.instant(event.get("showtime"))
-    if start is None:
+    if kind is None or start is None:
         return None
-    method, status = _METHODS[template]
+    try:
+        attendee = parse_address(str(event.get("user_email") or ""))
+        begins, ends = start.astimezone(UTC), end_of(event, start).astimezone(UTC)
+    except (InvalidAddress, OverflowError):
+        return None
     entry = Event()
     entry.add("uid", _uid(str(event["booking_id"]), organizer[1]))
-    entry.add("sequence", _sequence(event, method))
+    entry.add("sequence", _sequence(event, kind))
     entry.add("dtstamp", _told_at(event))
-    entry.add("dtstart", start)
-    minutes = event.get("duration_minutes")
-    if isinstance(minutes, int | float) and not isinstance(minutes, bool) and 0 < minutes < 10_000:
-        entry.add("dtend", start + timedelta(minutes=int(minutes)))
+    entry.add("dtstart", begins)
+    entry.add("dtend", ends)
     entry.add("summary", _text(event.get("movie_title")) or _text(event["booking_id"]))
     place = ", ".join(filter(None, (_text(event.get(name)) for name in ("cinema_name", "cinema_address"))))
     if place:
         entry.add("location", place)
     entry.add("description", _text(event["booking_id"]))
-    entry.add("status", status)
+    entry.add("status", kind.status)
     entry.add("transp", "OPAQUE")
-    address = vCalAddress(f"mailto:{organizer[1]}")
-    address.params["CN"] = vText(organizer[0])
-    entry["organizer"] = address
+    entry["organizer"] = _calendar_user(organizer[1], CN=organizer[0])
+    entry["attendee"] = _calendar_user(
+        str(attendee), CUTYPE="INDIVIDUAL", ROLE="REQ-PARTICIPANT", PARTSTAT="ACCEPTED", RSVP="FALSE"
+    )
 
     calendar = Calendar()
     calendar.add("prodid", "-//movieapp//bookings//EN")
     calendar.add("version", "2.0")
-    calendar.add("method", method)
+    calendar.add("method", kind.method)
     calendar.add_component(entry)
-    ics = calendar.to_ical()
-    zone = getattr(start.tzinfo, "key", None)
-    if zone and zone != "UTC":
-        # Before the entry, which begins where nothing of the event has been written yet.
-        ics = ics.replace(b"BEGIN:VEVENT", _timezone(zone, start.year) + b"BEGIN:VEVENT", 1)
-    return Invitation(method, ics)
+    return Invitation(kind.method, calendar.to_ical())
+
+
+def end_of(event: Mapping[str, Any], start: datetime) -> datetime:
+    """When a showing ends: after `duration_minutes`, else after `DEFAULT_DURATION_MINUTES`.
+
+    Raises:
+        OverflowError: after the year 9999.
+    """
+    minutes = event.get("duration_minutes")
+    known = isinstance(minutes, int | float) and not isinstance(minutes, bool) and 0 < minutes < 10_000
+    return start + timedelta(minutes=int(minutes) if known and minutes else DEFAULT_DURATION_MINUTES)
+
+
+def _calendar_user(address: str, **parameters: str) -> vCalAddress:
+    user = vCalAddress(f"mailto:{address}")
+    user.params.update({name: vText(value) for name, value in parameters.items()})
+    return user
 
 
 def _uid(booking_id: str, address: str) -> str:
@@ -92,23 +131,16 @@ def _uid(booking_id: str, address: str) -> str:
 def _told_at(event: Mapping[str, Any]) -> datetime:
     """When the event happened; the same at every try, so that every copy of the mail is the same."""
     try:
-        return datetime.fromisoformat(str(event.get("timestamp"))).astimezone(UTC).replace(microsecond=0)
-    except (ValueError, OverflowError):
+        moment = from_iso(event.get("timestamp"))
+        return moment.astimezone(UTC).replace(microsecond=0) if moment else datetime(1970, 1, 1, tzinfo=UTC)
+    except OverflowError:
         return datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def _sequence(event: Mapping[str, Any], method: str) -> int:
+def _sequence(event: Mapping[str, Any], kind: _Kind) -> int:
     """Rises with time, so that a changed booking replaces what the calendar has, and its end comes last."""
-    minutes = max(0, int(_told_at(event).timestamp() // 60))
-    return min(minutes + (method == "CANCEL"), 2**31 - 1)
-
-
-@lru_cache(maxsize=256)
-def _timezone(name: str, year: int) -> bytes:
-    """The VTIMEZONE of a zone, with its rules around a year."""
-    first, last = date(year - 1, 1, 1), date(year + 2, 1, 1)
-    zone: bytes = Timezone.from_tzid(name, first_date=first, last_date=last).to_ical()
-    return zone
+    seconds = max(0, int((_told_at(event) - _SEQUENCE_EPOCH).total_seconds()))
+    return min(3 * seconds + kind.rank, _MAX_SEQUENCE)
 
 
 def _text(value: object) -> str:

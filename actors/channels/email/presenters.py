@@ -15,8 +15,8 @@ from marshmallow.fields import Boolean
 
 from actors.channels.email.conventions import Conventions
 from actors.channels.email.errors import Unpresentable
-from actors.channels.email.text import one_line
 from actors.channels.email.wording import TELLTALE
+from app.text import ID_PATTERN, one_line
 
 Presenter = Callable[[Conventions, Any], Any]
 
@@ -35,6 +35,14 @@ def text(_: Conventions, value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise Unpresentable("is no text")
     return one_line(str(value), _LONGEST_TEXT)
+
+
+def identifier(_: Conventions, value: Any) -> str:
+    """An id, exactly as it is: people copy it, and a scanner at the door compares it."""
+    if not isinstance(value, str):
+        raise Unpresentable("is not an id")
+    exact = len(value) <= _LONGEST_TEXT and re.search(ID_PATTERN, value)
+    return value if exact else one_line(value, _LONGEST_TEXT)
 
 
 def items(value: Any) -> list[Any]:

@@ -18,9 +18,9 @@ from actors.channels.email.invitation import Invitation, invitation
 from actors.channels.email.languages import Language, Languages
 from actors.channels.email.qr import qr_png
 from actors.channels.email.reservation import reservation
-from actors.channels.email.text import one_line
 from actors.channels.email.view import view
 from actors.channels.email.wording import failure_of
+from app.text import one_line
 
 #: Each is a pair of files in `email_templates`: `.mjml` for the page; `.txt` for the plain text, the subject
 #: and the preheader. These two are parts of all of them.

@@ -19,7 +19,7 @@ from actors.channels.email.errors import (
     TooManyConnections,
     Uncertain,
 )
-from actors.channels.email.text import one_line
+from app.text import one_line
 
 _LONGEST_REPLY = 400
 

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from actors.channels.email.conventions import Conventions
 from actors.channels.email.presenters import url
-from actors.channels.email.text import one_line
+from app.text import one_line
 
 #: Template → reservationStatus.
 _STATUS = {

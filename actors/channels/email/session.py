@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from actors.channels.email.errors import AuthenticationFailed, SmtpFailure, TemporaryFailure, Uncertain
 from actors.channels.email.replies import Phase, Reply, failure
-from actors.channels.email.text import one_line
 from app.telemetry import metrics, tracing
+from app.text import one_line
 
 if TYPE_CHECKING:
     from actors.channels.email.server import Server

@@ -34,10 +34,6 @@ def _showtimes(conventions: Conventions, value: Any) -> list[dict[str, Any]]:
 _TEXTS = (
     "event_type",
     "user_name",
-    "booking_id",
-    "transaction_id",
-    "original_transaction_id",
-    "refund_transaction_id",
     "error_code",
     "reason",
     "processing_time",
@@ -47,6 +43,7 @@ _TEXTS = (
     "screen",
     "cancellation_reason",
 )
+_IDS = ("booking_id", "transaction_id", "original_transaction_id", "refund_transaction_id")
 _AMOUNTS = ("amount", "total_amount", "refund_amount")
 _MOMENTS = ("showtime", "timestamp", "processed_at", "cancelled_at", "booking_date")
 _LINKS = ("ticket_url", "directions_url", "retry_url", "policy_url", "booking_url")
@@ -54,6 +51,7 @@ _LINKS = ("ticket_url", "directions_url", "retry_url", "policy_url", "booking_ur
 #: Field of an event → how it is shown.
 FIELDS: dict[str, Presenter] = {
     **dict.fromkeys(_TEXTS, presenters.text),
+    **dict.fromkeys(_IDS, presenters.identifier),
     **dict.fromkeys(_AMOUNTS, Conventions.money),
     **dict.fromkeys(_MOMENTS, Conventions.moment),
     **dict.fromkeys(_LINKS, presenters.url),

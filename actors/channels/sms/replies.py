@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass
 
-from actors.channels.email.text import one_line
 from actors.errors import DeliveryError, PermanentFailure, Postponed, TemporaryFailure
+from app.text import one_line
 
 _LONGEST_REPLY = 400
 

@@ -3,6 +3,7 @@
 import email
 import re
 from datetime import UTC, datetime
+from email.header import decode_header
 from email.message import EmailMessage
 from email.policy import default
 
@@ -10,7 +11,6 @@ import pytest
 from flask_mail import Message
 from icalendar import Calendar
 
-from actors.channels.email.addresses import ascii_address
 from actors.channels.email.compose import OutgoingMail, compose, message_id_for
 from actors.channels.email.errors import InvalidAddress
 from actors.channels.email.render import Rendered, Renderer
@@ -55,7 +55,7 @@ def test_a_mail_is_a_text_with_a_page_as_its_alternative(renderer: Renderer) -> 
 
 
 @pytest.mark.parametrize(
-    ("template", "method"), [("booking_confirmation", "PUBLISH"), ("booking_cancellation", "CANCEL")]
+    ("template", "method"), [("booking_confirmation", "REQUEST"), ("booking_cancellation", "CANCEL")]
 )
 def test_a_showing_comes_with_a_calendar_file(renderer: Renderer, template: str, method: str) -> None:
     message = parsed(mail(renderer.render(template, sample(template))))
@@ -135,59 +135,68 @@ def test_no_subject_and_no_name_makes_a_header(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "ascii_form"),
+    ("address", "header"),
     [
-        ("jane.doe+tickets@example.com", "jane.doe+tickets@example.com"),
-        (" jane.doe@example.com ", "jane.doe@example.com"),
-        ("o'neil@example.com", "o'neil@example.com"),
-        ("jane@localhost", "jane@localhost"),
         ("jane@straße.example", "jane@xn--strae-oqa.example"),
-        ("jane@BÜCHER.example", "jane@xn--bcher-kva.example"),
-        ("jane@例え.テスト", "jane@xn--r8jz45g.xn--zckzah"),
+        ("abc..def@docomo.ne.jp", '"abc..def"@docomo.ne.jp'),
+        (" jane.doe@example.com ", "jane.doe@example.com"),
     ],
 )
-def test_addresses_that_mail_can_go_to(address: str, ascii_form: str) -> None:
-    assert ascii_address(address) == ascii_form
-    assert parsed(mail(recipient=address))["To"] == ascii_form
+def test_an_address_stands_in_the_header_as_smtp_writes_it(address: str, header: str) -> None:
+    outgoing = mail(recipient=address)
+    assert outgoing.envelope_to == header
+    assert not outgoing.needs_smtputf8
+    assert f"\r\nTo: {header}\r\n".encode() in outgoing.as_bytes()
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "",
-        "jane",
-        "@example.com",
-        "jane@",
-        "jane@example.com, sam@example.com",
-        "jane@example.com\r\nBcc: sam@example.com",
-        "jane@example.com\nRCPT TO:<sam@example.com>",
-        "Jane <jane@example.com>",
-        "<jane@example.com>",
-        "jane doe@example.com",
-        "jane..doe@example.com",
-        ".jane@example.com",
-        '"jane doe"@example.com',
-        "jane@[127.0.0.1]",
-        "jane@-example.com",
-        "jane@example..com",
-        "jane@exa mple.com",
-        "jane@\u200b.example",
-        "jane@" + "ä" * 70 + ".example",
-        "j" * 65 + "@example.com",
-        "jane@" + "x" * 60 + ("." + "x" * 60) * 4,
-        "jane\0@example.com",
-        "=?utf-8?q?a=0D=0ABcc=3A_x?=@example.com",
-        "jane@example.com" * 1_000,
-    ],
-)
-def test_addresses_that_mail_can_not_go_to(address: str) -> None:
-    with pytest.raises(InvalidAddress):
+def test_an_address_outside_ascii_needs_smtputf8_and_stands_in_utf8() -> None:
+    outgoing = mail(recipient="用户@例え.jp")
+    assert outgoing.needs_smtputf8
+    assert outgoing.envelope_to == "用户@xn--r8jz45g.jp"
+    assert "\r\nTo: 用户@xn--r8jz45g.jp\r\n".encode() in outgoing.as_bytes()
+
+
+@pytest.mark.parametrize("address", ["", "jane", "a@example.com, b@example.com", "Jane <jane@example.com>"])
+def test_what_is_not_one_address_is_refused(address: str) -> None:
+    with pytest.raises(InvalidAddress, match="Must be one email address"):
         mail(recipient=address)
 
 
-def test_a_local_part_outside_ascii_is_refused_clearly() -> None:
-    with pytest.raises(InvalidAddress, match="SMTPUTF8"):
-        mail(recipient="jäne@example.com")
+NAMES = [
+    "MovieApp",
+    "Η Ταινιοθήκη της Ελλάδος Αθήνα",
+    "Кинотеатр «Художественный» на Арбате, Москва",
+    "東京国立近代美術館フィルムセンター 京橋 シネマテーク",
+    "Kino 🎬🍿 " * 8 + "!",
+    'A, B: "C" @d \\ e',
+    "=?utf-8?q?evil?=",
+    "x" * 100,
+    "Cinémathèque",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_sender_name_arrives_as_it_was(name: str) -> None:
+    wire = mail(sender=(name, "tickets@example.com")).as_bytes()
+    sender = email.message_from_bytes(wire, policy=default)["From"].addresses[0]
+    assert sender.addr_spec == "tickets@example.com"
+    # As other mail programs read it, too: Python 3.11's newer parser loses blanks between encoded words.
+    decoded = "".join(
+        part if isinstance(part, str) else part.decode(charset or "ascii")
+        for part, charset in decode_header(email.message_from_bytes(wire)["From"].replace("\r\n", ""))
+    )
+    assert name in decoded.replace('\\"', '"').replace("\\\\", "\\")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_encoded_words_and_their_lines_are_as_short_as_rfc_2047_wants(name: str) -> None:
+    subject = "🎬🍿 Everything Everywhere — Алиса в Зазеркалье — 千と千尋の神隠し 🎬🍿 x"
+    outgoing = mail(Rendered(subject, "", "", ""), sender=(name, "tickets@example.com"))
+    head = outgoing.as_bytes().partition(b"\r\n\r\n")[0].decode("ascii")
+    for line in head.split("\r\n"):
+        words = re.findall(r"=\?[^?]+\?[bqBQ]\?[^?]*\?=", line)
+        assert all(len(word) <= 75 for word in words)
+        assert not words or len(line) <= 76
 
 
 def test_the_message_id_is_the_same_at_every_try_and_another_for_another_delivery() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from actors.channels.email.conventions import Conventions
 from actors.channels.email.errors import Unpresentable
-from actors.channels.email.text import one_line
+from app.text import one_line
 
 
 def conventions(**event: object) -> Conventions:
@@ -44,9 +44,9 @@ def test_what_is_no_amount(amount: object) -> None:
         conventions().money(amount)
 
 
-@pytest.mark.parametrize("currency", ["US", "<b>", "USDX", 12, "ÄÖÜ"])
+@pytest.mark.parametrize("currency", ["US", "<b>", "USDX", 12, "ÄÖÜ", "840", "ZZZ"])
 def test_what_is_no_currency(currency: object) -> None:
-    with pytest.raises(Unpresentable, match="currency is no ISO 4217 code"):
+    with pytest.raises(Unpresentable, match="currency is not an ISO 4217 code"):
         conventions(currency=currency)
 
 

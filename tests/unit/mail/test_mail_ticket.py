@@ -5,7 +5,6 @@ import re
 import struct
 from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 from icalendar import Calendar
@@ -51,35 +50,119 @@ def test_the_code_is_in_the_page_and_printed_beneath(renderer: Renderer) -> None
     assert not rendered(renderer, "booking_cancellation").images
 
 
-def test_a_showing_goes_into_the_calendar_in_its_own_zone(renderer: Renderer) -> None:
+def test_a_showing_goes_into_the_calendar_as_an_instant(renderer: Renderer) -> None:
     mail = rendered(renderer, "booking_confirmation")
     event = entry(mail)
-    start = event["DTSTART"].dt
-    assert start == datetime(2026, 12, 15, 20, tzinfo=ZoneInfo("America/New_York"))
-    assert event["DTSTART"].params["TZID"] == "America/New_York"
-    assert event["DTEND"].dt - start == timedelta(minutes=104)
+    assert mail.invitation
+    assert b"DTSTART:20261216T010000Z\r\n" in mail.invitation.ics
+    assert b"VTIMEZONE" not in mail.invitation.ics
+    assert event["DTEND"].dt - event["DTSTART"].dt == timedelta(minutes=104)
     assert (event["SUMMARY"], event["STATUS"]) == ("The Third Man", "CONFIRMED")
     assert event["LOCATION"] == "Grand Palace Cinema, 12 Canal Street, New York, NY 10013"
-    assert b"BEGIN:VTIMEZONE\r\nTZID:America/New_York" in (mail.invitation.ics if mail.invitation else b"")
 
 
-def test_a_cancellation_takes_the_same_entry_out_again(renderer: Renderer) -> None:
+@pytest.mark.parametrize(
+    ("changes", "minutes"),
+    [
+        ({}, 104),
+        ({"duration_minutes": None}, 120),
+        ({"duration_minutes": 0}, 120),
+        ({"duration_minutes": 90.0}, 90),
+    ],
+)
+def test_an_entry_always_ends(renderer: Renderer, changes: dict[str, Any], minutes: int) -> None:
+    event = entry(rendered(renderer, "booking_confirmation", **changes))
+    assert event["DTEND"].dt - event["DTSTART"].dt == timedelta(minutes=minutes)
+
+
+def test_the_last_evening_of_all_has_no_end_and_no_calendar_file(renderer: Renderer) -> None:
+    mail = rendered(renderer, "booking_confirmation", showtime="9999-12-31T23:00:00Z", timezone=None)
+    assert mail.invitation is None
+
+
+@pytest.mark.parametrize(
+    ("showtime", "zone", "start", "shown"),
+    [
+        # New York's clocks skip from 2:00 to 3:00, and show 1:00 to 2:00 twice.
+        (
+            "2036-03-09T02:30",
+            "America/New_York",
+            "2036-03-09T07:30:00+00:00",
+            "3:30 AM Eastern Daylight",
+        ),
+        (
+            "2036-11-02T01:30",
+            "America/New_York",
+            "2036-11-02T05:30:00+00:00",
+            "1:30 AM Eastern Daylight",
+        ),
+        (
+            "2036-11-02T01:30-05:00",
+            "America/New_York",
+            "2036-11-02T06:30:00+00:00",
+            "1:30 AM Eastern Stand",
+        ),
+        # Morocco goes back an hour during Ramadan.
+        ("2027-02-20T20:00", "Africa/Casablanca", "2027-02-20T20:00:00+00:00", "8:00 PM"),
+        ("2027-04-20T20:00", "Africa/Casablanca", "2027-04-20T19:00:00+00:00", "8:00 PM"),
+        (
+            "2036-12-15T20:00:00",
+            "Eastern Standard Time",
+            "2036-12-16T01:00:00+00:00",
+            "8:00 PM Eastern Standard Time",
+        ),
+        ("2036-12-15T20:00:00", "us/eastern", "2036-12-16T01:00:00+00:00", "8:00 PM Eastern Standard Time"),
+        (
+            "2036-12-15T20:00:00-05:00[America/New_York]",
+            None,
+            "2036-12-16T01:00:00+00:00",
+            "8:00 PM Eastern Standard",
+        ),
+        # An unknown zone, and an offset that needs none.
+        ("2036-12-15T20:00:00-05:00", "Mars/Base", "2036-12-16T01:00:00+00:00", "8:00 PM UTC-05:00"),
+    ],
+)
+def test_the_calendar_and_the_mail_tell_the_same_instant(
+    showtime: str, zone: str | None, start: str, shown: str
+) -> None:
+    renderer = Renderer(Brand("MovieApp", "t@example.com"), "USD", "Europe/Vienna")
+    mail = rendered(renderer, "booking_confirmation", showtime=showtime, timezone=zone)
+    assert entry(mail)["DTSTART"].dt == datetime.fromisoformat(start)
+    assert shown in mail.text
+
+
+def test_a_zone_that_is_unknown_is_not_replaced_by_the_default_one() -> None:
+    renderer = Renderer(Brand("MovieApp", "t@example.com"), "USD", "Europe/Vienna")
+    mail = rendered(renderer, "booking_confirmation", showtime="2036-12-15T20:00:00", timezone="Mars/Base")
+    assert mail.invitation is None
+    assert json_ld(mail) is None
+    assert "Monday, December 15, 2036, 8:00 PM\n" in mail.text
+
+
+def test_calendars_apply_an_update_by_organizer_attendee_and_sequence(renderer: Renderer) -> None:
     confirmed = rendered(renderer, "booking_confirmation")
     cancelled = rendered(renderer, "booking_cancellation")
     assert confirmed.invitation
     assert cancelled.invitation
-    assert (confirmed.invitation.method, cancelled.invitation.method) == ("PUBLISH", "CANCEL")
-    assert entry(confirmed)["UID"] == entry(cancelled)["UID"]
-    assert entry(confirmed)["SEQUENCE"] < entry(cancelled)["SEQUENCE"]
-    assert entry(cancelled)["STATUS"] == "CANCELLED"
-    same_minute = rendered(
+    assert (confirmed.invitation.method, cancelled.invitation.method) == ("REQUEST", "CANCEL")
+    first, last = entry(confirmed), entry(cancelled)
+    for same in ("UID", "ORGANIZER", "ATTENDEE", "DTSTART"):
+        assert first[same] == last[same]
+    assert first["ATTENDEE"] == "mailto:jane.doe@example.com"
+    # Nobody is asked for a reply.
+    assert (first["ATTENDEE"].params["PARTSTAT"], first["ATTENDEE"].params["RSVP"]) == ("ACCEPTED", "FALSE")
+    assert first["SEQUENCE"] < last["SEQUENCE"]
+    assert last["STATUS"] == "CANCELLED"
+    at_once = rendered(
         renderer, "booking_cancellation", timestamp=sample("booking_confirmation")["timestamp"]
     )
-    assert entry(confirmed)["SEQUENCE"] < entry(same_minute)["SEQUENCE"]
-    assert (
-        entry(rendered(renderer, "booking_confirmation", booking_id="OTHER"))["UID"]
-        != entry(confirmed)["UID"]
-    )
+    assert first["SEQUENCE"] < entry(at_once)["SEQUENCE"]
+    other = rendered(renderer, "booking_confirmation", booking_id="OTHER")
+    assert entry(other)["UID"] != first["UID"]
+
+
+def test_without_an_addressee_there_is_no_calendar_file(renderer: Renderer) -> None:
+    assert rendered(renderer, "booking_confirmation", user_email=None).invitation is None
 
 
 def test_every_copy_of_a_mail_has_the_same_calendar_file(renderer: Renderer) -> None:

@@ -1,0 +1,32 @@
+"""What is decided for the sender of a valid event, or left out: worth a warning, not a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from app.events.catalog import CATALOG
+from app.events.fields import Moment
+from app.events.times import read_time
+
+
+def remarks(event: Mapping[str, Any], default_zone: str = "") -> list[str]:
+    """Return a line for each unknown zone, each time that the clock skips or repeats, and lost characters.
+
+    Args:
+        event: checked.
+        default_zone: for events that name no zone, IANA.
+    """
+    return list(dict.fromkeys(_remarks(event, default_zone)))
+
+
+def _remarks(event: Mapping[str, Any], default_zone: str) -> Iterator[str]:
+    for name, field in CATALOG[event["event_type"]].schema.fields.items():
+        value = event.get(name)
+        if not isinstance(value, str):
+            continue
+        if "\N{REPLACEMENT CHARACTER}" in value:
+            yield f"{name}: characters were lost before it came here"
+        if isinstance(field, Moment):
+            time = read_time(value, event.get("timezone"), default_zone)
+            yield from (f"{name}: {remark}" for remark in time.remarks)

@@ -98,8 +98,8 @@ def publish(file: IO[bytes]) -> None:
     """
     settings = command_settings()
     from app.events.decode import InvalidEvent
-    from app.messaging.encoder import dumps
     from app.messaging.publisher import OutgoingEvent, PublishError, make_publisher
+    from app.messaging.wire import dumps
     from cli.event_file import read_event
 
     try:

@@ -27,8 +27,8 @@ def test_send(template: str, recipient: str, data: IO[bytes] | None, via_queue: 
     from actors.channels.email.render import TEMPLATES
     from actors.errors import DeliveryError
     from app.channels import ChannelName
-    from app.messaging.encoder import dumps
     from app.messaging.publisher import OutgoingEvent, PublishError, make_publisher
+    from app.messaging.wire import dumps
     from app.models import Notification
 
     if template not in TEMPLATES:

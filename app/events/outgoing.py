@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.clock import iso
 from app.ids import new_id
-from app.messaging.encoder import dumps
+from app.messaging.wire import dumps
 from app.models import OutboxEntry
 from app.telemetry import tracing
 

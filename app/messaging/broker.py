@@ -6,12 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import dramatiq
-from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.middleware import Middleware
 
-from app.messaging.encoder import EventEncoder
 from app.messaging.rabbitmq import EventBroker
+from app.messaging.redis import ReasonedRedisBroker
 from app.messaging.topology import Topology
 from app.settings import Broker
 
@@ -26,15 +25,13 @@ _MAINTENANCE_CHANCE = 20_000
 
 
 def make_broker(settings: Settings, middleware: list[Middleware] | None = None) -> dramatiq.Broker:
-    """Make Dramatiq's broker, and teach Dramatiq to read events.
+    """Make Dramatiq's broker.
 
     Args:
         settings: name the broker.
         middleware: Dramatiq's, in order; none for a process that only enqueues.
     """
-    broker = _BROKERS[settings.broker](settings, middleware or [])
-    dramatiq.set_encoder(EventEncoder())
-    return broker
+    return _BROKERS[settings.broker](settings, middleware or [])
 
 
 def _rabbitmq(settings: Settings, middleware: list[Middleware]) -> dramatiq.Broker:
@@ -42,7 +39,7 @@ def _rabbitmq(settings: Settings, middleware: list[Middleware]) -> dramatiq.Brok
 
 
 def _redis(settings: Settings, middleware: list[Middleware]) -> dramatiq.Broker:
-    return RedisBroker(
+    return ReasonedRedisBroker(
         url=settings.rabbitmq_url,
         namespace=Topology.of(settings).redis_namespace,
         dead_message_ttl=_DEAD_MESSAGE_TTL_MS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 _NOT_FOUND, _REFUSED = 404, 403
 
+#: RabbitMQ checks the topic permissions of the `CC` and `BCC` headers since this version. Before, who may
+#: publish one event may publish any (https://github.com/rabbitmq/rabbitmq-server/pull/12553).
+MINIMUM_VERSION = (4, 0, 3)
+
 
 @dataclass(frozen=True)
 class QueueState:
@@ -35,6 +40,21 @@ class QueueState:
     declared: bool
     consumers: int = 0
     wrong: str = ""
+
+
+def server_version(settings: Settings) -> tuple[int, ...]:
+    """RabbitMQ's version, such as (4, 1, 2); empty if it does not say.
+
+    Raises:
+        ServiceUnavailable: RabbitMQ did not answer.
+    """
+    try:
+        with pika.BlockingConnection(connection_parameters(settings.rabbitmq_url)) as connection:
+            said = connection._impl.server_properties.get("version", b"")
+    except (pika.exceptions.AMQPError, OSError) as error:
+        raise ServiceUnavailable(f"RabbitMQ does not answer ({type(error).__name__}).") from error
+    words = said.decode("ascii", "replace") if isinstance(said, bytes) else str(said)
+    return tuple(map(int, re.findall(r"\d+", words)[:3]))
 
 
 def inspect_queues(settings: Settings) -> Iterator[QueueState]:

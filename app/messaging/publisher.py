@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,12 +11,13 @@ import pika
 import pika.exceptions
 from dramatiq.message import Message
 
+from app.events.decode import InvalidEvent, decode_event
 from app.messaging import confirms
 from app.messaging.broker import make_broker
 from app.messaging.confirms import ConfirmChannel
-from app.messaging.encoder import event_message
 from app.messaging.rabbitmq import connection_parameters
 from app.messaging.topology import Topology
+from app.messaging.wire import event_message
 from app.settings import Broker
 from app.telemetry import tracing
 from app.telemetry.logs import get_logger
@@ -173,7 +173,12 @@ class BrokerPublisher(Publisher):
         queue = self._topology.event_queue(event.event_type)
         if queue is None:
             return confirms.UNROUTABLE
-        fields = event_message(json.loads(event.body)) | {"queue_name": queue, "options": event.trace}
+        try:
+            # What a worker on RabbitMQ refuses, no worker on Redis gets.
+            decoded = decode_event(event.body.encode("utf-8", "surrogatepass"))
+        except InvalidEvent as error:
+            return str(error)
+        fields = event_message(decoded) | {"queue_name": queue, "options": event.trace}
         message: Message[None] = Message(**fields)
         try:
             self._broker.enqueue(message)

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pika
-from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
+import pika.exceptions
+from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer, _RabbitmqMessage
 from dramatiq.common import q_name
+from dramatiq.errors import ConnectionClosed
+from dramatiq.message import Message
 from dramatiq.middleware import Middleware
 
-from app.messaging.queues import NOTIFY
-from app.messaging.topology import Topology, misrouted
+from app.messaging.death import printable, reason_of
+from app.messaging.letter_headers import letter_properties
+from app.messaging.topology import Topology
+from app.messaging.wire import Origin, Refused, accept
 from app.telemetry import tracing
+from app.telemetry.logs import get_logger
+
+log = get_logger(__name__)
 
 #: Seconds. No call to RabbitMQ hangs.
 _TIMEOUTS = {"socket_timeout": 5, "stack_timeout": 10, "blocked_connection_timeout": 10}
+
+#: Errors after which a new connection is worth an attempt.
+_LOST = (pika.exceptions.AMQPConnectionError, pika.exceptions.AMQPChannelError)
 
 
 def connection_parameters(url: str) -> pika.URLParameters:
@@ -30,69 +42,99 @@ def connection_parameters(url: str) -> pika.URLParameters:
     return parameters
 
 
-class EventConsumer(_RabbitmqConsumer):
-    """Sees that a message belongs to the queue it came from, whatever its body says.
+@dataclass(frozen=True)
+class Delivery:
+    """A message as RabbitMQ delivered it.
 
-    An event names no queue, and Dramatiq acknowledges through the consumer of the queue that a message
-    names: one that named another queue would stay unacknowledged for ever. On the queues that other services
-    publish to, only events are taken, and only those of the family that the queue is bound for: nobody starts
-    another actor from there, and who may publish bookings announces no payments.
+    Attributes:
+        tag: of the delivery; valid on its connection only.
+        origin: how it was routed.
+    """
+
+    tag: int
+    origin: Origin
+    properties: pika.BasicProperties
+    body: bytes
+
+
+class EventMessage(_RabbitmqMessage):
+    """A message that knows which consumer it came through, and what was delivered."""
+
+    def __init__(self, message: Message[Any], redelivered: bool, delivery: Delivery, consumer: Any) -> None:
+        super().__init__(redelivered, delivery.tag, message)
+        self.delivery = delivery
+        self.consumer = consumer
+
+
+class EventConsumer(_RabbitmqConsumer):
+    """Accepts from each queue only what belongs there (`wire.accept`). The rest is a dead letter at once.
+
+    Each dead letter carries the reason, and how the message was routed, in its headers.
     """
 
     broker: EventBroker
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._headers: dict[str, Any] = {}
-        if tracing.enabled():
-            self.iterator = self._remembering_headers(self.iterator)
-
-    def _remembering_headers(self, deliveries: Iterator[Any]) -> Iterator[Any]:
-        # Dramatiq keeps a message's body only.
-        for delivery in deliveries:
-            properties = delivery[1]
-            self._headers = (properties.headers if properties else None) or {}
-            yield delivery
-
-    def __next__(self) -> Any:
-        message = super().__next__()
-        if message is None:
+    def __next__(self) -> EventMessage | None:
+        try:
+            method, properties, body = next(self.iterator)
+        except (AssertionError, *_LOST) as error:
+            if getattr(error, "reply_code", None) == 404:
+                # The queue is gone: the broker declares it when this consumer starts again.
+                self.broker.queues_pending.add(q_name(self.queue_name))
+            raise ConnectionClosed(error) from None
+        if method is None:
             return None
-        message._consumer = self
-        if message.queue_name != self.queue_name:
-            message._message = message._message.copy(queue_name=self.queue_name)
-        if trace := tracing.valid(self._headers.get(tracing.TRACEPARENT)):
+        origin = Origin(method.exchange, method.routing_key)
+        delivery = Delivery(method.delivery_tag, origin, properties, body)
+        try:
+            fields = accept(q_name(self.queue_name), body, origin)
+        except Refused as refusal:
+            log.error("message refused", queue=q_name(self.queue_name), reason=str(refusal), size=len(body))
+            self._bury(delivery, str(refusal))
+            return None
+        # Dramatiq acknowledges through the consumer of the queue that a message names. An event names none.
+        fields |= {"queue_name": self.queue_name, "args": tuple(fields["args"])}
+        message: Message[Any] = Message(**fields)
+        if trace := tracing.valid((properties.headers or {}).get(tracing.TRACEPARENT)):
             # An option, so that it is kept when the message is tried again.
-            message._message = message._message.copy(options={tracing.TRACEPARENT: trace})
-        if q_name(self.queue_name) in self.broker.topology.event_queues and not self._is_event_of_here(
-            message
-        ):
-            self.logger.error("Dead-lettered a message for actor %r: no event of here.", message.actor_name)
-            self.nack(message)
-            return None
-        return message
-
-    def _is_event_of_here(self, message: Any) -> bool:
-        if message.actor_name != NOTIFY:
-            return False
-        event = message.args[0] if message.args else None
-        return isinstance(event, dict) and not misrouted(q_name(self.queue_name), event.get("event_type"))
+            message = message.copy(options={tracing.TRACEPARENT: trace})
+        self.known_tags.add(delivery.tag)
+        return EventMessage(message, method.redelivered, delivery, self)
 
     def ack(self, message: Any) -> None:
-        if self._delivered(message):
+        if self._is_ours(message):
             super().ack(message)
 
     def nack(self, message: Any) -> None:
-        if self._delivered(message):
-            super().nack(message)
+        if self._is_ours(message) and message.delivery.tag in self.known_tags:
+            self.known_tags.discard(message.delivery.tag)
+            self._bury(message.delivery, reason_of(self.broker, message))
 
-    def _delivered(self, message: Any) -> bool:
+    def _bury(self, delivery: Delivery, reason: str) -> None:
+        """Make a dead letter of `delivery`, with the reason in its headers.
+
+        It is published before the message is acknowledged: if the worker dies in between, there are two
+        letters. If RabbitMQ does not take the letter, it moves the message itself, without a reason.
+        """
+        queue = q_name(self.queue_name)
+        settle = partial(self.channel.basic_ack, delivery.tag)
+        try:
+            self.broker.publish_letter(queue, delivery.body, letter_properties(delivery, reason))
+        except Exception as error:  # also a header that pika can read but not write
+            log.warning("reason of a dead letter not stored", queue=queue, reason=printable(str(error)))
+            settle = partial(self.channel.basic_nack, delivery.tag, requeue=False)
+        try:
+            self.connection.add_callback_threadsafe(settle)
+        except _LOST as error:
+            raise ConnectionClosed(error) from None
+
+    def _is_ours(self, message: EventMessage) -> bool:
         """Whether `message` came over this connection.
 
         Delivery tags count from 1 on each. After a reconnection Dramatiq would let a message that came over
         the old one acknowledge another, unfinished one that has its number now. The old one comes again.
         """
-        ours: bool = message._consumer is self
+        ours: bool = message.consumer is self
         if not ours:
             self.logger.info("Message %r came over a lost connection: redelivered.", message.message_id)
         return ours
@@ -114,6 +156,23 @@ class EventBroker(RabbitmqBroker):
     @property
     def consumer_class(self) -> type[EventConsumer]:
         return EventConsumer
+
+    def publish_letter(self, queue: str, body: bytes, properties: pika.BasicProperties) -> None:
+        """Publish a dead letter of `queue`, confirmed.
+
+        Raises:
+            pika.exceptions.AMQPError: RabbitMQ does not have it.
+        """
+        for attempt in (1, 2):
+            try:
+                # The thread's own connection. It may have been idle for so long that RabbitMQ closed it.
+                self.channel.basic_publish("", f"{queue}.XQ", body, properties, mandatory=True)
+            except _LOST:
+                del self.connection
+                if attempt == 2:
+                    raise
+            else:
+                return
 
     def _declare_queue(self, queue_name: str) -> Any:
         self.topology.declare(self.channel, queue_name)

@@ -42,15 +42,6 @@ _TYPES: dict[QueueType, dict[str, Any]] = {
 _PRECONDITION_FAILED = 406
 
 
-def misrouted(queue: str, event_type: object) -> bool:
-    """Whether an event of that type came over a queue of another family: by mistake, or forged.
-
-    RabbitMQ checks who may publish under which routing key; so the body must not say otherwise.
-    """
-    own = EVENT_QUEUES.get(str(event_type).partition(".")[0])
-    return own is not None and not queue.endswith(own)
-
-
 @dataclass(frozen=True)
 class Topology:
     """The broker's names under one deployment's exchange and namespace, and the type of its queues."""

@@ -20,7 +20,6 @@ from app.events.catalog import check_event
 from app.events.content import canonical
 from app.events.decode import InvalidEvent
 from app.messaging.dead_letters import DeadLetter, DeadLetters
-from app.messaging.topology import misrouted
 from app.models import Notification, storage_errors
 from app.operations import notifications
 
@@ -35,7 +34,6 @@ REPLAYED = "replayed"
 UNRECORDED = "its delivery's record is gone; replaying would do nothing"
 UNCERTAIN = "the mail may have arrived; --include-uncertain sends it again"
 CHANGED = "its delivery has just changed"
-MISROUTED = "its event_type is not that of its routing key; publish it again with the right one"
 
 
 @dataclass(frozen=True)
@@ -68,17 +66,13 @@ class Case:
             ServiceUnavailable: MongoDB does not answer.
         """
         letter, delivery = self.letter, self.notification
-        if letter.undecodable:
-            return letter.undecodable
+        if letter.refusal:
+            return letter.refusal
         if delivery:
-            return delivery.error_message or letter.first_error
+            return delivery.error_message or letter.reason or letter.first_error
         if letter.notification_id:
             return UNRECORDED
-        if letter.event is None:
-            return f"no event, but a message for the actor {letter.actor}"
-        if misrouted(letter.queue, letter.event.get("event_type")):
-            return MISROUTED
-        return _refusal(letter.event) or letter.first_error
+        return letter.reason or _refusal(letter.event or {}) or letter.first_error
 
 
 @dataclass(frozen=True)
@@ -232,6 +226,8 @@ def _refusal(event: dict[str, Any]) -> str | None:
 
 def _obstacle(case: Case, include_uncertain: bool) -> str | None:
     """Why a letter must stay where it is."""
+    if case.letter.misrouted:
+        return f"a replay would bypass a refusal: {case.letter.refusal}"
     if case.letter.notification_id and not case.notification:
         return UNRECORDED
     if case.notification and case.notification.status == DeliveryStatus.UNCERTAIN and not include_uncertain:

@@ -156,6 +156,8 @@ def _queues(settings: Settings, _timeout: float) -> Iterator[Finding]:
         yield Finding("queues", Level.BAD, problem.message, "Is RABBITMQ_URL right, its password too?")
         return
     yield Finding("queue depth", Level.OK, f"{sum(depth.ready for depth in depths)} messages wait")
+    if settings.broker is Broker.RABBITMQ:
+        yield from _server_version(settings)
     yield from _queue_states(settings)
     dead = {depth.queue: depth.dead for depth in depths if depth.dead}
     if dead:
@@ -163,6 +165,19 @@ def _queues(settings: Settings, _timeout: float) -> Iterator[Finding]:
         yield Finding("dead letters", Level.BAD, counts, "movieapp dead-letters list, show, and replay")
     else:
         yield Finding("dead letters", Level.OK, "none")
+
+
+def _server_version(settings: Settings) -> Iterator[Finding]:
+    from app.messaging.inspection import MINIMUM_VERSION, server_version
+
+    version = server_version(settings)
+    shown, minimum = (".".join(map(str, numbers)) for numbers in (version, MINIMUM_VERSION))
+    if version >= MINIMUM_VERSION:
+        yield Finding("rabbitmq", Level.OK, f"version {shown}")
+    else:
+        what = f"version {shown or 'unknown'} is older than {minimum}"
+        advice = "Upgrade: CC and BCC headers bypass its topic permissions (docs/rabbitmq-access.md)."
+        yield Finding("rabbitmq", Level.WARNING, what, advice)
 
 
 def _queue_states(settings: Settings) -> Iterator[Finding]:

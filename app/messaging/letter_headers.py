@@ -1,0 +1,84 @@
+"""The AMQP headers of a dead letter: why the message died, when, and how it had been routed."""
+
+from __future__ import annotations
+
+from copy import copy
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pika
+
+from app.clock import utcnow
+from app.messaging.wire import Origin
+
+if TYPE_CHECKING:
+    from app.messaging.rabbitmq import Delivery
+
+_OURS = "movieapp-"
+_REASON, _DIED_AT = f"{_OURS}reason", f"{_OURS}died-at"
+_EXCHANGE, _ROUTING_KEY = f"{_OURS}exchange", f"{_OURS}routing-key"
+
+#: Headers that send a message to further queues.
+_ROUTING_HEADERS = ("CC", "BCC")
+
+
+def letter_properties(delivery: Delivery, reason: str) -> pika.BasicProperties:
+    """The properties of the dead letter of `delivery`."""
+    letter = original_properties(delivery.properties)
+    letter.headers |= {
+        _REASON: reason,
+        _DIED_AT: utcnow(),
+        _EXCHANGE: delivery.origin.exchange,
+        _ROUTING_KEY: delivery.origin.routing_key,
+    }
+    return letter
+
+
+def original_properties(properties: pika.BasicProperties) -> pika.BasicProperties:
+    """What the publisher set, persistent, without what routes, expires, or was added by a broker or by us."""
+    original = copy(properties)
+    original.delivery_mode = pika.DeliveryMode.Persistent.value
+    original.expiration = None
+    # RabbitMQ refuses a message whose user is another than the connection's.
+    original.user_id = None
+    original.headers = {
+        name: value
+        for name, value in (properties.headers or {}).items()
+        if not str(name).startswith(("x-", _OURS)) and name not in _ROUTING_HEADERS
+    }
+    return original
+
+
+def reason(properties: pika.BasicProperties) -> str | None:
+    """Why the message died; None if RabbitMQ moved it without us."""
+    found = (properties.headers or {}).get(_REASON)
+    return found if isinstance(found, str) else None
+
+
+def died_at(properties: pika.BasicProperties) -> datetime | None:
+    """When it died, in whole seconds; None if nothing says so."""
+    headers = properties.headers or {}
+    moment = headers.get(_DIED_AT, _x_death(headers).get("time"))
+    return _aware(moment) if isinstance(moment, datetime) else None
+
+
+def origin(properties: pika.BasicProperties) -> Origin:
+    """How it had been routed to its queue."""
+    headers = properties.headers or {}
+    if _EXCHANGE in headers:
+        return Origin(str(headers[_EXCHANGE]), str(headers.get(_ROUTING_KEY, "")))
+    death = _x_death(headers)
+    keys = death.get("routing-keys") or [""]
+    return Origin(str(death.get("exchange", "")), str(keys[0]))
+
+
+def _x_death(headers: dict[str, Any]) -> dict[str, Any]:
+    """What RabbitMQ notes about a message that it moves: https://www.rabbitmq.com/docs/dlx#effects"""
+    match headers.get("x-death"):
+        case [dict() as newest, *_]:
+            return newest
+    return {}
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

@@ -1,0 +1,36 @@
+"""Dramatiq's Redis broker, which stores beside each dead letter why the message died."""
+
+from __future__ import annotations
+
+from dramatiq.broker import MessageProxy
+from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
+
+from app.messaging.death import reason_of
+
+
+class ReasonedRedisConsumer(_RedisConsumer):
+    """Writes the reason to the hash `….XQ.reasons` before the message moves to its dead letters."""
+
+    broker: RedisBroker
+
+    def nack(self, message: MessageProxy) -> None:
+        reasons = reasons_key(f"{self.broker.namespace}:{message.queue_name.removesuffix('.DQ')}")
+        self.broker.client.hset(reasons, message.options["redis_message_id"], reason_of(self.broker, message))
+        super().nack(message)
+
+
+class ReasonedRedisBroker(RedisBroker):
+    """See the module."""
+
+    @property
+    def consumer_class(self) -> type[ReasonedRedisConsumer]:
+        return ReasonedRedisConsumer
+
+
+def reasons_key(queue_key: str) -> str:
+    """The hash of message id → reason, for the dead letters of a queue.
+
+    Args:
+        queue_key: namespace and full queue name, separated by a colon.
+    """
+    return f"{queue_key}.XQ.reasons"

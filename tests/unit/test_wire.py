@@ -1,0 +1,113 @@
+"""What each queue accepts."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from dramatiq.message import Message
+
+from app.events.decode import MAX_EVENT_BYTES
+from app.messaging.wire import MAX_DELAY_SECONDS, MAX_MESSAGE_BYTES, Origin, Refused, accept
+
+BOOKINGS, EMAIL, SMS = "notification.booking_events", "notification.email", "notification.sms"
+EVENT = {"event_id": "evt_1", "event_type": "booking.confirmed", "x": None}
+
+#: From a publisher, through the exchange; and from our own user, through the default exchange.
+PUBLISHED, OWN = Origin("movie_app_events", "booking.confirmed"), Origin("", BOOKINGS)
+
+
+def body(**fields: Any) -> bytes:
+    return json.dumps(EVENT | fields).encode()
+
+
+def envelope(actor: str = "notify", args: Any = (EVENT,), kwargs: Any = None, **options: Any) -> bytes:
+    return Message("x", actor, tuple(args), kwargs or {}, options).encode()
+
+
+@pytest.mark.parametrize("origin", [PUBLISHED, OWN, None])
+def test_a_bare_event_becomes_a_message_to_notify(origin: Origin | None) -> None:
+    message = accept(BOOKINGS, body(), origin)
+    assert (message["actor_name"], message["message_id"], message["args"]) == ("notify", "evt_1", [EVENT])
+    assert message["options"] == {}
+
+
+def test_an_event_without_an_id_is_accepted_so_that_its_schema_names_what_is_missing() -> None:
+    assert accept(BOOKINGS, b'{"event_type":"booking.confirmed"}', PUBLISHED)["message_id"]
+
+
+def test_queues_are_known_by_name_under_any_namespace() -> None:
+    assert accept(f"tests.{BOOKINGS}", body(), PUBLISHED)
+    with pytest.raises(Refused, match="has no actor"):
+        accept("notification.other\x1b[2J", body(), PUBLISHED)
+
+
+@pytest.mark.parametrize(
+    ("sent", "origin", "reason"),
+    [
+        (envelope(), PUBLISHED, "accepts bare events only"),
+        (envelope(eta=2**62), PUBLISHED, "accepts bare events only"),
+        (envelope("send_email", ["x"]), PUBLISHED, "accepts bare events only"),
+        # Whatever else is in it.
+        (body(actor_name="notify", queue_name="x"), PUBLISHED, "accepts bare events only"),
+        (envelope(), OWN, "accepts bare events only"),
+        (envelope(retries=1, eta=2**62), OWN, "accepts bare events only"),
+        (envelope(retries=1, max_retries=0), OWN, "accepts bare events only"),
+        (envelope("send_email", retries=1), OWN, "accepts bare events only"),
+        (envelope(args=[EVENT, 2], retries=1), OWN, "accepts bare events only"),
+        (body(event_type="payment.success"), PUBLISHED, "differs from its routing key booking.confirmed"),
+        (body(event_type="booking.cancelled"), PUBLISHED, "differs from its routing key booking.confirmed"),
+        (body(event_type="payment.success"), OWN, "accepts booking.* events, not payment.success"),
+        (body(event_type="payment.success"), Origin("x", "payment.success"), "accepts booking.* events"),
+        (body(event_type="booking\x1b[2J"), Origin("x", "booking.y"), r"'booking\\x1b\[2J' differs"),
+        (body(event_type=7), PUBLISHED, "no event_type"),
+        (b'{"event_id":"e"}', PUBLISHED, "no event_type"),
+        (b"", PUBLISHED, "not JSON"),
+        (b"\xff\xfe", PUBLISHED, "not UTF-8"),
+        (b"[]", PUBLISHED, "not a JSON object"),
+        (b"[" * 200_000, PUBLISHED, "nested deeper"),
+        (b'{"event_type":"booking.x","n":' + b"9" * 5_000 + b"}", PUBLISHED, "64 bits"),
+        (body(x="x" * MAX_EVENT_BYTES), PUBLISHED, "larger than"),
+        (envelope(args=[{**EVENT, "x": "x" * MAX_MESSAGE_BYTES}], retries=1), OWN, "larger than"),
+    ],
+)
+def test_an_event_queue_refuses_what_is_no_event_of_its_own(sent: bytes, origin: Origin, reason: str) -> None:
+    with pytest.raises(Refused, match=reason) as refused:
+        accept(BOOKINGS, sent, origin)
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 300
+
+
+def test_our_own_retry_of_an_event_is_accepted() -> None:
+    soon = int((time.time() + MAX_DELAY_SECONDS - 60) * 1_000)
+    sent = envelope(retries=1, traceback="…", requeue_timestamp=1, eta=soon)
+    assert accept(BOOKINGS, sent, OWN)["options"]["eta"] == soon
+    assert accept(BOOKINGS, envelope(), None)["args"] == [EVENT], "on Redis every event is wrapped"
+
+
+def test_a_channel_queue_accepts_messages_for_its_actor() -> None:
+    assert accept(EMAIL, envelope("send_email", ["6564"]), OWN)["args"] == ["6564"]
+    assert accept(SMS, envelope("send_sms", ["6564"], {"given_up": True}, retries=3), OWN)["args"] == ["6564"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (body(), "not a message of ours"),
+        (envelope("send_sms", ["6564"]), "for the actor send_email"),
+        (envelope("notify"), "for the actor send_email"),
+        (envelope("send_email", [["6564"]]), "the id of one notification"),
+        (envelope("send_email", []), "the id of one notification"),
+        (envelope("send_email", ["6564"], {"other": 1}), "the id of one notification"),
+        (envelope("send_email", ["6564"], eta=2**62), "not a message of ours"),
+        (envelope("send_email", ["6564"], eta="soon"), "not a message of ours"),
+        (envelope("send_email", ["6564"], on_retry_exhausted="send_sms"), "not a message of ours"),
+        (b"[" * 100_000, "not a message of ours"),
+        (b"\xff", "not a message of ours"),
+    ],
+)
+def test_a_channel_queue_refuses_everything_else(sent: bytes, reason: str) -> None:
+    with pytest.raises(Refused, match=reason):
+        accept(EMAIL, sent, OWN)

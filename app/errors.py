@@ -93,6 +93,19 @@ class IdempotencyKeyReused(Problem):
     code = "IDEMPOTENCY_KEY_REUSED"
 
 
+class TooManyAttempts(Problem):
+    """Too many attempts to pay were declined.
+
+    Args:
+        retry_after: seconds until the next attempt is allowed.
+    """
+
+    code = "TOO_MANY_ATTEMPTS"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("Too many payment attempts. Please try again later.", retry_after=retry_after)
+
+
 class GatewayError(Problem):
     """The gateway refused to work for us; surely nothing was charged."""
 

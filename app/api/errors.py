@@ -37,6 +37,7 @@ STATUS: dict[str, int] = {
     "VALIDATION_ERROR": 422,
     "IDEMPOTENCY_KEY_REUSED": 422,
     "RATE_LIMITED": 429,
+    "TOO_MANY_ATTEMPTS": 429,
     "INTERNAL_ERROR": 500,
     "PAYMENT_GATEWAY_ERROR": 502,
     "SERVICE_UNAVAILABLE": 503,
@@ -67,6 +68,7 @@ _EXAMPLES = {
     "DUPLICATE_TRANSACTION": "This booking already has a payment.",
     "IDEMPOTENCY_CONFLICT": "The first request with this key is still running. Ask again soon.",
     "IDEMPOTENCY_KEY_REUSED": "This Idempotency-Key was used for another request. Use a new one.",
+    "TOO_MANY_ATTEMPTS": "Too many payment attempts. Please try again later.",
     "PAYMENT_GATEWAY_ERROR": "The payment could not be made. Nothing was charged; please try again soon.",
     "SERVICE_UNAVAILABLE": "The database did not answer, so nothing was tried. Please try again soon.",
 }
@@ -135,8 +137,9 @@ def error_response(code: str, message: str, details: dict[str, Any] | None = Non
     )
     if code == "UNAUTHORIZED":
         response.headers["WWW-Authenticate"] = "Bearer"
-    if code in RETRY_AFTER:
-        response.headers["Retry-After"] = str(RETRY_AFTER[code])
+    retry_after = RETRY_AFTER.get(code) or (details or {}).get("retry_after")
+    if retry_after:
+        response.headers["Retry-After"] = str(retry_after)
     return response
 
 

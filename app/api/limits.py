@@ -59,7 +59,7 @@ def init_app(app: Flask, settings: Settings) -> None:
             response.headers["X-RateLimit-Limit"] = str(limit.limit.amount)
             response.headers["X-RateLimit-Remaining"] = str(max(0, limit.remaining))
             response.headers["X-RateLimit-Reset"] = str(limit.reset_at)
-            if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+            if response.status_code == HTTPStatus.TOO_MANY_REQUESTS and "Retry-After" not in response.headers:
                 response.headers["Retry-After"] = str(max(1, math.ceil(limit.reset_at - time.time())))
                 metrics.RATE_LIMITED.inc()
         return response

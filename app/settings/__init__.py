@@ -23,6 +23,7 @@ from pydantic_settings.exceptions import SettingsError as UnreadableSettings
 
 from app.addresses import InvalidAddress, parse_address
 from app.money import CURRENCIES
+from app.settings.budgets import Budgets, parse_budgets
 from app.settings.contrast import MINIMUM_CONTRAST, contrast
 
 PaymentMethod = Literal["credit_card", "debit_card", "paypal", "stripe"]
@@ -46,6 +47,9 @@ _BROKERS = {
     "rediss": Broker.REDIS,
     "stub": Broker.MEMORY,
 }
+
+#: What declined payments are counted by.
+ATTEMPT_KINDS = ("booking", "user", "ip", "card")
 
 #: Where Docker mounts secrets, one file for each.
 _MOUNTED_SECRETS = Path("/run/secrets")
@@ -138,6 +142,11 @@ def _rate_limits(value: str) -> str:
         parse_many(value)
     except ValueError:
         raise ValueError("must be limits as in 100 per minute; 20 per 10 seconds") from None
+    return value
+
+
+def _attempt_limits(value: str) -> str:
+    parse_budgets(value, ATTEMPT_KINDS)
     return value
 
 
@@ -289,6 +298,10 @@ class Settings(BaseSettings):
     ratelimit_payments: Annotated[str, AfterValidator(_rate_limits)] = Field(
         "100 per minute; 20 per 10 seconds", description="limits of the two POSTs that move money"
     )
+    card_attempt_limits: Annotated[str, AfterValidator(_attempt_limits)] = Field(
+        "booking 9/hour 15/day; user 9/hour 15/day; ip 9/hour 30/day; card 12/hour 20/day",
+        description="declined payments before a lockout, by booking, user, customer_ip, and card; or none",
+    )
     max_body_bytes: int = Field(65_536, ge=1_024, le=1_048_576, description="larger requests get 413")
     metrics_bind: str = Field(
         "127.0.0.1:9464",
@@ -334,6 +347,11 @@ class Settings(BaseSettings):
         """The secrets that may have signed a webhook."""
         secrets: list[str] = _split(self.stripe_webhook_secret.get_secret_value())
         return secrets
+
+    @property
+    def card_attempt_budgets(self) -> Budgets:
+        """The limits of declined payments, by booking, user, ip, and card."""
+        return parse_budgets(self.card_attempt_limits, ATTEMPT_KINDS)
 
     @property
     def gateway_calls(self) -> int:

@@ -51,6 +51,8 @@ PAYMENT_SECONDS = _histogram("payment_seconds", "From asked for to completed or 
 REVENUE = _counter("revenue", "Money of completed payments, in major units", "currency")
 REFUNDS = _counter("refunds", "Refunds that ended", "outcome")
 REFUNDED = _counter("refunded", "Money of completed refunds, in major units", "currency")
+ATTEMPTS_REFUSED = _counter("attempts_refused", "Payments refused with 429 after too many declines")
+LOCKOUTS = _counter("lockouts", "Lockouts after too many declines", "kind")
 
 # Gateway
 GATEWAY = _histogram("gateway_seconds", "Each try of a gateway call", _CALLS, "operation", "outcome")

@@ -20,6 +20,7 @@ LEAVES = list(commands())
 
 #: They run until they are stopped, or print what is no data: a script, a mail, a page, a sentence.
 WITHOUT_JSON = {
+    "attempts lift",
     "dev",
     "serve",
     "worker",

@@ -1,0 +1,126 @@
+"""Declines in this process: what counts while Redis does not answer."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from app.abuse.store import (
+    BUSY_SECONDS,
+    LEASE_SECONDS,
+    LEVEL_KEPT_SECONDS,
+    LOCKOUTS,
+    PROBATION_DIVISOR,
+    Lock,
+    Standing,
+    Subject,
+)
+
+#: Subjects and tokens that are remembered; the oldest are forgotten first.
+_MAX_REMEMBERED = 10_000
+
+
+@dataclass
+class _State:
+    declines: list[float] = field(default_factory=list)
+    in_flight: dict[str, float] = field(default_factory=dict)
+    until: float = 0.0
+    level: int = 0
+
+    def limit(self, count: int) -> int:
+        return max(1, count // PROBATION_DIVISOR) if self.level else count
+
+    def forget(self, now: float, longest: int) -> None:
+        self.declines = [when for when in self.declines if when > now - longest]
+        self.in_flight = {attempt: end for attempt, end in self.in_flight.items() if end > now}
+        if self.until + LEVEL_KEPT_SECONDS <= now:
+            self.level = 0
+
+
+class MemoryStore:
+    """A `Store` in this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._states: OrderedDict[str, _State] = OrderedDict()
+        self._cards: OrderedDict[str, str] = OrderedDict()
+
+    def begin(self, subjects: Sequence[Subject], token: str | None, attempt: str, now: float) -> float:
+        """See `Store.begin`."""
+        with self._lock:
+            keys = [subject.key for subject in subjects]
+            if token and token in self._cards:
+                keys.append(self._cards[token])
+            wait = max((self._states[key].until - now for key in keys if key in self._states), default=0.0)
+            if wait > 0:
+                return wait
+            states = [self._state(subject, now) for subject in subjects]
+            for subject, state in zip(subjects, states, strict=True):
+                for count, seconds in subject.budgets:
+                    used = _since(state, now - seconds) + len(state.in_flight) * subject.weight
+                    if used >= state.limit(count):
+                        return BUSY_SECONDS
+            for state in states:
+                state.in_flight[attempt] = now + LEASE_SECONDS
+            return 0.0
+
+    def declined(self, subjects: Sequence[Subject], token: str | None, attempt: str, now: float) -> Standing:
+        """See `Store.declined`."""
+        with self._lock:
+            used, locked = 0.0, []
+            for subject in subjects:
+                state = self._state(subject, now)
+                state.in_flight.pop(attempt, None)
+                state.declines.append(now)
+                first = subject.budgets[0]
+                used = max(used, _since(state, now - first.seconds) / state.limit(first.limit))
+                if any(
+                    _since(state, now - seconds) >= state.limit(count) for count, seconds in subject.budgets
+                ):
+                    state.until = now + LOCKOUTS[min(state.level, len(LOCKOUTS) - 1)]
+                    state.level += 1
+                    state.declines = []
+                    locked.append(subject.kind)
+                if subject.kind == "card" and token:
+                    self._cards[token] = subject.key
+                    while len(self._cards) > _MAX_REMEMBERED:
+                        self._cards.popitem(last=False)
+            return Standing(used, locked)
+
+    def ended(self, subjects: Sequence[Subject], attempt: str, *, forgiven: Sequence[str] = ()) -> None:
+        """See `Store.ended`."""
+        with self._lock:
+            for subject in subjects:
+                state = self._states.get(subject.key, _State())
+                state.in_flight.pop(attempt, None)
+                if subject.kind in forgiven:
+                    del state.declines[:1]
+
+    def locks(self, now: float) -> list[Lock]:
+        """See `Store.locks`."""
+        with self._lock:
+            found = [
+                Lock.of(key, state.until, state.level)
+                for key, state in self._states.items()
+                if state.until > now
+            ]
+        return sorted(found, key=lambda lock: -lock.until)
+
+    def lift(self, kind: str, name: str) -> bool:
+        """See `Store.lift`."""
+        with self._lock:
+            return self._states.pop(f"{kind}:{name}", None) is not None
+
+    def _state(self, subject: Subject, now: float) -> _State:
+        state = self._states.setdefault(subject.key, _State())
+        self._states.move_to_end(subject.key)
+        while len(self._states) > _MAX_REMEMBERED:
+            self._states.popitem(last=False)
+        state.forget(now, max(budget.seconds for budget in subject.budgets))
+        return state
+
+
+def _since(state: _State, start: float) -> int:
+    return sum(when > start for when in state.declines)

@@ -1,0 +1,200 @@
+"""Declines in Redis: counted for all processes together. Each step is one script, and so one round trip.
+
+Under the prefix, for each subject (`KIND:NAME`):
+    d:SUBJECT   declines: sorted set, attempt → time
+    f:SUBJECT   attempts in flight: sorted set, attempt → when it is forgotten
+    l:SUBJECT   lockout: hash with `until` and `level`
+and for all: `locked`, the sorted set of locked subjects → until, and t:TOKEN → the subject that is its card.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+
+from app.abuse.store import (
+    BUSY_SECONDS,
+    LEASE_SECONDS,
+    LEVEL_KEPT_SECONDS,
+    LOCKOUTS,
+    PROBATION_DIVISOR,
+    TOKEN_KEPT_SECONDS,
+    Lock,
+    Standing,
+    Subject,
+)
+
+#: Redis only counts here. It must not hold up a payment.
+_TIMEOUT_SECONDS = 0.5
+
+_COMMON = """
+local prefix, with = KEYS[1], cjson.decode(ARGV[1])
+local now = with.now
+local function level(key)
+    local lock = redis.call("hmget", prefix .. "l:" .. key, "until", "level")
+    return lock[1] and tonumber(lock[1]) + with.kept > now and tonumber(lock[2]) or 0
+end
+local function limit(count, lockouts)
+    return lockouts > 0 and math.max(1, math.floor(count / with.divisor)) or count
+end
+local function since(key, seconds)
+    return redis.call("zcount", prefix .. "d:" .. key, string.format("(%.3f", now - seconds), "+inf")
+end
+"""
+
+#: Returns the milliseconds to wait.
+_BEGIN = (
+    _COMMON
+    + """
+local keys, wait = {}, 0
+for _, subject in ipairs(with.subjects) do table.insert(keys, subject.key) end
+local card = with.token ~= "" and redis.call("get", prefix .. "t:" .. with.token)
+if card then table.insert(keys, card) end
+for _, key in ipairs(keys) do
+    wait = math.max(wait, tonumber(redis.call("hget", prefix .. "l:" .. key, "until") or "0") - now)
+end
+if wait > 0 then return math.ceil(wait * 1000) end
+for _, subject in ipairs(with.subjects) do
+    local flying = prefix .. "f:" .. subject.key
+    redis.call("zremrangebyscore", flying, "-inf", string.format("%.3f", now))
+    local weight, lockouts = redis.call("zcard", flying) * subject.weight, level(subject.key)
+    for _, budget in ipairs(subject.budgets) do
+        if since(subject.key, budget[2]) + weight >= limit(budget[1], lockouts) then
+            return with.busy * 1000
+        end
+    end
+end
+for _, subject in ipairs(with.subjects) do
+    local flying = prefix .. "f:" .. subject.key
+    redis.call("zadd", flying, string.format("%.3f", now + with.lease), with.attempt)
+    redis.call("expire", flying, with.lease)
+end
+return 0
+"""
+)
+
+#: Returns the largest used share of a first budget, in thousandths, and the indexes of the locked subjects.
+_DECLINED = (
+    _COMMON
+    + """
+local used, locked = 0, {}
+for index, subject in ipairs(with.subjects) do
+    local declines, lockouts, full = prefix .. "d:" .. subject.key, level(subject.key), false
+    redis.call("zrem", prefix .. "f:" .. subject.key, with.attempt)
+    redis.call("zadd", declines, string.format("%.3f", now), with.attempt)
+    redis.call("zremrangebyscore", declines, "-inf", string.format("%.3f", now - subject.longest))
+    redis.call("expire", declines, subject.longest)
+    for number, budget in ipairs(subject.budgets) do
+        local share = since(subject.key, budget[2]) / limit(budget[1], lockouts)
+        if number == 1 then used = math.max(used, share) end
+        full = full or share >= 1
+    end
+    if full then
+        local over = now + with.lockouts[math.min(lockouts + 1, #with.lockouts)]
+        local lock = prefix .. "l:" .. subject.key
+        redis.call("hset", lock, "until", string.format("%.3f", over), "level", lockouts + 1)
+        redis.call("expireat", lock, math.ceil(over + with.kept))
+        redis.call("zadd", prefix .. "locked", string.format("%.3f", over), subject.key)
+        redis.call("del", declines)
+        table.insert(locked, index)
+    end
+    if subject.kind == "card" and with.token ~= "" then
+        redis.call("set", prefix .. "t:" .. with.token, subject.key, "EX", with.token_kept)
+    end
+end
+redis.call("zremrangebyscore", prefix .. "locked", "-inf", string.format("%.3f", now))
+return {math.floor(used * 1000), locked}
+"""
+)
+
+
+class RedisStore:
+    """A `Store` in Redis. Raises `redis.RedisError` while that does not answer.
+
+    Args:
+        url: redis(s)://…
+        prefix: of all keys.
+    """
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self._prefix = prefix
+        self._redis = redis.Redis.from_url(
+            url,
+            socket_connect_timeout=_TIMEOUT_SECONDS,
+            socket_timeout=_TIMEOUT_SECONDS,
+            decode_responses=True,
+        )
+        self._begin = self._redis.register_script(_BEGIN)
+        self._declined = self._redis.register_script(_DECLINED)
+
+    def begin(self, subjects: Sequence[Subject], token: str | None, attempt: str, now: float) -> float:
+        """See `Store.begin`."""
+        values = {"lease": LEASE_SECONDS, "busy": BUSY_SECONDS, "kept": LEVEL_KEPT_SECONDS}
+        return float(self._run(self._begin, subjects, token, attempt, now, **values)) / 1000
+
+    def declined(self, subjects: Sequence[Subject], token: str | None, attempt: str, now: float) -> Standing:
+        """See `Store.declined`."""
+        values = {"lockouts": LOCKOUTS, "kept": LEVEL_KEPT_SECONDS, "token_kept": TOKEN_KEPT_SECONDS}
+        used, locked = self._run(self._declined, subjects, token, attempt, now, **values)
+        return Standing(used / 1000, [subjects[index - 1].kind for index in locked])
+
+    def ended(self, subjects: Sequence[Subject], attempt: str, *, forgiven: Sequence[str] = ()) -> None:
+        """See `Store.ended`."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for subject in subjects:
+                pipeline.zrem(f"{self._prefix}f:{subject.key}", attempt)
+                if subject.kind in forgiven:
+                    pipeline.zpopmin(f"{self._prefix}d:{subject.key}")
+            pipeline.execute()
+
+    def locks(self, now: float) -> list[Lock]:
+        """See `Store.locks`."""
+        found: Any = self._redis.zrange(
+            f"{self._prefix}locked", "+inf", f"({now:.3f}", desc=True, byscore=True, withscores=True
+        )
+        levels: Any = []
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for key, _ in found:
+                pipeline.hget(f"{self._prefix}l:{key}", "level")
+            levels = pipeline.execute()
+        return [
+            Lock.of(key, until, int(level or 0)) for (key, until), level in zip(found, levels, strict=True)
+        ]
+
+    def lift(self, kind: str, name: str) -> bool:
+        """See `Store.lift`."""
+        key = f"{kind}:{name}"
+        with self._redis.pipeline() as pipeline:
+            pipeline.delete(*(f"{self._prefix}{part}:{key}" for part in "dfl"))
+            pipeline.zrem(f"{self._prefix}locked", key)
+            return any(pipeline.execute())
+
+    def _run(
+        self,
+        script: Any,
+        subjects: Sequence[Subject],
+        token: str | None,
+        attempt: str,
+        now: float,
+        **values: Any,
+    ) -> Any:
+        told = {
+            "now": round(now, 3),
+            "attempt": attempt,
+            "token": token or "",
+            "divisor": PROBATION_DIVISOR,
+            "subjects": [
+                {
+                    "key": subject.key,
+                    "kind": subject.kind,
+                    "budgets": subject.budgets,
+                    "weight": subject.weight,
+                    "longest": max(budget.seconds for budget in subject.budgets),
+                }
+                for subject in subjects
+            ],
+        }
+        return script(keys=[self._prefix], args=[json.dumps(told | values)])

@@ -1,50 +1,45 @@
-"""`python -m devtools.stripe_simulator`: the simulator as a process of its own."""
+"""`python -m devtools.stripe_simulator`: run the simulator under gunicorn."""
 
 from __future__ import annotations
 
+import os
+import socket
 import sqlite3
+import sys
 from pathlib import Path
 
 import click
-from flask import Flask
 
-from devtools.stripe_simulator.app import create_app
-from devtools.stripe_simulator.server import Server, listen
-from devtools.stripe_simulator.simulator import Simulator
 from devtools.stripe_simulator.store import Store
-from devtools.stripe_simulator.webhooks import Endpoint
 
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(1, 65535), default=12111, show_default=True)
 @click.option("--db", type=click.Path(dir_okay=False, path_type=Path), required=True, help="SQLite file.")
-@click.option("--webhook-url", help="Where events are sent; none are without it.")
-@click.option("--webhook-secret", default="whsec_simulator", show_default=True, help="What signs them.")
-def main(host: str, port: int, db: Path, webhook_url: str | None, webhook_secret: str) -> None:
+@click.option("--webhook-url", default="", help="Where to send events. Without it, none are sent.")
+@click.option("--webhook-secret", default="whsec_simulator", show_default=True, help="Signs the events.")
+def main(host: str, port: int, db: Path, webhook_url: str, webhook_secret: str) -> None:
     """Simulate the part of Stripe's API that movieapp uses.
 
     \b
     Example:
         python -m devtools.stripe_simulator --port 12111 --db stripe.sqlite3
     """
-    if webhook_url is not None and not webhook_url.startswith(("http://", "https://")):
+    if webhook_url and not webhook_url.startswith(("http://", "https://")):
         raise click.BadParameter("must begin with http:// or https://", param_hint="--webhook-url")
-    endpoint = Endpoint(webhook_url, webhook_secret) if webhook_url else None
-
-    def make_app() -> Flask:
-        # In the worker, after the fork: neither SQLite nor threads survive one.
-        return create_app(Simulator(Store(db), endpoint))
-
+    # gunicorn would retry a port in use for seconds, and report a database's error with a traceback.
     try:
         Store(db).close()
     except sqlite3.Error as error:
         raise click.ClickException(f"{db}: {error}") from None
     try:
-        listener = listen(host, port)
+        socket.create_server((host, port)).close()
     except OSError as error:
-        raise click.ClickException(f"{host}:{port} can't be used ({error.strerror})") from None
-    Server(listener, make_app).run()
+        raise click.ClickException(f"{host}:{port} can't be used ({os.strerror(error.errno or 0)})") from None
+    app = f"devtools.stripe_simulator.app:open_app({str(db)!r}, {webhook_url!r}, {webhook_secret!r})"
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:devtools.stripe_simulator.gunicorn_conf"]
+    os.execv(sys.executable, [*command, "--bind", f"{host}:{port}", app])  # noqa: S606 - no shell needed
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Callable
 from http import HTTPStatus
+from pathlib import Path
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
@@ -28,12 +29,13 @@ from devtools.stripe_simulator.forms import decode
 from devtools.stripe_simulator.idempotency import Answer, Claim
 from devtools.stripe_simulator.params import Params
 from devtools.stripe_simulator.simulator import Simulator
-from devtools.stripe_simulator.store import Record
+from devtools.stripe_simulator.store import Record, Store
+from devtools.stripe_simulator.webhooks import Endpoint
 
 #: Takes a call, the parameters and, where the path has one, the object's id.
-Endpoint = Callable[..., Record]
+Operation = Callable[..., Record]
 
-_ENDPOINTS: tuple[tuple[str, str, Endpoint], ...] = (
+_ENDPOINTS: tuple[tuple[str, str, Operation], ...] = (
     ("GET", "/v1/balance", balance.retrieve),
     ("POST", "/v1/payment_intents", intents.create),
     ("GET", "/v1/payment_intents", reading.listing("payment_intent")),
@@ -57,6 +59,17 @@ _TEST_KEY = re.compile(r"[rs]k_test_\w+")
 _LARGEST_BODY = 1_000_000
 
 
+def open_app(db: str, webhook_url: str, webhook_secret: str) -> Flask:
+    """Return the simulator of the account in the SQLite file `db`; gunicorn calls it in its worker process.
+
+    Args:
+        webhook_url: where events are sent; empty to send none.
+        webhook_secret: signs them.
+    """
+    endpoint = Endpoint(webhook_url, webhook_secret) if webhook_url else None
+    return create_app(Simulator(Store(Path(db)), endpoint))
+
+
 def create_app(sim: Simulator) -> Flask:
     """The simulator as a WSGI application."""
     app = Flask(__name__, static_folder=None)
@@ -68,12 +81,12 @@ def create_app(sim: Simulator) -> Flask:
     app.register_error_handler(Dropped, _drop)
     app.register_blueprint(control.blueprint(sim))
     app.register_blueprint(pages.blueprint(sim))
-    for method, path, endpoint in _ENDPOINTS:
-        app.add_url_rule(path, f"{method} {path}", _view(sim, endpoint), methods=[method])
+    for method, path, operation in _ENDPOINTS:
+        app.add_url_rule(path, f"{method} {path}", _view(sim, operation), methods=[method])
     return app
 
 
-def _view(sim: Simulator, endpoint: Endpoint) -> Callable[..., Response]:
+def _view(sim: Simulator, operation: Operation) -> Callable[..., Response]:
     def view(**ids: str) -> Response:
         params = decode((*request.args.items(multi=True), *request.form.items(multi=True)))
         key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
@@ -81,7 +94,7 @@ def _view(sim: Simulator, endpoint: Endpoint) -> Callable[..., Response]:
             fault = sim.faults.take(request.method, request.path)
             if fault:
                 fault.before_work()
-            answer = claim.stored or _execute(sim, endpoint, ids, Params(params), claim, fault)
+            answer = claim.stored or _execute(sim, operation, ids, Params(params), claim, fault)
         if fault:
             fault.after_work()
         malformed = fault is not None and fault.kind == "malformed"
@@ -96,13 +109,18 @@ def _view(sim: Simulator, endpoint: Endpoint) -> Callable[..., Response]:
 
 
 def _execute(
-    sim: Simulator, endpoint: Endpoint, ids: dict[str, str], params: Params, claim: Claim, fault: Fault | None
+    sim: Simulator,
+    operation: Operation,
+    ids: dict[str, str],
+    params: Params,
+    claim: Claim,
+    fault: Fault | None,
 ) -> Answer:
     """Run an endpoint. What it does and the answer that is remembered are one transaction."""
     try:
         with sim.call(request.host_url, g.request_id, claim.key) as call:
             try:
-                status, record = 200, endpoint(call, params, **ids)
+                status, record = 200, operation(call, params, **ids)
                 record = expand(call.store, record, params.items("expand"))
             except ExecutionError as error:
                 status, record = error.status, error.body

@@ -28,6 +28,7 @@ from devtools.stripe_simulator.errors import StripeError
 from devtools.stripe_simulator.paying import OUTCOMES, authenticate
 from devtools.stripe_simulator.simulator import Simulator
 from devtools.stripe_simulator.store import Record
+from devtools.stripe_simulator.webhooks import undelivered
 
 _KINDS = ("payment_intent", "charge", "refund", "dispute")
 
@@ -135,5 +136,5 @@ def _state(sim: Simulator) -> dict[str, Any]:
         name: {"total": len(records), **Counter(record["status"] for record in records)}
         for name, records in found.items()
     }
-    counts["undelivered_webhooks"] = len(sim.outbox.waiting())
+    counts["undelivered_webhooks"] = len(undelivered(sim.store))
     return {"counts": counts, **found}

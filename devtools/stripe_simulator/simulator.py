@@ -9,9 +9,8 @@ from devtools.stripe_simulator.call import Call
 from devtools.stripe_simulator.clock import Clock
 from devtools.stripe_simulator.faults import Faults
 from devtools.stripe_simulator.idempotency import Idempotency
-from devtools.stripe_simulator.outbox import Outbox
 from devtools.stripe_simulator.store import Store
-from devtools.stripe_simulator.webhooks import Endpoint, Webhooks
+from devtools.stripe_simulator.webhooks import Endpoint, Webhooks, mark
 
 
 class Simulator:
@@ -27,8 +26,7 @@ class Simulator:
         self.clock = Clock(store)
         self.faults = Faults()
         self.idempotency = Idempotency(store, self.clock)
-        self.outbox = Outbox(store)
-        self._webhooks = Webhooks(endpoint, self.outbox) if endpoint else None
+        self._webhooks = Webhooks(endpoint, store) if endpoint else None
 
     @contextmanager
     def call(
@@ -40,15 +38,15 @@ class Simulator:
             yield call
             if self._webhooks:
                 for event in call.events:
-                    self.outbox.add(event)
+                    mark(self.store, event, 1)
         if self._webhooks:
-            self._webhooks.wake(len(call.events))
+            self._webhooks.send(call.events)
 
     def resend(self, event_id: str) -> None:
-        """Deliver an event again, also one that was given up."""
+        """Deliver an event again, also one that was abandoned."""
         if self._webhooks:
-            self.outbox.add(event_id)
-            self._webhooks.wake(1)
+            mark(self.store, event_id, 1)
+            self._webhooks.send([event_id])
 
     def reset(self) -> None:
         """Forget everything."""

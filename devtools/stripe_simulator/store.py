@@ -37,8 +37,6 @@ CREATE TABLE answers (
     PRIMARY KEY (account, key)
 );
 CREATE INDEX answers_by_age ON answers (created);
-CREATE TABLE deliveries (event TEXT PRIMARY KEY, attempts INTEGER NOT NULL, due REAL);
-CREATE INDEX deliveries_by_time ON deliveries (due);
 CREATE TABLE clock (advanced INTEGER NOT NULL);
 INSERT INTO clock VALUES (0);
 """
@@ -121,7 +119,7 @@ class Store:
     def clear(self) -> None:
         """Forget everything."""
         with self.transaction():
-            for table in ("objects", "answers", "deliveries"):
+            for table in ("objects", "answers"):
                 self.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
             self.execute("UPDATE clock SET advanced = 0")
 

@@ -1,25 +1,31 @@
-"""Signed webhooks, sent by threads of their own: https://docs.stripe.com/webhooks"""
+"""Signed webhooks: https://docs.stripe.com/webhooks"""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import json
-import queue
 import threading
 import time
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 import requests
 
-from devtools.stripe_simulator.outbox import Delivery, Outbox
+from devtools.stripe_simulator.store import Store
 
-#: Seconds that the receiver has to answer.
-_TIMEOUT = 10.0
+#: Seconds that the receiver has to respond.
+_TIMEOUT_SECONDS = 10.0
 
-#: One that answers slowly must not hold back all others. Stripe promises no order either.
+#: Threads that deliver. A receiver that responds slowly to one event must not delay all others.
+#: Stripe promises no order either: https://docs.stripe.com/webhooks#event-ordering
 _THREADS = 4
+
+#: Seconds before the second attempt, doubled for each further one up to the maximum.
+_MIN_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 0.25, 30.0
+
+#: An event is abandoned after this many attempts, about half an hour. Stripe retries for three days.
+_MAX_ATTEMPTS = 64
 
 
 @dataclass(frozen=True)
@@ -30,53 +36,95 @@ class Endpoint:
     secret: str
 
 
+@dataclass(order=True, frozen=True)
+class _Delivery:
+    """An attempt, numbered from 1, due at a time of `time.monotonic`."""
+
+    due: float
+    attempt: int
+    event_id: str
+
+
 def signature(payload: bytes, secret: str, timestamp: int) -> str:
-    """The header Stripe-Signature: https://docs.stripe.com/webhooks/signature"""
+    """Return the header Stripe-Signature: https://docs.stripe.com/webhooks/signature"""
     mac = hmac.new(secret.encode(), f"{timestamp}.".encode() + payload, hashlib.sha256)
     return f"t={timestamp},v1={mac.hexdigest()}"
 
 
 class Webhooks:
-    """Empties an outbox into an endpoint, from now on and until the process ends."""
+    """Deliver events to an endpoint in threads, until the process ends.
 
-    def __init__(self, endpoint: Endpoint, outbox: Outbox) -> None:
+    Undelivered events, those with `pending_webhooks`, are in the store: a restart attempts them again.
+    """
+
+    def __init__(self, endpoint: Endpoint, store: Store) -> None:
         self._endpoint = endpoint
-        self._outbox = outbox
-        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._store = store
+        self._changed = threading.Condition()
+        self._waiting: list[_Delivery] = []
+        self.send(undelivered(store))
         for number in range(_THREADS):
             threading.Thread(target=self._run, name=f"webhooks-{number}", daemon=True).start()
 
-    def wake(self, count: int) -> None:
-        """Say that `count` events were added. Never waits."""
-        for _ in range(count):
-            self._wake.put(None)
+    def send(self, event_ids: list[str]) -> None:
+        """Deliver events soon. Never waits."""
+        for event_id in event_ids:
+            self._put(_Delivery(time.monotonic(), 1, event_id))
+
+    def _put(self, delivery: _Delivery) -> None:
+        with self._changed:
+            heappush(self._waiting, delivery)
+            self._changed.notify()
+
+    def _take(self) -> _Delivery:
+        """Wait for a delivery that is due, and return it."""
+        with self._changed:
+            while not self._waiting or self._waiting[0].due > time.monotonic():
+                self._changed.wait(self._waiting[0].due - time.monotonic() if self._waiting else None)
+            return heappop(self._waiting)
 
     def _run(self) -> None:
         with requests.Session() as session:
-            # The receiver is near; the machine's proxy is not meant.
+            # The receiver runs on this machine: its proxy is not meant.
             session.trust_env = False
             while True:
-                delivery = self._outbox.take()
-                if delivery is None:
-                    with contextlib.suppress(queue.Empty):
-                        self._wake.get(timeout=self._outbox.next_due())
-                elif self._deliver(session, delivery):
-                    self._outbox.delivered(delivery)
-                else:
-                    self._outbox.failed(delivery)
+                delivery = self._take()
+                attempt = delivery.attempt
+                if self._deliver(session, delivery.event_id):
+                    mark(self._store, delivery.event_id, 0)
+                elif attempt < _MAX_ATTEMPTS:
+                    backoff = min(_MAX_BACKOFF_SECONDS, _MIN_BACKOFF_SECONDS * 2.0 ** (attempt - 1))
+                    self._put(_Delivery(time.monotonic() + backoff, attempt + 1, delivery.event_id))
 
-    def _deliver(self, session: requests.Session, delivery: Delivery) -> bool:
+    def _deliver(self, session: requests.Session, event_id: str) -> bool:
+        """Attempt one event. Return whether it needs no further attempt."""
+        event = self._store.get(event_id)
+        if event is None:  # the simulator was reset
+            return True
         # Signed with the real time, which the receiver compares with its own.
-        payload = json.dumps(delivery.event).encode()
+        payload = json.dumps(event).encode()
         headers = {
             "Content-Type": "application/json; charset=utf-8",
             "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
             "Stripe-Signature": signature(payload, self._endpoint.secret, int(time.time())),
         }
         try:
-            answer = session.post(
-                self._endpoint.url, payload, headers=headers, timeout=_TIMEOUT, allow_redirects=False
+            response = session.post(
+                self._endpoint.url, payload, headers=headers, timeout=_TIMEOUT_SECONDS, allow_redirects=False
             )
         except requests.RequestException:
             return False
-        return 200 <= answer.status_code < 300
+        return 200 <= response.status_code < 300
+
+
+def mark(store: Store, event_id: str, pending: int) -> None:
+    """Set how many endpoints an event is to be delivered to."""
+    store.execute(
+        "UPDATE objects SET body = json_set(body, '$.pending_webhooks', ?) WHERE id = ?", (pending, event_id)
+    )
+
+
+def undelivered(store: Store) -> list[str]:
+    """Return the ids of undelivered events, abandoned ones included, oldest first."""
+    condition = "object = 'event' AND json_extract(body, '$.pending_webhooks') > 0 ORDER BY seq"
+    return [event["id"] for event in store.select(condition, ())]

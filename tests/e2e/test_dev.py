@@ -49,10 +49,9 @@ def run_curl(command: str, dev: Dev) -> dict[str, Any]:
     return answer
 
 
-def test_the_readmes_way_from_start_to_a_mail_and_to_the_next_day(start: Any) -> None:
+def test_the_readmes_steps_lead_to_a_mail_and_its_data_survives_a_restart(start: Any) -> None:
     dev = start()
-    took = dev.wait_until_healthy()
-    print(f"movieapp dev was ready after {took:.1f} s")  # noqa: T201 - a figure of the README
+    dev.wait_until_healthy()
     assert dev.get("/health")["status"] == "healthy"
 
     without_mail, with_mail = readme_curls()

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -43,14 +42,12 @@ class Dev:
             stdout=self.output,
             stderr=subprocess.STDOUT,
         )
-        self.started = time.monotonic()
         self.children: list[psutil.Process] = []
 
-    def wait_until_healthy(self) -> float:
+    def wait_until_healthy(self) -> None:
         wait_for(lambda: self.said("Ctrl-C stops everything") or self.ended(), 60, self.printed().decode)
         assert not self.ended(), self.printed().decode()
         self.children = psutil.Process(self.process.pid).children(recursive=True)
-        return time.monotonic() - self.started
 
     def said(self, words: str) -> bool:
         return words.encode() in self.printed()

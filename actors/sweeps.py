@@ -19,7 +19,7 @@ from dramatiq import Middleware
 from actors import deliveries
 from actors.dispatch import Dispatch
 from app.events import outbox
-from app.gateway import StripeGateway
+from app.gateway import make_gateway
 from app.messaging.publisher import make_publisher
 from app.messaging.topology import Topology
 from app.payments.recovery import recover_due
@@ -115,7 +115,7 @@ class Sweeps(Middleware):
 
     @contextmanager
     def _payment_recovery(self) -> Iterator[Callable[[], object]]:
-        payments = Payments(self._settings, StripeGateway(self._settings), _leave_to_the_outbox)
+        payments = Payments(self._settings, make_gateway(self._settings), _leave_to_the_outbox)
         yield lambda: recover_due(payments)
 
     @contextmanager

@@ -27,7 +27,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     from app import api, dashboard, models
     from app.events.outbox import Relay
-    from app.gateway import StripeGateway
+    from app.gateway import make_gateway
     from app.messaging.publisher import make_publisher
     from app.payments.service import Payments
     from app.services import EXTENSION, Services
@@ -42,7 +42,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     atexit.register(relay.close)
 
     app = Flask(__name__, static_folder=None)
-    payments = Payments(settings, StripeGateway(settings), relay.submit)
+    payments = Payments(settings, make_gateway(settings), relay.submit)
     app.extensions[EXTENSION] = Services(settings, payments, relay)
     api.init_app(app, settings)
     dashboard.init_app(app, settings)

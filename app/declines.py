@@ -1,8 +1,7 @@
-"""Why a payment failed, in our words: one table for the API's answer, the event and the mail.
+"""Why a payment failed, in our words: the same rows for the API's response, the event and the mail.
 
-Sources: https://docs.stripe.com/declines/codes and https://docs.stripe.com/error-codes. Stripe asks not to
-tell customers that a card was reported lost or stolen or that a charge looked fraudulent: those codes have no
-row of their own and say no more than a plain decline does.
+Each gateway translates its codes into these rows. None of them says that a card was reported lost or stolen
+or that a charge looked fraudulent: card networks and gateways ask not to tell customers.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-#: What can help: nothing, waiting, another card or way to pay, or correcting what was typed.
+#: What can help: nothing, waiting, another card or payment method, or correcting what was typed.
 Retry = Literal["never", "later", "other_card", "check_details"]
 
 
@@ -61,7 +60,15 @@ STOPPED = Decline(
     "CARD_DECLINED", "Your bank has been told not to allow this payment. Please contact your bank.", "never"
 )
 
-#: Failures that are no bank's.
+# Where the customer did not pay by card, or the bank decided nothing.
+PROVIDER = Decline(
+    "CARD_DECLINED", "The payment was declined. Please use another payment method.", "other_card"
+)
+CUSTOMER_CANCELED = Decline(
+    "CUSTOMER_CANCELED",
+    "The payment was canceled before it was completed. Nothing was charged.",
+    "later",
+)
 NOT_CONFIRMED = Decline(
     "CARD_DECLINED", "The payment was not confirmed in time. Nothing was charged; please try again.", "later"
 )
@@ -74,64 +81,26 @@ BAD_AMOUNT = Decline(
     "INVALID_AMOUNT", "This amount can't be charged. Nothing was charged; please contact us.", "never"
 )
 
-#: Stripe's decline code or, where a refusal has none, its error code. Every other is told as a plain decline.
-_TABLE: dict[str, Decline] = {
-    "insufficient_funds": FUNDS,
-    "withdrawal_count_limit_exceeded": LIMIT,
-    "card_velocity_exceeded": LIMIT,
-    "expired_card": EXPIRED,
-    "incorrect_number": NUMBER,
-    "invalid_number": NUMBER,
-    "incorrect_cvc": CVC,
-    "invalid_cvc": CVC,
-    "invalid_expiry_month": EXPIRY,
-    "invalid_expiry_year": EXPIRY,
-    "incorrect_address": DETAILS,
-    "incorrect_zip": DETAILS,
-    "processing_error": PROCESSING,
-    "issuer_not_available": PROCESSING,
-    "reenter_transaction": PROCESSING,
-    "try_again_later": PROCESSING,
-    "approve_with_id": PROCESSING,
-    "no_action_taken": LATER,
-    "authentication_required": AUTHENTICATION,
-    "authentication_not_handled": AUTHENTICATION,
-    "mobile_device_authentication_required": AUTHENTICATION,
-    "payment_intent_authentication_failure": AUTHENTICATION,
-    "card_not_supported": UNSUPPORTED,
-    "currency_not_supported": UNSUPPORTED,
-    "invalid_account": UNSUPPORTED,
-    "new_account_information_available": UNSUPPORTED,
-    "not_permitted": UNSUPPORTED,
-    "service_not_allowed": UNSUPPORTED,
-    "transaction_not_allowed": UNSUPPORTED,
-    "revocation_of_all_authorizations": STOPPED,
-    "revocation_of_authorization": STOPPED,
-    "stop_payment_order": STOPPED,
-}
-
-#: Stripe's advice for refusals that name no reason: https://docs.stripe.com/declines/codes#retrying-issuer-declines
-_ADVICE: dict[str, Decline] = {
-    "try_again_later": LATER,
-    "confirm_card_data": DETAILS,
-    "do_not_try_again": GENERIC,
-}
-
-#: Codes of refusals whose reason the customer is not told: whatever the advice, they look like any other.
-_SILENT = frozenset(
-    {"lost_card", "stolen_card", "pickup_card", "fraudulent", "merchant_blacklist", "security_violation"}
-)
-
-
 #: Every row that a payment can fail with.
-EVERY = frozenset({*_TABLE.values(), *_ADVICE.values(), NOT_CONFIRMED, GATEWAY_ERROR, BAD_AMOUNT})
-
-
-def decline_for(decline_code: str | None, code: str | None, advice_code: str | None = None) -> Decline:
-    """The row for Stripe's `decline_code`, else `code`, else `advice_code`, else the plain decline."""
-    for known in (decline_code, code):
-        if known in _TABLE:
-            return _TABLE[known]
-    if decline_code in _SILENT:
-        return GENERIC
-    return _ADVICE.get(advice_code or "", GENERIC)
+EVERY = frozenset(
+    {
+        GENERIC,
+        LATER,
+        FUNDS,
+        LIMIT,
+        EXPIRED,
+        NUMBER,
+        CVC,
+        EXPIRY,
+        DETAILS,
+        PROCESSING,
+        AUTHENTICATION,
+        UNSUPPORTED,
+        STOPPED,
+        PROVIDER,
+        CUSTOMER_CANCELED,
+        NOT_CONFIRMED,
+        GATEWAY_ERROR,
+        BAD_AMOUNT,
+    }
+)

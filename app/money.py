@@ -1,7 +1,7 @@
-"""Money as Decimal in major units, and Stripe's integers in minor units.
+"""The currencies that prices may be in, and amounts as Decimal in major units.
 
 Source of the table: https://docs.stripe.com/currencies (presentment, zero-decimal, three-decimal and special
-cases). It differs from ISO 4217: ISK and UGX have no minor unit there, but two decimals at Stripe.
+cases). It differs from ISO 4217: ISK and UGX have no minor unit there, but take two decimals here.
 """
 
 from __future__ import annotations
@@ -20,20 +20,19 @@ _TWO_DECIMAL = (
     "TOP TRY TTD TWD TZS UAH UGX USD UYU UZS WST XCD XCG YER ZAR ZMW"
 )
 
-#: Currency code → digits after the decimal point at Stripe.
+#: Currency code → digits after the decimal point of an amount.
 CURRENCIES: dict[str, int] = (
     dict.fromkeys(_ZERO_DECIMAL.split(), 0)
     | dict.fromkeys(_TWO_DECIMAL.split(), 2)
     | dict.fromkeys(_THREE_DECIMAL.split(), 3)
 )
 
-
-#: Refuses to round: 25.00…01 is no 25.00, however many zeros.
+#: Refuses to round: 25.00…01 is not 25.00, however many zeros.
 _EXACT = Context(prec=28, traps=[Inexact, InvalidOperation])
 
 
-def to_minor(amount: Decimal, currency: str) -> int:
-    """Convert `amount`, in major units of `currency`, to Stripe's integer of minor units, exactly.
+def canonical_amount(amount: Decimal, currency: str) -> Decimal:
+    """Return `amount` with exactly the decimals of `currency`: 25.5 USD becomes 25.50.
 
     Raises:
         InvalidAmount: not finite, not positive, or more decimals than the currency takes: never rounded.
@@ -42,16 +41,10 @@ def to_minor(amount: Decimal, currency: str) -> int:
         raise InvalidAmount("amount must be greater than 0.")
     digits = CURRENCIES[currency]
     try:
-        minor = _EXACT.scaleb(amount, digits)
-        whole = _EXACT.quantize(minor, Decimal(1))
+        canonical = _EXACT.quantize(amount, Decimal(1).scaleb(-digits))
     except (Inexact, InvalidOperation):
         raise InvalidAmount(f"amount must have at most {digits} decimals in {currency}.") from None
-    if digits == 3 and whole % 10:
+    if digits == 3 and canonical.as_tuple().digits[-1]:
         # Card networks carry two decimals: https://docs.stripe.com/currencies#three-decimal
         raise InvalidAmount(f"amount must have 0 as its third decimal in {currency}.")
-    return int(whole)
-
-
-def from_minor(minor: int, currency: str) -> Decimal:
-    """Convert Stripe's integer of minor units back to major units."""
-    return Decimal(minor).scaleb(-CURRENCIES[currency])
+    return canonical

@@ -26,7 +26,7 @@ from pymongo import monitoring
 from app import models
 from app.channels import CHANNELS, ChannelName
 from app.events.outbox import sweep
-from app.gateway import StripeGateway
+from app.gateway import make_gateway
 from app.messaging.dead_letters import open_dead_letters
 from app.messaging.publisher import OutgoingEvent, Publisher
 from app.messaging.queues import QUEUES
@@ -118,7 +118,7 @@ def main() -> None:
     monitoring.register(watch)
     with servers() as settings:
         models.connect(settings)
-        payments = Payments(settings, StripeGateway(settings), lambda _booking: None)
+        payments = Payments(settings, make_gateway(settings), lambda _booking: None)
         grow(settings.mongodb_uri, watch, payments, sorted(options.sizes))
         bury_and_list(watch, settings)
         plans = watch.plans()

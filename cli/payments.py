@@ -143,11 +143,11 @@ def reconcile(since: datetime, dry_run: bool, repair: bool, as_json: bool) -> No
     if dry_run and repair:
         raise click.UsageError("--dry-run and --repair exclude each other.")
     settings = connect()
-    from app.gateway import StripeGateway
+    from app.gateway import make_gateway
     from app.payments.reconcile import Reconciliation
     from app.payments.service import Payments
 
-    gateway = StripeGateway(settings)
+    gateway = make_gateway(settings)
     # Events of repairs wait in the outbox, for the worker's sweep.
     side = Payments(settings, gateway, lambda _booking: None)
     books = Reconciliation(side, gateway, since, repair=repair)

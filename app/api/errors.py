@@ -61,7 +61,7 @@ _EXAMPLES = {
     "CARD_EXPIRED": "The card has expired. Please use another card.",
     "INVALID_AMOUNT": "amount must have at most 2 decimals in USD.",
     "REFUND_NOT_ALLOWED": "Only 5.00 USD are left to refund.",
-    "INVALID_SIGNATURE": "Refused: no secret of ours signed this, or it is too old.",
+    "INVALID_SIGNATURE": "Refused: signature mismatch, or the timestamp is outside the tolerance.",
     "UNAUTHORIZED": "Send a valid API key: Authorization: Bearer mk_…",
     "FORBIDDEN": "This API key lacks the scope payments:write.",
     "TRANSACTION_NOT_FOUND": "No transaction has this id.",

@@ -1,36 +1,62 @@
-"""The payment gateway: Stripe, or a server that speaks like it. The only package that imports `stripe`."""
+"""The payment gateway as the rest of the program sees it. Each gateway is a package beneath this one."""
 
-from app.gateway.orders import CardDetails, Charge
+from app.gateway.events import (
+    BadWebhook,
+    DisputeChanged,
+    FraudWarned,
+    GatewayChange,
+    GatewayEvent,
+    PaymentChanged,
+    RefundChanged,
+)
+from app.gateway.factory import HANDLED_EVENTS, make_gateway
+from app.gateway.facts import GatewayDispute, GatewayPayment, GatewayRefund
+from app.gateway.gateway import KEY_LIFETIME, Gateway, GatewayUnavailable, Share
+from app.gateway.orders import CardDetails, Charge, ChargeKind, RefundRequest
 from app.gateway.outcomes import (
     ActionRequired,
+    Canceled,
     Charged,
     Declined,
     PaymentOutcome,
     Refunded,
+    RefundFailed,
     RefundOutcome,
+    RefundPending,
     Refused,
     Unknown,
 )
-from app.gateway.statement import GatewayPayment, GatewayRefund
-from app.gateway.stripe_gateway import KEY_REMEMBERED, StripeGateway
-from app.gateway.webhook_events import BadSignature, WebhookEvent, verify
 
 __all__ = [
-    "KEY_REMEMBERED",
+    "HANDLED_EVENTS",
+    "KEY_LIFETIME",
     "ActionRequired",
-    "BadSignature",
+    "BadWebhook",
+    "Canceled",
     "CardDetails",
     "Charge",
+    "ChargeKind",
     "Charged",
     "Declined",
+    "DisputeChanged",
+    "FraudWarned",
+    "Gateway",
+    "GatewayChange",
+    "GatewayDispute",
+    "GatewayEvent",
     "GatewayPayment",
     "GatewayRefund",
+    "GatewayUnavailable",
+    "PaymentChanged",
     "PaymentOutcome",
+    "RefundChanged",
+    "RefundFailed",
     "RefundOutcome",
+    "RefundPending",
+    "RefundRequest",
     "Refunded",
     "Refused",
-    "StripeGateway",
+    "Share",
     "Unknown",
-    "WebhookEvent",
-    "verify",
+    "make_gateway",
 ]

@@ -1,41 +1,71 @@
-"""A limit on the calls in flight, so that a dead gateway can't hold every thread of a server."""
+"""A limit on the calls in flight, so that an unresponsive gateway can't hold every thread of a server."""
 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from app.errors import GatewayError
+from app.gateway.gateway import Share
 
-#: Seconds to wait for a call to end while the gateway works: longer than it usually takes.
-_PATIENCE = 2.0
+#: How long a call waits for a slot while the gateway responds: longer than a call usually takes.
+SLOT_WAIT_SECONDS = 2.0
 
 
 class Bulkhead:
-    """Lets so many calls run at once, and refuses the others before anything is tried.
+    """Admits a number of calls at a time, and refuses the others before anything is requested.
+
+    Customers may use every slot. Each other share may use a quarter of them, at least one: webhooks and
+    status reads that hang leave the rest to payments. Only a few calls wait for a slot, because a thread
+    that waits serves nobody.
 
     Args:
-        size: calls at once.
+        size: calls in flight at a time.
     """
 
     def __init__(self, size: int) -> None:
-        self._slots = threading.BoundedSemaphore(size)
-        #: Somebody waited in vain, and no call has ended since: nobody needs to wait again.
-        self._stuck = False
+        quarter = max(1, size // 4)
+        self._limits = {share: size if share is Share.CUSTOMER else quarter for share in Share}
+        self._size = size
+        self._most_waiting = size // 6
+        self._in_flight: Counter[Share] = Counter()
+        self._waiting = 0
+        #: Shares in which a call waited for nothing, and none has ended since: nobody needs to wait again.
+        self._stuck: set[Share] = set()
+        self._slot_freed = threading.Condition()
 
     @contextmanager
-    def admitted(self) -> Iterator[None]:
+    def admitted(self, share: Share = Share.CUSTOMER) -> Iterator[None]:
         """Hold a slot.
 
         Raises:
-            GatewayError: there is none; nothing was charged.
+            GatewayError: there is none; nothing was requested.
         """
-        if not self._slots.acquire(timeout=0 if self._stuck else _PATIENCE):
-            self._stuck = True
-            raise GatewayError("The payment gateway is slow. Nothing was charged; please try again soon.")
+        with self._slot_freed:
+            if not self._has_slot(share) and not self._wait_for_slot(share):
+                raise GatewayError("The payment gateway is slow. Nothing was charged; please try again soon.")
+            self._in_flight[share] += 1
         try:
             yield
         finally:
-            self._stuck = False
-            self._slots.release()
+            with self._slot_freed:
+                self._in_flight[share] -= 1
+                self._stuck = {stuck for stuck in self._stuck if not self._has_slot(stuck)}
+                self._slot_freed.notify_all()
+
+    def _has_slot(self, share: Share) -> bool:
+        return self._in_flight[share] < self._limits[share] and self._in_flight.total() < self._size
+
+    def _wait_for_slot(self, share: Share) -> bool:
+        if share in self._stuck or self._waiting >= self._most_waiting:
+            return False
+        self._waiting += 1
+        try:
+            freed = self._slot_freed.wait_for(lambda: self._has_slot(share), SLOT_WAIT_SECONDS)
+        finally:
+            self._waiting -= 1
+        if not freed:
+            self._stuck.add(share)
+        return freed

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
+
+#: A card or another saved method by its id; PayPal's page; or whatever the customer chooses in the browser.
+ChargeKind = Literal["card", "paypal", "element"]
 
 
 @dataclass(frozen=True)
 class CardDetails:
-    """A card as typed by its holder, on its way to a PaymentMethod id. `year` has four digits.
+    """A card as typed by its holder, on its way to a payment method's id. `year` has four digits.
 
     The number and the CVV live nowhere else: the repr hides them, and nothing stores or logs them.
     """
@@ -21,20 +26,40 @@ class CardDetails:
 
 @dataclass(frozen=True)
 class Charge:
-    """A payment to make.
+    """A payment to make. Repeated with the same `transaction_id`, it must be equal in every field.
 
     Attributes:
-        transaction_id: ours; Stripe's idempotency key, so that any number of tries charge once.
-        minor_amount: in Stripe's minor units of `currency`.
-        payment_method: a PaymentMethod id (`pm_…`), or None to pay with PayPal.
-        return_url: where a redirect ends.
+        transaction_id: ours; the idempotency key, so that any number of requests charge once.
+        amount: in major units of `currency`, in canonical form (`app.money.canonical_amount`).
+        payment_method: the gateway's id of the method that pays; only for the kind `card`.
+        kind: how the customer pays. `element` is not confirmed here but in the customer's browser.
+        return_url: where a redirect ends; not for the kind `element`, where the browser says it.
+        metadata: the caller's, kept with the payment at the gateway. Names that this program uses itself
+            are left out.
     """
 
     transaction_id: str
-    minor_amount: int
+    amount: Decimal
     currency: str
     booking_id: str
     user_id: str
     payment_method: str | None
+    kind: ChargeKind
     return_url: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RefundRequest:
+    """A refund to make. Repeated with the same `refund_id`, it must be equal in every field.
+
+    Attributes:
+        refund_id: ours (`REF-…`); the idempotency key.
+        payment_gateway_id: of the payment to refund.
+        amount: in major units of `currency`, the payment's.
+    """
+
+    refund_id: str
+    payment_gateway_id: str
+    amount: Decimal
+    currency: str

@@ -1,4 +1,4 @@
-"""What a gateway can answer. Three kinds, not two: charged, surely not charged, unknown."""
+"""What a request to the gateway can come to: carried out, surely not carried out, or unknown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ class Charged:
 
 @dataclass(frozen=True)
 class ActionRequired:
-    """The customer has to confirm (3-D Secure) or to log in elsewhere (PayPal); nothing moved yet."""
+    """The customer has to act, and nothing moved yet.
+
+    Either confirm (3-D Secure, PayPal's page), or pay in the browser with `client_secret`. In a browser a
+    declined attempt ends nothing: the customer may try the next card with the same secret.
+
+    Attributes:
+        client_secret: lets a browser confirm this one payment. Never logged or stored.
+        redirect_url: where the customer has to go, if the gateway names a page.
+    """
 
     gateway_id: str
     client_secret: str
@@ -27,24 +35,54 @@ class ActionRequired:
 
 @dataclass(frozen=True)
 class Declined:
-    """Surely not charged: the customer's bank said no."""
+    """Surely not charged: the customer's bank said no, or the customer did.
+
+    Attributes:
+        card_fingerprint: identifies the card number across payments, where the gateway gives it.
+    """
 
     decline: Decline
     gateway_id: str | None = None
+    card_fingerprint: str | None = None
+
+
+@dataclass(frozen=True)
+class Canceled:
+    """Surely not charged, and the gateway lets nobody confirm it any more.
+
+    Attributes:
+        decline: why the last attempt failed, or that nobody confirmed.
+    """
+
+    gateway_id: str
+    decline: Decline
 
 
 @dataclass(frozen=True)
 class Refused:
-    """Surely not charged: the gateway would not work for us, or was never reached."""
+    """Surely not carried out: the gateway rejected the request, or never received it.
+
+    That is said of this request alone, not of an earlier one with the same key.
+
+    Attributes:
+        reason: for logs; holds no data of the request.
+        transient: the same request may work later (rate limit, lock, no connection, rejected API key).
+        bad_amount: the amount is what the gateway rejected, for example below its minimum.
+    """
 
     reason: str
-    #: The amount is what it refused, as far below its minimum: the caller can mend that.
+    transient: bool = False
     bad_amount: bool = False
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """The request may have arrived and no answer came back. Never guessed: asked again later."""
+    """The request may have been carried out. Never guessed: look it up later.
+
+    Attributes:
+        reason: for logs; holds no data of the request.
+        gateway_id: what to look up, if any response named it.
+    """
 
     reason: str
     gateway_id: str | None = None
@@ -52,10 +90,26 @@ class Unknown:
 
 @dataclass(frozen=True)
 class Refunded:
-    """The money is on its way back."""
+    """The refund succeeded."""
 
     gateway_id: str
 
 
-RefundOutcome = Refunded | Refused | Unknown
-PaymentOutcome = Charged | ActionRequired | Declined | Refused | Unknown
+@dataclass(frozen=True)
+class RefundPending:
+    """The gateway accepted the refund. It may still fail, days later."""
+
+    gateway_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RefundFailed:
+    """The gateway accepted the refund and could not carry it out: the money stays with the merchant."""
+
+    gateway_id: str
+    reason: str
+
+
+PaymentOutcome = Charged | ActionRequired | Declined | Canceled | Refused | Unknown
+RefundOutcome = Refunded | RefundPending | RefundFailed | Refused | Unknown

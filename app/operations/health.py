@@ -210,12 +210,12 @@ def _gateway_api(settings: Settings, timeout: float) -> Iterator[Finding]:
     """Call the gateway with our key, and compare its clock with this machine's."""
     if not settings.payment_gateway_api_key.get_secret_value():
         return
-    from app.gateway import StripeGateway
+    from app.gateway import make_gateway
 
     quick = {"payment_gateway_max_retries": 0, "payment_gateway_read_timeout": max(timeout, 5.0)}
     started = time.monotonic()
     try:
-        gateway_time = StripeGateway(settings.model_copy(update=quick)).clock()
+        gateway_time = make_gateway(settings.model_copy(update=quick)).clock()
     except Problem as problem:
         advice = "Is PAYMENT_GATEWAY_API_KEY right, and does the network let calls out? status.stripe.com"
         yield Finding("gateway", Level.BAD, problem.message, advice)

@@ -1,4 +1,4 @@
-"""Raw card details: checked before any call, turned into a PaymentMethod id, and forgotten.
+"""Raw card details: checked before any call, exchanged for a payment method's id, and forgotten.
 
 The number and the CVV live only in a `CardDetails` and reach no store or log.
 """
@@ -11,21 +11,6 @@ from datetime import datetime
 from app.errors import CardExpired, InvalidCard
 from app.gateway import CardDetails
 from app.luhn import luhn_valid
-
-#: Stripe's PaymentMethods for its test card numbers: https://docs.stripe.com/testing
-TEST_PAYMENT_METHODS: dict[str, str] = {
-    "4242424242424242": "pm_card_visa",
-    "4111111111111111": "pm_card_visa",
-    "5555555555554444": "pm_card_mastercard",
-    "378282246310005": "pm_card_amex",
-    "4000000000000002": "pm_card_visa_chargeDeclined",
-    "4000000000009995": "pm_card_visa_chargeDeclinedInsufficientFunds",
-    "4000000000000069": "pm_card_chargeDeclinedExpiredCard",
-    "4000002500003155": "pm_card_authenticationRequired",
-}
-
-#: What pays in test mode when a request names no card: the contract's two-line curl.
-DEFAULT_TEST_PAYMENT_METHOD = "pm_card_visa"
 
 #: American Express prints four digits on the front; every other brand three on the back.
 _AMEX = re.compile(r"3[47]")
@@ -50,18 +35,3 @@ def check_card(card: CardDetails, now: datetime) -> None:
         raise InvalidCard("The expiry month is not right. Please check it.", field="expiry_month")
     if (card.year, card.month) < (now.year, now.month):
         raise CardExpired("The card has expired. Please use another card.", field="expiry")
-
-
-def method_for_test_card(card: CardDetails) -> str:
-    """The PaymentMethod id that stands for a test card.
-
-    Raises:
-        InvalidCard: Stripe has no test PaymentMethod for the number.
-    """
-    method = TEST_PAYMENT_METHODS.get(card.number)
-    if method is None:
-        raise InvalidCard(
-            "This number is not one of the test cards: https://docs.stripe.com/testing",
-            field="card_number",
-        )
-    return method

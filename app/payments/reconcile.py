@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from mongoengine.errors import NotUniqueError
 
 from app.clock import utcnow
-from app.gateway import GatewayPayment, GatewayRefund, Refunded, Refused
+from app.gateway import Charged, GatewayPayment, GatewayRefund, Refunded, RefundFailed
 from app.models import Transaction, storage_errors
 from app.payments import ledger, states
 
 if TYPE_CHECKING:
-    from app.gateway import StripeGateway
+    from app.gateway import Gateway
     from app.models import Refund
     from app.payments.service import Payments
 
@@ -67,7 +67,7 @@ class Reconciliation:
     """
 
     def __init__(
-        self, payments: Payments, gateway: StripeGateway, since: datetime, *, repair: bool = False
+        self, payments: Payments, gateway: Gateway, since: datetime, *, repair: bool = False
     ) -> None:
         self._payments = payments
         self._gateway = gateway
@@ -101,16 +101,16 @@ class Reconciliation:
 
     def _charges(self) -> Iterator[Difference]:
         """From the gateway's charges to our records."""
-        made = self._gateway.payments_since(self._since - _SKEW)
-        for batch in _batches(payment for payment in made if payment.charged):
+        made = self._gateway.payments(self._since - _SKEW)
+        for batch in _batches(payment for payment in made if isinstance(payment.outcome, Charged)):
             with storage_errors():
                 found = Transaction.objects(id__in=[made.transaction_id for made in batch])
                 records = {payment.id: payment for payment in found}
             for made in batch:
-                yield from self._compare(made, records.get(made.transaction_id))
+                yield from self._compare(made, records.get(made.transaction_id or ""))
 
     def _compare(self, made: GatewayPayment, record: Transaction | None) -> Iterator[Difference]:
-        transaction_id = made.transaction_id
+        transaction_id = made.transaction_id or ""
         said = f"{made.gateway_id}: {made.amount} {made.currency}"
         if transaction_id in self._charged:
             yield Difference("charged twice", transaction_id, said)
@@ -165,7 +165,7 @@ class Reconciliation:
                 yield Difference("refund without record", subject, said, self._adopt(payment, made))
         elif record.amount != made.amount:
             yield Difference("refund amount differs", subject, f"{said}, recorded {record.amount}")
-        elif record.status == states.COMPLETED and isinstance(made.outcome, Refused):
+        elif record.status == states.COMPLETED and isinstance(made.outcome, RefundFailed):
             yield Difference(
                 "refund failed, recorded as completed", subject, said, self._take_back(payment, made)
             )

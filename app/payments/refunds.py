@@ -15,10 +15,19 @@ from mongoengine.errors import NotUniqueError
 from app.clock import utcnow
 from app.errors import InvalidAmount, RefundNotAllowed, ServiceUnavailable
 from app.events.outgoing import payment_refund
-from app.gateway import KEY_REMEMBERED, Refunded, RefundOutcome, Refused
+from app.gateway import (
+    KEY_LIFETIME,
+    GatewayUnavailable,
+    Refunded,
+    RefundFailed,
+    RefundOutcome,
+    RefundRequest,
+    Refused,
+    Unknown,
+)
 from app.ids import new_id
 from app.models import Refund, Transaction, storage_errors
-from app.money import from_minor, to_minor
+from app.money import canonical_amount
 from app.payments import ledger, states
 from app.telemetry import metrics
 from app.telemetry.logs import get_logger
@@ -26,7 +35,7 @@ from app.telemetry.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from app.gateway import GatewayRefund, StripeGateway
+    from app.gateway import Gateway, GatewayRefund
 
 log = get_logger(__name__)
 
@@ -58,9 +67,7 @@ class Refunds:
         recover_in: after how long a refund without an answer is asked after.
     """
 
-    def __init__(
-        self, gateway: StripeGateway, announce: Callable[[str], None], recover_in: timedelta
-    ) -> None:
+    def __init__(self, gateway: Gateway, announce: Callable[[str], None], recover_in: timedelta) -> None:
         self._gateway = gateway
         self._announce = announce
         self._recover_in = recover_in
@@ -82,7 +89,7 @@ class Refunds:
         amount = _allowed_amount(payment, order)
         with self._gateway.admitted():
             refund = self._reserve(payment, refund_id, amount, order.reason)
-            outcome = self._gateway.refund(refund.id, payment.gateway_id, to_minor(amount, payment.currency))
+            outcome = self._gateway.refund(_request_of(payment, refund))
         self.settle(payment, refund, outcome, actor="api")
         return payment, refund
 
@@ -91,12 +98,24 @@ class Refunds:
         for refund in payment.refunds:
             if refund.status != states.PENDING:
                 continue
-            if utcnow() - refund.created_at < KEY_REMEMBERED:
-                minor = to_minor(refund.amount, payment.currency)
-                outcome = self._gateway.refund(refund.id, payment.gateway_id, minor, asked_before=True)
+            if utcnow() - refund.created_at < KEY_LIFETIME:
+                outcome = self._gateway.refund(_request_of(payment, refund))
+                if isinstance(outcome, Refused) and outcome.transient:
+                    # Says nothing of the earlier request, which may have been carried out.
+                    outcome = Unknown(outcome.reason)
             else:
-                outcome = self._gateway.find_refund(refund.id, payment.gateway_id)
+                outcome = self._find(payment, refund)
             self.settle(payment, refund, outcome, actor=actor)
+
+    def _find(self, payment: Transaction, refund: Refund) -> RefundOutcome:
+        """Look for a refund whose idempotency key the gateway may have forgotten."""
+        try:
+            for made in self._gateway.refunds(payment=payment.gateway_id):
+                if made.refund_id == refund.id:
+                    return made.outcome
+        except GatewayUnavailable as error:
+            return Unknown(error.message)
+        return Refused("it never reached the gateway")
 
     def _reserve(self, payment: Transaction, refund_id: str, amount: Decimal, reason: str) -> Refund:
         now = utcnow()
@@ -121,7 +140,7 @@ class Refunds:
         try:
             if isinstance(outcome, Refunded):
                 self._complete(payment.id, refund, outcome.gateway_id, actor)
-            elif isinstance(outcome, Refused):
+            elif isinstance(outcome, Refused | RefundFailed):
                 _release(payment, refund, outcome.reason, actor)
             else:
                 _warn("refund outcome unknown", payment, refund, outcome.reason, actor)
@@ -181,6 +200,11 @@ class Refunds:
         made = list(self._gateway.refunds(payment=payment.gateway_id))
         return sum(self.adopt_one(payment.id, refund, actor=actor) for refund in made)
 
+    def failure_of(self, gateway_id: str) -> str | None:
+        """Why a refund failed, None if it did not; for the webhook about it."""
+        made = self._gateway.find_refund(gateway_id)
+        return made.outcome.reason if made and isinstance(made.outcome, RefundFailed) else None
+
     def adopt_one(self, payment_id: str, made: GatewayRefund, *, actor: str) -> bool:
         """Record a refund that was made elsewhere; False if it is known, or no money is on its way."""
         if not isinstance(made.outcome, Refunded):
@@ -237,8 +261,8 @@ class Refunds:
                 set__recover_after=now + self._recover_in,
             ):
                 return None
-        minor = to_minor(payment.amount, payment.currency)
-        self.settle(payment, refund, self._gateway.refund(refund.id, gateway_id, minor), actor=actor)
+        payment.gateway_id = gateway_id
+        self.settle(payment, refund, self._gateway.refund(_request_of(payment, refund)), actor=actor)
         return refund
 
     def _complete(self, payment_id: str, refund: Refund, gateway_id: str, actor: str) -> None:
@@ -263,6 +287,10 @@ class Refunds:
         _count(payment, refund)
         _tell(payment, refund, actor)
         self._announce(payment.booking_id)
+
+
+def _request_of(payment: Transaction, refund: Refund) -> RefundRequest:
+    return RefundRequest(refund.id, payment.gateway_id, refund.amount, payment.currency)
 
 
 def _completion(payment: Transaction, refund: Refund, now: datetime, actor: str) -> dict[str, Any]:
@@ -349,6 +377,6 @@ def _allowed_amount(payment: Transaction, order: RefundOrder) -> Decimal:
     if amount > left or left == 0:
         raise RefundNotAllowed(f"Only {left} {payment.currency} are left to refund.", left=float(left))
     try:
-        return from_minor(to_minor(amount, payment.currency), payment.currency)
+        return canonical_amount(amount, payment.currency)
     except InvalidAmount as error:
         raise InvalidAmount(error.message, field="refund_amount") from None

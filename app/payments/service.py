@@ -25,21 +25,25 @@ from app.errors import (
     ServiceUnavailable,
 )
 from app.gateway import (
-    KEY_REMEMBERED,
+    KEY_LIFETIME,
     ActionRequired,
+    Canceled,
     CardDetails,
     Charge,
     Charged,
     Declined,
+    Gateway,
+    GatewayEvent,
+    GatewayPayment,
+    GatewayUnavailable,
     PaymentOutcome,
     Refused,
-    StripeGateway,
     Unknown,
 )
 from app.models import Transaction
-from app.money import from_minor, to_minor
+from app.money import canonical_amount
 from app.payments import ledger, states
-from app.payments.cards import DEFAULT_TEST_PAYMENT_METHOD, check_card, method_for_test_card
+from app.payments.cards import check_card
 from app.payments.refunds import Refunds
 from app.telemetry.logs import get_logger
 
@@ -51,6 +55,10 @@ log = get_logger(__name__)
 
 #: Beyond the gateway's time, for the writes before and after it.
 _GRACE = timedelta(seconds=10)
+
+#: How far the gateway's clock may be behind ours, and how long a charge may take to reach the gateway.
+_CLOCK_SKEW = timedelta(minutes=5)
+_LONGEST_CALL = timedelta(hours=1)
 
 #: Called with a booking whose payments have something new to announce.
 Announce = Callable[[str], None]
@@ -73,7 +81,7 @@ class Payments:
         announce: called with the booking's id once an event is stored.
     """
 
-    def __init__(self, settings: Settings, gateway: StripeGateway, announce: Announce) -> None:
+    def __init__(self, settings: Settings, gateway: Gateway, announce: Announce) -> None:
         self._settings = settings
         self._gateway = gateway
         self._announce = announce
@@ -123,9 +131,13 @@ class Payments:
         payment = self._record(payment, outcome, actor=actor)
         return _result(payment, outcome)
 
-    def transaction_of(self, gateway_id: str) -> str | None:
-        """See `StripeGateway.transaction_of`."""
-        return self._gateway.transaction_of(gateway_id)
+    def at_gateway(self, gateway_id: str) -> GatewayPayment | None:
+        """See `Gateway.payment`."""
+        return self._gateway.payment(gateway_id)
+
+    def read_webhook(self, payload: bytes, signature: str) -> GatewayEvent:
+        """See `Gateway.read_webhook`."""
+        return self._gateway.read_webhook(payload, signature)
 
     def ask(self, payment: Transaction) -> PaymentResult:
         """Settle a payment for somebody who waits; as it stands if the gateway is too slow for that."""
@@ -138,16 +150,40 @@ class Payments:
     def _ask(self, payment: Transaction) -> PaymentOutcome:
         """What became of a payment that was asked for before."""
         if not payment.gateway_id:
-            if utcnow() - payment.created_at < KEY_REMEMBERED:
-                return self._gateway.charge(_charge_of(payment), asked_before=True)
-            return self._gateway.find(payment.id, payment.created_at)
-        outcome = self._gateway.retrieve(payment.gateway_id)
+            if utcnow() - payment.created_at < KEY_LIFETIME:
+                outcome = self._gateway.charge(_charge_of(payment))
+                # Says nothing of the earlier request, which may have been carried out.
+                transient = isinstance(outcome, Refused) and outcome.transient
+                return Unknown("refused for now") if transient else outcome
+            return self._find(payment)
+        outcome = self._retrieve(payment.gateway_id)
         over = isinstance(outcome, ActionRequired) and utcnow() > payment.created_at + self._action_timeout
         if over or (isinstance(outcome, Declined) and payment.status == states.REQUIRES_ACTION):
             # The customer holds a secret with which the browser could confirm it again, and with another
             # card: once it counts as failed here, that would be a charge for a booking that is free again.
-            return self._gateway.cancel(payment.gateway_id)
+            try:
+                return self._gateway.cancel(payment.gateway_id, abandoned=True).outcome
+            except GatewayUnavailable as error:
+                return Unknown(error.message, payment.gateway_id)
         return outcome
+
+    def _retrieve(self, gateway_id: str) -> PaymentOutcome:
+        try:
+            made = self._gateway.payment(gateway_id)
+        except GatewayUnavailable as error:
+            return Unknown(error.message, gateway_id)
+        return made.outcome if made else Unknown("the gateway does not have it", gateway_id)
+
+    def _find(self, payment: Transaction) -> PaymentOutcome:
+        """Look for a payment whose idempotency key the gateway may have forgotten, around its time."""
+        since, until = payment.created_at - _CLOCK_SKEW, payment.created_at + _LONGEST_CALL
+        try:
+            for made in self._gateway.payments(since, until):
+                if made.transaction_id == payment.id:
+                    return made.outcome
+        except GatewayUnavailable as error:
+            return Unknown(error.message)
+        return Refused("it never reached the gateway")
 
     @property
     def _action_timeout(self) -> timedelta:
@@ -168,8 +204,7 @@ class Payments:
                 f"amount must be at most {self._settings.max_payment_amount}.", field="amount"
             )
         currency = order.currency or self._settings.default_currency
-        amount = from_minor(to_minor(order.amount, currency), currency)
-        return replace(order, currency=currency, amount=amount)
+        return replace(order, currency=currency, amount=canonical_amount(order.amount, currency))
 
     def _card_for(self, order: PaymentOrder) -> str:
         """The PaymentMethod id that pays."""
@@ -179,14 +214,14 @@ class Payments:
         if order.card is None:
             if live:
                 raise InvalidRequest("A payment_token (pm_…) is required.", field="payment_token")
-            return DEFAULT_TEST_PAYMENT_METHOD
+            return self._gateway.default_test_method
         if live and not self._settings.allow_raw_card_data:
             raise InvalidRequest(
                 "Card numbers are not taken here. Send a payment_token (pm_…) made with Stripe.js.",
                 field="payment_token",
             )
         check_card(order.card, utcnow())
-        return self._tokenize(order.card) if live else method_for_test_card(order.card)
+        return self._tokenize(order.card) if live else self._gateway.test_method(order.card)
 
     def _tokenize(self, card: CardDetails) -> str:
         method = self._gateway.tokenize(card)
@@ -262,11 +297,12 @@ def _charge_of(payment: Transaction) -> Charge:
     """What to ask the gateway for; the same each time, for Stripe's idempotency compares."""
     return Charge(
         transaction_id=payment.id,
-        minor_amount=to_minor(payment.amount, payment.currency),
+        amount=payment.amount,
         currency=payment.currency,
         booking_id=payment.booking_id,
         user_id=payment.user_id,
         payment_method=payment.gateway_method,
+        kind="card" if payment.gateway_method else "paypal",
         return_url=payment.return_url,
         metadata=dict(payment.metadata),
     )
@@ -284,6 +320,8 @@ def _move_for(outcome: PaymentOutcome) -> tuple[str, dict[str, Any]] | None:
         case ActionRequired():
             return states.REQUIRES_ACTION, {"gateway_id": outcome.gateway_id}
         case Declined(decline, gateway_id):
+            return states.FAILED, _failure(decline) | {"gateway_id": gateway_id}
+        case Canceled(gateway_id, decline):
             return states.FAILED, _failure(decline) | {"gateway_id": gateway_id}
         case Refused():
             return states.FAILED, _failure(_row_of(outcome))

@@ -1,36 +1,41 @@
-"""What Stripe tells us by itself. An event is taken as a hint to ask, not as the truth.
+"""What the gateway's webhooks cause. An event is a hint to look something up, not the truth.
 
-Events come late, twice, and in any order. So one about a payment or a refund makes us ask the gateway how
-it stands now; what is recorded is the answer, by the same compare-and-set as everywhere. Only what can't be
-asked for that way is taken from the event itself: a refund that failed after it succeeded, and disputes.
+Events come late, twice, and in any order. So one about a payment or a refund makes us look up how it stands
+now; that is recorded, by the same compare-and-set as everywhere. Only disputes are taken from the event.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mongoengine.errors import NotUniqueError
 
 from app.clock import seconds, utcnow
+from app.gateway import (
+    HANDLED_EVENTS,
+    Charged,
+    DisputeChanged,
+    GatewayChange,
+    GatewayDispute,
+    GatewayEvent,
+    PaymentChanged,
+    RefundChanged,
+)
 from app.models import Dispute, Transaction, WebhookDelivery, storage_errors
 from app.payments import states
 from app.telemetry import metrics
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
-    from app.gateway import WebhookEvent
     from app.payments.service import Payments
 
 log = get_logger(__name__)
 
 _ACTOR = "webhook"
 
-Handler = Callable[["Payments", Mapping[str, Any]], None]
 
-
-def handle(payments: Payments, event: WebhookEvent) -> bool:
+def handle(payments: Payments, event: GatewayEvent) -> bool:
     """Act on a verified event.
 
     Returns:
@@ -40,17 +45,16 @@ def handle(payments: Payments, event: WebhookEvent) -> bool:
         ServiceUnavailable: MongoDB did not answer; Stripe will deliver again.
     """
     now = utcnow()
-    kind = metrics.known(event.type, _HANDLERS)
+    kind = metrics.known(event.type, HANDLED_EVENTS)
     metrics.WEBHOOK_LAG.observe(seconds(event.created, now))
     with storage_errors():
         if WebhookDelivery.objects(id=event.id).count():
             metrics.WEBHOOKS.labels(kind, "repeated").inc()
             return False
-    handler = _HANDLERS.get(event.type)
-    if handler:
-        handler(payments, event.subject)
+    if event.change:
+        _act(payments, event.change)
     metrics.WEBHOOKS.labels(kind, "new").inc()
-    log.debug("webhook", webhook_id=event.id, webhook_type=event.type, handled=handler is not None)
+    log.debug("webhook", webhook_id=event.id, webhook_type=event.type, handled=event.change is not None)
     with storage_errors():
         try:
             WebhookDelivery(id=event.id, type=event.type, received_at=now).insert()
@@ -70,86 +74,80 @@ def last_received() -> datetime | None:
     return last.received_at if last else None
 
 
-def _find(
-    payments: Payments, intent_id: str | None, metadata: Mapping[str, Any] | None
-) -> Transaction | None:
-    """The payment that a PaymentIntent belongs to, also when its id was never recorded.
+def _act(payments: Payments, change: GatewayChange) -> None:
+    match change:
+        case PaymentChanged():
+            _payment(payments, change)
+        case RefundChanged():
+            _refunds(payments, change)
+        case DisputeChanged(dispute):
+            _dispute(payments, dispute)
+
+
+def _find(payments: Payments, gateway_id: str | None, transaction_id: str | None) -> Transaction | None:
+    """The payment with that id at the gateway, also when the id was never recorded.
 
     Raises:
-        GatewayError: only the gateway knows, and it did not say; Stripe will deliver again.
+        GatewayUnavailable: only the gateway knows, and it gave no usable response; it will deliver again.
     """
-    if not intent_id:
+    if not gateway_id:
         return None
     with storage_errors():
-        found: Transaction | None = Transaction.objects(gateway_id=intent_id).first()
-        if found is None:
-            named = (metadata or {}).get("transaction_id") or payments.transaction_of(intent_id)
-            found = Transaction.objects(id=named).first() if named else None
+        found: Transaction | None = Transaction.objects(gateway_id=gateway_id).first()
+        if found is None and not transaction_id:
+            made = payments.at_gateway(gateway_id)
+            transaction_id = made.transaction_id if made else None
+        if found is None and transaction_id:
+            found = Transaction.objects(id=transaction_id).first()
     if found is None:
-        log.warning("webhook about a payment that is not ours", gateway_id=intent_id)
+        log.warning("webhook about a payment that is not ours", gateway_id=gateway_id)
     return found
 
 
-def _settled(
-    payments: Payments, intent_id: str | None, metadata: Mapping[str, Any] | None
-) -> Transaction | None:
-    """The payment that a PaymentIntent belongs to, as the gateway says it stands."""
-    payment = _find(payments, intent_id, metadata)
+def _settled(payments: Payments, gateway_id: str | None, transaction_id: str | None) -> Transaction | None:
+    """The payment with that id at the gateway, settled as the gateway says it stands."""
+    payment = _find(payments, gateway_id, transaction_id)
     if payment is None:
         return None
-    payment.gateway_id = payment.gateway_id or intent_id
+    payment.gateway_id = payment.gateway_id or gateway_id
     return payments.settle(payment, actor=_ACTOR).payment
 
 
-def _payment(payments: Payments, intent: Mapping[str, Any]) -> None:
-    payment = _settled(payments, intent["id"], intent.get("metadata"))
+def _payment(payments: Payments, change: PaymentChanged) -> None:
+    payment = _settled(payments, change.payment_gateway_id, change.transaction_id)
+    if payment is None or payment.status != states.FAILED:
+        return
+    made = payments.at_gateway(change.payment_gateway_id)
+    if made and isinstance(made.outcome, Charged):
+        log.error("charged, but recorded as failed", transaction_id=payment.id, gateway_id=made.gateway_id)
+
+
+def _refunds(payments: Payments, change: RefundChanged) -> None:
+    payment = _settled(payments, change.payment_gateway_id, None)
     if payment is None:
         return
-    if payment.status == states.FAILED and intent["status"] == "succeeded":
-        log.error("charged, but recorded as failed", transaction_id=payment.id, gateway_id=intent["id"])
+    reason = payments.refunds.failure_of(change.refund_gateway_id) if change.refund_gateway_id else None
+    if change.refund_gateway_id and reason:
+        payments.refunds.take_back(payment, change.refund_gateway_id, reason, actor=_ACTOR)
+        return
+    payments.refunds.ask_again(payment, actor=_ACTOR)
+    payments.refunds.adopt(payment, actor=_ACTOR)
 
 
-def _refunds(payments: Payments, subject: Mapping[str, Any]) -> None:
-    payment = _settled(payments, subject.get("payment_intent"), subject.get("metadata"))
-    if payment:
-        payments.refunds.ask_again(payment, actor=_ACTOR)
-        payments.refunds.adopt(payment, actor=_ACTOR)
-
-
-def _refund_failed(payments: Payments, refund: Mapping[str, Any]) -> None:
-    payment = _settled(payments, refund.get("payment_intent"), None)
-    if payment:
-        payments.refunds.take_back(payment, refund["id"], str(refund.get("failure_reason")), actor=_ACTOR)
-
-
-def _dispute(payments: Payments, dispute: Mapping[str, Any]) -> None:
-    payment = _find(payments, dispute.get("payment_intent"), None)
+def _dispute(payments: Payments, dispute: GatewayDispute) -> None:
+    payment = _find(payments, dispute.payment_gateway_id, None)
     if payment is None:
         return
-    seen = Dispute(id=dispute["id"], status=dispute["status"], reason=dispute.get("reason"), at=utcnow())
+    seen = Dispute(id=dispute.gateway_id, status=dispute.status, reason=dispute.reason, at=utcnow())
     with storage_errors():
         mine = Transaction.objects(id=payment.id)
         known = mine.filter(disputes__id=seen.id)
         # An opening that comes after the closing must not reopen it.
-        if dispute["status"] in _CLOSED:
+        if dispute.status in _CLOSED:
             known.update_one(set__disputes__S__status=seen.status, set__disputes__S__at=seen.at)
         mine.filter(disputes__id__ne=seen.id).update_one(push__disputes=seen)
     log.warning("dispute", transaction_id=payment.id, dispute_id=seen.id, status=seen.status)
 
 
-#: https://docs.stripe.com/api/disputes/object#dispute_object-status
+#: Statuses of a dispute that is over.
 _CLOSED = frozenset({"won", "lost", "warning_closed"})
-
-#: Event type → what to do. Other types are welcome and ignored.
-_HANDLERS: dict[str, Handler] = {
-    "payment_intent.succeeded": _payment,
-    "payment_intent.payment_failed": _payment,
-    "payment_intent.canceled": _payment,
-    "payment_intent.processing": _payment,
-    "payment_intent.requires_action": _payment,
-    "charge.refunded": _refunds,
-    "refund.updated": _refunds,
-    "refund.failed": _refund_failed,
-    "charge.dispute.created": _dispute,
-    "charge.dispute.closed": _dispute,
-}

@@ -232,7 +232,8 @@ class Settings(BaseSettings):
         "",
         pattern=r"^[a-zA-Z0-9_.-]*$",
         max_length=64,
-        description="prefix of queue names and Redis keys, for deployments that share servers",
+        description="prefix of queue names and Redis keys, and mark of payments at the gateway, "
+        "for deployments that share servers or a gateway account",
     )
 
     # Mail

@@ -26,7 +26,7 @@ from pydantic import SecretStr
 
 from app import models
 from app.clock import utcnow
-from app.gateway import StripeGateway
+from app.gateway import make_gateway
 from app.ids import new_id
 from app.models import Transaction
 from app.payments import states
@@ -150,7 +150,7 @@ def _unsettled() -> list[Transaction]:
 
 def published_time(settings: Settings) -> float:
     """Seconds within which the truth is on record: see docs/architecture.md."""
-    side = Payments(settings, StripeGateway(settings), lambda _: None)
+    side = Payments(settings, make_gateway(settings), lambda _: None)
     return side.recover_in.total_seconds() + SWEEP
 
 
@@ -360,7 +360,7 @@ def _due_in(time: timedelta) -> None:
 
 def _pay(paying: Settings, booking: str) -> None:
     order = PaymentOrder("user_1", booking, Decimal(50), "USD", "credit_card")
-    Payments(paying, StripeGateway(paying), lambda _: None).pay(order, new_id("TXN-"))
+    Payments(paying, make_gateway(paying), lambda _: None).pay(order, new_id("TXN-"))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import requests
 
 from app import create_app, models
 from app.events import outbox
-from app.gateway import StripeGateway
+from app.gateway import make_gateway
 from app.messaging import rabbitmq
 from app.messaging.publisher import OutgoingEvent, PublishError, RabbitPublisher
 from app.models import Transaction
@@ -170,7 +170,7 @@ def test_what_an_outage_left_behind_is_not_overtaken_by_what_follows(
 ) -> None:
     settings = rabbit_settings.model_copy(update=stripe_simulator.settings)
     models.connect(settings)
-    nobody_announces = Payments(settings, StripeGateway(settings), lambda _booking: None)
+    nobody_announces = Payments(settings, make_gateway(settings), lambda _booking: None)
 
     def order(token: str) -> PaymentOrder:
         return PaymentOrder("u", "BOOK-1", Decimal(50), "USD", "stripe", payment_token=token)

@@ -13,7 +13,7 @@ import requests
 
 from app import create_app, models
 from app.clock import utcnow
-from app.gateway import StripeGateway
+from app.gateway import make_gateway
 from app.models import Transaction
 from app.payments.recovery import recover_due
 from app.payments.service import Payments
@@ -49,7 +49,7 @@ def recover(settings: Settings) -> None:
     """What a worker's sweep does once a payment is due."""
     models.connect(settings)
     Transaction.objects(recover_after__ne=None).update(set__recover_after=utcnow() - timedelta(seconds=1))
-    recover_due(Payments(settings, StripeGateway(settings), lambda _: None))
+    recover_due(Payments(settings, make_gateway(settings), lambda _: None))
 
 
 def the_payment() -> Transaction:
@@ -127,7 +127,7 @@ def test_after_a_day_the_key_is_forgotten_and_the_payment_is_looked_up_instead(
     payment = the_payment()
     # The payment's time stays what it was at the gateway; only the time of asking is a day later.
     settings = paying.model_copy()
-    service = Payments(settings, StripeGateway(settings), lambda _: None)
+    service = Payments(settings, make_gateway(settings), lambda _: None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("app.payments.service.utcnow", lambda: utcnow() + a_day)
         service.settle(payment, actor="recovery")

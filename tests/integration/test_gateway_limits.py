@@ -15,8 +15,7 @@ import requests
 from app import create_app, models
 from app.clock import utcnow
 from app.errors import CardExpired, GatewayError, InvalidCard, InvalidRequest
-from app.gateway import CardDetails, StripeGateway
-from app.gateway.bulkhead import Bulkhead
+from app.gateway import CardDetails, make_gateway
 from app.models import Transaction
 from app.payments.orders import PaymentOrder
 from app.payments.service import Payments
@@ -31,26 +30,6 @@ if TYPE_CHECKING:
 
 PAYMENT = {"user_id": "user_1", "booking_id": "BOOK-1", "amount": 50, "payment_method": "credit_card"}
 ASKS = {"payment_token": "pm_card_authenticationRequired"}
-
-
-def test_only_the_first_of_too_many_calls_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    bulkhead = Bulkhead(1)
-    acquire = bulkhead._slots.acquire
-    waits: list[float] = []
-
-    def acquire_now(timeout: float) -> bool:
-        waits.append(timeout)
-        return acquire(blocking=False)
-
-    monkeypatch.setattr(bulkhead._slots, "acquire", acquire_now)
-    with bulkhead.admitted():
-        for _ in range(3):
-            with pytest.raises(GatewayError), bulkhead.admitted():
-                pass
-    # A call ended in the meantime: it is worth waiting again.
-    with bulkhead.admitted():
-        pass
-    assert [wait > 0 for wait in waits] == [True, True, False, False, True]
 
 
 def test_a_dead_gateway_does_not_hold_every_thread(redis_settings: Settings, tmp_path: Path) -> None:
@@ -69,7 +48,7 @@ def test_a_dead_gateway_does_not_hold_every_thread(redis_settings: Settings, tmp
 
     with ThreadPoolExecutor(20) as clients:
         answers = [clients.submit(pay, number) for number in range(20)]
-        wait_for(lambda: sum(answer.done() for answer in answers) == 14, 5, "nobody was refused")
+        wait_for(lambda: sum(answer.done() for answer in answers) == 14, 30, "nobody was refused")
         assert requests.get(f"{api.url}/health", timeout=60).status_code == 200
         assert sum(answer.done() for answer in answers) == 14, "the others still wait for the gateway"
         gateway.kill()
@@ -151,7 +130,7 @@ class LiveSettings(Settings):
 def live(settings: Settings, simulator: StripeSimulator, **changes: Any) -> Payments:
     values = settings.model_dump() | simulator.settings | changes | {"stripe_webhook_secret": "whsec_x"}
     live_settings = LiveSettings(_env_file=None, **values)
-    return Payments(live_settings, StripeGateway(live_settings), lambda _: None)
+    return Payments(live_settings, make_gateway(live_settings), lambda _: None)
 
 
 def order(number: str, cvv: str = "123", **card: Any) -> PaymentOrder:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from app import models
 from app.events.samples import sample
-from app.gateway import StripeGateway
+from app.gateway import make_gateway
 from app.ids import new_id
 from app.models import Notification
 from app.payments.orders import PaymentOrder
@@ -41,7 +41,7 @@ def pay(settings: Settings) -> str:
     """A payment whose event the worker's sweep announces."""
     contact = {"user_email": "jane.doe@example.com"}
     order = PaymentOrder("user_1", "BOOK-1", Decimal(25), "USD", "credit_card", contact=contact)
-    taken = Payments(settings, StripeGateway(settings), lambda _: None).pay(order, new_id("TXN-"))
+    taken = Payments(settings, make_gateway(settings), lambda _: None).pay(order, new_id("TXN-"))
     return str(taken.payment.id)
 
 

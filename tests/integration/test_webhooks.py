@@ -14,7 +14,8 @@ import pytest
 import requests
 
 from app import create_app
-from app.gateway import Charge, PaymentOutcome, StripeGateway
+from app.gateway import Charge, PaymentOutcome
+from app.gateway.stripe.gateway import StripeGateway
 from app.ids import new_id
 from app.models import Transaction
 from app.payments.orders import PaymentOrder
@@ -103,13 +104,13 @@ def test_a_payment_whose_answer_never_came_is_found_by_its_metadata(
 class FastWebhooks(StripeGateway):
     """A gateway whose webhooks arrive before its own answer does."""
 
-    payments: Payments
+    payments_service: Payments
 
-    def charge(self, charge: Charge, *, asked_before: bool = False) -> PaymentOutcome:
-        outcome = super().charge(charge, asked_before=asked_before)
+    def charge(self, charge: Charge) -> PaymentOutcome:
+        outcome = super().charge(charge)
         payment = Transaction.objects.get(id=charge.transaction_id)
         payment.gateway_id = outcome.gateway_id
-        self.payments.settle(payment, actor="webhook")
+        self.payments_service.settle(payment, actor="webhook")
         return outcome
 
 
@@ -122,7 +123,7 @@ def test_a_webhook_that_is_faster_than_the_answer_takes_nothing_from_it(
 ) -> None:
     settings = redis_settings.model_copy(update=stripe_simulator.settings)
     gateway = FastWebhooks(settings)
-    payments = gateway.payments = Payments(settings, gateway, lambda *_: None)
+    payments = gateway.payments_service = Payments(settings, gateway, lambda *_: None)
     order = PaymentOrder("user_1", "BOOK-1", Decimal(50), "USD", "credit_card", payment_token=token)
     result = payments.pay(order, new_id("TXN-"))
     assert result.payment.status == stored().status == status
@@ -208,7 +209,14 @@ def test_a_refund_that_fails_later_gives_its_amount_back(
 
 def test_a_dispute_is_recorded_and_shown_and_stays_closed(client: FlaskClient) -> None:
     paid = client.post("/payment/process", json=PAYMENT).json["transaction_id"]
-    dispute = {"id": "dp_1", "payment_intent": stored().gateway_id, "reason": "fraudulent"}
+    dispute = {
+        "id": "dp_1",
+        "payment_intent": stored().gateway_id,
+        "reason": "fraudulent",
+        "amount": 5000,
+        "currency": "usd",
+        "created": int(time.time()),
+    }
     opened = dispute | {"status": "needs_response"}
     for subject, kind in ((opened, "created"), (dispute | {"status": "lost"}, "closed"), (opened, "created")):
         deliver(client, f"charge.dispute.{kind}", subject)

@@ -4,7 +4,8 @@ import pytest
 
 from app.errors import CardExpired, InvalidCard
 from app.gateway import CardDetails
-from app.payments.cards import TEST_PAYMENT_METHODS, check_card, method_for_test_card
+from app.gateway.stripe.test_cards import TEST_METHODS, method_for
+from app.payments.cards import check_card
 
 NOW = datetime(2026, 12, 31, 23, 59, tzinfo=UTC)
 
@@ -15,11 +16,11 @@ def card(
     return CardDetails(number=number, cvv=cvv, month=month, year=year)
 
 
-@pytest.mark.parametrize("number", sorted(TEST_PAYMENT_METHODS))
+@pytest.mark.parametrize("number", sorted(TEST_METHODS))
 def test_the_well_known_test_numbers_pass_and_map_to_payment_methods(number: str) -> None:
     cvv = "1234" if number.startswith("37") else "123"
     check_card(card(number, cvv), NOW)
-    assert method_for_test_card(card(number)).startswith("pm_card_")
+    assert method_for(number).startswith("pm_card_")
 
 
 @pytest.mark.parametrize(

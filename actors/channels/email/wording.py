@@ -55,6 +55,10 @@ FAILURES: dict[str, Failure] = {
         "The amount can't be charged in that currency.",
         "There is nothing wrong with your card. Please start the booking again, or write to us.",
     ),
+    "CUSTOMER_CANCELED": Failure(
+        "The payment was canceled before it was completed. Nothing was charged.",
+        "Try again in a little while, or pay with another card or payment method.",
+    ),
     "PAYMENT_GATEWAY_ERROR": Failure(
         "Our payment provider could not be reached.",
         "There is nothing wrong with your card. Please try again in a few minutes.",

@@ -1,0 +1,149 @@
+"""What this program needs of a payment gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from app.errors import GatewayError
+from app.gateway.events import GatewayEvent
+from app.gateway.facts import GatewayDispute, GatewayPayment, GatewayRefund
+from app.gateway.orders import CardDetails, Charge, RefundRequest
+from app.gateway.outcomes import Declined, PaymentOutcome, RefundOutcome, Refused
+
+#: How long after its first request a charge or refund may be requested again with the same key. A gateway
+#: must remember its keys for longer; one that has forgotten a key would move the money once more.
+KEY_LIFETIME = timedelta(hours=20)
+
+
+class GatewayUnavailable(GatewayError):
+    """A read brought no usable response, so nothing is known."""
+
+
+class Share(StrEnum):
+    """Who calls the gateway: each has its share of the calls in flight."""
+
+    CUSTOMER = "customer"
+    WEBHOOK = "webhook"
+    STATUS = "status"
+    RECOVERY = "recovery"
+
+
+class Gateway(Protocol):
+    """A payment gateway. Safe to share between threads, and to make before a fork.
+
+    Every payment and refund made through it carries the deployment's namespace and our ids.
+    """
+
+    #: The payment method that pays in test mode when a request names none.
+    default_test_method: str
+
+    #: How long after a call has returned a request of it may still arrive at the gateway and be carried out.
+    arrival_limit: timedelta
+
+    def admitted(self, share: Share = Share.CUSTOMER) -> AbstractContextManager[None]:
+        """Hold one of the slots for calls in flight.
+
+        Raises:
+            GatewayError: none was free; nothing was requested.
+        """
+
+    def tokenize(self, card: CardDetails) -> str | Declined | Refused:
+        """Exchange a raw card for the id of a payment method. Charges nothing."""
+
+    def test_method(self, card: CardDetails) -> str:
+        """Return the id of the payment method that stands for a test card.
+
+        Raises:
+            InvalidCard: the number is none of the gateway's test cards.
+        """
+
+    def charge(self, charge: Charge) -> PaymentOutcome:
+        """Make a payment. Repeating it within KEY_LIFETIME charges once and returns the first outcome.
+
+        Takes at most the time budget of the settings. Never raises for what a gateway can do.
+        """
+
+    def payment(self, gateway_id: str) -> GatewayPayment | None:
+        """Look up a payment; None if the gateway has none with this id.
+
+        Raises:
+            GatewayUnavailable: the gateway gave no usable response.
+        """
+
+    def cancel(self, gateway_id: str, *, abandoned: bool) -> GatewayPayment:
+        """Cancel a payment that waits for its customer, so that nobody can confirm it any more.
+
+        Args:
+            gateway_id: the payment's.
+            abandoned: the customer took too long; False if somebody asked for it.
+
+        Returns:
+            How it stands then: also charged, if the customer was faster.
+
+        Raises:
+            GatewayUnavailable: the gateway gave no usable response; it may be canceled or not.
+        """
+
+    def payments(self, since: datetime, until: datetime | None = None) -> Iterator[GatewayPayment]:
+        """List the payments that this deployment made, newest first.
+
+        Args:
+            since: the earliest time of creation, by the gateway's clock, in whole seconds.
+            until: the latest, included.
+
+        Raises:
+            GatewayUnavailable: the gateway did not list them all.
+        """
+
+    def refund(self, request: RefundRequest) -> RefundOutcome:
+        """Make a refund. Repeating it within KEY_LIFETIME refunds once and returns the first outcome."""
+
+    def find_refund(self, gateway_id: str) -> GatewayRefund | None:
+        """Look up a refund by the gateway's id; None if there is none.
+
+        Raises:
+            GatewayUnavailable: the gateway gave no usable response.
+        """
+
+    def refunds(
+        self, *, payment: str | None = None, since: datetime | None = None, until: datetime | None = None
+    ) -> Iterator[GatewayRefund]:
+        """List refunds, whoever made them, newest first.
+
+        Args:
+            payment: only those of this payment (the gateway's id).
+            since: the earliest time of creation, by the gateway's clock, in whole seconds.
+            until: the latest, included.
+
+        Raises:
+            GatewayUnavailable: the gateway did not list them all.
+        """
+
+    def disputes(self, since: datetime) -> Iterator[GatewayDispute]:
+        """List the disputes opened since `since`, newest first.
+
+        Raises:
+            GatewayUnavailable: the gateway did not list them all.
+        """
+
+    def clock(self) -> datetime:
+        """Return the gateway's time, from a response to a request with our API key.
+
+        Raises:
+            GatewayUnavailable: no response, or the key was rejected.
+        """
+
+    def read_webhook(self, payload: bytes, signature: str) -> GatewayEvent:
+        """Verify and read a webhook delivery.
+
+        Args:
+            payload: the body, byte for byte.
+            signature: the header that signs it.
+
+        Raises:
+            BadWebhook: signature mismatch, timestamp outside the tolerance, or not an event.
+        """

@@ -1,0 +1,209 @@
+"""Stripe as this program's payment gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import stripe
+
+from app.gateway.bulkhead import Bulkhead
+from app.gateway.events import GatewayEvent
+from app.gateway.facts import GatewayDispute, GatewayPayment, GatewayRefund
+from app.gateway.gateway import GatewayUnavailable, Share
+from app.gateway.outcomes import Declined, PaymentOutcome, RefundOutcome, Refused
+from app.gateway.stripe import reading
+from app.gateway.stripe.client import StripeApi
+from app.gateway.stripe.currencies import to_minor
+from app.gateway.stripe.errors import charge_failure, details, reason, refund_failure
+from app.gateway.stripe.test_cards import DEFAULT_TEST_METHOD, method_for
+from app.gateway.stripe.webhooks import read_webhook
+
+if TYPE_CHECKING:
+    from app.gateway.orders import CardDetails, Charge, RefundRequest
+    from app.settings import Settings
+
+#: Expanded, a PaymentIntent holds the card that was charged.
+_WITH_CHARGE = {"expand": ["latest_charge"]}
+_LIST_WITH_CHARGE = {"expand": ["data.latest_charge"]}
+
+
+class StripeGateway:
+    """See `app.gateway.Gateway`.
+
+    Args:
+        settings: URL, keys, timeouts, namespace.
+        api: what sends the requests; a test may give another.
+    """
+
+    default_test_method = DEFAULT_TEST_METHOD
+
+    #: A request that left this host may wait in buffers on its way, but not for long: TCP ends a connection
+    #: whose bytes are not acknowledged, and Stripe and the proxies before it end one that is idle.
+    arrival_limit = timedelta(seconds=60)
+
+    def __init__(self, settings: Settings, api: StripeApi | None = None) -> None:
+        self._api = api or StripeApi(settings)
+        self._namespace = settings.namespace
+        self._webhook_secrets = settings.webhook_secrets
+        self._bulkhead = Bulkhead(settings.gateway_calls)
+
+    def admitted(self, share: Share = Share.CUSTOMER) -> AbstractContextManager[None]:
+        return self._bulkhead.admitted(share)
+
+    def tokenize(self, card: CardDetails) -> str | Declined | Refused:
+        params = {
+            "type": "card",
+            "card": {
+                "number": card.number,
+                "cvc": card.cvv,
+                "exp_month": card.month,
+                "exp_year": card.year,
+            },
+        }
+        try:
+            method_id: str = self._api.call("post", "/v1/payment_methods", params)["id"]
+        except stripe.CardError as error:
+            return reading.declined(details(error))
+        except stripe.InvalidRequestError as error:
+            return Refused(reason(error))
+        except stripe.StripeError as error:
+            # Nothing is charged here, so it does not matter whether the request arrived.
+            return Refused(reason(error), transient=True)
+        return method_id
+
+    def test_method(self, card: CardDetails) -> str:
+        return method_for(card.number)
+
+    def charge(self, charge: Charge) -> PaymentOutcome:
+        params: dict[str, Any] = {
+            "amount": to_minor(charge.amount, charge.currency),
+            "currency": charge.currency.lower(),
+            "metadata": self._charge_metadata(charge),
+            **_WITH_CHARGE,
+        }
+        match charge.kind:
+            case "card":
+                params |= {"payment_method_types": ["card"], "payment_method": charge.payment_method}
+            case "paypal":
+                params |= {"payment_method_types": ["paypal"], "payment_method_data": {"type": "paypal"}}
+            case "element":
+                params |= {"automatic_payment_methods": {"enabled": True}}
+        if charge.kind != "element":
+            params["confirm"] = True
+            if charge.return_url:
+                params["return_url"] = charge.return_url
+        try:
+            intent = self._api.call("post", "/v1/payment_intents", params, charge.transaction_id)
+        except stripe.StripeError as error:
+            return charge_failure(error)
+        return reading.payment_outcome(intent)
+
+    def payment(self, gateway_id: str) -> GatewayPayment | None:
+        intent = self._get(_intent_path(gateway_id), _WITH_CHARGE)
+        return reading.payment(intent) if intent else None
+
+    def cancel(self, gateway_id: str, *, abandoned: bool) -> GatewayPayment:
+        cause = "abandoned" if abandoned else "requested_by_customer"
+        params = {"cancellation_reason": cause, **_WITH_CHARGE}
+        with _usable_response():
+            try:
+                return reading.payment(self._api.call("post", f"{_intent_path(gateway_id)}/cancel", params))
+            except stripe.InvalidRequestError:  # its state does not allow it
+                payment = self.payment(gateway_id)
+        if payment is None:
+            raise GatewayUnavailable(f"The gateway has no payment {gateway_id}.")
+        return payment
+
+    def payments(self, since: datetime, until: datetime | None = None) -> Iterator[GatewayPayment]:
+        params = _created(since, until) | _LIST_WITH_CHARGE
+        with _usable_response():
+            for intent in self._api.pages("/v1/payment_intents", params):
+                metadata = intent.get("metadata") or {}
+                if metadata.get(reading.TRANSACTION_ID) and self._is_ours(metadata):
+                    yield reading.payment(intent)
+
+    def refund(self, request: RefundRequest) -> RefundOutcome:
+        params = {
+            "payment_intent": request.payment_gateway_id,
+            "amount": to_minor(request.amount, request.currency),
+            "metadata": self._mark() | {reading.REFUND_ID: request.refund_id},
+        }
+        try:
+            made = self._api.call("post", "/v1/refunds", params, request.refund_id)
+        except stripe.StripeError as error:
+            return refund_failure(error)
+        return reading.refund_outcome(made)
+
+    def find_refund(self, gateway_id: str) -> GatewayRefund | None:
+        made = self._get(f"/v1/refunds/{quote(gateway_id, safe='')}")
+        return reading.refund(made) if made else None
+
+    def refunds(
+        self, *, payment: str | None = None, since: datetime | None = None, until: datetime | None = None
+    ) -> Iterator[GatewayRefund]:
+        params = _created(since, until) | ({"payment_intent": payment} if payment else {})
+        with _usable_response():
+            yield from map(reading.refund, self._api.pages("/v1/refunds", params))
+
+    def disputes(self, since: datetime) -> Iterator[GatewayDispute]:
+        with _usable_response():
+            yield from map(reading.dispute, self._api.pages("/v1/disputes", _created(since)))
+
+    def clock(self) -> datetime:
+        with _usable_response():
+            return self._api.clock()
+
+    def read_webhook(self, payload: bytes, signature: str) -> GatewayEvent:
+        return read_webhook(payload, signature, self._webhook_secrets)
+
+    def _get(self, path: str, params: dict[str, Any] | None = None) -> reading.StripeObject | None:
+        """Return an object, None if there is none."""
+        with _usable_response():
+            try:
+                return self._api.call("get", path, params)
+            except stripe.InvalidRequestError as error:
+                if error.http_status == 404:
+                    return None
+                raise
+
+    def _charge_metadata(self, charge: Charge) -> dict[str, str]:
+        given = {
+            name: value for name, value in charge.metadata.items() if name not in reading.RESERVED_METADATA
+        }
+        ours = {
+            reading.TRANSACTION_ID: charge.transaction_id,
+            reading.BOOKING_ID: charge.booking_id,
+            reading.USER_ID: charge.user_id,
+        }
+        return given | self._mark() | ours
+
+    def _mark(self) -> dict[str, str]:
+        """The deployment's mark. Stripe keeps no empty values: without a namespace there is no mark."""
+        return {reading.NAMESPACE: self._namespace} if self._namespace else {}
+
+    def _is_ours(self, metadata: reading.StripeObject) -> bool:
+        return bool(metadata.get(reading.NAMESPACE, "") == self._namespace)
+
+
+def _intent_path(gateway_id: str) -> str:
+    return f"/v1/payment_intents/{quote(gateway_id, safe='')}"
+
+
+def _created(since: datetime | None, until: datetime | None = None) -> dict[str, Any]:
+    """The filter of a list by time of creation, which Stripe keeps in whole seconds."""
+    bounds = {"gte": since, "lte": until}
+    given = {name: int(time.timestamp()) for name, time in bounds.items() if time}
+    return {"created": given} if given else {}
+
+
+@contextmanager
+def _usable_response() -> Iterator[None]:
+    """Raise GatewayUnavailable for every error of Stripe."""
+    try:
+        yield
+    except stripe.StripeError as error:
+        raise GatewayUnavailable(f"The gateway did not answer: {reason(error)}.") from error

@@ -1,0 +1,153 @@
+"""Stripe's objects, as parsed JSON, read as our outcomes and facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from app.declines import NOT_CONFIRMED, Decline
+from app.gateway.facts import GatewayDispute, GatewayPayment, GatewayRefund
+from app.gateway.outcomes import (
+    ActionRequired,
+    Canceled,
+    Charged,
+    Declined,
+    PaymentOutcome,
+    Refunded,
+    RefundFailed,
+    RefundPending,
+    Unknown,
+)
+from app.gateway.stripe.currencies import from_minor
+from app.gateway.stripe.declines import decline_for
+
+#: One of Stripe's objects.
+StripeObject = Mapping[str, Any]
+
+#: Names in the metadata of what we make at Stripe. A caller's own metadata may not use them.
+NAMESPACE = "namespace"
+TRANSACTION_ID = "transaction_id"
+BOOKING_ID = "booking_id"
+USER_ID = "user_id"
+REFUND_ID = "refund_transaction_id"
+RESERVED_METADATA = frozenset({NAMESPACE, TRANSACTION_ID, BOOKING_ID, USER_ID, REFUND_ID})
+
+
+def payment_outcome(intent: StripeObject) -> PaymentOutcome:
+    """Read the status of a PaymentIntent: https://docs.stripe.com/payments/paymentintents/lifecycle"""
+    intent_id = intent["id"]
+    match intent["status"]:
+        case "succeeded":
+            card = _charged_card(intent)
+            return Charged(intent_id, card.get("brand"), card.get("last4"))
+        case "requires_action":
+            redirect = (intent.get("next_action") or {}).get("redirect_to_url") or {}
+            return ActionRequired(intent_id, intent.get("client_secret") or "", redirect.get("url"))
+        case "requires_payment_method" | "requires_confirmation" if _is_confirmed_in_browser(intent):
+            return ActionRequired(intent_id, intent.get("client_secret") or "")
+        case "requires_payment_method":
+            return Declined(_last_decline(intent), intent_id, _declined_fingerprint(intent))
+        case "canceled":
+            return Canceled(intent_id, _last_decline(intent))
+        case status:
+            return Unknown(f"payment intent is {status}", intent_id)
+
+
+def refund_outcome(refund: StripeObject) -> Refunded | RefundPending | RefundFailed:
+    """Read the status of a Refund: https://docs.stripe.com/api/refunds/object#refund_object-status"""
+    refund_id, status = refund["id"], refund["status"]
+    match status:
+        case "succeeded":
+            return Refunded(refund_id)
+        case "failed" | "canceled":
+            return RefundFailed(refund_id, refund.get("failure_reason") or f"refund is {status}")
+        case _:
+            return RefundPending(refund_id, refund.get("pending_reason") or f"refund is {status}")
+
+
+def declined(error: StripeObject) -> Declined:
+    """Read a decline from the error of a call."""
+    intent = error.get("payment_intent") or {}
+    fingerprint = _fingerprint(error.get("payment_method")) or _declined_fingerprint(intent)
+    return Declined(decline_for(error), intent.get("id"), fingerprint)
+
+
+def payment(intent: StripeObject) -> GatewayPayment:
+    """Read a PaymentIntent."""
+    metadata = intent.get("metadata") or {}
+    return GatewayPayment(
+        gateway_id=intent["id"],
+        namespace=metadata.get(NAMESPACE, ""),
+        transaction_id=metadata.get(TRANSACTION_ID),
+        booking_id=metadata.get(BOOKING_ID),
+        user_id=metadata.get(USER_ID),
+        amount=from_minor(intent["amount"], intent["currency"]),
+        currency=intent["currency"].upper(),
+        created_at=_time(intent["created"]),
+        outcome=payment_outcome(intent),
+        card_fingerprint=_charged_card(intent).get("fingerprint") or _declined_fingerprint(intent),
+    )
+
+
+def refund(made: StripeObject) -> GatewayRefund:
+    """Read a Refund."""
+    return GatewayRefund(
+        gateway_id=made["id"],
+        refund_id=(made.get("metadata") or {}).get(REFUND_ID),
+        payment_gateway_id=object_id(made.get("payment_intent")),
+        amount=from_minor(made["amount"], made["currency"]),
+        currency=made["currency"].upper(),
+        created_at=_time(made["created"]),
+        outcome=refund_outcome(made),
+    )
+
+
+def dispute(opened: StripeObject) -> GatewayDispute:
+    """Read a Dispute: https://docs.stripe.com/api/disputes/object"""
+    due_by = (opened.get("evidence_details") or {}).get("due_by")
+    return GatewayDispute(
+        gateway_id=opened["id"],
+        payment_gateway_id=object_id(opened.get("payment_intent")),
+        status=opened["status"],
+        amount=from_minor(opened["amount"], opened["currency"]),
+        currency=opened["currency"].upper(),
+        reason=opened.get("reason"),
+        evidence_due_by=_time(due_by) if due_by else None,
+        created_at=_time(opened["created"]),
+    )
+
+
+def object_id(reference: Any) -> str | None:
+    """Return the id in a field that holds an object's id or, expanded, the object."""
+    found: str | None = reference["id"] if isinstance(reference, Mapping) else reference
+    return found
+
+
+def _time(timestamp: int) -> datetime:
+    return datetime.fromtimestamp(timestamp, UTC)
+
+
+def _is_confirmed_in_browser(intent: StripeObject) -> bool:
+    return bool((intent.get("automatic_payment_methods") or {}).get("enabled"))
+
+
+def _last_decline(intent: StripeObject) -> Decline:
+    error = intent.get("last_payment_error")
+    return decline_for(error) if error else NOT_CONFIRMED
+
+
+def _declined_fingerprint(intent: StripeObject) -> str | None:
+    return _fingerprint((intent.get("last_payment_error") or {}).get("payment_method"))
+
+
+def _fingerprint(payment_method: Any) -> str | None:
+    card = payment_method.get("card") if isinstance(payment_method, Mapping) else None
+    return card.get("fingerprint") if card else None
+
+
+def _charged_card(intent: StripeObject) -> StripeObject:
+    """The card that was charged; empty for another method, and where `latest_charge` was not expanded."""
+    charge = intent.get("latest_charge")
+    details = charge.get("payment_method_details") if isinstance(charge, Mapping) else None
+    return (details or {}).get("card") or {}

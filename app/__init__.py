@@ -35,6 +35,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.telemetry import logs, tracing
 
     settings = settings or load_settings()
+    settings.require_api_secrets()
     logs.configure("payment-service", settings.log_level)
     tracing.configure("payment-service", settings)
     models.connect(settings)

@@ -18,12 +18,17 @@ def iso(moment: datetime) -> str:
 
 
 def from_iso(text: object) -> datetime | None:
-    """A time that another program wrote as ISO 8601; without an offset it is UTC. None if it is none."""
+    """Parse a time that another program wrote as ISO 8601, as UTC. Without an offset it is UTC.
+
+    Returns:
+        None if `text` is not a time, or not one that UTC can express: 0001-01-01T00:00:00+23:59 is before
+        the first year.
+    """
     try:
         moment = datetime.fromisoformat(str(text))
-    except ValueError:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
 def seconds(start: datetime, end: datetime) -> float:

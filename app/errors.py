@@ -69,6 +69,12 @@ class RefundNotAllowed(Problem):
     code = "REFUND_NOT_ALLOWED"
 
 
+class MalformedRequest(Problem):
+    """The request is not HTTP as its framing says; its body was not read to the end."""
+
+    code = "MALFORMED_REQUEST"
+
+
 class InvalidWebhook(Problem):
     """A webhook delivery that is not the gateway's. Answered 400, as Stripe asks for."""
 

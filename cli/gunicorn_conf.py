@@ -7,6 +7,7 @@ thread started, before the fork.
 from __future__ import annotations
 
 import gc
+import resource
 import sys
 from typing import Any
 
@@ -14,13 +15,15 @@ from gunicorn.glogging import Logger
 
 from app.settings import SettingsError, load_settings
 from app.telemetry import logs, multiprocess
-from cli.serve import BIND, WORKERS, listeners
+from cli.serve import BIND, WORKERS, listeners, why_unusable
 
 try:
     _settings = load_settings()
+    _settings.require_api_secrets()
 except SettingsError as error:
     sys.exit(f"movieapp: {error}")
 logs.configure("payment-service", _settings.log_level)
+log = logs.get_logger(__name__)
 
 
 class JSONLogger(Logger):  # type: ignore[misc] # gunicorn ships no types
@@ -29,6 +32,12 @@ class JSONLogger(Logger):  # type: ignore[misc] # gunicorn ships no types
     def setup(self, cfg: Any) -> None:
         self.error_log.propagate = True
 
+
+#: Each connection is a file descriptor: the soft limit is often 1 024.
+_soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+_FILES = 8_192
+if _soft < _FILES:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_FILES if _hard < 0 else min(_FILES, _hard), _hard))
 
 _metrics_directory = multiprocess.begin()
 
@@ -53,15 +62,23 @@ def on_exit(_server: Any) -> None:
     multiprocess.end(_metrics_directory)
 
 
+if _settings.metrics_bind != "none" and (_reason := why_unusable(_settings.metrics_bind)):
+    log.warning(
+        "no metrics listener: METRICS_BIND can't be used", metrics_bind=_settings.metrics_bind, reason=_reason
+    )
+
 logger_class = JSONLogger
 accesslog = None
 bind = listeners(BIND, _settings)
 workers = WORKERS
-worker_class = "gthread"
+worker_class = "cli.gunicorn_worker.BufferingWorker"
+worker_connections = 2_048
+#: Files are sent by the worker too, which limits the time that a client may take.
+sendfile = False
 threads = _settings.web_threads
 timeout = _settings.web_timeout
 #: A stopping worker lets the payments in hand finish.
 graceful_timeout = int(_settings.gateway_time_budget) + 1
-keepalive = 5
+keepalive = _settings.web_keepalive
 #: No remote control of the server: signals do.
 control_socket_disable = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,24 @@ BIND, WORKERS = "127.0.0.1:8003", 2
 
 
 def listeners(bind: str, settings: Settings) -> list[str]:
-    """Where gunicorn listens: for the API on `bind`, and for /metrics where METRICS_BIND says."""
-    return [bind] if settings.metrics_bind == "none" else [bind, settings.metrics_bind]
+    """Return the addresses to listen on: `bind` for the API, and METRICS_BIND for /metrics.
+
+    METRICS_BIND is left out if it can't be used, for example by a second API on one machine. gunicorn would
+    refuse to start, and payments do not depend on metrics.
+    """
+    if settings.metrics_bind == "none" or why_unusable(settings.metrics_bind):
+        return [bind]
+    return [bind, settings.metrics_bind]
+
+
+def why_unusable(address: str) -> str | None:
+    """Return why nothing can listen on HOST:PORT, None if something can."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_server((host, int(port))).close()
+    except (OSError, OverflowError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return None
 
 
 def _must_have_keys(settings: Settings) -> None:
@@ -51,6 +68,8 @@ def serve(bind: str, workers: int, threads: int | None, app: str) -> None:
     if settings.app_env == "production":
         _must_have_keys(settings)
     arguments = ["-c", "python:cli.gunicorn_conf", "--workers", str(workers)]
+    if bind.rpartition(":")[2] == settings.metrics_bind.rpartition(":")[2]:
+        raise click.ClickException("METRICS_BIND: must have another port than the API")
     for listener in listeners(bind, settings):
         arguments += ["--bind", listener]
     arguments.append(app)

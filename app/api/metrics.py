@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 _ON_OWN_LISTENER = "movieapp.metrics_listener"
+_PATH = "/metrics"
 
 
 class StoredState(Collector):
@@ -52,7 +53,10 @@ class StoredState(Collector):
 
 
 class _Listener:
-    """Marks requests that came in by the metrics' own address, before any proxy's header is believed."""
+    """Keeps the listener of METRICS_BIND apart: it has /metrics and nothing else.
+
+    Looks at the port that a request came in by, before any proxy's header is trusted.
+    """
 
     def __init__(self, app: Any, port: str) -> None:
         self._app = app
@@ -60,6 +64,9 @@ class _Listener:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         environ[_ON_OWN_LISTENER] = environ["SERVER_PORT"] == self._port
+        if environ[_ON_OWN_LISTENER] and environ["PATH_INFO"] != _PATH:
+            start_response("404 Not Found", [("Content-Type", "text/plain"), ("Connection", "close")])
+            return [b"This listener serves /metrics only.\n"]
         answer: Iterable[bytes] = self._app(environ, start_response)
         return answer
 
@@ -74,6 +81,6 @@ def init_app(app: Flask, settings: Settings) -> None:
         registry.register(StoredState())
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
-    app.add_url_rule("/metrics", view_func=metrics)
+    app.add_url_rule(_PATH, view_func=metrics)
     own = settings.metrics_bind.rpartition(":")[2]
     app.wsgi_app = _Listener(app.wsgi_app, own)  # type: ignore[method-assign]

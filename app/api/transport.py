@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, g, request
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from app.errors import Forbidden
+from app.errors import Forbidden, MalformedRequest, ServiceUnavailable
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -34,6 +37,57 @@ _HSTS = "max-age=63072000; includeSubDomains"
 _UNPROXIED = ("/health", "/metrics")
 
 
+#: What is sent from files, or is as large. Clients that take it slowly get a part of the threads at most.
+_LARGE = ("/docs", "/dashboard/static")
+
+#: Bytes that one read takes from a chunked body.
+_PIECE = 8_192
+
+
+def _receive_chunked_body() -> None:
+    """Read a chunked body to its end, so that it is counted and checked like one of a known length.
+
+    Werkzeug stops at MAX_CONTENT_LENGTH without looking for more: JSON that ends there would be taken,
+    whatever follows.
+
+    Raises:
+        RequestEntityTooLarge: it is longer.
+        MalformedRequest: a chunk is wrong, or the last one is missing.
+    """
+    environ = request.environ
+    if "HTTP_TRANSFER_ENCODING" not in environ or not environ.get("wsgi.input_terminated"):
+        return
+    limit, body = current_app.config["MAX_CONTENT_LENGTH"], bytearray()
+    try:
+        while len(body) <= limit and (piece := environ["wsgi.input"].read(_PIECE)):
+            body += piece
+    except Exception as error:  # each WSGI server has its own
+        raise MalformedRequest("The chunks of the request body are malformed.") from error
+    if len(body) > limit:
+        raise RequestEntityTooLarge
+    del environ["HTTP_TRANSFER_ENCODING"]
+    environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+
+
+def _limit_downloads(app: Flask, most: int) -> None:
+    """Send at most `most` large responses at once; answer 503 beyond that."""
+    free = BoundedSemaphore(most)
+
+    def take() -> None:
+        if request.path.startswith(_LARGE):
+            if not free.acquire(blocking=False):
+                raise ServiceUnavailable("Too many downloads at once. Please try again soon.")
+            g.holds_download = True
+
+    def give_back(response: Response) -> Response:
+        if g.pop("holds_download", False):
+            response.call_on_close(free.release)
+        return response
+
+    app.before_request(take)
+    app.after_request(give_back)
+
+
 def _refuse_plain_http() -> None:
     if not request.is_secure and not request.path.startswith(_UNPROXIED):
         raise Forbidden("Use HTTPS.")
@@ -54,4 +108,6 @@ def init_app(app: Flask, settings: Settings) -> None:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
     if settings.app_env == "production":
         app.before_request(_refuse_plain_http)
+    app.before_request(_receive_chunked_body)
+    _limit_downloads(app, settings.web_threads // 8 or 1)
     app.after_request(_add_headers)

@@ -8,7 +8,7 @@ from flask_limiter.util import get_remote_address
 
 from app.api import limits
 from app.dashboard import letters, pages, sign_in  # noqa: F401 - they put their pages on the blueprint
-from app.dashboard.access import Access
+from app.dashboard.access import Access, configure_sessions, form_token
 from app.dashboard.blueprint import blueprint
 from app.dashboard.present import FILTERS
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Put the dashboard on `app`."""
-    access = Access(settings)
-    app.extensions["dashboard"] = access
+    configure_sessions(app, settings)
+    app.extensions["dashboard"] = Access(settings)
     app.jinja_env.filters.update(FILTERS)
-    app.jinja_env.globals["form_token"] = access.form_token
+    app.jinja_env.globals["form_token"] = form_token
     app.register_blueprint(blueprint)
     # Here API keys could be guessed.
     limits.limit(app, "dashboard.signed_in", "10 per minute", by=get_remote_address)

@@ -1,60 +1,53 @@
-"""Who may look: an API key, given once, becomes a signed cookie of a working day.
+"""Who may use the dashboard: an API key, entered once, begins a session of a working day.
 
-The cookie holds the key's id, never the key; a key that is revoked is out within half a minute. Forms carry a
-token that belongs to the cookie (OWASP, Cross-Site Request Forgery Prevention: signed double submit).
+The cookie is Flask's, signed with DASHBOARD_SECRET_KEY. It holds a random token whose hash the server stores:
+signing out and revoking the key end the session at once, wherever the cookie was copied to. Forms carry a
+second token of the session (OWASP, Cross-Site Request Forgery Prevention: synchronizer token).
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import secrets
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from flask import g, request
-from itsdangerous import BadData, URLSafeTimedSerializer
+from flask import Flask, current_app, g, request, session
 
+from app.clock import utcnow
 from app.errors import Forbidden, Unauthorized
 from app.keys.keyring import Keyring
 from app.keys.scopes import SCOPES
+from app.keys.store import find_in_force
+from app.models import DashboardSession, storage_errors
+from app.models.dashboard_session import SESSION_SECONDS
 
 if TYPE_CHECKING:
-    from werkzeug.wrappers import Response
-
+    from app.models import ApiKey
     from app.settings import Settings
 
 READ, WRITE, PERSONAL = "ops:read", "ops:write", "ops:pii"
 
-_COOKIE = "movieapp_dashboard"
-
-#: Seconds that a sign-in lasts.
-_LASTS = 8 * 3600
+#: Names in the cookie.
+_SESSION, _FORM = "session", "form"
 
 
 class Access:
-    """Signs people in, and knows what they may.
+    """Identifies the callers of the dashboard and decides what they may do.
 
     Args:
-        settings: every process that has the same signs alike. Where no key is required everybody may
-            everything.
+        settings: where no key is required, everybody may do everything.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._open = not settings.auth_required
-        self._secure = settings.app_env == "production"
         self._keyring = Keyring()
-        secret = _derived_secret(settings)
-        self._sessions = URLSafeTimedSerializer(secret, "dashboard session")
-        self._forms = URLSafeTimedSerializer(secret, "dashboard form")
 
     def identify(self) -> None:
-        """Find out who asks: `g.session` has its nonce, `g.scopes` what it may."""
-        try:
-            session: dict[str, str] = self._sessions.loads(request.cookies.get(_COOKIE, ""), max_age=_LASTS)
-        except BadData:
-            session = {}
-        key = g.get("api_key") or (self._keyring.get(session["key"]) if session.get("key") else None)
-        g.session = session
-        g.scopes = frozenset(SCOPES) if self._open else frozenset(key.scopes if key else ())
+        """Set `g.key` to the caller's API key, if any, and `g.scopes` to what the caller may do."""
+        g.key = g.get("api_key") or _key_of_session()
+        g.scopes = frozenset(SCOPES) if self._open else frozenset(g.key.scopes if g.key else ())
 
     def require(self, scope: str) -> None:
         """Go on only if the caller has `scope`.
@@ -69,68 +62,91 @@ class Access:
             raise Unauthorized("Sign in with an API key.")
         raise Forbidden(f"This API key lacks the scope {scope}.")
 
-    def sign_in(self, token: str, response: Response) -> None:
-        """Put the cookie of the key with that token on `response`.
+    def sign_in(self, token: str) -> None:
+        """Begin a session with the API key of that token.
 
         Raises:
-            Unauthorized: there is no such key in force, or it may not look.
+            Unauthorized: the key does not exist, is revoked, or lacks `ops:read`.
+            ServiceUnavailable: MongoDB did not answer.
         """
         key = self._keyring.find(token)
         if key is None or READ not in key.scopes:
-            raise Unauthorized(f"That is no API key in force with the scope {READ}.")
-        self._set(response, key.id)
+            raise Unauthorized(f"This is not an API key in force with the scope {READ}.")
+        session.clear()  # nothing of before the sign-in stays valid
+        session.permanent = True
+        session[_SESSION] = secrets.token_urlsafe(32)
+        with storage_errors():
+            DashboardSession(id=_hash(session[_SESSION]), key_id=key.id, created_at=utcnow()).insert()
 
-    def sign_out(self, response: Response) -> None:
-        """Take the cookie away."""
-        response.delete_cookie(_COOKIE, path="/dashboard")
+    def sign_out(self) -> None:
+        """End the session, on the server too.
 
-    def form_token(self) -> str:
-        """What forms of this session carry."""
-        return str(self._forms.dumps(self._nonce()))
+        Raises:
+            ServiceUnavailable: MongoDB did not answer; the session is still valid.
+        """
+        if token := session.get(_SESSION):
+            with storage_errors():
+                DashboardSession.objects(id=_hash(token)).delete()
+        session.clear()
 
     def check_form(self) -> None:
-        """See that a form was sent from a page of ours, for the session that it was made for.
+        """Require that a form was sent from a page that this session was shown.
 
         Raises:
             Forbidden: it was not.
         """
-        try:
-            nonce = self._forms.loads(request.form.get("token", ""), max_age=_LASTS)
-        except BadData:
-            nonce = None
-        ours = g.session.get("nonce")
-        if not (isinstance(nonce, str) and ours and hmac.compare_digest(nonce, ours)):
-            raise Forbidden("This form is too old, or was not sent from the dashboard. Load the page anew.")
-
-    def keep(self, response: Response) -> Response:
-        """Give a session to whoever has none yet: forms need one, also where no key does."""
-        if g.get("new_nonce") and "Set-Cookie" not in response.headers:
-            self._set(response, None)
-        return response
-
-    def _nonce(self) -> str:
-        nonce = g.session.get("nonce")
-        if not nonce:
-            nonce = g.new_nonce = g.session["nonce"] = secrets.token_urlsafe(18)
-        return str(nonce)
-
-    def _set(self, response: Response, key_id: str | None) -> None:
-        session: dict[str, Any] = {"key": key_id, "nonce": g.get("new_nonce") or secrets.token_urlsafe(18)}
-        response.set_cookie(
-            _COOKIE,
-            self._sessions.dumps(session),
-            max_age=_LASTS,
-            path="/dashboard",
-            httponly=True,
-            secure=self._secure,
-            samesite="Strict",
-        )
+        expected, sent = session.get(_FORM, ""), request.form.get("token", "")
+        if not expected or not hmac.compare_digest(expected.encode(), sent.encode()):
+            raise Forbidden("This form has expired, or was not sent from the dashboard. Reload the page.")
 
 
-def _derived_secret(settings: Settings) -> bytes:
-    """A secret that all processes of a deployment share and nobody else knows, without another setting.
+def form_token() -> str:
+    """Return the token that the forms of this session carry; the first call makes it."""
+    token: str = session.setdefault(_FORM, secrets.token_urlsafe(32))
+    return token
 
-    Derived from the gateway's key, which says nothing of it (HMAC-SHA-256). In production that is a live key.
+
+def _key_of_session() -> ApiKey | None:
+    """Return the key of the session, unless either has ended. Not cached: an end takes effect at once."""
+    token = session.get(_SESSION)
+    if not token:
+        return None
+    with storage_errors():
+        stored = DashboardSession.objects(id=_hash(token)).first()
+    # MongoDB deletes what has expired up to a minute late.
+    if stored is None or stored.created_at < utcnow() - timedelta(seconds=SESSION_SECONDS):
+        return None
+    return find_in_force(stored.key_id)
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _derived_secret_key(settings: Settings) -> bytes:
+    """Return a key that all processes of a development stack share.
+
+    It is no secret there. What it signs is worth nothing without a session that the server stores.
     """
     key = settings.payment_gateway_api_key.get_secret_value().encode()
     return hmac.digest(key, b"movieapp dashboard\0" + settings.mongodb_uri.encode(), "sha256")
+
+
+def configure_sessions(app: Flask, settings: Settings) -> None:
+    """Set up Flask's session for /dashboard alone."""
+    app.secret_key = settings.dashboard_secret_key.get_secret_value() or _derived_secret_key(settings)
+    app.config.update(
+        SESSION_COOKIE_NAME="movieapp_dashboard",
+        SESSION_COOKIE_PATH="/dashboard",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SECURE=settings.app_env == "production",
+        SESSION_COOKIE_SAMESITE="Strict",
+        SESSION_REFRESH_EACH_REQUEST=False,
+        PERMANENT_SESSION_LIFETIME=timedelta(seconds=SESSION_SECONDS),
+    )
+
+
+def access() -> Access:
+    """Return the `Access` of the current application."""
+    found: Access = current_app.extensions["dashboard"]
+    return found

@@ -7,11 +7,11 @@ from functools import wraps
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
+from flask import Blueprint, Response, redirect, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
 
 from app.api.errors import STATUS
-from app.dashboard.access import Access
+from app.dashboard.access import access
 from app.errors import Problem, Unauthorized
 from app.services import services
 
@@ -34,12 +34,6 @@ _POLICY = (
 
 #: Characters. An address has no more.
 _LONGEST = 320
-
-
-def access() -> Access:
-    """Who looks, and what they may."""
-    found: Access = current_app.extensions["dashboard"]
-    return found
 
 
 def settings() -> Settings:
@@ -78,12 +72,11 @@ def _identify() -> None:
 
 
 @blueprint.after_request
-def _finish(response: Response) -> Any:
+def _finish(response: Response) -> Response:
     response.headers["Content-Security-Policy"] = _POLICY
     if request.endpoint == "dashboard.static":
         response.headers["Cache-Control"] = "max-age=3600"
-        return response
-    return access().keep(response)
+    return response
 
 
 @blueprint.errorhandler(Problem)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from flask import g, redirect, request, url_for
 
-from app.dashboard.access import READ, WRITE
-from app.dashboard.blueprint import access, argument, blueprint, page, requires, settings
+from app.dashboard.access import READ, WRITE, access
+from app.dashboard.blueprint import argument, blueprint, page, requires, settings
+from app.dashboard.present import masked
 from app.messaging.dead_letters import open_dead_letters
 from app.messaging.queues import QUEUES
 from app.messaging.topology import Topology
@@ -34,7 +35,7 @@ def letters() -> str:
     event_type, error = argument("event_type"), argument("error")
     queue = request.args.get("queue")
     queues = (queue,) if queue in QUEUES else QUEUES
-    selection = dead_letters.Selection(event_type=event_type, error=error)
+    selection = dead_letters.Selection(event_type=event_type, error=error, visible=masked)
     with _open_letters(queues) as (broker, names):
         total = sum(map(broker.count, names))
         with closing(dead_letters.find(broker, names, selection)) as found:
@@ -83,7 +84,7 @@ def act() -> Any:
             )
             replayed = outcomes.pop(dead_letters.REPLAYED, 0)
             told = {"replayed": replayed, "left": outcomes.total()}
-    log.info("dead letters", action=action, key_id=g.session.get("key"), count=sum(told.values()))
+    log.info("dead letters", action=action, key_id=g.key.id if g.key else None, count=sum(told.values()))
     outcome: dict[str, Any] = told
     return redirect(url_for("dashboard.letters", **outcome))
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask import request
+from werkzeug.exceptions import BadRequest
 
 from app.clock import from_iso, utcnow
 from app.dashboard import present
@@ -101,6 +102,19 @@ def _list(template: str, record: Any, ids: tuple[str, ...], statuses: tuple[str,
 
 
 def _newest(query: Any, status: str | None) -> list[Any]:
-    conditions = {"status": status, "created_at__lt": from_iso(request.args.get("before"))}
+    conditions = {"status": status, "created_at__lt": _before()}
     given = {name: value for name, value in conditions.items() if value}
     return list(query.filter(**given).order_by("-created_at").limit(_ROWS + 1))
+
+
+def _before() -> datetime | None:
+    """Return the time before which records are listed.
+
+    Raises:
+        BadRequest: the query's `before` is not a time.
+    """
+    text = request.args.get("before")
+    moment = from_iso(text) if text else None
+    if text and moment is None:
+        raise BadRequest("before must be a time such as 2026-12-01T10:30:00Z.")
+    return moment

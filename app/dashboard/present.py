@@ -18,8 +18,32 @@ from app.dashboard.access import PERSONAL
 if TYPE_CHECKING:
     from app.operations.stats import PaymentFigures
 
-#: Fields of an event that say who somebody is.
-_PERSONAL = {"user_email", "user_phone", "user_name", "recipient"}
+#: Fields of an event whose values are addresses: shown in part.
+_ADDRESSES = frozenset({"user_email", "user_phone", "recipient"})
+
+#: Fields of an event that are shown to everyone who may look, with addresses in them masked. Any other field
+#: may hold what a publisher likes, or opens something for whoever has it (tickets' codes, links).
+_HARMLESS = frozenset(
+    {
+        "event_id", "event_type", "timestamp", "user_id", "locale", "timezone", "currency", "schema_version",
+        "booking_id", "transaction_id", "original_transaction_id", "refund_transaction_id", "amount",
+        "total_amount", "refund_amount", "payment_method", "card_last_four", "card_brand", "processed_at",
+        "failure_reason", "error_code", "retry_possible", "reason", "processing_time", "movie_title",
+        "showtime", "seats", "seat", "category", "cinema_name", "cinema_address", "screen", "booking_date",
+        "duration_minutes", "cancellation_reason", "cancelled_at", "refund_eligible", "dispute_id", "status",
+        "evidence_due_by",
+    }
+)  # fmt: skip
+
+#: What is masked in text: something in brackets or quotes, a word with an @, the digits of a phone number
+#: (not those of a date, nor those inside an id).
+_PRIVATE = re.compile(
+    r"(?P<quoted><[^<>]*>|\"[^\"]*\"|'[^']*'|“[^”]*”|‘[^’]*’)"
+    r"|[^\s<>()\"',;:]*(?:@|＠|%40)[^\s<>()\"',;]*"
+    r"|(?<![\w.-])(?!\d{4}-\d\d-\d\d)\+?\d(?:[ ()./-]{0,2}\d){6,}(?![\w-])",
+    re.IGNORECASE,
+)
+_FIELD_NAME = re.compile(r"[a-z_]{1,40}")
 
 _HIDDEN = "…"
 
@@ -71,20 +95,52 @@ def address(value: str | None) -> str:
 
 
 def event(data: Mapping[str, Any] | None) -> str:
-    """An event as JSON, without what this caller may not see."""
+    """Format an event as JSON. From callers without `ops:pii`, fields not known to be harmless are hidden."""
     if data is None:
         return ""
-    shown = dict(data)
-    for name in _PERSONAL & shown.keys():
-        shown[name] = shown[name] and address(str(shown[name]))
+    shown = data if PERSONAL in g.scopes else _harmless(data)
     return json.dumps(shown, indent=2, ensure_ascii=False, default=str)
 
 
-def without_addresses(text: str | None) -> str:
-    """What a server said, without the addresses in it that this caller may not see."""
-    if not text or PERSONAL in g.scopes:
-        return text or ""
-    return re.sub(r"[^\s<>()\"',;:]+@[^\s<>()\"',;:]+|\+[0-9]{6,15}", lambda found: address(found[0]), text)
+def _harmless(value: Any, *, known: bool = True) -> Any:
+    match value:
+        case Mapping():
+            return {masked(str(name)): _field(str(name), item) for name, item in value.items()}
+        case list():
+            return [_harmless(item, known=known) for item in value]
+        case None | bool():
+            return value
+        case _ if not known:
+            return _HIDDEN
+        case str():
+            return masked(value)
+        case _:
+            return value
+
+
+def _field(name: str, value: Any) -> Any:
+    if name in _ADDRESSES and isinstance(value, str):
+        return address(value)
+    return _harmless(value, known=name in _HARMLESS)
+
+
+def masked(text: object) -> str:
+    """Text that others wrote, without what may say who somebody is, unless this caller may see that.
+
+    Hidden are addresses, numbers as long as a phone's, and whatever is quoted but a field's name.
+    """
+    if text is None or PERSONAL in g.scopes:
+        return str(text or "")
+    return _PRIVATE.sub(_mask, str(text))
+
+
+def _mask(found: re.Match[str]) -> str:
+    if quoted := found["quoted"]:
+        inside = quoted[1:-1]
+        if _FIELD_NAME.fullmatch(inside):
+            return quoted
+        return f"{quoted[0]}{address(inside) if '@' in inside else _HIDDEN}{quoted[-1]}"
+    return address(found[0])
 
 
 def courses(figures: PaymentFigures) -> list[dict[str, Any]]:
@@ -120,5 +176,5 @@ def courses(figures: PaymentFigures) -> list[dict[str, Any]]:
 #: Filters of the templates, by name.
 FILTERS = {
     function.__name__: function
-    for function in (moment, percent, duration, amount, span, address, event, without_addresses)
+    for function in (moment, percent, duration, amount, span, address, event, masked)
 }

@@ -1,40 +1,54 @@
-"""Signing in with an API key, and out."""
+"""Sign in with an API key, and sign out."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from flask import make_response, redirect, request, url_for
+from werkzeug.exceptions import BadRequest
 
 from app.api.errors import STATUS
-from app.dashboard.blueprint import access, blueprint, page
+from app.dashboard.access import access
+from app.dashboard.blueprint import blueprint, page
 from app.errors import Unauthorized
+
+#: Addresses to go on to: ours, and nothing that ends a header line or that a browser reads as another host.
+_OWN_PAGE = re.compile(r"/dashboard(?:[/?][^\x00-\x1f\x7f\\\\]*)?")
 
 
 @blueprint.route("/sign-in")
 def sign_in() -> str:
     """Ask for an API key."""
-    return page("sign_in", next=request.args.get("next", ""))
+    return page("sign_in", next=_next_page(request.args.get("next", "")))
 
 
 @blueprint.route("/sign-in", methods=["POST"])
 def signed_in() -> Any:
-    """Take an API key, and give a cookie for it."""
+    """Begin a session with an API key."""
     access().check_form()
-    # Only to our own pages.
-    wanted = request.form.get("next", "")
-    response = redirect(wanted if wanted.startswith("/dashboard") else url_for("dashboard.overview"))
+    wanted = _next_page(request.form.get("next", ""))
     try:
-        access().sign_in(request.form.get("key", "").strip(), response)
+        access().sign_in(request.form.get("key", "").strip())
     except Unauthorized as error:
         return make_response(page("sign_in", next=wanted, message=error.message), STATUS[error.code])
-    return response
+    return redirect(wanted or url_for("dashboard.overview"))
 
 
 @blueprint.route("/sign-out", methods=["POST"])
 def sign_out() -> Any:
-    """Forget who looks."""
+    """End the session."""
     access().check_form()
-    response = redirect(url_for("dashboard.sign_in"))
-    access().sign_out(response)
-    return response
+    access().sign_out()
+    return redirect(url_for("dashboard.sign_in"))
+
+
+def _next_page(wanted: str) -> str:
+    """Return the page to go on to after the sign-in, "" for none.
+
+    Raises:
+        BadRequest: it is not one of ours.
+    """
+    if wanted and not _OWN_PAGE.fullmatch(wanted):
+        raise BadRequest("The address to go on to is not a page of the dashboard.")
+    return wanted

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from app.clock import utcnow
 from app.ids import new_id
 from app.keys.scopes import SCOPES
-from app.models import ApiKey, storage_errors
+from app.models import ApiKey, DashboardSession, storage_errors
 
 
 def create_key(name: str, scopes: Sequence[str]) -> tuple[ApiKey, str]:
@@ -33,9 +33,11 @@ def create_key(name: str, scopes: Sequence[str]) -> tuple[ApiKey, str]:
 
 
 def revoke_key(key_id: str) -> bool:
-    """Revoke a key. Return False if no key in force has that id."""
+    """Revoke a key, and end the dashboard's sessions of it. Return False if no key in force has that id."""
     with storage_errors():
-        return bool(ApiKey.objects(id=key_id, revoked_at=None).update_one(set__revoked_at=utcnow()))
+        revoked = bool(ApiKey.objects(id=key_id, revoked_at=None).update_one(set__revoked_at=utcnow()))
+        DashboardSession.objects(key_id=key_id).delete()
+    return revoked
 
 
 def list_keys() -> list[ApiKey]:

@@ -1,6 +1,7 @@
 """MongoEngine documents and their indexes."""
 
 from app.models.api_key import ApiKey
+from app.models.dashboard_session import DashboardSession
 from app.models.database import OUTAGES, connect, database, disconnect, storage_errors
 from app.models.idempotency import IdempotencyRecord
 from app.models.notification import GRACE, Attempt, Notification
@@ -8,7 +9,7 @@ from app.models.transaction import Dispute, Move, OutboxEntry, Refund, Transacti
 from app.models.webhook import WebhookDelivery
 
 #: Every kind of document.
-RECORDS = (ApiKey, IdempotencyRecord, Notification, Transaction, WebhookDelivery)
+RECORDS = (ApiKey, DashboardSession, IdempotencyRecord, Notification, Transaction, WebhookDelivery)
 
 __all__ = [
     "GRACE",
@@ -16,6 +17,7 @@ __all__ = [
     "RECORDS",
     "ApiKey",
     "Attempt",
+    "DashboardSession",
     "Dispute",
     "IdempotencyRecord",
     "Move",

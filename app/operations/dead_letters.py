@@ -84,6 +84,7 @@ class Selection:
         event_type: of the event behind them.
         error: a part of what went wrong, in any case.
         before, after: when they died; a letter of unknown age is picked by neither.
+        visible: what the caller may see of an error; `error` is searched for in that alone.
     """
 
     ids: frozenset[str] = frozenset()
@@ -91,6 +92,7 @@ class Selection:
     error: str | None = None
     before: datetime | None = None
     after: datetime | None = None
+    visible: Callable[[str], str] = str
 
     def __bool__(self) -> bool:
         """Whether it leaves any letter out."""
@@ -108,7 +110,7 @@ class Selection:
     def takes(self, case: Case) -> bool:
         """Whether it picks what `takes_letter` let through."""
         return (self.event_type is None or case.event_type == self.event_type) and (
-            self.error is None or self.error.lower() in (case.error or "").lower()
+            self.error is None or self.error.lower() in self.visible(case.error or "").lower()
         )
 
 

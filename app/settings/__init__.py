@@ -48,6 +48,9 @@ _BROKERS = {
     "stub": Broker.MEMORY,
 }
 
+#: Characters that a key which signs sessions must have at least.
+_SECRET_KEY_LENGTH = 32
+
 #: What declined payments are counted by.
 ATTEMPT_KINDS = ("booking", "user", "ip", "card")
 
@@ -304,6 +307,11 @@ class Settings(BaseSettings):
         description="declined payments before a lockout, by booking, user, customer_ip, and card; or none",
     )
     max_body_bytes: int = Field(65_536, ge=1_024, le=1_048_576, description="larger requests get 413")
+    dashboard_secret_key: SecretStr = Field(
+        SecretStr(""),
+        description="signs the dashboard's sessions; at least 32 characters (openssl rand -hex 32); "
+        "production requires it of the API",
+    )
     metrics_bind: str = Field(
         "127.0.0.1:9464",
         pattern=r"^none$|^[^\s:]+:[0-9]{1,5}$",
@@ -312,6 +320,16 @@ class Settings(BaseSettings):
     metrics_public: bool = Field(False, description="serve /metrics beside the API too, to everyone")
     web_threads: int = Field(
         96, ge=4, le=256, description="threads of each API process; a quarter stays free of gateway calls"
+    )
+    web_read_timeout: int = Field(
+        10, ge=1, le=120, description="seconds for a whole request to arrive, headers and body; then 408"
+    )
+    web_keepalive: int = Field(
+        620,
+        ge=1,
+        le=3_600,
+        description="seconds that an idle connection is kept: longer than the balancer in front keeps it, so "
+        "that no request meets a closed connection (AWS 60, Caddy 120, Google Cloud 600)",
     )
     web_timeout: int = Field(60, ge=10, le=600, description="seconds after which gunicorn gives up a worker")
 
@@ -401,8 +419,8 @@ class Settings(BaseSettings):
                 f"{self.gateway_time_budget:.0f} s with PAYMENT_GATEWAY_CONNECT_TIMEOUT, _READ_TIMEOUT and "
                 "_MAX_RETRIES as set; gunicorn would end a worker in the middle of a charge"
             )
-        if self.gateway_live and not self.webhook_secrets:
-            raise ValueError("STRIPE_WEBHOOK_SECRET: must be set in live mode")
+        if 0 < len(self.dashboard_secret_key.get_secret_value()) < _SECRET_KEY_LENGTH:
+            raise ValueError(f"DASHBOARD_SECRET_KEY: must have at least {_SECRET_KEY_LENGTH} characters")
         if self.smtp_username and not self.smtp_password.get_secret_value():
             raise ValueError("SMTP_PASSWORD: must be set when SMTP_USERNAME is")
         if self.smtp_ca_file and not self.smtp_ca_file.is_file():
@@ -414,6 +432,17 @@ class Settings(BaseSettings):
                 "OTEL_EXPORTER_OTLP_ENDPOINT: needs OpenTelemetry: pip install 'movieapp[tracing]'"
             )
         return self
+
+    def require_api_secrets(self) -> None:
+        """Check the secrets that the API needs and a worker is not given.
+
+        Raises:
+            SettingsError: one is missing.
+        """
+        if self.gateway_live and not self.webhook_secrets:
+            raise SettingsError("STRIPE_WEBHOOK_SECRET: must be set in live mode")
+        if self.app_env == "production" and not self.dashboard_secret_key.get_secret_value():
+            raise SettingsError("DASHBOARD_SECRET_KEY: must be set in production (openssl rand -hex 32)")
 
     def _ready_for_twilio(self) -> None:
         for name in ("twilio_account_sid", "twilio_auth_token", "twilio_from_number"):

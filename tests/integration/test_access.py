@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import SecretStr
 
 from app import create_app
 from app.keys.scopes import SCOPES
@@ -118,7 +119,12 @@ def test_idempotency_keys_of_two_callers_do_not_meet(make_client: Any) -> None:
 
 
 def test_production_takes_only_https_and_says_so_to_browsers(make_client: Any) -> None:
-    client = make_client(app_env="production", trusted_proxies=1, metrics_bind="127.0.0.1:9464")
+    client = make_client(
+        app_env="production",
+        trusted_proxies=1,
+        metrics_bind="127.0.0.1:9464",
+        dashboard_secret_key=SecretStr("x" * 32),
+    )
     plain = client.get("/payment/methods")
     assert (plain.status_code, plain.json["error"]["message"]) == (403, "Use HTTPS.")
     assert client.get("/health").status_code == 200
@@ -202,6 +208,7 @@ def test_production_does_not_start_without_a_key_in_force(redis_settings: Settin
         "STRIPE_WEBHOOK_SECRET": "whsec_x",
         "TRUSTED_PROXIES": "1",
         "PUBLIC_URL": "https://payments.example.com",
+        "DASHBOARD_SECRET_KEY": "x" * 32,
         "RABBITMQ_URL": "amqp://guest:guest@127.0.0.1:1/%2F",
     }
     done = subprocess.run(

@@ -97,7 +97,7 @@ def test_plain_gunicorn_runs_with_the_settings(settings: Settings) -> None:
     assert shown.returncode == 0, shown.stderr
     printed = dict(line.split("=", 1) for line in shown.stdout.splitlines() if "=" in line)
     printed = {name.strip(): value.strip() for name, value in printed.items()}
-    assert printed["worker_class"] == "gthread"
+    assert printed["worker_class"] == "cli.gunicorn_worker.BufferingWorker"
     assert printed["threads"] == "12"
     assert printed["bind"] == "['127.0.0.1:8003', '127.0.0.1:9999']"
     assert (printed["timeout"], printed["graceful_timeout"]) == ("60", "32")

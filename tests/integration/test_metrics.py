@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import socket
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -18,7 +20,7 @@ from app.clock import utcnow
 from app.events.samples import sample
 from app.models import Transaction, WebhookDelivery
 from tests.support import events
-from tests.support.commands import MOVIEAPP, environment
+from tests.support.commands import MOVIEAPP, environment, movieapp
 from tests.support.ports import free_port, listens
 from tests.support.processes import Process
 from tests.support.servers import ApiServer
@@ -69,11 +71,48 @@ def test_the_public_listener_hides_them_whatever_it_is_told(
     api = ApiServer(tmp_path, stored_settings.model_copy(update=changes))
     api.start()
     wait_for(lambda: listens(own), 10, "there is no listener for metrics")
-    assert requests.get(f"http://127.0.0.1:{own}/metrics", timeout=5).status_code == 200
+    assert requests.get(f"http://127.0.0.1:{own}/metrics", timeout=60).status_code == 200
     for headers in ({}, {"Host": f"127.0.0.1:{own}"}, {"X-Forwarded-Host": f"127.0.0.1:{own}"}):
         answer = requests.get(f"{api.url}/metrics", headers=headers, timeout=5)
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "NOT_FOUND")
+    for method, path in (
+        ("POST", "/payment/process"),
+        ("POST", "/payment/webhook"),
+        ("GET", "/health"),
+        ("GET", "/dashboard"),
+        ("GET", "/docs/openapi.json"),
+        ("GET", "/metrics/"),
+        ("GET", "//metrics"),
+    ):
+        other = requests.request(method, f"http://127.0.0.1:{own}{path}", json={}, timeout=5)
+        assert (other.status_code, other.text) == (404, "This listener serves /metrics only.\n"), path
     api.stop()
+
+
+def test_a_second_api_on_one_machine_starts_without_its_metrics(
+    redis_settings: Settings, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        bind = f"127.0.0.1:{taken.getsockname()[1]}"
+        api = ApiServer(tmp_path, redis_settings.model_copy(update={"metrics_bind": bind}))
+        api.start()
+        assert requests.get(f"{api.url}/health", timeout=60).status_code == 200
+        [warning] = [
+            line for line in map(json.loads, api.output().splitlines()) if line["level"] == "warning"
+        ]
+        assert warning["metrics_bind"] == bind
+        assert warning["reason"].startswith("Address already in use")
+        assert "METRICS_BIND" in warning["message"]
+        api.stop()
+
+
+def test_the_metrics_do_not_share_the_port_of_the_api(redis_settings: Settings) -> None:
+    changes = {"metrics_bind": "127.0.0.1:8003"}
+    done = movieapp(redis_settings.model_copy(update=changes), "serve", "--bind", "0.0.0.0:8003")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "Error: METRICS_BIND: must have another port than the API\n",
+    )
 
 
 class TwoWorkers(ApiServer):

@@ -17,15 +17,17 @@ from tests.support.compose import ROOT, read_compose
 
 BASE = ROOT / "deploy" / "kubernetes"
 SERVICES = ("payment-service", "notification-service")
-#: Secret files of each service, as the docs have them made.
+#: Secret files of both services, and of each alone, as the docs have them made.
 SECRETS = {
     "rabbitmq_url": "amqps://user:password@rabbitmq.example.com/%2F",
     "redis_url": "rediss://redis.example.com/0",
     "mongodb_uri": "mongodb://mongo-0.example.com,mongo-1.example.com/movieapp?replicaSet=rs0",
     "payment_gateway_api_key": "sk_live_x",
-    "stripe_webhook_secret": "whsec_x",
 }
-MAIL_SECRETS = {"smtp_password": "x"}
+OWN_SECRETS = {
+    "payment-service": {"stripe_webhook_secret": "whsec_x", "dashboard_secret_key": "x" * 32},
+    "notification-service": {"smtp_password": "x"},
+}
 
 
 def kustomization() -> dict[str, Any]:
@@ -127,7 +129,7 @@ def test_the_service_leads_to_the_api() -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_production_takes_the_settings_with_the_secrets_that_the_docs_name(name: str, tmp_path: Path) -> None:
-    secrets = SECRETS | (MAIL_SECRETS if name == "notification-service" else {})
+    secrets = SECRETS | OWN_SECRETS[name]
     for file, value in secrets.items():
         (tmp_path / file).write_text(value)
     maps = {maps["name"]: maps["envs"] for maps in kustomization()["configMapGenerator"]}
@@ -135,6 +137,8 @@ def test_production_takes_the_settings_with_the_secrets_that_the_docs_name(name:
         BASE / env for source in container(name)["envFrom"] for env in maps[source["configMapRef"]["name"]]
     ]
     settings = load_settings(files, tmp_path)
+    if name == "payment-service":
+        settings.require_api_secrets()
     assert (settings.app_env, settings.auth_required, settings.gateway_live) == ("production", True, True)
     [mount] = [mount for mount in container(name)["volumeMounts"] if mount["name"] == "secrets"]
     assert {"name": "SECRETS_DIR", "value": mount["mountPath"]} in container(name)["env"]

@@ -92,6 +92,7 @@ PRODUCTION = {
     "STRIPE_WEBHOOK_SECRET": "whsec_x",
     "TRUSTED_PROXIES": "1",
     "PUBLIC_URL": "https://payments.example.com",
+    "DASHBOARD_SECRET_KEY": "0123456789abcdef0123456789abcdef",
 }
 
 
@@ -105,6 +106,8 @@ PRODUCTION = {
         ("TRUSTED_PROXIES", "0"),
         ("PUBLIC_URL", ""),
         ("PUBLIC_URL", "http://payments.example.com"),
+        ("DASHBOARD_SECRET_KEY", ""),
+        ("DASHBOARD_SECRET_KEY", "short"),
     ],
 )
 def test_production_refuses_what_is_unsafe(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -113,7 +116,15 @@ def test_production_refuses_what_is_unsafe(monkeypatch: pytest.MonkeyPatch, name
     assert load().auth_required
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=f"^{name}: "):
-        load()
+        load().require_api_secrets()
+
+
+@pytest.mark.parametrize("name", ["STRIPE_WEBHOOK_SECRET", "DASHBOARD_SECRET_KEY"])
+def test_a_worker_starts_without_the_secrets_of_the_api(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for variable, good in PRODUCTION.items():
+        if variable != name:
+            monkeypatch.setenv(variable, good)
+    assert load().app_env == "production"
 
 
 def test_the_environment_wins_over_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

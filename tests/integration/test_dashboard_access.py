@@ -1,0 +1,209 @@
+"""Sessions of the dashboard, what it masks, and queries that are no queries: through Flask's client."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import SecretStr
+
+from app import create_app
+from app.clock import utcnow
+from app.events.samples import sample
+from app.keys.store import create_key, revoke_key
+from app.models import Attempt, DashboardSession, Notification, Transaction
+from app.operations import dead_letters as operations
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from flask.testing import FlaskClient
+    from werkzeug.test import TestResponse
+
+    from app.settings import Settings
+
+ADDRESS, PHONE, NAME = "jane.doe@example.com", "+1 415 555 0100", "Jane Q. Doe"
+
+
+@pytest.fixture
+def app(redis_settings: Settings) -> Iterator[Flask]:
+    app = create_app(redis_settings.model_copy(update={"auth_required": True}))
+    yield app
+    app.extensions["movieapp"].relay.close()
+
+
+def form_token(page: TestResponse) -> str:
+    found = re.search(r'name="token" value="([^"]+)"', page.text)
+    assert found
+    return found[1]
+
+
+def sign_in(client: FlaskClient, token: str, **form: str) -> TestResponse:
+    page = client.get("/dashboard/sign-in")
+    return client.post("/dashboard/sign-in", data={"key": token, "token": form_token(page)} | form)
+
+
+def signed_in(app: Flask, *scopes: str) -> FlaskClient:
+    client = app.test_client()
+    _, token = create_key("operator", scopes)
+    assert sign_in(client, token).status_code == 302
+    return client
+
+
+def copy_of(client: FlaskClient, app: Flask) -> FlaskClient:
+    """A browser with the same cookie."""
+    cookie = client.get_cookie("movieapp_dashboard", path="/dashboard")
+    assert cookie
+    other = app.test_client()
+    other.set_cookie("movieapp_dashboard", cookie.value, path="/dashboard")
+    return other
+
+
+def test_signing_out_ends_the_session_in_copies_of_the_cookie(app: Flask) -> None:
+    client = signed_in(app, "ops:read")
+    copied = copy_of(client, app)
+    assert copied.get("/dashboard/payments").status_code == 200
+    page = client.get("/dashboard/payments")
+    left = client.post("/dashboard/sign-out", data={"token": form_token(page)})
+    assert left.status_code == 302
+    assert copied.get("/dashboard/payments").status_code == 302
+    assert DashboardSession.objects.count() == 0
+
+
+def test_revoking_a_key_ends_its_sessions_at_once(app: Flask) -> None:
+    key, token = create_key("operator", ["ops:read"])
+    client, other = app.test_client(), signed_in(app, "ops:read")
+    assert sign_in(client, token).status_code == 302
+    assert client.get("/dashboard/payments").status_code == 200
+    revoke_key(key.id)
+    assert client.get("/dashboard/payments").status_code == 302
+    assert other.get("/dashboard/payments").status_code == 200
+
+
+def test_a_session_ends_after_a_working_day(app: Flask) -> None:
+    client = signed_in(app, "ops:read")
+    DashboardSession.objects.update(set__created_at=utcnow() - timedelta(hours=8, seconds=1))
+    assert client.get("/dashboard/payments").status_code == 302
+
+
+def test_a_sign_in_leaves_nothing_of_the_session_before(app: Flask) -> None:
+    client = app.test_client()
+    before = form_token(client.get("/dashboard/sign-in"))
+    _, token = create_key("operator", ["ops:read", "ops:write"])
+    assert sign_in(client, token).status_code == 302
+    act = client.post("/dashboard/dead-letters/act", data={"action": "drop", "id": "x", "token": before})
+    assert act.status_code == 403
+
+
+def test_a_cookie_that_another_key_signed_is_worth_nothing(app: Flask, redis_settings: Settings) -> None:
+    client = signed_in(app, "ops:read")
+    changes = {"auth_required": True, "dashboard_secret_key": SecretStr("another" * 8)}
+    other = create_app(redis_settings.model_copy(update=changes))
+    assert copy_of(client, other).get("/dashboard/payments").status_code == 302
+    other.extensions["movieapp"].relay.close()
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "/dashboard\r\nSet-Cookie: a=b",
+        "/dashboard/payments?search=\n",
+        "/dashboard\t",
+        "//evil.example",
+        "/dashboard\\@evil.example",
+        "/dashboards",
+        "https://evil.example/dashboard",
+        "/payment/methods",
+    ],
+)
+def test_only_pages_of_the_dashboard_are_gone_on_to(app: Flask, wanted: str) -> None:
+    client = app.test_client()
+    _, token = create_key("operator", ["ops:read"])
+    assert client.get("/dashboard/sign-in", query_string={"next": wanted}).status_code == 400
+    assert sign_in(client, token, next=wanted).status_code == 400
+    assert client.get("/dashboard/payments").status_code == 302, "and nobody is signed in"
+
+
+def test_after_the_sign_in_the_wanted_page_comes(app: Flask) -> None:
+    client = app.test_client()
+    _, token = create_key("operator", ["ops:read"])
+    asked = client.get("/dashboard/payments?search=b%C3%BCro&status=failed")
+    page = client.get(asked.location)
+    wanted = re.search(r'name="next" value="([^"]*)"', page.text)
+    assert wanted
+    answer = sign_in(client, token, next=wanted[1].replace("&amp;", "&"))
+    assert answer.location == "/dashboard/payments?search=b%C3%BCro&status=failed"
+
+
+@pytest.mark.parametrize("before", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "x"])
+@pytest.mark.parametrize("path", ["payments", "notifications"])
+def test_a_time_that_is_none_is_refused(app: Flask, path: str, before: str) -> None:
+    client = signed_in(app, "ops:read")
+    answer = client.get(f"/dashboard/{path}", query_string={"before": before})
+    assert (answer.status_code, "before must be a time" in answer.text) == (400, True)
+
+
+def test_what_says_who_somebody_is_is_hidden(app: Flask) -> None:
+    reply = f'SMTP rcpt: 550 5.1.1 <{ADDRESS}> no mailbox here for "{NAME}", call {PHONE}'
+    event = sample("booking.confirmed") | {
+        "user_name": NAME,
+        "user_email": ADDRESS,
+        "user_id": ADDRESS,
+        "movie_title": f"Dune for {ADDRESS}",
+        "cinema_name": "Grand <Hall 5>",
+        "contact": {"street": "Elm Street 12", ADDRESS: 1},
+        "note": "Elm Street 12",
+        "tickets": [{"seat": "A1", "code": "code-that-opens-the-door", "holder_name": NAME}],
+        "ticket_url": "https://example.com/t/code-that-opens-the-door",
+    }
+    found = Notification(
+        event_id="evt_1",
+        event_type="booking.confirmed",
+        notification_type="email",
+        status="failed",
+        booking_id=ADDRESS,
+        recipient=ADDRESS,
+        subject=f"Tickets for {ADDRESS}",
+        error_message=reply,
+        attempts=[Attempt(at=utcnow(), outcome="failed", detail=reply)],
+        event_data=event,
+        created_at=utcnow(),
+    ).save()
+    Transaction(
+        id="TXN-1",
+        status="failed",
+        booking_id=ADDRESS,
+        user_id=ADDRESS,
+        amount=1,
+        currency="USD",
+        payment_method="stripe",
+        error_code="CARD_DECLINED",
+        contact={"user_email": ADDRESS, "user_phone": PHONE},
+        created_at=utcnow(),
+    ).save()
+    pages = ("notifications", f"notifications/{found.id}", "payments", "payments/TXN-1")
+    private = (ADDRESS, "jane.doe", NAME, "Elm Street", PHONE, "555 0100", "code-that-opens-the-door")
+
+    masked = {path: signed_in(app, "ops:read").get(f"/dashboard/{path}").text for path in pages}
+    assert {(path, word) for path, page in masked.items() for word in private if word in page} == set()
+    detail = masked[f"notifications/{found.id}"]
+    for word in ("550 5.1.1", "no mailbox here", "j…@e….com", "Dune for", "&#34;A1&#34;", "evt_1"):
+        assert word in detail, word
+    full = signed_in(app, "ops:read", "ops:pii").get(f"/dashboard/notifications/{found.id}").text
+    assert [word for word in private if word not in full] == ["555 0100"][1:]
+
+
+def test_a_search_finds_only_what_is_shown() -> None:
+    def masked(text: str) -> str:
+        return text.replace(ADDRESS, "…")
+
+    class Case:
+        event_type: Any = "payment.success"
+        error = f"550 <{ADDRESS}> no such user"
+
+    case: Any = Case()
+    assert operations.Selection(error="jane").takes(case)
+    assert not operations.Selection(error="jane", visible=masked).takes(case)
+    assert operations.Selection(error="no such user", visible=masked).takes(case)

@@ -1,11 +1,17 @@
-"""Until when a showtime, as senders write it, may lie ahead."""
+"""When a confirmation is too late: after the showtime, or after the booking's cancellation."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
-from actors.relevance import latest_meaning
+from actors import relevance
+from actors.relevance import latest_meaning, obsolete
 from app.clock import iso
+from app.models import Notification
+
+NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +31,70 @@ from app.clock import iso
         ("", None, None),
     ],
 )
-def test_the_latest_moment_that_a_showtime_can_mean(text: str, zone: str | None, latest: str | None) -> None:
+def test_the_latest_time_that_a_showtime_can_mean(text: str, zone: str | None, latest: str | None) -> None:
     found = latest_meaning(text, zone)
     assert (found and iso(found)) == latest
+
+
+def confirmed(
+    showtime: str = "2026-12-15T20:00:00Z", timestamp: object = "2026-11-30T10:00:00Z"
+) -> Notification:
+    """The delivery of a booking.confirmed event."""
+    event = {"showtime": showtime, "timestamp": timestamp, "timezone": "UTC"}
+    return Notification(event_type="booking.confirmed", booking_id="BOOK-1", event_data=event)
+
+
+@pytest.fixture
+def cancelled_at(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Timestamps of the cancellations that were sent for the booking: the test adds to them."""
+    timestamps: list[object] = []
+
+    def cancellations(booking_id: str) -> list[dict[str, object]]:
+        assert booking_id == "BOOK-1"
+        return [{"event_data": {"timestamp": timestamp}} for timestamp in timestamps]
+
+    monkeypatch.setattr(relevance, "_cancellations", cancellations)
+    return timestamps
+
+
+def test_a_confirmation_is_sent_until_the_show_begins(cancelled_at: list[object]) -> None:
+    begins = iso(NOW)
+    assert obsolete(confirmed(begins), NOW) is None
+    assert obsolete(confirmed(begins), NOW + timedelta(milliseconds=1)) == "the showtime has passed"
+    assert obsolete(confirmed("tonight"), NOW + timedelta(days=999)) is None
+
+
+def test_other_events_are_sent_whenever_it_is(cancelled_at: list[object]) -> None:
+    late = confirmed(iso(NOW - timedelta(days=1)))
+    late.event_type = "booking.cancelled"
+    assert obsolete(late, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("timestamps", "is_sent"),
+    [
+        ([], True),
+        (["2026-11-30T09:59:59Z"], True),
+        (["2026-11-30T11:59:59+02:00"], True),
+        (["2026-11-30T10:00:00Z"], False),
+        (["2026-11-30T10:00:01Z"], False),
+        (["2026-11-30T09:00:00Z", "2026-11-30T10:00:01Z"], False),
+        # Which came first can't be told: better no mail than one for a booking that is cancelled.
+        (["2026-11-30T09:00:00"], False),
+        (["yesterday"], False),
+        ([""], False),
+        ([None], False),
+        ([20261130], False),
+    ],
+)
+def test_a_confirmation_needs_to_be_surely_newer_than_every_cancellation(
+    cancelled_at: list[object], timestamps: list[object], is_sent: bool
+) -> None:
+    cancelled_at += timestamps
+    reason = None if is_sent else "the booking's cancellation was sent before"
+    assert obsolete(confirmed(), NOW) == reason
+
+
+def test_a_confirmation_with_an_unreadable_timestamp_is_not_newer(cancelled_at: list[object]) -> None:
+    cancelled_at.append("2026-11-30T09:00:00Z")
+    assert obsolete(confirmed(timestamp="today"), NOW) == "the booking's cancellation was sent before"

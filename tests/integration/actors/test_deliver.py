@@ -1,0 +1,343 @@
+"""What `Deliver` does with each outcome of a channel: a channel that says what the test makes it say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+import dramatiq
+import pytest
+from pymongo.errors import AutoReconnect
+
+from actors import deliveries
+from actors.deliver import Deliver, DeliveryFailed, surely
+from actors.errors import DeliveryError, Postponed, TemporaryFailure, Uncertain
+from actors.receipts import Receipts
+from app import models
+from app.clock import iso, utcnow
+from app.models import Notification
+from app.settings import Settings
+from app.telemetry import metrics
+from tests.support.actors import LEASE, LogLines, confirmation, make_overdue, record_delivery
+
+MAX_RETRIES = 2
+
+
+class Channel:
+    """Sends nothing: returns fields, or raises what it is given."""
+
+    lease = LEASE
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.error: Exception | None = None
+
+    def send(self, notification: Notification) -> Mapping[str, Any]:
+        self.sent.append(str(notification.id))
+        if self.error:
+            raise self.error
+        return {"subject": "Your booking"}
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Memory:
+    """Receipts in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, dict[str, Any]] = {}
+
+    def keep(self, notification: Notification, sent_at: datetime, fields: Mapping[str, Any]) -> None:
+        self.kept[str(notification.id)] = {"sent_at": sent_at, **fields}
+
+    def find(self, notification: Notification) -> dict[str, Any] | None:
+        return self.kept.get(str(notification.id))
+
+
+class Postponement(Postponed):
+    """The channel asks for a pause of ten seconds."""
+
+    seconds = 10.0
+
+
+@pytest.fixture
+def channel(stored_settings: Settings) -> Channel:
+    models.connect(stored_settings)
+    return Channel()
+
+
+@pytest.fixture
+def receipts() -> Memory:
+    return Memory()
+
+
+@pytest.fixture
+def deliver(channel: Channel, receipts: Memory) -> Deliver:
+    return Deliver(channel, cast(Receipts, receipts), MAX_RETRIES)
+
+
+@pytest.fixture
+def made(channel: Channel) -> Notification:
+    """A delivery in its queue."""
+    return record_delivery(confirmation(timestamp=iso(utcnow() - timedelta(hours=1))))
+
+
+def delay_of(raised: pytest.ExceptionInfo[dramatiq.Retry]) -> int:
+    """Milliseconds until the message comes again."""
+    assert raised.value.delay is not None
+    return raised.value.delay
+
+
+def outcomes(delivery: Notification) -> list[str]:
+    return [attempt.outcome for attempt in delivery.reload().attempts]
+
+
+def counted(outcome: str) -> float:
+    """How often the metric of deliveries counted `outcome`."""
+    labels = {"channel": "email", "template": "booking_confirmation", "outcome": outcome}
+    return metrics._REGISTRY.get_sample_value("movieapp_deliveries_total", labels) or 0.0
+
+
+def counts_one(outcome: str) -> Callable[[], None]:
+    """Returns what asserts that `outcome` was counted once since this call."""
+    before = counted(outcome)
+
+    def check() -> None:
+        assert counted(outcome) == before + 1
+
+    return check
+
+
+def delivery_lines(log_lines: LogLines) -> list[tuple[str, str, str | None]]:
+    return [
+        (line["level"], line["status"], line.get("detail"))
+        for line in log_lines()
+        if line["message"] == "delivery"
+    ]
+
+
+def test_an_accepted_delivery_is_recorded_with_the_fields_of_its_channel(
+    deliver: Deliver, channel: Channel, receipts: Memory, made: Notification, log_lines: LogLines
+) -> None:
+    check = counts_one("sent")
+    assert deliver.lease == LEASE
+    deliver(str(made.id))
+    found = made.reload()
+    assert (found.status, found.subject, channel.sent) == ("sent", "Your booking", [str(made.id)])
+    kept = receipts.kept[str(made.id)]
+    assert kept["subject"] == "Your booking"
+    assert timedelta(0) <= kept["sent_at"] - found.sent_at < timedelta(milliseconds=1)
+    assert delivery_lines(log_lines) == [("info", "sent", None)]
+    check()
+
+
+def test_the_age_of_an_event_is_measured_when_it_is_sent(deliver: Deliver, made: Notification) -> None:
+    def total() -> float:
+        return (
+            metrics._REGISTRY.get_sample_value("movieapp_event_age_seconds_sum", {"channel": "email"}) or 0.0
+        )
+
+    before = total()
+    deliver(str(made.id))
+    assert total() - before == pytest.approx(3_600, abs=120)
+
+
+def test_a_finished_delivery_is_not_sent_again(
+    deliver: Deliver, channel: Channel, made: Notification
+) -> None:
+    deliver(str(made.id))
+    deliver(str(made.id))
+    deliver(str(made.id), given_up=True)
+    assert len(channel.sent) == 1
+
+
+def test_the_message_of_a_delivery_that_was_given_up_becomes_its_dead_letter(
+    deliver: Deliver, channel: Channel, made: Notification
+) -> None:
+    Notification.objects(id=made.id).update_one(set__status="failed", unset__due_at=True)
+    deliver(str(made.id))
+    with pytest.raises(DeliveryFailed, match="given up where it was tried first"):
+        deliver(str(made.id), given_up=True)
+    assert channel.sent == []
+
+
+def test_a_held_delivery_is_tried_when_its_lease_has_ended(
+    deliver: Deliver, channel: Channel, made: Notification
+) -> None:
+    deliveries.claim(str(made.id), LEASE)
+    with pytest.raises(dramatiq.Retry, match="held by another worker, or not due") as retry:
+        deliver(str(made.id))
+    assert 0 < LEASE / timedelta(milliseconds=1) - delay_of(retry) < 60_000
+    assert channel.sent == []
+
+
+def test_a_message_that_comes_a_little_early_waits_for_a_tenth_of_a_second(
+    deliver: Deliver, made: Notification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "claim", lambda *_: deliveries.Busy(utcnow()))
+    with pytest.raises(dramatiq.Retry) as retry:
+        deliver(str(made.id))
+    assert delay_of(retry) == 100
+
+
+def test_a_delivery_whose_acceptance_was_not_recorded_is_recorded_and_not_sent_again(
+    deliver: Deliver, channel: Channel, receipts: Memory, made: Notification, log_lines: LogLines
+) -> None:
+    check = counts_one("sent")
+    accepted = utcnow().replace(microsecond=0)
+    receipts.keep(made, accepted, {"subject": "From the receipt"})
+    deliveries.claim(str(made.id), LEASE)
+    make_overdue(made)
+    deliver(str(made.id))
+    found = made.reload()
+    assert (found.status, found.sent_at, found.subject) == ("sent", accepted, "From the receipt")
+    assert channel.sent == []
+    assert delivery_lines(log_lines) == [("info", "sent", "accepted earlier, recorded now")]
+    check()
+
+
+@pytest.mark.parametrize(("abandoned", "is_sent"), [(9, True), (10, False)])
+def test_a_delivery_that_ten_workers_abandoned_is_given_up(
+    deliver: Deliver, channel: Channel, made: Notification, abandoned: int, is_sent: bool
+) -> None:
+    Notification.objects(id=made.id).update_one(set__abandoned=abandoned)
+    if is_sent:
+        deliver(str(made.id))
+    else:
+        with pytest.raises(DeliveryFailed):
+            deliver(str(made.id))
+    assert channel.sent == [str(made.id)] * is_sent
+    assert made.reload().status == ("sent" if is_sent else "failed")
+
+
+def test_a_delivery_that_came_too_late_is_skipped(
+    deliver: Deliver, channel: Channel, made: Notification, log_lines: LogLines
+) -> None:
+    check = counts_one("skipped")
+    past = iso(utcnow() - timedelta(days=1))
+    Notification.objects(id=made.id).update_one(set__event_data=made.event_data | {"showtime": past})
+    deliver(str(made.id))
+    assert (made.reload().status, made.error_message) == ("skipped", "the showtime has passed")
+    assert channel.sent == []
+    assert delivery_lines(log_lines) == [("info", "skipped", "the showtime has passed")]
+    check()
+
+
+def test_a_postponed_delivery_keeps_its_retries(
+    deliver: Deliver, channel: Channel, made: Notification, log_lines: LogLines
+) -> None:
+    check = counts_one("postponed")
+    channel.error = Postponement("432 not now")
+    began = utcnow()
+    with pytest.raises(dramatiq.Retry, match="432 not now") as retry:
+        deliver(str(made.id))
+    assert 10_000 <= delay_of(retry) <= 15_000
+    found = made.reload()
+    assert (found.status, found.retry_count, found.error_message) == ("retrying", 0, "432 not now")
+    assert found.next_attempt_at >= began + timedelta(seconds=10) - timedelta(milliseconds=1)
+    assert outcomes(made) == []
+    assert delivery_lines(log_lines) == []
+    check()
+
+
+def test_a_temporary_failure_is_retried_until_the_limit(
+    deliver: Deliver, channel: Channel, made: Notification, log_lines: LogLines
+) -> None:
+    check = counts_one("failed")
+    channel.error = TemporaryFailure("451 later")
+    for retries in range(MAX_RETRIES):
+        with pytest.raises(dramatiq.Retry, match="451 later") as retry:
+            deliver(str(made.id))
+        assert 1_000 <= delay_of(retry) <= 5_000 * 4**retries
+        found = made.reload()
+        assert (found.status, found.retry_count) == ("retrying", retries + 1)
+        Notification.objects(id=made.id).update_one(set__next_attempt_at=utcnow() - timedelta(seconds=1))
+    with pytest.raises(DeliveryFailed, match="451 later"):
+        deliver(str(made.id))
+    assert made.reload().status == "failed"
+    assert outcomes(made) == ["retrying", "retrying", "failed"]
+    assert delivery_lines(log_lines) == [
+        ("warning", "retrying", "451 later"),
+        ("warning", "retrying", "451 later"),
+        ("warning", "failed", "451 later"),
+    ]
+    check()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "detail"),
+    [
+        (DeliveryError("550 no such user"), "failed", "550 no such user"),
+        (Uncertain("no reply after DATA"), "uncertain", "no reply after DATA"),
+        (ZeroDivisionError("by zero"), "failed", "unforeseen ZeroDivisionError: by zero"),
+    ],
+    ids=["refused", "uncertain", "unexpected"],
+)
+def test_a_delivery_that_is_not_to_be_tried_again_becomes_a_dead_letter(
+    deliver: Deliver, channel: Channel, made: Notification, error: Exception, status: str, detail: str
+) -> None:
+    check = counts_one(status)
+    channel.error = error
+    with pytest.raises(DeliveryFailed, match=detail):
+        deliver(str(made.id))
+    assert (made.reload().status, made.error_message) == (status, detail)
+    assert (outcomes(made), made.due_at) == ([status], None)
+    check()
+
+
+def test_an_outcome_is_recorded_when_mongodb_is_back(
+    deliver: Deliver, made: Notification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.deliver.time", Clock())
+    sent, failures = deliveries.sent, [AutoReconnect("down"), AutoReconnect("down")]
+
+    def fail_twice(*arguments: Any, **fields: Any) -> None:
+        if failures:
+            raise failures.pop()
+        sent(*arguments, **fields)
+
+    monkeypatch.setattr(deliveries, "sent", fail_twice)
+    deliver(str(made.id))
+    assert (made.reload().status, failures) == ("sent", [])
+
+
+class Clock:
+    """`time`, as far as `surely` uses it; sleeping takes no time."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_an_action_is_repeated_for_a_minute_of_outage_every_half_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("actors.deliver.time", clock := Clock())
+    tried: list[float] = []
+
+    def act() -> None:
+        tried.append(clock.now)
+        raise OSError("down")
+
+    with pytest.raises(OSError, match="down"):
+        surely(act, (OSError,))
+    assert tried == [number / 2 for number in range(122)]
+
+
+def test_an_error_that_is_no_outage_is_raised_at_once() -> None:
+    tried: list[None] = []
+
+    def act() -> None:
+        tried.append(None)
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        surely(act, (OSError,))
+    assert len(tried) == 1

@@ -1,0 +1,322 @@
+"""Every transition of one delivery's record, with a clock that stands still."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from dramatiq.errors import ConnectionClosed
+
+from actors import deliveries
+from actors.deliveries import Busy
+from app import models
+from app.channels import ChannelName
+from app.delivery_status import DeliveryStatus
+from app.events.decode import InvalidEvent
+from app.events.samples import sample
+from app.models import GRACE, Notification
+from app.settings import Settings
+
+NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
+LEASE = timedelta(minutes=3)
+SECOND = timedelta(seconds=1)
+TICK = timedelta(milliseconds=1)
+
+SetClock = Callable[[timedelta], None]
+
+
+@pytest.fixture(autouse=True)
+def set_clock(stored_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> SetClock:
+    """Connect to MongoDB; the clock shows NOW until the test sets it to a time after NOW."""
+    models.connect(stored_settings)
+
+    def set_to(after: timedelta) -> None:
+        monkeypatch.setattr(deliveries, "utcnow", lambda: NOW + after)
+
+    set_to(timedelta(0))
+    return set_to
+
+
+def new(event_id: str = "evt_1", recipient: str | None = "jane@example.com", **options: Any) -> Notification:
+    """A new delivery by email, in its queue unless `lease` is given."""
+    event = sample("booking.confirmed") | {"event_id": event_id}
+    made, is_new = deliveries.record(event, ChannelName.EMAIL, "booking_confirmation", recipient, **options)
+    assert is_new
+    return made
+
+
+def claimed(event_id: str = "evt_1") -> Notification:
+    """A new delivery that this worker holds until NOW + LEASE."""
+    taken = deliveries.claim(str(new(event_id).id), LEASE)
+    assert isinstance(taken, Notification)
+    return taken
+
+
+def outcomes(delivery: Notification) -> list[tuple[str, str]]:
+    return [(attempt.outcome, attempt.detail) for attempt in delivery.reload().attempts]
+
+
+# --- Recorded
+
+
+def test_a_new_delivery_waits_in_its_queue() -> None:
+    made = new().reload()
+    assert (made.status, made.due_at, made.created_at) == ("queued", NOW + GRACE, NOW)
+    assert (made.event_type, made.booking_id) == (
+        "booking.confirmed",
+        sample("booking.confirmed")["booking_id"],
+    )
+    assert (made.recipient, made.template) == ("jane@example.com", "booking_confirmation")
+    assert (made.error_message, made.retry_count, made.abandoned) == (None, 0, 0)
+
+
+def test_a_new_delivery_with_a_lease_is_the_callers() -> None:
+    made = new(lease=LEASE)
+    assert (made.reload().status, made.due_at) == ("sending", NOW + LEASE)
+    assert deliveries.claim(str(made.id), LEASE) == Busy(NOW + LEASE)
+
+
+@pytest.mark.parametrize("lease", [None, LEASE])
+def test_a_delivery_without_a_recipient_is_skipped_and_never_queued(
+    set_clock: SetClock, lease: timedelta | None
+) -> None:
+    made = new(recipient=None, lease=lease).reload()
+    assert (made.status, made.error_message, made.due_at) == ("skipped", "the event names no recipient", None)
+    set_clock(timedelta(days=1))
+    assert deliveries.requeue_overdue(pytest.fail) == 0
+
+
+def test_an_event_that_arrives_again_finds_its_delivery() -> None:
+    first = new()
+    event = dict(first.event_data)
+    again, is_new = deliveries.record(event, ChannelName.EMAIL, "booking_confirmation", "jane@example.com")
+    assert (again.id, is_new) == (first.id, False)
+    other, is_new = deliveries.record(event, ChannelName.SMS, "booking_confirmation", "+14155552671")
+    assert (other.id != first.id, is_new) == (True, True)
+
+
+def test_another_event_with_the_same_id_names_the_fields_that_differ() -> None:
+    event = dict(new().event_data)
+    changed = event | {"seats": ["Z9"], "extra": 1}
+    with pytest.raises(deliveries.ConflictingEvent, match=r"with other values of extra, seats$"):
+        deliveries.record(changed, ChannelName.EMAIL, "booking_confirmation", "jane@example.com")
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(10**30, "more than 64 bits"), ("\ud800", "it can't be stored: .+surrogates not allowed")],
+)
+def test_an_event_that_cannot_be_stored_is_invalid(value: object, reason: str) -> None:
+    event = sample("booking.confirmed") | {"extra": value}
+    with pytest.raises(InvalidEvent, match=reason):
+        deliveries.record(event, ChannelName.EMAIL, "booking_confirmation", "jane@example.com")
+
+
+# --- Claimed
+
+
+def test_a_claim_takes_the_delivery_that_it_names_and_no_other() -> None:
+    first, second, third = (new(f"evt_{number}") for number in range(3))
+    taken = deliveries.claim(str(second.id), LEASE)
+    assert isinstance(taken, Notification)
+    assert (taken.id, taken.status, taken.due_at) == (second.id, "sending", NOW + LEASE)
+    assert [first.reload().status, third.reload().status] == ["queued", "queued"]
+
+
+def test_there_is_nothing_to_claim_without_a_record() -> None:
+    new()
+    assert deliveries.claim("0" * 24, LEASE) is None
+
+
+@pytest.mark.parametrize("status", ["sent", "skipped", "failed", "uncertain"])
+def test_a_finished_delivery_is_not_claimed(set_clock: SetClock, status: str) -> None:
+    made = new()
+    Notification.objects(id=made.id).update_one(set__status=status)
+    set_clock(timedelta(days=1))
+    assert deliveries.claim(str(made.id), LEASE) is None
+    assert made.reload().status == status
+
+
+def test_a_held_delivery_is_claimed_after_its_lease_and_its_worker_counted_as_lost(
+    set_clock: SetClock,
+) -> None:
+    held = claimed()
+    for after in (timedelta(0), LEASE):
+        set_clock(after)
+        assert deliveries.claim(str(held.id), LEASE) == Busy(NOW + LEASE)
+    assert held.reload().abandoned == 0
+    set_clock(LEASE + TICK)
+    taken = deliveries.claim(str(held.id), LEASE)
+    assert isinstance(taken, Notification)
+    assert (taken.status, taken.abandoned, taken.due_at) == ("sending", 1, NOW + LEASE + TICK + LEASE)
+
+
+def test_a_retry_is_claimed_when_it_is_due(set_clock: SetClock) -> None:
+    held = claimed()
+    deliveries.retry(held, SECOND, "451 later", counted=True)
+    set_clock(SECOND - TICK)
+    assert deliveries.claim(str(held.id), LEASE) == Busy(NOW + SECOND)
+    set_clock(SECOND)
+    taken = deliveries.claim(str(held.id), LEASE)
+    assert isinstance(taken, Notification)
+    assert (taken.status, taken.abandoned) == ("sending", 0)
+
+
+# --- Finished, or to be tried again
+
+
+def test_a_sent_delivery_is_recorded_once_with_its_fields(set_clock: SetClock) -> None:
+    held = claimed()
+    deliveries.retry(held, timedelta(0), "451 later", counted=True)
+    taken = deliveries.claim(str(held.id), LEASE)
+    assert isinstance(taken, Notification)
+    for _ in range(2):
+        deliveries.sent(taken, NOW - SECOND, subject="Your booking", message_id="<1@example.com>")
+    found = held.reload()
+    assert (found.status, found.sent_at, found.subject) == ("sent", NOW - SECOND, "Your booking")
+    assert (found.message_id, found.error_message, found.due_at) == ("<1@example.com>", None, None)
+    assert outcomes(held) == [("retrying", "451 later"), ("sent", "")]
+    set_clock(timedelta(days=1))
+    assert deliveries.requeue_overdue(pytest.fail) == 0
+
+
+def test_a_mail_that_was_accepted_is_sent_whoever_holds_the_delivery() -> None:
+    held = claimed()
+    Notification.objects(id=held.id).update_one(set__due_at=NOW + LEASE + SECOND)
+    other = new("evt_2")
+    deliveries.sent(held, NOW)
+    assert (held.reload().status, other.reload().status) == ("sent", "queued")
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_retry_counts_only_when_the_delivery_was_tried(counted: bool) -> None:
+    held, other = claimed(), claimed("evt_2")
+    deliveries.retry(held, SECOND, "451 later", counted=counted)
+    found = held.reload()
+    assert (found.status, found.error_message, found.retry_count) == ("retrying", "451 later", int(counted))
+    assert (found.next_attempt_at, found.due_at) == (NOW + SECOND, NOW + SECOND + GRACE)
+    assert outcomes(held) == [("retrying", "451 later")] * counted
+    assert [attempt.at for attempt in found.attempts] == [NOW] * counted
+    assert other.reload().status == "sending"
+
+
+@pytest.mark.parametrize("status", [DeliveryStatus.FAILED, DeliveryStatus.SKIPPED, DeliveryStatus.UNCERTAIN])
+def test_an_ended_delivery_is_never_queued_again(set_clock: SetClock, status: DeliveryStatus) -> None:
+    held, other = claimed(), claimed("evt_2")
+    deliveries.end(held, status, "550 no such user")
+    found = held.reload()
+    assert (found.status, found.error_message, found.due_at) == (status, "550 no such user", None)
+    assert outcomes(held) == [(status, "550 no such user")]
+    assert found.attempts[0].at == NOW
+    assert other.reload().status == "sending"
+    deliveries.end(other, status, "no")
+    set_clock(timedelta(days=1))
+    assert deliveries.requeue_overdue(pytest.fail) == 0
+
+
+def test_only_the_holder_of_the_lease_may_end_or_retry() -> None:
+    held = claimed()
+    Notification.objects(id=held.id).update_one(set__due_at=NOW + LEASE + SECOND)
+    deliveries.end(held, DeliveryStatus.FAILED, "550 no")
+    deliveries.retry(held, SECOND, "451 later", counted=True)
+    assert (held.reload().status, held.error_message, outcomes(held)) == ("sending", None, [])
+    Notification.objects(id=held.id).update_one(set__due_at=NOW + LEASE, set__status="sent")
+    deliveries.end(held, DeliveryStatus.FAILED, "550 no")
+    assert held.reload().status == "sent"
+
+
+@pytest.mark.parametrize("status", list(DeliveryStatus))
+def test_a_delivery_is_given_up_when_it_failed_or_is_uncertain(status: DeliveryStatus) -> None:
+    made, failed = new(), new("evt_2")
+    Notification.objects(id=made.id).update_one(set__status=status)
+    Notification.objects(id=failed.id).update_one(set__status="failed")
+    assert deliveries.is_given_up(str(made.id)) is (status in ("failed", "uncertain"))
+
+
+# --- Swept
+
+
+def test_an_overdue_delivery_is_queued_again_with_twice_the_wait(set_clock: SetClock) -> None:
+    made = new()
+    set_clock(GRACE)
+    assert deliveries.requeue_overdue(pytest.fail) == 0
+    queued: list[Notification] = []
+    set_clock(GRACE + SECOND)
+    assert deliveries.requeue_overdue(queued.append) == 1
+    assert [(each.id, each.notification_type) for each in queued] == [(made.id, "email")]
+    found = made.reload()
+    assert (found.status, found.abandoned, found.due_at) == ("queued", 0, NOW + 2 * (GRACE + SECOND))
+
+
+def test_the_delivery_of_a_lost_worker_is_queued_and_the_worker_counted(set_clock: SetClock) -> None:
+    held = claimed()
+    set_clock(LEASE + SECOND)
+    assert deliveries.requeue_overdue(lambda _: None) == 1
+    found = held.reload()
+    assert (found.status, found.abandoned, found.due_at) == ("queued", 1, NOW + LEASE + SECOND + GRACE)
+
+
+def test_the_longest_overdue_comes_first_and_a_batch_is_limited(
+    set_clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "_BATCH", 2)
+    for number in (2, 0, 1):
+        set_clock(number * SECOND)
+        new(f"evt_{number}")
+    set_clock(timedelta(hours=1))
+    queued: list[Notification] = []
+    assert [deliveries.requeue_overdue(queued.append) for _ in range(3)] == [2, 1, 0]
+    assert [each.reload().event_id for each in queued] == ["evt_0", "evt_1", "evt_2"]
+
+
+def test_a_delivery_that_the_broker_refuses_stays_overdue(set_clock: SetClock) -> None:
+    def no_broker(_: Notification) -> None:
+        raise ConnectionClosed("down")
+
+    made = new()
+    set_clock(GRACE + SECOND)
+    with pytest.raises(ConnectionClosed):
+        deliveries.requeue_overdue(no_broker)
+    assert made.reload().due_at == NOW + GRACE
+    assert deliveries.requeue_overdue(lambda _: None) == 1
+
+
+def test_a_delivery_that_moved_on_during_the_sweep_is_left_alone(set_clock: SetClock) -> None:
+    first, second = new("evt_1"), new("evt_2")
+    set_clock(GRACE + SECOND)
+
+    def send_the_other(queued: Notification) -> None:
+        assert queued.id == first.id
+        deliveries.sent(second, NOW)
+
+    assert deliveries.requeue_overdue(send_the_other) == 1
+    assert second.reload().status == "sent"
+
+
+@pytest.mark.parametrize("status", list(DeliveryStatus))
+def test_only_finished_deliveries_older_than_the_limit_are_deleted(
+    set_clock: SetClock, status: DeliveryStatus
+) -> None:
+    made = new()
+    Notification.objects(id=made.id).update_one(set__status=status)
+    set_clock(timedelta(days=90))
+    assert deliveries.forget(timedelta(days=90)) == 0
+    set_clock(timedelta(days=90) + SECOND)
+    finished = status in ("sent", "skipped", "failed", "uncertain")
+    assert deliveries.forget(timedelta(days=90)) == int(finished)
+    assert Notification.objects.count() == int(not finished)
+
+
+def test_the_oldest_deliveries_are_deleted_first_in_batches(
+    set_clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "_BATCH", 1)
+    for number in (1, 0):
+        set_clock(number * SECOND)
+        new(f"evt_{number}", recipient=None)
+    set_clock(timedelta(days=1))
+    assert deliveries.forget(timedelta(0)) == 1
+    assert [left.event_id for left in Notification.objects] == ["evt_1"]
+    assert [deliveries.forget(timedelta(0)) for _ in range(2)] == [1, 0]

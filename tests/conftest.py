@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 Find = Callable[[str], str]
 
+#: What names the servers: kept, for mutmut runs pytest many times in one process, and the first run hides it.
+_ENVIRONMENT = dict(os.environ)
+
 _directory = pytest.StashKey[Path]()
 _services = pytest.StashKey[Services | RemoteServices]()
 
@@ -50,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
         directory = tempfile.TemporaryDirectory(prefix="movieapp-tests-", ignore_cleanup_errors=True)
         config.add_cleanup(directory.cleanup)
         config.stash[_directory] = Path(directory.name)
-        config.stash[_services] = Services(os.environ, config.stash[_directory])
+        config.stash[_services] = Services(_ENVIRONMENT, config.stash[_directory])
     config.add_cleanup(end_all)
     _forget_foreign_settings()
     # A shell starts what it runs in the background with SIGINT ignored, and what we start would inherit that.

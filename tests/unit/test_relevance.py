@@ -34,13 +34,14 @@ NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 def test_the_latest_time_that_a_showtime_can_mean(text: str, zone: str | None, latest: str | None) -> None:
     found = latest_meaning(text, zone)
     assert (found and iso(found)) == latest
+    assert found is None or found.tzinfo is not None
 
 
 def confirmed(
-    showtime: str = "2026-12-15T20:00:00Z", timestamp: object = "2026-11-30T10:00:00Z"
+    showtime: str = "2026-12-15T20:00:00Z", timestamp: object = "2026-11-30T10:00:00Z", zone: str = "UTC"
 ) -> Notification:
     """The delivery of a booking.confirmed event."""
-    event = {"showtime": showtime, "timestamp": timestamp, "timezone": "UTC"}
+    event = {"showtime": showtime, "timestamp": timestamp, "timezone": zone}
     return Notification(event_type="booking.confirmed", booking_id="BOOK-1", event_data=event)
 
 
@@ -61,6 +62,8 @@ def test_a_confirmation_is_sent_until_the_show_begins(cancelled_at: list[object]
     begins = iso(NOW)
     assert obsolete(confirmed(begins), NOW) is None
     assert obsolete(confirmed(begins), NOW + timedelta(milliseconds=1)) == "the showtime has passed"
+    in_new_york = confirmed("2026-12-01T06:59:59", zone="America/New_York")
+    assert obsolete(in_new_york, NOW) == "the showtime has passed"
     assert obsolete(confirmed("tonight"), NOW + timedelta(days=999)) is None
 
 

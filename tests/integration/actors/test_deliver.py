@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -158,7 +159,7 @@ def test_the_message_of_a_delivery_that_was_given_up_becomes_its_dead_letter(
 ) -> None:
     Notification.objects(id=made.id).update_one(set__status="failed", unset__due_at=True)
     deliver(str(made.id))
-    with pytest.raises(DeliveryFailed, match="given up where it was tried first"):
+    with pytest.raises(DeliveryFailed, match=r"^given up where it was tried first$"):
         deliver(str(made.id), given_up=True)
     assert channel.sent == []
 
@@ -167,7 +168,7 @@ def test_a_held_delivery_is_tried_when_its_lease_has_ended(
     deliver: Deliver, channel: Channel, made: Notification
 ) -> None:
     deliveries.claim(str(made.id), LEASE)
-    with pytest.raises(dramatiq.Retry, match="held by another worker, or not due") as retry:
+    with pytest.raises(dramatiq.Retry, match=r"^not now: held by another worker, or not due$") as retry:
         deliver(str(made.id))
     assert 0 < LEASE / timedelta(milliseconds=1) - delay_of(retry) < 60_000
     assert channel.sent == []
@@ -206,7 +207,7 @@ def test_a_delivery_that_ten_workers_abandoned_is_given_up(
     if is_sent:
         deliver(str(made.id))
     else:
-        with pytest.raises(DeliveryFailed):
+        with pytest.raises(DeliveryFailed, match=r"^10 workers took it and never said how it ended$"):
             deliver(str(made.id))
     assert channel.sent == [str(made.id)] * is_sent
     assert made.reload().status == ("sent" if is_sent else "failed")
@@ -253,6 +254,7 @@ def test_a_temporary_failure_is_retried_until_the_limit(
         assert 1_000 <= delay_of(retry) <= 5_000 * 4**retries
         found = made.reload()
         assert (found.status, found.retry_count) == ("retrying", retries + 1)
+        assert found.error_message == "451 later"
         Notification.objects(id=made.id).update_one(set__next_attempt_at=utcnow() - timedelta(seconds=1))
     with pytest.raises(DeliveryFailed, match="451 later"):
         deliver(str(made.id))
@@ -287,20 +289,29 @@ def test_a_delivery_that_is_not_to_be_tried_again_becomes_a_dead_letter(
     check()
 
 
+@pytest.mark.parametrize(("error", "status"), [(None, "sent"), (DeliveryError("550 no"), "failed")])
 def test_an_outcome_is_recorded_when_mongodb_is_back(
-    deliver: Deliver, made: Notification, monkeypatch: pytest.MonkeyPatch
+    deliver: Deliver,
+    channel: Channel,
+    made: Notification,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception | None,
+    status: str,
 ) -> None:
     monkeypatch.setattr("actors.deliver.time", Clock())
-    sent, failures = deliveries.sent, [AutoReconnect("down"), AutoReconnect("down")]
+    record: Any = {"sent": deliveries.sent, "failed": deliveries.end}[status]
+    failures = [AutoReconnect("down"), AutoReconnect("down")]
 
     def fail_twice(*arguments: Any, **fields: Any) -> None:
         if failures:
             raise failures.pop()
-        sent(*arguments, **fields)
+        record(*arguments, **fields)
 
-    monkeypatch.setattr(deliveries, "sent", fail_twice)
-    deliver(str(made.id))
-    assert (made.reload().status, failures) == ("sent", [])
+    monkeypatch.setattr(deliveries, record.__name__, fail_twice)
+    channel.error = error
+    with pytest.raises(DeliveryFailed) if error else nullcontext():
+        deliver(str(made.id))
+    assert (made.reload().status, failures) == (status, [])
 
 
 class Clock:

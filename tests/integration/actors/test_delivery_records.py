@@ -18,6 +18,7 @@ from app.events.decode import InvalidEvent
 from app.events.samples import sample
 from app.models import GRACE, Notification
 from app.settings import Settings
+from tests.support.actors import LogLines
 
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 LEASE = timedelta(minutes=3)
@@ -72,6 +73,11 @@ def test_a_new_delivery_waits_in_its_queue() -> None:
     assert (made.error_message, made.retry_count, made.abandoned) == (None, 0, 0)
 
 
+def test_a_delivery_keeps_the_trace_of_its_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.telemetry.tracing.traceparent", lambda: "00-1-2-01")
+    assert new().reload().traceparent == "00-1-2-01"
+
+
 def test_a_new_delivery_with_a_lease_is_the_callers() -> None:
     made = new(lease=LEASE)
     assert (made.reload().status, made.due_at) == ("sending", NOW + LEASE)
@@ -80,21 +86,27 @@ def test_a_new_delivery_with_a_lease_is_the_callers() -> None:
 
 @pytest.mark.parametrize("lease", [None, LEASE])
 def test_a_delivery_without_a_recipient_is_skipped_and_never_queued(
-    set_clock: SetClock, lease: timedelta | None
+    set_clock: SetClock, lease: timedelta | None, log_lines: LogLines
 ) -> None:
     made = new(recipient=None, lease=lease).reload()
+    (line,) = (line for line in log_lines() if line["message"] == "delivery")
+    assert (line["status"], line["detail"]) == ("skipped", "the event names no recipient")
     assert (made.status, made.error_message, made.due_at) == ("skipped", "the event names no recipient", None)
     set_clock(timedelta(days=1))
     assert deliveries.requeue_overdue(pytest.fail) == 0
 
 
-def test_an_event_that_arrives_again_finds_its_delivery() -> None:
+def test_an_event_that_arrives_again_finds_its_delivery(log_lines: LogLines) -> None:
+    new("evt_0")
     first = new()
     event = dict(first.event_data)
     again, is_new = deliveries.record(event, ChannelName.EMAIL, "booking_confirmation", "jane@example.com")
     assert (again.id, is_new) == (first.id, False)
     other, is_new = deliveries.record(event, ChannelName.SMS, "booking_confirmation", "+14155552671")
     assert (other.id != first.id, is_new) == (True, True)
+    again, is_new = deliveries.record(event, ChannelName.SMS, "booking_confirmation", "+14155552671")
+    assert (again.id, is_new) == (other.id, False)
+    assert log_lines() == []
 
 
 def test_another_event_with_the_same_id_names_the_fields_that_differ() -> None:
@@ -104,9 +116,20 @@ def test_another_event_with_the_same_id_names_the_fields_that_differ() -> None:
         deliveries.record(changed, ChannelName.EMAIL, "booking_confirmation", "jane@example.com")
 
 
+def test_the_names_of_fields_that_differ_are_cut() -> None:
+    event = dict(new().event_data)
+    with pytest.raises(deliveries.ConflictingEvent, match=r"other values of x{300}$"):
+        deliveries.record(
+            event | {"x" * 400: 1}, ChannelName.EMAIL, "booking_confirmation", "jane@example.com"
+        )
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
-    [(10**30, "more than 64 bits"), ("\ud800", "it can't be stored: .+surrogates not allowed")],
+    [
+        (10**30, "^a number in it has more than 64 bits$"),
+        ("\ud800", "it can't be stored: .+surrogates not allowed"),
+    ],
 )
 def test_an_event_that_cannot_be_stored_is_invalid(value: object, reason: str) -> None:
     event = sample("booking.confirmed") | {"extra": value}
@@ -164,6 +187,12 @@ def test_a_retry_is_claimed_when_it_is_due(set_clock: SetClock) -> None:
     assert (taken.status, taken.abandoned) == ("sending", 0)
 
 
+def test_a_delivery_that_is_queued_again_during_a_claim_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = new()
+    monkeypatch.setattr(Notification, "compare_and_set", lambda *_: False)
+    assert deliveries.claim(str(made.id), LEASE) == Busy(NOW)
+
+
 # --- Finished, or to be tried again
 
 
@@ -178,6 +207,7 @@ def test_a_sent_delivery_is_recorded_once_with_its_fields(set_clock: SetClock) -
     assert (found.status, found.sent_at, found.subject) == ("sent", NOW - SECOND, "Your booking")
     assert (found.message_id, found.error_message, found.due_at) == ("<1@example.com>", None, None)
     assert outcomes(held) == [("retrying", "451 later"), ("sent", "")]
+    assert [attempt.at for attempt in found.attempts] == [NOW, NOW]
     set_clock(timedelta(days=1))
     assert deliveries.requeue_overdue(pytest.fail) == 0
 
@@ -192,7 +222,7 @@ def test_a_mail_that_was_accepted_is_sent_whoever_holds_the_delivery() -> None:
 
 @pytest.mark.parametrize("counted", [True, False])
 def test_a_retry_counts_only_when_the_delivery_was_tried(counted: bool) -> None:
-    held, other = claimed(), claimed("evt_2")
+    other, held = claimed("evt_0"), claimed()
     deliveries.retry(held, SECOND, "451 later", counted=counted)
     found = held.reload()
     assert (found.status, found.error_message, found.retry_count) == ("retrying", "451 later", int(counted))
@@ -204,7 +234,7 @@ def test_a_retry_counts_only_when_the_delivery_was_tried(counted: bool) -> None:
 
 @pytest.mark.parametrize("status", [DeliveryStatus.FAILED, DeliveryStatus.SKIPPED, DeliveryStatus.UNCERTAIN])
 def test_an_ended_delivery_is_never_queued_again(set_clock: SetClock, status: DeliveryStatus) -> None:
-    held, other = claimed(), claimed("evt_2")
+    other, held = claimed("evt_0"), claimed()
     deliveries.end(held, status, "550 no such user")
     found = held.reload()
     assert (found.status, found.error_message, found.due_at) == (status, "550 no such user", None)
@@ -222,7 +252,7 @@ def test_only_the_holder_of_the_lease_may_end_or_retry() -> None:
     deliveries.end(held, DeliveryStatus.FAILED, "550 no")
     deliveries.retry(held, SECOND, "451 later", counted=True)
     assert (held.reload().status, held.error_message, outcomes(held)) == ("sending", None, [])
-    Notification.objects(id=held.id).update_one(set__due_at=NOW + LEASE, set__status="sent")
+    Notification.objects(id=held.id).update_one(set__status="sent")
     deliveries.end(held, DeliveryStatus.FAILED, "550 no")
     assert held.reload().status == "sent"
 
@@ -283,16 +313,31 @@ def test_a_delivery_that_the_broker_refuses_stays_overdue(set_clock: SetClock) -
     assert deliveries.requeue_overdue(lambda _: None) == 1
 
 
-def test_a_delivery_that_moved_on_during_the_sweep_is_left_alone(set_clock: SetClock) -> None:
-    first, second = new("evt_1"), new("evt_2")
+@pytest.mark.parametrize(
+    "changes",
+    [{"set__status": "sending"}, {"set__due_at": NOW + timedelta(hours=1)}, {"set__status": "sent"}],
+    ids=["claimed", "queued again", "sent"],
+)
+def test_a_delivery_that_moved_on_during_the_sweep_is_left_alone(
+    set_clock: SetClock, changes: dict[str, Any]
+) -> None:
+    deliveries_made = [new(f"evt_{number}") for number in range(3)]
     set_clock(GRACE + SECOND)
+    queued: list[Notification] = []
 
-    def send_the_other(queued: Notification) -> None:
-        assert queued.id == first.id
-        deliveries.sent(second, NOW)
+    def move_the_second(delivery: Notification) -> None:
+        queued.append(delivery)
+        if len(queued) == 1:
+            Notification.objects(id=deliveries_made[1].id).update_one(**changes)
 
-    assert deliveries.requeue_overdue(send_the_other) == 1
-    assert second.reload().status == "sent"
+    assert deliveries.requeue_overdue(move_the_second) == 2
+    assert [each.id for each in queued] == [deliveries_made[0].id, deliveries_made[2].id]
+    second = deliveries_made[1].reload()
+    assert (second.status, second.due_at) in (
+        ("sending", NOW + GRACE),
+        ("queued", NOW + timedelta(hours=1)),
+        ("sent", NOW + GRACE),
+    )
 
 
 @pytest.mark.parametrize("status", list(DeliveryStatus))

@@ -24,6 +24,9 @@ from actors.channels.email.replies import RULES, Phase, Reply, failure
         (Phase.AFTER_DATA, 452, "4.2.2 over quota", TemporaryFailure),
         (Phase.RCPT, 550, "5.1.1 no such user", PermanentFailure),
         (Phase.RCPT, 553, "no", PermanentFailure),
+        (Phase.RCPT, 500, "syntax error", PermanentFailure),
+        (Phase.RCPT, 599, "no", PermanentFailure),
+        (Phase.RCPT, 400, "later", TemporaryFailure),
         (Phase.AFTER_DATA, 552, "5.3.4 message too big", PermanentFailure),
         (Phase.AFTER_DATA, 554, "5.7.1 rejected as spam", PermanentFailure),
         # Temporary whatever the digit says.

@@ -6,11 +6,12 @@ DEV_STAMP := .venv/installed-dev
 TEST_STAMP := .venv/installed
 DOCS_STAMP := .venv/installed-docs
 BENCH_STAMP := .venv/installed-bench
+MUTATION_STAMP := .venv/installed-mutation
 # One more than there are processors: many tests wait for a server.
 TEST_PROCESSES ?= $(shell expr $$(nproc 2>/dev/null || sysctl -n hw.ncpu) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev test lint bench docs audit coverage lock format clean
+.PHONY: help install dev test lint bench docs audit coverage mutate lock format clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
@@ -43,6 +44,9 @@ $(DOCS_STAMP): setup.cfg pyproject.toml
 $(BENCH_STAMP): setup.cfg pyproject.toml
 	$(call pip_install,bench)
 
+$(MUTATION_STAMP): setup.cfg pyproject.toml
+	$(call pip_install,mutation)
+
 dev: $(DEV_STAMP) ## run the whole system on this machine
 	@exec $(BIN)/movieapp dev $(DEV_ARGS)
 
@@ -68,6 +72,9 @@ coverage: install ## how much of the code the unit and integration tests run, in
 	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal --quiet \
 	  --cov --cov-report=term:skip-covered $(or $(PYTEST_ARGS),tests/unit tests/integration)
 
+mutate: install $(MUTATION_STAMP) ## change the deciding code, and list what no test notices; MUTANTS="actors.deliver*" for some
+	@$(BIN)/python -m tests.support.mutation $(MUTANTS)
+
 lock: ## bring requirements.lock up to date (needs uv)
 	@uv pip compile setup.cfg --extra sms --extra tracing --generate-hashes --universal --python-version 3.11 --quiet -o requirements.lock
 
@@ -76,4 +83,4 @@ format: install ## format with ruff and apply its fixes
 	@$(BIN)/ruff format .
 
 clean: ## delete everything that make created, including the data of `make dev`
-	rm -rf .venv .movieapp build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .movieapp build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache mutants

@@ -18,12 +18,12 @@ from dramatiq import Middleware
 
 from actors import deliveries
 from actors.dispatch import Dispatch
-from app.events import outbox
-from app.gateway import make_gateway
 from app.messaging.publisher import make_publisher
 from app.messaging.topology import Topology
+from app.payments.ledger.mongo import MongoLedger
+from app.payments.outbox import Relay
 from app.payments.recovery import recover_due
-from app.payments.service import Payments
+from app.payments.service import make_payments
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 log = get_logger(__name__)
-
-#: How long the API process that made an event is left to publish it.
-_OUTBOX_GRACE = timedelta(seconds=3)
 
 #: Seconds that the sweeps may take to end, together.
 _PATIENCE = 3.0
@@ -54,9 +51,9 @@ class Sweeps(Middleware):
         self._broker: Broker | None = None
         self._worker: Worker | None = None
         self._stop = threading.Event()
+        self._relay = Relay(MongoLedger(), lambda: make_publisher(settings))
         #: Name → the sweep, and the seconds between two rounds.
         sweeps: dict[str, tuple[Sweep, float]] = {
-            "outbox relay": (self._outbox_relay, 2),
             "payment recovery": (self._payment_recovery, 2),
             "overdue deliveries": (self._overdue_deliveries, 5),
             "retention": (self._retention, 60),
@@ -70,6 +67,7 @@ class Sweeps(Middleware):
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         self._broker, self._worker = broker, worker
+        self._relay.start()
         for thread in self._threads:
             thread.start()
 
@@ -80,6 +78,7 @@ class Sweeps(Middleware):
         give_up_at = time.monotonic() + _PATIENCE
         for thread in self._threads:
             thread.join(max(0.0, give_up_at - time.monotonic()))
+        self._relay.close(max(0.0, give_up_at - time.monotonic()))
 
     def _run(self, sweep: Sweep, interval: float) -> None:
         with sweep() as round_:
@@ -102,20 +101,8 @@ class Sweeps(Middleware):
         yield file.touch
 
     @contextmanager
-    def _outbox_relay(self) -> Iterator[Callable[[], object]]:
-        # The connection belongs to this thread.
-        publisher = make_publisher(self._settings)
-
-        def publish() -> None:
-            outbox.sweep(publisher, _OUTBOX_GRACE)
-            publisher.keep_alive()
-
-        yield publish
-        publisher.close()
-
-    @contextmanager
     def _payment_recovery(self) -> Iterator[Callable[[], object]]:
-        payments = Payments(self._settings, make_gateway(self._settings), _leave_to_the_outbox)
+        payments = make_payments(self._settings, self._relay.submit)
         yield lambda: recover_due(payments)
 
     @contextmanager
@@ -141,7 +128,3 @@ class Sweeps(Middleware):
                 log.info("old deliveries deleted", count=count)
 
         yield forget
-
-
-def _leave_to_the_outbox(booking_id: str) -> None:
-    """What recovery decides, the other sweep announces."""

@@ -26,10 +26,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     from flask import Flask
 
     from app import api, dashboard, models
-    from app.events.outbox import Relay
-    from app.gateway import make_gateway
     from app.messaging.publisher import make_publisher
-    from app.payments.service import Payments
+    from app.payments.ledger.mongo import MongoLedger
+    from app.payments.outbox import Relay
+    from app.payments.service import make_payments
     from app.services import EXTENSION, Services
     from app.settings import load_settings
     from app.telemetry import logs, tracing
@@ -39,11 +39,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     logs.configure("payment-service", settings.log_level)
     tracing.configure("payment-service", settings)
     models.connect(settings)
-    relay = Relay(lambda: make_publisher(settings))
+    relay = Relay(MongoLedger(), lambda: make_publisher(settings))
     atexit.register(relay.close)
 
     app = Flask(__name__, static_folder=None)
-    payments = Payments(settings, make_gateway(settings), relay.submit)
+    payments = make_payments(settings, relay.submit)
     app.extensions[EXTENSION] = Services(settings, payments, relay)
     api.init_app(app, settings)
     dashboard.init_app(app, settings)

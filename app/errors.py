@@ -15,6 +15,9 @@ class Problem(Exception):
 
     code: ClassVar[str] = "INTERNAL_ERROR"
 
+    #: Whether the same request may succeed later: never stored as the final response of an Idempotency-Key.
+    transient: ClassVar[bool] = False
+
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
         self.message = message
@@ -61,6 +64,7 @@ class DuplicateTransaction(Problem):
     """The booking already has a payment that is open or completed."""
 
     code = "DUPLICATE_TRANSACTION"
+    transient = True
 
 
 class RefundNotAllowed(Problem):
@@ -91,6 +95,7 @@ class IdempotencyConflict(Problem):
     """The first request with that Idempotency-Key is still running."""
 
     code = "IDEMPOTENCY_CONFLICT"
+    transient = True
 
 
 class IdempotencyKeyReused(Problem):
@@ -116,9 +121,21 @@ class GatewayError(Problem):
     """The gateway refused to work for us; surely nothing was charged."""
 
     code = "PAYMENT_GATEWAY_ERROR"
+    transient = True
 
 
 class ServiceUnavailable(Problem):
     """The request could not be recorded, so nothing was tried."""
 
     code = "SERVICE_UNAVAILABLE"
+    transient = True
+
+
+class Unacknowledged(ServiceUnavailable):
+    """A write may have been carried out or not: the database did not say."""
+
+
+class CancelNotAllowed(Problem):
+    """The payment can't be canceled any more."""
+
+    code = "PAYMENT_NOT_CANCELABLE"

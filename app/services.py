@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flask import current_app
 
 if TYPE_CHECKING:
-    from app.events.outbox import Relay
+    from app.payments.outbox import Relay
     from app.payments.service import Payments
     from app.settings import Settings
 

@@ -25,16 +25,15 @@ from pymongo import monitoring
 
 from app import models
 from app.channels import CHANNELS, ChannelName
-from app.events.outbox import sweep
-from app.gateway import make_gateway
 from app.messaging.dead_letters import open_dead_letters
 from app.messaging.publisher import OutgoingEvent, Publisher
 from app.messaging.queues import QUEUES
 from app.messaging.topology import Topology
 from app.models import Notification, Transaction
 from app.operations.dead_letters import Selection, find
-from app.payments import ledger
-from app.payments.service import Payments
+from app.payments.ledger.mongo import MongoLedger
+from app.payments.outbox import sweep
+from app.payments.service import Payments, make_payments
 from app.settings import Settings
 from app.telemetry import logs
 from benchmarks.harness import servers
@@ -64,7 +63,7 @@ class _Confirming(Publisher):
 def grow(uri: str, watch: Watch, payments: Payments, sizes: Sequence[int]) -> None:
     """Measure at each size."""
     [waiting] = Transaction._get_collection().find({"_id": pay(payments)})
-    sweep(_Confirming(), timedelta(0))
+    sweep(MongoLedger(), _Confirming(), timedelta(0))
     [paid] = Transaction._get_collection().find({"_id": waiting["_id"]})
     [sent] = Notification._get_collection().find({"_id": deliver(Watch(), 0)})
     for stored, size in pairwise([0, *sizes]):
@@ -75,13 +74,13 @@ def grow(uri: str, watch: Watch, payments: Payments, sizes: Sequence[int]) -> No
             with watch.operation("a round trip", size):
                 models.database().command("ping")
             with watch.operation("status read", size):
-                ledger.get(payment_id(chosen[0]))
+                MongoLedger().find(payment_id(chosen[0]))
             with watch.operation("process", size):
                 pay(payments)
             # With the one just made.
             let_wait(chosen[1:], waiting["outbox"][0])
             with watch.operation("outbox sweep", size):
-                announced = sweep(_Confirming(), timedelta(0))
+                announced = sweep(MongoLedger(), _Confirming(), timedelta(0))
             if announced != _DUE:
                 raise SystemExit(f"{announced} transactions were announced, not {_DUE}")
             deliver(watch, size)
@@ -118,7 +117,7 @@ def main() -> None:
     monitoring.register(watch)
     with servers() as settings:
         models.connect(settings)
-        payments = Payments(settings, make_gateway(settings), lambda _booking: None)
+        payments = make_payments(settings)
         grow(settings.mongodb_uri, watch, payments, sorted(options.sizes))
         bury_and_list(watch, settings)
         plans = watch.plans()

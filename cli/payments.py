@@ -1,7 +1,11 @@
-"""`movieapp payments`: what was paid, what is open, and whether the gateway agrees."""
+"""`movieapp payments`: list and cancel payments, and compare them with the gateway's books."""
 
 from __future__ import annotations
 
+import dataclasses
+import sys
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +15,27 @@ from cli.options import connect, expected_failures, moment
 from cli.output import fields, json_option, print_json, table
 
 if TYPE_CHECKING:
-    from app.models import Transaction
+    from app.payments.reconcile import Difference
+    from app.payments.records import Payment
 
-_STATUSES = ("pending", "requires_action", "completed", "failed", "partially_refunded", "refunded")
+#: Changes that the reconciliation plans: JSON and tables name them alike.
+_COLUMNS = ("subject", "kind", "detail", "repair", "repaired")
+
+
+class _StatusChoice(click.ParamType[str]):
+    """The statuses of a payment, loaded when they are needed."""
+
+    name = "status"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from app.payments.states import PaymentStatus
+
+        return str(click.Choice([str(status) for status in PaymentStatus]).convert(value, param, ctx))
 
 
 @click.group()
 def payments() -> None:
-    """Look at payments, and compare them with the gateway's books.
+    """List and cancel payments, and compare them with the gateway's books.
 
     \b
     Example:
@@ -27,12 +44,12 @@ def payments() -> None:
 
 
 @payments.command("list")
-@click.option("--status", type=click.Choice(_STATUSES), help="Only payments in this state.")
+@click.option("--status", type=_StatusChoice(), help="Only payments with this status.")
 @click.option("--booking", metavar="ID", help="Only payments of this booking.")
 @click.option("--user", metavar="ID", help="Only payments of this user.")
-@click.option("--since", type=moment, help="Only payments made since then: 2h, 7d, or a time.")
+@click.option("--since", type=moment, help="Only payments created since then: 2h, 7d, or a time.")
 @click.option(
-    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many."
+    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Maximum number to show."
 )
 @json_option
 @expected_failures
@@ -51,9 +68,9 @@ def list_payments(
         movieapp payments list --status failed --since 24h
     """
     connect()
-    from app.payments.ledger import search
+    from app.payments.ledger.mongo import MongoLedger
 
-    found = search(limit, status=status, booking_id=booking, user_id=user, since=since)
+    found = MongoLedger().search(limit, status=status, booking_id=booking, user_id=user, since=since)
     if as_json:
         print_json([_summary(payment) for payment in found])
         return
@@ -81,19 +98,16 @@ def list_payments(
 @json_option
 @expected_failures
 def show(payment_id: str, as_json: bool) -> None:
-    """Show a payment, by its id or that of one of its refunds, with its whole history.
+    """Show a payment with its whole history, by its id or that of one of its refunds.
 
     \b
     Example:
         movieapp payments show TXN-5f0c…
     """
     connect()
-    from app.payments import ledger
-
-    find = ledger.get_by_refund if payment_id.startswith("REF-") else ledger.get
-    payment = find(payment_id)
+    payment = _find(payment_id)
     if as_json:
-        history = [_plain(move.to_mongo().to_dict()) for move in payment.history]
+        history = [_filled(dataclasses.asdict(step)) for step in payment.history]
         print_json({**_summary(payment), "history": history})
         return
     shown = _summary(payment)
@@ -108,33 +122,59 @@ def show(payment_id: str, as_json: bool) -> None:
     table(
         ("at", "status", "actor", "gateway", "request", "event", "note"),
         (
-            (
-                move.at,
-                move.status,
-                move.actor,
-                move.gateway_id,
-                move.request_id,
-                move.event_id,
-                move.note,
-            )
-            for move in payment.history
+            (step.at, step.status, step.actor, step.gateway_id, step.request_id, step.event_id, step.note)
+            for step in payment.history
         ),
     )
 
 
 @payments.command()
-@click.option(
-    "--since", type=moment, default="24h", show_default=True, help="Payments and refunds made since then."
-)
-@click.option("--dry-run", is_flag=True, help="Change nothing, not even what is open too long.")
-@click.option("--repair", is_flag=True, help="Mend what can be mended; each repair is in the audit trail.")
+@click.argument("payment_id", metavar="ID")
+@click.option("--reason", help="Why, for the audit trail.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 @expected_failures
-def reconcile(since: datetime, dry_run: bool, repair: bool, as_json: bool) -> None:
+def cancel(payment_id: str, reason: str | None, yes: bool, as_json: bool) -> None:
+    """Cancel a payment that waits for its customer. Its booking can then be paid again.
+
+    Exit code: 0 if it is canceled, 1 if it can't be: it is charged, or over.
+
+    \b
+    Example:
+        movieapp payments cancel TXN-5f0c… --reason "wrong amount"
+    """
+    settings = connect()
+    from app.payments.service import make_payments
+    from app.payments.states import Actor
+
+    payment = _find(payment_id)
+    _confirm(f"Cancel {payment.id}, {payment.amount} {payment.currency}?", yes)
+    payment = make_payments(settings).cancel_payment(payment, Actor.OPERATOR, reason)
+    if as_json:
+        print_json(_summary(payment))
+    else:
+        click.echo(f"{payment.id} is canceled. Nothing was charged.")
+
+
+@payments.command()
+@click.option(
+    "--since",
+    type=moment,
+    default="24h",
+    show_default=True,
+    help="Payments, refunds, and disputes created since then.",
+)
+@click.option("--dry-run", is_flag=True, help="Change nothing, not even payments whose outcome is overdue.")
+@click.option("--repair", is_flag=True, help="Repair what can be repaired, after showing the plan.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@json_option
+@expected_failures
+def reconcile(since: datetime, dry_run: bool, repair: bool, yes: bool, as_json: bool) -> None:
     """Compare our books with the gateway's, both ways.
 
-    Payments open for too long are asked after and finished. Differences are listed, and mended only with
-    --repair. Exit code: 0 if the books agree at the end, 1 if a difference is left.
+    Looks up payments and refunds whose outcome is overdue, then lists the differences. With --repair it shows
+    the plan, asks for confirmation, and repairs; each repair is in the audit trail. Exit code: 0 if the books
+    agree at the end, 1 if a difference is left.
 
     \b
     Example, from cron:
@@ -143,32 +183,72 @@ def reconcile(since: datetime, dry_run: bool, repair: bool, as_json: bool) -> No
     if dry_run and repair:
         raise click.UsageError("--dry-run and --repair exclude each other.")
     settings = connect()
-    from app.gateway import make_gateway
-    from app.payments.reconcile import Reconciliation
-    from app.payments.service import Payments
+    from app.payments.reconcile import Reconciliation, repaired
+    from app.payments.recovery import recover_due
+    from app.payments.service import make_payments
+    from app.payments.states import Actor
 
-    gateway = make_gateway(settings)
-    # Events of repairs wait in the outbox, for the worker's sweep.
-    side = Payments(settings, gateway, lambda _booking: None)
-    books = Reconciliation(side, gateway, since, repair=repair)
-    finished = 0 if dry_run else books.settle_overdue()
-    found = list(books.differences())
+    side = make_payments(settings)
+    finished = 0 if dry_run else recover_due(side, actor=Actor.OPERATOR)
+    found = list(Reconciliation(side, since).differences())
+    if repair and any(difference.repair for difference in found):
+        if not as_json:
+            _print(found)
+            click.echo(_plan(found))
+        _confirm("Carry out these repairs?", yes)
+        found = [repaired(difference) for difference in found]
     left = [difference for difference in found if not difference.repaired]
     if as_json:
-        print_json({"since": since, "finished": finished, "differences": [vars(item) for item in found]})
+        print_json(
+            {"since": since, "finished": finished, "differences": [_difference(item) for item in found]}
+        )
     else:
-        if found:
-            table(
-                ("subject", "difference", "detail", "repaired"),
-                ((item.subject, item.kind, item.detail, item.repaired) for item in found),
-            )
+        _print(found)
         agree = f"{len(left)} differences left." if left else "The books agree."
-        click.echo(f"{finished} open payments finished. {agree}")
+        click.echo(f"{finished} overdue payments looked up. {agree}")
     if left:
         raise click.exceptions.Exit(1)
 
 
-def _summary(payment: Transaction) -> dict[str, Any]:
+def _find(payment_id: str) -> Payment:
+    from app.payments.books import Books
+    from app.payments.ledger.mongo import MongoLedger
+
+    books = Books(MongoLedger())
+    return books.get_refund(payment_id)[0] if payment_id.startswith("REF-") else books.get(payment_id)
+
+
+def _confirm(question: str, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("stdin is not a terminal: pass --yes.")
+    click.confirm(question, abort=True, err=True)
+
+
+def _print(found: Sequence[Difference]) -> None:
+    if found:
+        table(_COLUMNS, (tuple(_difference(item).values()) for item in found))
+
+
+def _difference(item: Difference) -> dict[str, Any]:
+    values = (item.subject, item.kind, item.detail, item.repair and item.repair.what, item.repaired)
+    return dict(zip(_COLUMNS, values, strict=True))
+
+
+def _plan(found: Sequence[Difference]) -> str:
+    """What the repairs would do, and how much money they would move."""
+    repairs = [difference.repair for difference in found if difference.repair]
+    totals: Counter[str] = Counter()
+    for repair in repairs:
+        if repair.refunds:
+            amount, currency = repair.refunds
+            totals[currency] += amount  # type: ignore[assignment] # Decimals add like the integers of a Counter
+    money = ", ".join(f"{amount} {currency}" for currency, amount in sorted(totals.items()))
+    return f"Plan: {len(repairs)} repairs. " + (f"Would refund {money}." if money else "No money moves.")
+
+
+def _summary(payment: Payment) -> dict[str, Any]:
     return {
         "transaction_id": payment.id,
         "status": payment.status,
@@ -180,6 +260,7 @@ def _summary(payment: Transaction) -> dict[str, Any]:
         "card_brand": payment.card_brand,
         "card_last_four": payment.card_last_four,
         "gateway_id": payment.gateway_id,
+        "stray_charge": payment.stray_charge,
         "error_code": payment.error_code,
         "error_message": payment.error_message,
         "amount_refunded": payment.amount_refunded,
@@ -197,7 +278,13 @@ def _summary(payment: Transaction) -> dict[str, Any]:
             for refund in payment.refunds
         ],
         "disputes": [
-            {"dispute_id": dispute.id, "status": dispute.status, "reason": dispute.reason}
+            {
+                "dispute_id": dispute.id,
+                "status": dispute.status,
+                "amount": dispute.amount,
+                "reason": dispute.reason,
+                "evidence_due_by": dispute.evidence_due_by,
+            }
             for dispute in payment.disputes
         ],
         "unpublished_events": [entry.event_id for entry in payment.outbox] or None,
@@ -207,5 +294,5 @@ def _summary(payment: Transaction) -> dict[str, Any]:
     }
 
 
-def _plain(move: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in move.items() if not name.startswith("_")}
+def _filled(step: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in step.items() if value is not None}

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING
 
 from flask_swagger_ui import get_swaggerui_blueprint
 
-from app.api import auth, context, errors, health, limits, metrics, payments, readiness, transport, webhook
+from app.api import (
+    auth,
+    context,
+    errors,
+    health,
+    limits,
+    metrics,
+    payment_page,
+    payments,
+    readiness,
+    transport,
+    webhook,
+)
 from app.api.errors import MovieApi
 from app.api.json import ExactJSONProvider
 from app.api.schemas import PaymentDeclined
@@ -44,7 +56,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     api.spec.components.schema("PaymentDeclined", schema=PaymentDeclined)  # named in a oneOf only
     for blueprint in (payments.blueprint, webhook.blueprint, health.blueprint, readiness.blueprint):
         api.register_blueprint(blueprint)
-    for moves_money in ("payments.process", "payments.refund"):
+    for moves_money in ("payments.process", "payments.refund", "payments.cancel"):
         limits.limit(app, moves_money, settings.ratelimit_payments)
     swagger = get_swaggerui_blueprint(
         "/docs",
@@ -52,4 +64,5 @@ def init_app(app: Flask, settings: Settings) -> None:
         config={"app_name": "movieapp API", "oauth2RedirectUrl": "/docs/oauth2-redirect.html"},
     )
     app.register_blueprint(swagger)
+    app.register_blueprint(payment_page.blueprint)
     metrics.init_app(app, settings)

@@ -25,6 +25,12 @@ def caller() -> str:
     return str(key.id) if key else ""
 
 
+def may(scope: str) -> bool:
+    """Whether the caller has `scope`; everybody has, where keys are not required and none was sent."""
+    key: ApiKey | None = g.get("api_key")
+    return not g.auth_required if key is None else scope in key.scopes
+
+
 def requires(scope: str) -> Callable[[Any], Any]:
     """Decorate a view that only keys with `scope` may call."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 from flask.json.provider import JSONProvider
@@ -16,6 +16,20 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+#: Powers of ten beyond which arithmetic with a number would fail.
+_MAX_EXPONENT = 1_000
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        raise ValueError("number out of range") from None
+    if number and abs(number.adjusted()) > _MAX_EXPONENT:
+        raise ValueError("number out of range")
+    return number
+
+
 def loads(text: str | bytes) -> Any:
     """Parse JSON (RFC 8259): decimals exactly, without the NaN and Infinity that Python would take.
 
@@ -23,7 +37,7 @@ def loads(text: str | bytes) -> Any:
         ValueError: not JSON, or nested or long beyond reason.
     """
     try:
-        return json.loads(text, parse_float=Decimal, parse_constant=_no_constant)
+        return json.loads(text, parse_float=_decimal, parse_constant=_no_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from app.clock import utcnow
 from app.errors import ServiceUnavailable
-from app.events.outbox import backlog
+from app.payments.outbox import backlog
 from app.payments.webhooks import last_received
 from app.telemetry import metrics as telemetry
 

@@ -1,48 +1,55 @@
-"""POST /payment/process, and what one can ask about payments."""
+"""POST /payment/process, /refund and /cancel, and what can be read about payments."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from flask import Response, jsonify, request, url_for
+from flask import Response, jsonify, url_for
 
-from app.api.answers import payment_answer, refund_answer, refund_status_answer, status_answer
-from app.api.auth import caller, requires
-from app.api.errors import ErrorEnvelope, error_examples, error_response
-from app.api.idempotency import answer_once
+from app.api.auth import may, requires
+from app.api.errors import ErrorEnvelope, error_examples
+from app.api.idempotency import answered_once
 from app.api.requests import JSONBlueprint, normalized_id, refuse_card_numbers
+from app.api.responses import (
+    cancel_response,
+    payment_body,
+    payment_response,
+    refund_body,
+    refund_response,
+)
 from app.api.schemas import (
     BookingPayments,
+    CancelRequest,
+    CancelResult,
     PaymentDeclined,
     PaymentMethods,
     PaymentOpen,
     PaymentRequest,
-    PaymentStatus,
+    PaymentStatusBody,
     PaymentSuccess,
     RefundRequest,
     RefundResult,
     one_of,
 )
-from app.errors import Problem, ServiceUnavailable, TransactionNotFound
+from app.errors import GatewayError
 from app.ids import new_id
-from app.payments import ledger, states
 from app.payments.methods import payment_methods
-from app.payments.service import PaymentResult, Payments
+from app.payments.states import PaymentStatus
 from app.services import services
 
 if TYPE_CHECKING:
-    from app.models import Refund, Transaction
-    from app.payments.orders import PaymentOrder
-    from app.payments.refunds import RefundOrder
-    from app.settings import Settings
+    from app.idempotency import Attempt
+    from app.payments.orders import CancelOrder, PaymentOrder, RefundOrder
+    from app.payments.records import Payment, Refund
+    from app.payments.refunds import Refunds
+    from app.payments.service import PaymentResult, Payments
 
 blueprint = JSONBlueprint("payments", __name__, url_prefix="/payment", description="Taking payments")
 blueprint.before_request(refuse_card_numbers)
 
-#: Payments of one booking that are listed.
-_MOST_LISTED = 100
+#: Payments of one booking that are listed, at most.
+_MAX_LISTED = 100
 
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
@@ -70,30 +77,6 @@ _DECLINE = {
 }
 
 
-def _services() -> tuple[Settings, Payments]:
-    return services().settings, services().payments
-
-
-def _answer_once(prefix: str, answer: Callable[[str, bool], Response]) -> Response:
-    """Answer the request once for its Idempotency-Key; also a refusal is an answer that is kept.
-
-    Args:
-        prefix: of the id that is made for the transaction.
-        answer: called with that id, and whether an earlier try may have used it.
-    """
-    settings, _ = _services()
-
-    def run(transaction_id: str, again: bool) -> Response:
-        try:
-            return answer(transaction_id, again)
-        except ServiceUnavailable:
-            raise  # nothing was tried, so there is nothing to keep
-        except Problem as problem:
-            return error_response(problem.code, problem.message, problem.details)
-
-    return answer_once(request, settings, caller=caller(), new_id=new_id(prefix), run=run)
-
-
 @blueprint.route("/process", methods=["POST"])
 @requires("payments:write")
 @blueprint.doc(parameters=[_IDEMPOTENCY_KEY])
@@ -109,21 +92,28 @@ def process(order: PaymentOrder) -> Response:
 
     A booking is paid once: while a payment for it is open or completed, another one gets 409.
     """
-    _, payments = _services()
-    return _answer_once("TXN-", lambda new, again: payment_answer(_pay(payments, order, new, again)))
+    payments = services().payments
+    with answered_once("TXN-") as exchange:
+        if exchange.response is None:
+            exchange.response = payment_response(_pay(payments, order, exchange.attempt))
+    return exchange.sent
 
 
-def _pay(payments: Payments, order: PaymentOrder, transaction_id: str, again: bool) -> PaymentResult:
-    """Pay or, if an earlier try of the same request got as far as recording, tell what became of it."""
-    if again:
-        try:
-            return payments.ask(ledger.get(transaction_id))
-        except TransactionNotFound:
-            pass
+def _pay(payments: Payments, order: PaymentOrder, attempt: Attempt) -> PaymentResult:
+    """Pay, or go on where an earlier attempt of the same request ended."""
+    if attempt.resumed and (payment := payments.books.ledger.find(attempt.transaction_id)):
+        if not _was_refused(payment):
+            return payments.resume(payment)
+        attempt.restart(new_id("TXN-"))
     if order.payment_method == "paypal" and not order.return_url:
-        path = url_for("payments.status", transaction_id=transaction_id)
-        order = replace(order, return_url=services().settings.public_url + path)
-    return payments.pay(order, transaction_id)
+        page = url_for("payment_page.result", transaction_id=attempt.transaction_id)
+        order = replace(order, return_url=services().settings.public_url + page)
+    return payments.pay(order, attempt.transaction_id)
+
+
+def _was_refused(payment: Payment) -> bool:
+    """Whether a payment ended without a response that counts: the caller may pay as if for the first time."""
+    return payment.status == PaymentStatus.FAILED and payment.error_code == GatewayError.code
 
 
 @blueprint.route("/refund", methods=["POST"])
@@ -138,37 +128,50 @@ def refund(order: RefundOrder) -> Response:
 
     Several partial refunds are allowed; together they are never more than was paid.
     """
-    _, payments = _services()
-    return _answer_once("REF-", lambda new, again: refund_answer(*_refund(payments, order, new, again)))
+    refunds = services().payments.refunds
+    with answered_once("REF-") as exchange:
+        if exchange.response is None:
+            exchange.response = refund_response(*_refund(refunds, order, exchange.attempt))
+    return exchange.sent
 
 
-def _refund(
-    payments: Payments, order: RefundOrder, refund_id: str, again: bool
-) -> tuple[Transaction, Refund]:
-    """Refund or, if an earlier try of the same request got as far as recording, tell what became of it."""
-    if again:
-        try:
-            payment = ledger.get_by_refund(refund_id)
-        except TransactionNotFound:
-            pass
-        else:
-            return payment, next(refund for refund in payment.refunds if refund.id == refund_id)
-    return payments.refunds.refund(order, refund_id)
+def _refund(refunds: Refunds, order: RefundOrder, attempt: Attempt) -> tuple[Payment, Refund]:
+    """Refund, or go on where an earlier attempt of the same request ended."""
+    if attempt.resumed:
+        ledger = services().payments.books.ledger
+        if payment := ledger.find_by_refund(attempt.transaction_id):
+            return refunds.resume(payment, attempt.transaction_id)
+    return refunds.refund(order, attempt.transaction_id)
+
+
+@blueprint.route("/cancel", methods=["POST"])
+@requires("payments:write")
+@blueprint.doc(parameters=[_IDEMPOTENCY_KEY])
+@blueprint.arguments(CancelRequest)
+@blueprint.response(200, CancelResult)
+@blueprint.errors(401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503)
+def cancel(order: CancelOrder) -> Response:
+    """Call off a payment that waits for its customer. The booking can then be paid again."""
+    with answered_once("TXN-") as exchange:
+        if exchange.response is None:
+            exchange.response = cancel_response(services().payments.cancel(order))
+    return exchange.sent
 
 
 @blueprint.route("/status/<string:transaction_id>")
 @requires("payments:read")
-@blueprint.response(200, PaymentStatus)
+@blueprint.response(200, PaymentStatusBody)
 @blueprint.errors(401, 403, 404, 422, 500, 503)
 def status(transaction_id: str) -> Response:
-    """What is known about a payment. While the customer has to act, the gateway is asked."""
-    _, payments = _services()
+    """Return what is known about a payment or refund. While the customer has to act, the gateway is asked."""
+    payments = services().payments
     if transaction_id.startswith("REF-"):
-        return jsonify(refund_status_answer(ledger.get_by_refund(transaction_id), transaction_id))
-    payment = ledger.get(transaction_id)
-    if payment.status == states.REQUIRES_ACTION:
-        payment = payments.ask(payment).payment
-    return jsonify(status_answer(payment))
+        return jsonify(refund_body(*payments.books.get_refund(transaction_id)))
+    payment = payments.books.get(transaction_id)
+    if payment.status != PaymentStatus.REQUIRES_ACTION:
+        return jsonify(payment_body(payment))
+    result = payments.look_up(payment)
+    return jsonify(payment_body(result.payment, result.action if may("payments:write") else None))
 
 
 @blueprint.route("/booking/<path:booking_id>")
@@ -176,12 +179,9 @@ def status(transaction_id: str) -> Response:
 @blueprint.response(200, BookingPayments)
 @blueprint.errors(401, 403, 422, 500, 503)
 def booking(booking_id: str) -> Response:
-    """All payments of a booking, newest first: what a frontend asks after it lost an answer."""
-    found = [
-        status_answer(payment)
-        for payment in ledger.search(_MOST_LISTED, booking_id=normalized_id(booking_id))
-    ]
-    return jsonify({"booking_id": booking_id, "transactions": found})
+    """List all payments of a booking, newest first: for a frontend that lost a response."""
+    found = services().payments.books.ledger.search(_MAX_LISTED, booking_id=normalized_id(booking_id))
+    return jsonify({"booking_id": booking_id, "transactions": [payment_body(payment) for payment in found]})
 
 
 @blueprint.route("/methods")
@@ -189,5 +189,4 @@ def booking(booking_id: str) -> Response:
 @blueprint.errors(422)
 def methods() -> Response:
     """The ways to pay, and which of them are enabled."""
-    settings, _ = _services()
-    return jsonify({"payment_methods": payment_methods(settings)})
+    return jsonify({"payment_methods": payment_methods(services().settings)})

@@ -11,26 +11,19 @@ from app.api.requests import Amount, Digits, EmailAddress, Id, Pattern, Text
 from app.gateway import CardDetails
 from app.money import CURRENCIES
 from app.payments import states
-from app.payments.orders import PaymentOrder
-from app.payments.refunds import RefundOrder
+from app.payments.orders import CancelOrder, PaymentOrder, RefundOrder
 from app.settings import PAYMENT_METHODS
 
 _E164 = Pattern(r"^\+[1-9][0-9]{6,14}$", error="Must be an E.164 number, as +14155550123.")
 _LOCALE = Pattern(r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8}){0,3}$", error="Must be a locale, as en-US.")
 _TOKEN = Pattern(r"^pm_[A-Za-z0-9_]+$", error="Must be a Stripe PaymentMethod id, pm_….")
+_RETURN_URL = Pattern(r"^[A-Za-z][A-Za-z0-9+.-]*://[^\s\\"<>]+$", error="Must be a URL.")
 _METADATA_KEY = Pattern(r"^[A-Za-z0-9_-]+$", error="Must be letters, digits, _ or -.")
-_REFUND_STATUSES = (states.PENDING, states.COMPLETED, states.FAILED)
+_REFUND_STATUSES = tuple(states.RefundStatus)
+_STATUSES = tuple(states.PaymentStatus)
 
 #: What the events carry for the notifications.
 _CONTACT = ("user_email", "user_phone", "user_name", "locale")
-_STATUSES = (
-    states.PENDING,
-    states.REQUIRES_ACTION,
-    states.COMPLETED,
-    states.FAILED,
-    states.PARTIALLY_REFUNDED,
-    states.REFUNDED,
-)
 
 
 def one_of(*schemas: type[Schema]) -> dict[str, Any]:
@@ -98,17 +91,35 @@ class PaymentRequest(Schema):
     )
     card_details = fields.Nested(CardSchema)
     paypal_details = fields.Nested(PaypalSchema)
-    return_url = fields.Url(
-        schemes={"http", "https"},
-        require_tld=False,
-        validate=validate.Length(max=2048),
-        metadata={"format": "uri", "example": "https://shop.example.com/paid"},
+    return_url = Text(
+        2048,
+        validate=[_RETURN_URL],
+        metadata={
+            "format": "uri",
+            "description": "https, or the scheme of an app that the deployment allows.",
+            "example": "https://shop.example.com/paid",
+        },
     )
     metadata = fields.Dict(
         keys=Text(40, validate=[_METADATA_KEY]),
         values=Text(500),
         validate=validate.Length(max=20),
         metadata={"description": "Kept with the payment, at Stripe too.", "example": {"channel": "web"}},
+    )
+
+    customer_ip = fields.IP(
+        metadata={
+            "description": "The shopper's address, for limits on abuse.",
+            "format": "ip",
+            "example": "203.0.113.8",
+        }
+    )
+    replace_open = fields.Boolean(
+        metadata={
+            "description": "Cancel an open payment of the same booking and user first, if it waits for its "
+            "customer.",
+            "example": False,
+        }
     )
 
     @validates_schema
@@ -130,6 +141,8 @@ class PaymentRequest(Schema):
             return_url=data.get("return_url"),
             contact=contact,
             metadata=data.get("metadata", {}),
+            customer_ip=str(data["customer_ip"]) if "customer_ip" in data else None,
+            replace_open=data.get("replace_open", False),
         )
 
 
@@ -154,6 +167,19 @@ class RefundRequest(Schema):
         return RefundOrder(**data, amount=amount)
 
 
+class CancelRequest(Schema):
+    """A payment to call off."""
+
+    transaction_id = Text(128, required=True, metadata={"example": "TXN-5f0c…"})
+    booking_id = Text(128, required=True, metadata={"example": "BOOK-123"})
+    user_id = Text(128, required=True, metadata={"example": "user_123"})
+    reason = Text(500, metadata={"example": "The customer chose another card"})
+
+    @post_load
+    def make(self, data: dict[str, Any], **_: Any) -> CancelOrder:
+        return CancelOrder(**data)
+
+
 class _Result(Schema):
     transaction_id = fields.String(required=True, metadata={"example": "TXN-5f0c…"})
     booking_id = fields.String(required=True, metadata={"example": "BOOK-123"})
@@ -175,7 +201,10 @@ class PaymentSuccess(_Result):
 class PaymentOpen(_Result):
     """The customer has to act, or the gateway's answer never came."""
 
-    status = fields.String(required=True, validate=validate.OneOf((states.REQUIRES_ACTION, states.PENDING)))
+    status = fields.String(
+        required=True,
+        validate=validate.OneOf(sorted(states.UNSETTLED)),
+    )
     currency = fields.String(required=True, metadata={"example": "USD"})
     client_secret = fields.String(
         metadata={"example": "pi_3Q…_secret_…", "description": "For Stripe.js, to finish 3-D Secure."}
@@ -189,13 +218,23 @@ class PaymentOpen(_Result):
     message = fields.String(required=True, metadata={"example": "The customer has to confirm this payment."})
 
 
-class PaymentDeclined(_Result):
-    """The customer's bank said no; nothing was charged."""
+class CancelResult(_Result):
+    """The payment was called off; nothing was charged."""
 
-    status = fields.String(required=True, validate=validate.Equal("failed"))
-    error_code = fields.String(required=True, metadata={"example": "INSUFFICIENT_FUNDS"})
+    status = fields.String(required=True, validate=validate.Equal("canceled"))
+    currency = fields.String(required=True, metadata={"example": "USD"})
+    processed_at = fields.DateTime(required=True, metadata={"example": "2026-12-01T18:30:02.417Z"})
+    message = fields.String(
+        required=True, metadata={"example": "The payment was canceled. Nothing was charged."}
+    )
+
+
+class PaymentDeclined(_Result):
+    """Nothing was charged: the customer's bank said no, or the payment was canceled meanwhile."""
+
+    status = fields.String(required=True, validate=validate.OneOf(sorted(states.UNPAID)))
+    error_code = fields.String(metadata={"example": "INSUFFICIENT_FUNDS"})
     error_message = fields.String(
-        required=True,
         metadata={
             "example": "Your card has insufficient funds. Please use another card.",
             "description": "Words for the customer.",
@@ -210,7 +249,15 @@ class DisputeStatus(Schema):
 
     dispute_id = fields.String(required=True, metadata={"example": "du_1Q…"})
     status = fields.String(required=True, metadata={"example": "needs_response"})
-    reason = fields.String(allow_none=True, metadata={"example": "fraudulent"})
+    amount = fields.Float(
+        required=True,
+        allow_none=True,
+        metadata={"example": 25.5, "description": "What the bank claims back."},
+    )
+    reason = fields.String(required=True, allow_none=True, metadata={"example": "fraudulent"})
+    evidence_due_by = fields.DateTime(
+        required=True, allow_none=True, metadata={"example": "2026-12-15T23:59:59.000Z"}
+    )
 
 
 class RefundStatus(Schema):
@@ -226,14 +273,22 @@ class RefundStatus(Schema):
     )
 
 
-class PaymentStatus(_Result):
+class PaymentStatusBody(_Result):
     """A payment as it stands."""
 
     status = fields.String(required=True, validate=validate.OneOf(_STATUSES))
     currency = fields.String(required=True, metadata={"example": "USD"})
     amount_refunded = fields.Float(required=True, metadata={"example": 10})
     refunds = fields.List(fields.Nested(RefundStatus), required=True)
+    disputed = fields.Boolean(metadata={"example": True, "description": "Whether a dispute is not won."})
     disputes = fields.List(fields.Nested(DisputeStatus), metadata={"description": "If there are any."})
+    client_secret = fields.String(
+        metadata={
+            "example": "pi_3Q…_secret_…",
+            "description": "While the customer has to act, for keys with payments:write.",
+        }
+    )
+    redirect_url = fields.String(metadata={"example": "https://www.paypal.com/checkoutnow?token=…"})
     error_code = fields.String(metadata={"example": "INSUFFICIENT_FUNDS"})
     error_message = fields.String(
         metadata={"example": "Your card has insufficient funds. Please use another card."}
@@ -250,7 +305,7 @@ class PaymentStatus(_Result):
 class RefundResult(Schema):
     """A refund: on its way (200), or not yet answered for (202)."""
 
-    status = fields.String(required=True, validate=validate.OneOf(("success", states.PENDING)))
+    status = fields.String(required=True, validate=validate.OneOf(("success", states.RefundStatus.PENDING)))
     refund_transaction_id = fields.String(required=True, metadata={"example": "REF-91d2…"})
     original_transaction_id = fields.String(required=True, metadata={"example": "TXN-5f0c…"})
     booking_id = fields.String(required=True, metadata={"example": "BOOK-123"})
@@ -264,7 +319,7 @@ class BookingPayments(Schema):
     """All payments of a booking, newest first."""
 
     booking_id = fields.String(required=True, metadata={"example": "BOOK-123"})
-    transactions = fields.List(fields.Nested(PaymentStatus), required=True)
+    transactions = fields.List(fields.Nested(PaymentStatusBody), required=True)
 
 
 class PaymentMethod(Schema):

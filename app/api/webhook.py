@@ -9,6 +9,7 @@ from app.api.schemas import WebhookReceipt
 from app.errors import InvalidWebhook
 from app.gateway import BadWebhook
 from app.payments import webhooks
+from app.payments.webhooks import MongoWebhookLog
 from app.services import services
 from app.telemetry import metrics
 
@@ -41,10 +42,10 @@ def webhook() -> Response:
     """Take a delivery. Repeated ones and unknown types are accepted and change nothing."""
     settings, payments = services().settings, services().payments
     try:
-        event = payments.read_webhook(request.get_data(), request.headers.get("Stripe-Signature", ""))
+        event = payments.gateway.read_webhook(request.get_data(), request.headers.get("Stripe-Signature", ""))
     except BadWebhook as error:
         metrics.WEBHOOKS.labels("", "refused").inc()
         raise InvalidWebhook(f"Refused: {error}.") from None
     if event.live != settings.gateway_live:
         raise InvalidWebhook("Refused: test and live mode are mixed up.")
-    return jsonify({"received": True, "new": webhooks.handle(payments, event)})
+    return jsonify({"received": True, "new": webhooks.handle(payments, event, MongoWebhookLog())})

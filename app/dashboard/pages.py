@@ -18,8 +18,9 @@ from app.models import Notification, Transaction, storage_errors
 from app.operations import notifications
 from app.operations.health import pick, run_probes
 from app.operations.stats import figures
-from app.payments import ledger, states
+from app.payments import states
 from app.payments.trace import trace
+from app.services import services
 
 SPANS = {
     "1h": timedelta(hours=1),
@@ -64,7 +65,7 @@ def payments() -> str:
 @requires(READ)
 def payment(transaction_id: str) -> str:
     """A payment's whole story: states, events, mails and texts, attempts."""
-    found = ledger.get(transaction_id)
+    found = services().payments.books.get(transaction_id)
     with storage_errors():
         of_booking = Notification.objects(booking_id=found.booking_id)
         deliveries = list(of_booking.order_by("created_at").limit(_ROWS))

@@ -71,7 +71,7 @@ class GatewayDispute:
     gateway_id: str
     payment_gateway_id: str | None
     status: str
-    amount: Decimal
+    amount: Decimal | None
     currency: str
     reason: str | None
     evidence_due_by: datetime | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
@@ -40,9 +41,6 @@ class Gateway(Protocol):
 
     #: The payment method that pays in test mode when a request names none.
     default_test_method: str
-
-    #: How long after a call has returned a request of it may still arrive at the gateway and be carried out.
-    arrival_limit: timedelta
 
     def admitted(self, share: Share = Share.CUSTOMER) -> AbstractContextManager[None]:
         """Hold one of the slots for calls in flight.
@@ -97,6 +95,23 @@ class Gateway(Protocol):
 
         Raises:
             GatewayUnavailable: the gateway did not list them all.
+        """
+
+    def seal(self, key: str, amount: Decimal, currency: str) -> bool:
+        """Use up an idempotency key, so that a request with it that is still on its way can't be carried out.
+
+        Moves no money. Repeating it is harmless.
+
+        Args:
+            key: a transaction's or refund's id.
+            amount: of the payment, in major units; an amount that the gateway accepts.
+            currency: ISO 4217.
+
+        Returns:
+            Whether no request with the key has been carried out, and now none can be.
+
+        Raises:
+            GatewayUnavailable: the gateway gave no usable response, or such a request is being carried out.
         """
 
     def refund(self, request: RefundRequest) -> RefundOutcome:

@@ -2,7 +2,7 @@
 
 from app.models.api_key import ApiKey
 from app.models.dashboard_session import DashboardSession
-from app.models.database import OUTAGES, connect, database, disconnect, storage_errors
+from app.models.database import OUTAGES, connect, database, disconnect, storage_errors, storage_writes
 from app.models.idempotency import IdempotencyRecord
 from app.models.notification import GRACE, Attempt, Notification
 from app.models.transaction import Dispute, Move, OutboxEntry, Refund, Transaction
@@ -30,4 +30,5 @@ __all__ = [
     "database",
     "disconnect",
     "storage_errors",
+    "storage_writes",
 ]

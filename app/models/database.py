@@ -10,7 +10,7 @@ import mongoengine
 import pymongo.errors
 from mongoengine.errors import NotUniqueError
 
-from app.errors import ServiceUnavailable
+from app.errors import ServiceUnavailable, Unacknowledged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,8 +23,15 @@ if TYPE_CHECKING:
 #: MongoDB is away: the same operation may succeed later.
 OUTAGES = (pymongo.errors.ConnectionFailure, mongoengine.connection.ConnectionFailure)
 
-#: Milliseconds. Long enough for an election, short enough that a request can still answer 503.
+#: Milliseconds. Short enough that a request can still get 503 before it has tried anything. What must outlast
+#: an election (12 s and more) is repeated by its caller: see `app.payments.books`.
 _TIMEOUTS = {"serverSelectionTimeoutMS": 3_000, "connectTimeoutMS": 2_000, "socketTimeoutMS": 10_000}
+
+#: A response to a customer must survive a failover; an unavailable majority must not hold it for ever.
+_WRITES = {"w": "majority", "wTimeoutMS": 5_000}
+
+#: Failures of a write that was never sent, or that MongoDB refused.
+_NOT_WRITTEN = (pymongo.errors.ServerSelectionTimeoutError, pymongo.errors.ConfigurationError)
 
 _index_lock = threading.RLock()
 _indexed: set[type[mongoengine.Document]] = set()
@@ -57,6 +64,11 @@ class Record(mongoengine.Document):
                     finally:
                         _indexing.discard(cls)
         return collection
+
+    @classmethod
+    def collection(cls) -> Collection[dict[str, Any]]:
+        """The collection itself, its indexes in place."""
+        return cls._get_collection()
 
     def insert(self) -> None:
         """Write it, checked, as a new document.
@@ -111,7 +123,9 @@ def connect(settings: Settings) -> None:
         connect=False,
         tz_aware=True,
         uuidRepresentation="standard",
-        w="majority",  # an answer to a customer must survive a failover
+        # A secondary may lag: what it shows decides nothing, whatever the URI says.
+        readPreference="primary",
+        **_WRITES,
         **_TIMEOUTS,
     )
 
@@ -147,3 +161,27 @@ def storage_errors() -> Iterator[None]:
         raise ServiceUnavailable(
             "The database did not answer, so nothing was tried. Please try again soon."
         ) from error
+
+
+@contextmanager
+def storage_writes() -> Iterator[None]:
+    """`storage_errors` for a write, of which a failure need not mean that it was not carried out.
+
+    Raises:
+        Unacknowledged: MongoDB may have carried out the write: the connection broke, or no majority
+            acknowledged it in time.
+        ServiceUnavailable: MongoDB did not carry out the write.
+    """
+    with storage_errors():
+        try:
+            yield
+        except _NOT_WRITTEN:
+            raise
+        except (
+            pymongo.errors.ConnectionFailure,  # a NetworkTimeout, or an AutoReconnect in the middle
+            pymongo.errors.WriteConcernError,
+            pymongo.errors.ExecutionTimeout,
+        ) as error:
+            raise Unacknowledged(
+                "The database did not acknowledge the request, so nothing was tried. Please try again soon."
+            ) from error

@@ -23,6 +23,8 @@ class IdempotencyRecord(Record):
     fingerprint = StringField(required=True)
     #: The transaction that the first request makes, chosen with the claim: after a crash it can be looked up.
     transaction_id = StringField(required=True)
+    #: Names the attempt that holds the claim: only it stores the response.
+    owner = StringField()
     claimed_at = DateTimeField(required=True)
     created_at = DateTimeField(required=True)
 

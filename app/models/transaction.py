@@ -11,6 +11,7 @@ from mongoengine import (
     DictField,
     EmbeddedDocument,
     EmbeddedDocumentListField,
+    IntField,
     StringField,
 )
 
@@ -46,7 +47,7 @@ class OutboxEntry(EmbeddedDocument):
 
 
 class Refund(EmbeddedDocument):
-    """Money given back, in part or whole (`REF-…`). Its id is also Stripe's idempotency key."""
+    """Money given back, in part or whole (`REF-…`). Its id is also the gateway's idempotency key."""
 
     id = StringField(required=True)
     #: pending, completed or failed.
@@ -65,13 +66,22 @@ class Dispute(EmbeddedDocument):
     id = StringField(required=True)
     status = StringField(required=True)
     reason = StringField()
+    #: What the bank claims back, in major units of the payment's currency.
+    amount = Decimal128Field()
+    evidence_due_by = DateTimeField()
+    #: As of when this is known.
     at = DateTimeField(required=True)
 
 
 class Transaction(Record):
-    """One payment (`TXN-…`). Its id is also Stripe's idempotency key."""
+    """One payment (`TXN-…`). Its id is also the gateway's idempotency key.
+
+    Only `app.payments.ledger` writes these.
+    """
 
     id = StringField(primary_key=True)
+    #: Raised by every change: a change is stored only if nobody else has changed the payment meanwhile.
+    revision = IntField()
     status = StringField(required=True)
     booking_id = StringField(required=True, max_length=ID_LENGTH)
     user_id = StringField(required=True, max_length=ID_LENGTH)
@@ -86,12 +96,18 @@ class Transaction(Record):
     #: The booking, while this payment is open or completed: unique, so that a booking is paid once.
     open_booking = StringField()
 
-    #: What the gateway was asked with, to ask exactly the same again: a PaymentMethod id, None for PayPal.
+    #: The gateway's id of what pays; none where the customer chooses at the gateway.
     gateway_method = StringField()
     return_url = StringField()
 
-    #: When to ask the gateway what became of it; unset once that is known.
+    #: When the gateway was last asked to charge.
+    attempted_at = DateTimeField()
+    #: When to look up the outcome at the gateway; unset once it is known.
     recover_after = DateTimeField()
+    #: Names the process that is looking it up until then.
+    recovery_claim = StringField()
+    #: The gateway's id of a charge that it made although the payment had ended unpaid; unset once refunded.
+    stray_charge = StringField()
 
     gateway_id = StringField()
     card_brand = StringField()
@@ -115,14 +131,11 @@ class Transaction(Record):
     outbox = EmbeddedDocumentListField(OutboxEntry)
     #: When the oldest entry of the outbox was made; unset while the outbox is empty.
     outbox_since = DateTimeField()
+    #: Until when a worker that found waiting events has them to itself.
+    outbox_claim = DateTimeField()
 
     created_at = DateTimeField(required=True)
     processed_at = DateTimeField()
-
-    @property
-    def retry_possible(self) -> bool:
-        """After a failure: whether the customer can do anything but give up."""
-        return bool(self.retry_advice != "never")
 
     meta: ClassVar[dict[str, Any]] = {
         "collection": "transaction_logs",

@@ -23,10 +23,11 @@ from pymongo.errors import PyMongoError
 from app import models
 from app.clock import utcnow
 from app.errors import Problem
-from app.events.outbox import backlog
 from app.keys.store import list_keys
 from app.messaging.depths import queue_depths
-from app.models import Notification, Transaction, database, storage_errors
+from app.models import Notification, database, storage_errors
+from app.payments.ledger.mongo import MongoLedger
+from app.payments.outbox import backlog
 from app.payments.webhooks import last_received
 from app.settings import Broker
 
@@ -262,7 +263,7 @@ def _outbox(_settings: Settings, _timeout: float) -> Iterator[Finding]:
 def _overdue(_settings: Settings, _timeout: float) -> Iterator[Finding]:
     before = utcnow() - _OVERDUE_AFTER
     with storage_errors():
-        payments = Transaction.objects(recover_after__lt=before).limit(_COUNT_LIMIT).count(True)
+        payments = MongoLedger().count_overdue(before)
         deliveries = Notification.objects(due_at__lt=before).limit(_COUNT_LIMIT).count(True)
     for name, count in (("open payments", payments), ("open deliveries", deliveries)):
         if count:

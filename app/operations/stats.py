@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from app.clock import from_iso, seconds, utcnow
 from app.delivery_status import GIVEN_UP, DeliveryStatus
 from app.errors import ServiceUnavailable
-from app.events.outbox import backlog
 from app.messaging.depths import QueueDepth, queue_depths
 from app.models import Notification, Transaction, storage_errors
 from app.payments import states
+from app.payments.outbox import backlog
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -36,8 +36,6 @@ _STEPS = (
 _LONGEST_STEP = timedelta(days=1)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-_PAID = frozenset({states.COMPLETED, states.PARTIALLY_REFUNDED, states.REFUNDED})
 
 #: Deliveries that are over, and did not arrive as far as anybody knows.
 _LOST = frozenset(GIVEN_UP)
@@ -107,12 +105,12 @@ class PaymentFigures:
     @property
     def paid(self) -> int:
         """How many succeeded, given back later or not."""
-        return sum(self.by_status[status] for status in _PAID)
+        return sum(self.by_status[status] for status in states.PAID)
 
     @property
     def success_rate(self) -> float | None:
         """Of those whose end is known, the part that succeeded."""
-        return _part(self.paid, self.paid + self.by_status[states.FAILED])
+        return _part(self.paid, self.paid + self.by_status[states.PaymentStatus.FAILED])
 
 
 @dataclass
@@ -186,16 +184,16 @@ def _payments(since: datetime, until: datetime) -> PaymentFigures:
         found.by_method[of["method"]] += count
         # Whatever was created between this process's clock and the query belongs to the last step.
         during = steps.get(of["step"], found.steps[-1])
-        if of["status"] == states.FAILED:
+        if of["status"] == states.PaymentStatus.FAILED:
             found.failures[of["error"] or "none"] += count
             during.failed += count
-        elif of["status"] in _PAID:
+        elif of["status"] in states.PAID:
             found.revenue[of["currency"]] += amount
             if refunded := _decimal(group["refunded"]):
                 found.refunded[of["currency"]] += refunded
             during.paid += count
             during.revenue[of["currency"]] += amount
-    completed = Transaction.objects(status=states.COMPLETED, created_at__gte=since)
+    completed = Transaction.objects(status=states.PaymentStatus.COMPLETED, created_at__gte=since)
     newest = completed.order_by("-created_at").only("created_at", "processed_at").limit(SAMPLE).as_pymongo()
     found.processing = Percentiles.of(seconds(each["created_at"], each["processed_at"]) for each in newest)
     return found

@@ -17,6 +17,8 @@ class PaymentOrder:
         amount: in major units of `currency`.
         currency: ISO 4217, or None for the default.
         contact: user_email, user_phone, user_name and locale, as far as known; goes into the events.
+        customer_ip: the shopper's address, for abuse limits.
+        replace_open: cancel an open payment of the same booking and user that waits for its customer.
     """
 
     user_id: str
@@ -29,3 +31,26 @@ class PaymentOrder:
     return_url: str | None = None
     contact: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    customer_ip: str | None = None
+    replace_open: bool = False
+
+
+@dataclass(frozen=True)
+class RefundOrder:
+    """A refund to make. `amount` is in major units; None means what is left."""
+
+    original_transaction_id: str
+    booking_id: str
+    user_id: str
+    reason: str
+    amount: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class CancelOrder:
+    """A payment to call off before it is charged."""
+
+    transaction_id: str
+    booking_id: str
+    user_id: str
+    reason: str | None = None

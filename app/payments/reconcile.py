@@ -1,42 +1,54 @@
-"""Our books against the gateway's, both ways: charges and refunds, amounts and currencies.
+"""Our books against the gateway's, both ways: charges, refunds, and disputes, amounts and currencies.
 
 Nothing here is needed in daily life: recovery and webhooks finish what is open. This finds what neither can:
-a database restored from a backup, refunds made in Stripe's dashboard, mistakes of ours.
+a database restored from a backup, refunds made in the gateway's dashboard, defects of ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from mongoengine.errors import NotUniqueError
-
 from app.clock import utcnow
-from app.gateway import Charged, GatewayPayment, GatewayRefund, Refunded, RefundFailed
-from app.models import Transaction, storage_errors
-from app.payments import ledger, states
+from app.errors import DuplicateTransaction
+from app.gateway import Charged, Refunded, RefundFailed
+from app.payments import changes
+from app.payments.agreement import disagreement
+from app.payments.records import Dispute, Payment, Step
+from app.payments.states import UNPAID, Actor, PaymentStatus, RefundStatus
 
 if TYPE_CHECKING:
-    from app.gateway import Gateway
-    from app.models import Refund
+    from app.gateway import GatewayDispute, GatewayPayment, GatewayRefund
     from app.payments.service import Payments
 
-_ACTOR = "operator"
-
 #: Records compared at a time.
-_BATCH = 200
+_BATCH_SIZE = 200
 
-#: Payments younger than this may still be on their way.
+#: Payments younger than this may not be settled yet.
 _SETTLING = timedelta(minutes=5)
 
-#: Clocks may differ by so much.
-_SKEW = timedelta(minutes=10)
+#: The gateway's clock may differ from ours by as much.
+_CLOCK_SKEW = timedelta(minutes=10)
 
-#: States in which the gateway must have charged.
-_PAID = frozenset({states.COMPLETED, states.PARTIALLY_REFUNDED, states.REFUNDED})
+
+@dataclass(frozen=True)
+class Repair:
+    """What can be done about a difference.
+
+    Attributes:
+        what: as an order: "refund 99.00 USD".
+        act: does it, and returns what was done.
+        refunds: the amount it gives back, in major units, and the currency; None if it moves no money.
+    """
+
+    what: str
+    act: Callable[[], str]
+    refunds: tuple[Decimal, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,185 +58,206 @@ class Difference:
     Attributes:
         kind: what is wrong, in words that stay the same for programs.
         subject: the transaction, the refund or, without either, the gateway's id.
-        detail: what each side says.
+        detail: what each side has.
+        repair: what can be done about it; None leaves it to an operator.
         repaired: what was done about it, None if nothing was.
     """
 
     kind: str
     subject: str
     detail: str
+    repair: Repair | None = None
     repaired: str | None = None
 
 
+def repaired(difference: Difference) -> Difference:
+    """Carry out the repair of a difference, if it has one.
+
+    Raises:
+        GatewayError: the gateway did not answer.
+        ServiceUnavailable: the database did not answer.
+    """
+    if difference.repair is None:
+        return difference
+    return replace(difference, repaired=difference.repair.act())
+
+
 class Reconciliation:
-    """Compares what was paid since a moment.
+    """Compares what was paid since a point in time.
 
     Args:
         payments: the payment side, to repair with.
-        gateway: to read the other books from.
-        since: payments and refunds made since then.
-        repair: whether to mend what can be mended; every repair is in the audit trail.
+        since: payments, refunds, and disputes made since then.
     """
 
-    def __init__(
-        self, payments: Payments, gateway: Gateway, since: datetime, *, repair: bool = False
-    ) -> None:
+    def __init__(self, payments: Payments, since: datetime) -> None:
         self._payments = payments
-        self._gateway = gateway
+        self._books = payments.books
+        self._gateway = payments.gateway
         self._since = since
-        self._repair = repair
         #: Transaction ids that the gateway charged.
         self._charged: set[str] = set()
-
-    def settle_overdue(self) -> int:
-        """Finish what has been open for too long, as the worker's sweep does; how many were finished."""
-        finished = 0
-        overdue = Transaction.objects(
-            recover_after__lt=utcnow(), status__in=states.UNSETTLED, created_at__gte=self._since
-        )
-        with storage_errors():
-            for payment in overdue:
-                before = payment.status
-                finished += self._payments.settle(payment, actor=_ACTOR).payment.status != before
-        return finished
 
     def differences(self) -> Iterator[Difference]:
         """Every difference, as it is found.
 
         Raises:
             GatewayError: the gateway did not show its books.
-            ServiceUnavailable: MongoDB did not answer.
+            ServiceUnavailable: the database did not answer.
         """
-        yield from self._charges()
-        yield from self._records()
-        yield from self._refunds()
+        yield from self._compare_charges()
+        yield from self._compare_records()
+        yield from self._compare_refunds()
+        yield from self._compare_disputes()
 
-    def _charges(self) -> Iterator[Difference]:
-        """From the gateway's charges to our records."""
-        made = self._gateway.payments(self._since - _SKEW)
+    def _compare_charges(self) -> Iterator[Difference]:
+        """From the gateway's charges to our records; other deployments' charges are not listed."""
+        made = self._gateway.payments(self._since - _CLOCK_SKEW)
         for batch in _batches(payment for payment in made if isinstance(payment.outcome, Charged)):
-            with storage_errors():
-                found = Transaction.objects(id__in=[made.transaction_id for made in batch])
-                records = {payment.id: payment for payment in found}
-            for made in batch:
-                yield from self._compare(made, records.get(made.transaction_id or ""))
+            records = self._books.ledger.find_all([fact.transaction_id for fact in batch])
+            for fact in batch:
+                yield from self._compare_charge(fact, records.get(fact.transaction_id))
 
-    def _compare(self, made: GatewayPayment, record: Transaction | None) -> Iterator[Difference]:
-        transaction_id = made.transaction_id or ""
-        said = f"{made.gateway_id}: {made.amount} {made.currency}"
+    def _compare_charge(self, fact: GatewayPayment, record: Payment | None) -> Iterator[Difference]:
+        transaction_id = fact.transaction_id or ""
+        charge = f"{fact.gateway_id}: {fact.amount} {fact.currency}"
         if transaction_id in self._charged:
-            yield Difference("charged twice", transaction_id, said)
+            yield Difference("charged twice", transaction_id, charge)
             return
         self._charged.add(transaction_id)
         if record is None:
-            yield Difference("charge without record", transaction_id, said, self._recreate(made))
-        elif (record.amount, record.currency) != (made.amount, made.currency):
-            detail = f"{said}, recorded {record.amount} {record.currency}"
+            yield Difference("charge without record", transaction_id, charge, self._recreation(fact))
+            return
+        field = disagreement(record, fact, self._payments.settings.namespace)
+        if field in ("amount", "currency"):
+            detail = f"{charge}, recorded {record.amount} {record.currency}"
             yield Difference("amount differs", transaction_id, detail)
-        elif record.status == states.FAILED:
-            yield Difference("charged, recorded as failed", transaction_id, said, self._undo(record, made))
+        elif field and field != "gateway_id":
+            yield Difference("charge of another payment", transaction_id, f"{charge}, {field} differs")
+        elif record.status in UNPAID:
+            repair = None if _undone(record) else self._undoing(record, fact)
+            yield Difference(f"charged, recorded as {record.status}", transaction_id, charge, repair)
 
-    def _records(self) -> Iterator[Difference]:
+    def _compare_records(self) -> Iterator[Difference]:
         """From our records to the gateway's charges."""
-        paid = Transaction.objects(
-            status__in=_PAID, created_at__gte=self._since, created_at__lt=utcnow() - _SETTLING
-        )
-        with storage_errors():
-            for payment in paid.only("id", "status", "gateway_id"):
-                if payment.id not in self._charged:
-                    detail = f"recorded as {payment.status}, not charged as {payment.gateway_id}"
-                    yield Difference("record without charge", payment.id, detail)
+        for payment in self._books.ledger.paid_since(self._since, utcnow() - _SETTLING):
+            if payment.id not in self._charged:
+                detail = f"recorded as {payment.status}, not charged as {payment.gateway_id}"
+                yield Difference("record without charge", payment.id, detail)
 
-    def _refunds(self) -> Iterator[Difference]:
+    def _compare_refunds(self) -> Iterator[Difference]:
         """Refunds, both ways."""
         seen: set[str] = set()
-        for batch in _batches(self._gateway.refunds(since=self._since - _SKEW)):
-            with storage_errors():
-                found = Transaction.objects(gateway_id__in=[made.payment_gateway_id for made in batch])
-                records = {payment.gateway_id: payment for payment in found}
-            for made in batch:
-                seen.add(made.gateway_id)
-                payment = records.get(made.payment_gateway_id)
-                if payment:  # else it is of a payment that is not ours, or told above
-                    yield from self._compare_refund(payment, made)
-        ours = Transaction.objects(refunds__id__gt="", refunds__processed_at__gte=self._since)
-        with storage_errors():
-            for payment in ours.only("id", "refunds"):
-                for refund in payment.refunds:
-                    late = refund.processed_at and refund.processed_at >= self._since
-                    if refund.status == states.COMPLETED and late and refund.gateway_id not in seen:
-                        detail = f"{refund.amount} of {payment.id}, no refund {refund.gateway_id}"
-                        yield Difference("refund record without refund", refund.id, detail)
+        for batch in _batches(self._gateway.refunds(since=self._since - _CLOCK_SKEW)):
+            charges = [fact.payment_gateway_id for fact in batch if fact.payment_gateway_id]
+            records = self._books.ledger.find_all_by_gateway_id(charges)
+            for fact in batch:
+                seen.add(fact.gateway_id)
+                payment = records.get(fact.payment_gateway_id or "")
+                if payment:  # else it belongs to somebody else's payment, or to one reported above
+                    yield from self._compare_refund(payment, fact)
+        for payment in self._books.ledger.refunded_since(self._since):
+            for refund in payment.refunds:
+                recent = refund.processed_at and refund.processed_at >= self._since
+                if refund.status == RefundStatus.COMPLETED and recent and refund.gateway_id not in seen:
+                    detail = f"{refund.amount} of {payment.id}, no refund {refund.gateway_id}"
+                    yield Difference("refund record without refund", refund.id, detail)
 
-    def _compare_refund(self, payment: Transaction, made: GatewayRefund) -> Iterator[Difference]:
-        record = _refund_record(payment, made)
-        said = f"{made.gateway_id}: {made.amount} {made.currency} of {payment.id}"
-        subject = record.id if record else made.refund_id or made.gateway_id
+    def _compare_refund(self, payment: Payment, fact: GatewayRefund) -> Iterator[Difference]:
+        record = payment.refund(fact.refund_id or "") or payment.refund_by_gateway_id(fact.gateway_id)
+        detail = f"{fact.gateway_id}: {fact.amount} {fact.currency} of {payment.id}"
+        subject = record.id if record else fact.refund_id or fact.gateway_id
+        made = isinstance(fact.outcome, Refunded)
+        failed = isinstance(fact.outcome, RefundFailed)
         if record is None:
-            if isinstance(made.outcome, Refunded):
-                yield Difference("refund without record", subject, said, self._adopt(payment, made))
-        elif record.amount != made.amount:
-            yield Difference("refund amount differs", subject, f"{said}, recorded {record.amount}")
-        elif record.status == states.COMPLETED and isinstance(made.outcome, RefundFailed):
-            yield Difference(
-                "refund failed, recorded as completed", subject, said, self._take_back(payment, made)
-            )
-        elif record.status == states.FAILED and isinstance(made.outcome, Refunded):
-            yield Difference("refunded, recorded as failed", subject, said)
+            if made:
+                yield Difference("refund without record", subject, detail, self._refund_repair(payment, fact))
+        elif record.amount != fact.amount:
+            yield Difference("refund amount differs", subject, f"{detail}, recorded {record.amount}")
+        elif record.status == RefundStatus.COMPLETED and failed:
+            kind = "refund failed, recorded as completed"
+            yield Difference(kind, subject, detail, self._refund_repair(payment, fact))
+        elif record.status != RefundStatus.COMPLETED and made:
+            kind = f"refunded, recorded as {record.status}"
+            yield Difference(kind, subject, detail, self._refund_repair(payment, fact))
+        elif record.status == RefundStatus.PENDING and failed:
+            kind = "refund failed, recorded as pending"
+            yield Difference(kind, subject, detail, self._refund_repair(payment, fact))
 
-    def _recreate(self, made: GatewayPayment) -> str | None:
-        if not self._repair or not (made.booking_id and made.user_id):
+    def _compare_disputes(self) -> Iterator[Difference]:
+        for batch in _batches(self._gateway.disputes(self._since - _CLOCK_SKEW)):
+            charges = [fact.payment_gateway_id for fact in batch if fact.payment_gateway_id]
+            records = self._books.ledger.find_all_by_gateway_id(charges)
+            for fact in batch:
+                payment = records.get(fact.payment_gateway_id or "")
+                if payment is None:
+                    continue
+                known = next((one for one in payment.disputes if one.id == fact.gateway_id), None)
+                if known is None or known.status != fact.status:
+                    recorded = f"recorded as {known.status}" if known else "not recorded"
+                    detail = f"{fact.amount} {fact.currency} of {payment.id}: {fact.status}, {recorded}"
+                    repair = Repair(f"record as {fact.status}", partial(self._note_dispute, payment, fact))
+                    yield Difference("dispute differs", fact.gateway_id, detail, repair)
+
+    def _recreation(self, fact: GatewayPayment) -> Repair | None:
+        if not (fact.booking_id and fact.user_id):
             return None
-        record = Transaction(
-            id=made.transaction_id,
-            status=states.COMPLETED,
-            booking_id=made.booking_id,
-            open_booking=made.booking_id,
-            user_id=made.user_id,
-            amount=made.amount,
-            currency=made.currency,
+        return Repair("record as completed", partial(self._recreate, fact))
+
+    def _recreate(self, fact: GatewayPayment) -> str:
+        record = Payment(
+            id=fact.transaction_id or "",
+            status=PaymentStatus.COMPLETED,
+            booking_id=fact.booking_id or "",
+            user_id=fact.user_id or "",
+            amount=fact.amount,
+            currency=fact.currency,
             payment_method="stripe",
-            gateway_id=made.gateway_id,
-            created_at=made.created_at,
-            processed_at=made.created_at,
-            history=[ledger.step(states.COMPLETED, _ACTOR, gateway_id=made.gateway_id, note="recreated")],
+            gateway_id=fact.gateway_id,
+            created_at=fact.created_at,
+            processed_at=fact.created_at,
+            history=(
+                Step(utcnow(), PaymentStatus.COMPLETED, Actor.OPERATOR, fact.gateway_id, note="recreated"),
+            ),
         )
-        with storage_errors():
-            try:
-                record.insert()
-            except NotUniqueError:
-                return None  # the booking has been paid again meanwhile: for a person to decide
+        try:
+            self._books.open(record)
+        except DuplicateTransaction:
+            return "not recorded: the booking has another payment"
         return "recorded as completed; no event was sent"
 
-    def _undo(self, record: Transaction, made: GatewayPayment) -> str | None:
-        if not self._repair:
-            return None
-        refund = self._payments.refunds.undo_charge(record, made.gateway_id, actor=_ACTOR)
-        return refund and f"refunded as {refund.id}, {refund.status}"
+    def _undoing(self, record: Payment, fact: GatewayPayment) -> Repair:
+        money = (fact.amount, fact.currency)
+        return Repair(f"refund {fact.amount} {fact.currency}", partial(self._undo, record, fact), money)
 
-    def _adopt(self, payment: Transaction, made: GatewayRefund) -> str | None:
-        adopted = self._repair and self._payments.refunds.adopt_one(payment.id, made, actor=_ACTOR)
-        return "recorded" if adopted else None
+    def _undo(self, record: Payment, fact: GatewayPayment) -> str:
+        payment = self._payments.refunds.undo_charge(record, fact.gateway_id, Actor.OPERATOR, automatic=True)
+        refund = payment.refunds[-1]
+        return f"refunded as {refund.id}, {refund.status}"
 
-    def _take_back(self, payment: Transaction, made: GatewayRefund) -> str | None:
-        if not self._repair:
-            return None
-        self._payments.refunds.take_back(payment, made.gateway_id, "failed at the gateway", actor=_ACTOR)
-        return "recorded as failed"
+    def _refund_repair(self, payment: Payment, fact: GatewayRefund) -> Repair:
+        target = "failed" if isinstance(fact.outcome, RefundFailed) else "completed"
+        return Repair(f"record as {target}", partial(self._record_refund, payment, fact, target))
+
+    def _record_refund(self, payment: Payment, fact: GatewayRefund, target: str) -> str:
+        # The repair before this one may have changed the same payment.
+        newest = self._books.get(payment.id)
+        self._payments.refunds.record_fact(newest, fact, Actor.OPERATOR)
+        return f"recorded as {target}"
+
+    def _note_dispute(self, payment: Payment, fact: GatewayDispute) -> str:
+        now = utcnow()
+        dispute = Dispute(fact.gateway_id, fact.status, now, fact.reason, fact.amount, fact.evidence_due_by)
+        self._books.change(payment, lambda stored: changes.dispute_noted(stored, dispute, now))
+        return f"recorded as {fact.status}"
 
 
-def _refund_record(payment: Transaction, made: GatewayRefund) -> Refund | None:
-    return next(
-        (
-            known
-            for known in payment.refunds
-            if known.id == made.refund_id or known.gateway_id == made.gateway_id
-        ),
-        None,
-    )
+def _undone(record: Payment) -> bool:
+    """Whether the charge of an unpaid record is being given back already."""
+    return bool(record.refund_reserved)
 
 
 def _batches(items: Iterable[Any]) -> Iterator[list[Any]]:
     rest = iter(items)
-    while batch := list(islice(rest, _BATCH)):
+    while batch := list(islice(rest, _BATCH_SIZE)):
         yield batch

@@ -1,378 +1,280 @@
-"""Giving money back: an amount is reserved by one conditional write, then asked for, then settled.
+"""Giving money back: the amount is reserved by one conditional write, then asked for, then settled.
 
-No lock is held while the gateway works. What is reserved stays so until the gateway gives a definite answer.
+No lock is held while the gateway works. What is reserved stays so until the gateway gives a definite outcome.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
-
-from mongoengine.errors import NotUniqueError
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from app.clock import utcnow
-from app.errors import InvalidAmount, RefundNotAllowed, ServiceUnavailable
-from app.events.outgoing import payment_refund
-from app.gateway import (
-    KEY_LIFETIME,
-    GatewayUnavailable,
-    Refunded,
-    RefundFailed,
-    RefundOutcome,
-    RefundRequest,
-    Refused,
-    Unknown,
-)
+from app.errors import GatewayError, InvalidAmount, RefundNotAllowed, ServiceUnavailable
+from app.gateway import Refunded, RefundFailed, RefundPending, RefundRequest, Refused
 from app.ids import new_id
-from app.models import Refund, Transaction, storage_errors
 from app.money import canonical_amount
-from app.payments import ledger, states
+from app.payments import changes
+from app.payments.records import Refund
+from app.payments.states import UNPAID, Actor, RefundStatus
 from app.telemetry import metrics
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable
+    from datetime import datetime
+    from decimal import Decimal
 
-    from app.gateway import Gateway, GatewayRefund
+    from app.gateway import Gateway, GatewayRefund, RefundOutcome
+    from app.payments.books import Books
+    from app.payments.orders import RefundOrder
+    from app.payments.records import Payment
 
 log = get_logger(__name__)
 
-#: Refunds of one payment; they live in its document.
-_MOST = 100
-
 #: Reasons of refunds that nobody asked for here.
-_ELSEWHERE = "Refunded by our payment provider"
-_STRAY = "The payment had failed, and was charged all the same"
-
-
-@dataclass(frozen=True)
-class RefundOrder:
-    """A refund to make. `amount` is in major units; None means what is left."""
-
-    original_transaction_id: str
-    booking_id: str
-    user_id: str
-    reason: str
-    amount: Decimal | None = None
+_REFUNDED_ELSEWHERE = "Refunded by our payment provider"
+_STRAY_CHARGE = "The payment had failed, and was charged all the same"
 
 
 class Refunds:
-    """Makes refunds and finds out what became of them.
+    """Makes refunds and records their outcomes.
 
     Args:
+        books: where payments are kept.
         gateway: gives the money back.
-        announce: called with the booking's id once an event is stored.
-        recover_in: after how long a refund without an answer is asked after.
+        recover_in: how long after a request the outcome of a refund is to be looked up.
     """
 
-    def __init__(self, gateway: Gateway, announce: Callable[[str], None], recover_in: timedelta) -> None:
+    def __init__(self, books: Books, gateway: Gateway, recover_in: timedelta) -> None:
+        self._books = books
         self._gateway = gateway
-        self._announce = announce
         self._recover_in = recover_in
 
-    def refund(self, order: RefundOrder, refund_id: str) -> tuple[Transaction, Refund]:
+    def refund(self, order: RefundOrder, refund_id: str) -> tuple[Payment, Refund]:
         """Give money back.
 
+        Args:
+            order: what to give back.
+            refund_id: the id to give the refund; the same for every attempt of one request.
+
         Returns:
-            The payment and the refund as recorded: completed, failed, or pending when the answer never came.
+            The payment and the refund as recorded: completed, or pending while its outcome is not known.
 
         Raises:
             TransactionNotFound: no such payment.
-            RefundNotAllowed: not completed, another booking or user, or more than is left.
+            RefundNotAllowed: not completed, another booking or user, disputed, or more than is left; or the
+                gateway refused it.
             InvalidAmount: not an amount of that currency.
-            GatewayError: the gateway is too slow to be asked; nothing was tried.
+            GatewayError: the gateway refused to work; surely nothing was refunded.
             ServiceUnavailable: not recorded, so nothing was tried.
         """
-        payment = ledger.get(order.original_transaction_id)
+        payment = self._books.get(order.original_transaction_id)
         amount = _allowed_amount(payment, order)
         with self._gateway.admitted():
-            refund = self._reserve(payment, refund_id, amount, order.reason)
-            outcome = self._gateway.refund(_request_of(payment, refund))
-        self.settle(payment, refund, outcome, actor="api")
+            now = utcnow()
+            refund = Refund(refund_id, RefundStatus.PENDING, amount, order.reason, now)
+            payment = self._reserve(payment, refund, now)
+            return self._request(payment, refund_id)
+
+    def resume(self, payment: Payment, refund_id: str) -> tuple[Payment, Refund]:
+        """Go on with a refund that an earlier attempt of the same request has recorded.
+
+        Under the same idempotency key, which the gateway carries out once.
+
+        Raises:
+            RefundNotAllowed, GatewayError: see `refund`.
+        """
+        refund = _of(payment, refund_id)
+        if refund.pending and refund.gateway_id is None:
+            with self._gateway.admitted():
+                later = utcnow() + self._recover_in
+                payment = self._books.change(payment, lambda stored: changes.looked_up_later(stored, later))
+                return self._request(payment, refund_id)
+        if refund.status == RefundStatus.FAILED:
+            raise _refused(payment, refund_id)
         return payment, refund
 
-    def ask_again(self, payment: Transaction, *, actor: str) -> None:
-        """Ask the gateway what became of the pending refunds of `payment`, and record it."""
-        for refund in payment.refunds:
-            if refund.status != states.PENDING:
-                continue
-            if utcnow() - refund.created_at < KEY_LIFETIME:
-                outcome = self._gateway.refund(_request_of(payment, refund))
-                if isinstance(outcome, Refused) and outcome.transient:
-                    # Says nothing of the earlier request, which may have been carried out.
-                    outcome = Unknown(outcome.reason)
-            else:
-                outcome = self._find(payment, refund)
-            self.settle(payment, refund, outcome, actor=actor)
-
-    def _find(self, payment: Transaction, refund: Refund) -> RefundOutcome:
-        """Look for a refund whose idempotency key the gateway may have forgotten."""
-        try:
-            for made in self._gateway.refunds(payment=payment.gateway_id):
-                if made.refund_id == refund.id:
-                    return made.outcome
-        except GatewayUnavailable as error:
-            return Unknown(error.message)
-        return Refused("it never reached the gateway")
-
-    def _reserve(self, payment: Transaction, refund_id: str, amount: Decimal, reason: str) -> Refund:
-        now = utcnow()
-        refund = Refund(id=refund_id, status=states.PENDING, amount=amount, reason=reason, created_at=now)
-        with storage_errors():
-            reserved = Transaction.objects(
-                id=payment.id,
-                status__in=states.REFUNDABLE,
-                refund_reserved__lte=payment.amount - amount,
-            ).update_one(
-                inc__refund_reserved=amount,
-                push__refunds=refund,
-                push__history=ledger.step("refund_pending", "api", note=refund_id),
-                set__recover_after=now + self._recover_in,
-            )
-        if not reserved:
-            raise RefundNotAllowed("That is more than is left of this payment.", transaction_id=payment.id)
-        return refund
-
-    def settle(self, payment: Transaction, refund: Refund, outcome: RefundOutcome, *, actor: str) -> None:
-        """Record a definite yes or no, once; anything else leaves the refund pending."""
-        try:
-            if isinstance(outcome, Refunded):
-                self._complete(payment.id, refund, outcome.gateway_id, actor)
-            elif isinstance(outcome, Refused | RefundFailed):
-                _release(payment, refund, outcome.reason, actor)
-            else:
-                _warn("refund outcome unknown", payment, refund, outcome.reason, actor)
-        except ServiceUnavailable as error:
-            refund.status = states.PENDING
-            _warn("refund outcome not recorded", payment, refund, str(error), actor)
-
-    def take_back(self, payment: Transaction, gateway_id: str, reason: str, *, actor: str) -> None:
-        """Record that a refund which had succeeded failed after all: its amount is the payment's again."""
-        refund = next((refund for refund in payment.refunds if refund.gateway_id == gateway_id), None)
-        if refund is None or refund.status != states.COMPLETED:
-            self.ask_again(payment, actor=actor)
-            return
-        left: Decimal = payment.amount_refunded - refund.amount
-        target = states.PARTIALLY_REFUNDED if left else states.COMPLETED
-        update = {
-            "set__refunds__S__status": states.FAILED,
-            "set__refunds__S__error_message": reason,
-            "set__status": target,
-            "set__amount_refunded": left,
-            "dec__refund_reserved": refund.amount,
-            "push__history": ledger.step(target, actor, gateway_id=gateway_id, note=refund.id),
-        }
-        with storage_errors():
-            if not Transaction.objects(open_booking=payment.booking_id).count():
-                update["set__open_booking"] = payment.booking_id
-            try:
-                stored = Transaction.objects(
-                    id=payment.id,
-                    amount_refunded=payment.amount_refunded,
-                    refunds__match={"id": refund.id, "status": states.COMPLETED},
-                ).update_one(**update)
-            except NotUniqueError:
-                stored = False  # somebody has just begun to pay for the booking anew
-        if not stored:
-            # Somebody else wrote just now: the state to start from has to be read again.
-            self.take_back(ledger.get(payment.id), gateway_id, reason, actor=actor)
-            return
-        metrics.REFUNDS.labels("taken_back").inc()
-        log.error(
-            "refund failed after it had succeeded",
-            transaction_id=payment.id,
-            refund_transaction_id=refund.id,
-            booking_id=payment.booking_id,
-            reason=reason,
+    def _reserve(self, payment: Payment, refund: Refund, now: datetime) -> Payment:
+        return self._books.change(
+            payment,
+            lambda stored: changes.refund_reserved(
+                stored, refund, actor=Actor.API, now=now, recover_in=self._recover_in
+            ),
         )
 
-    def adopt(self, payment: Transaction, *, actor: str) -> int:
-        """Record refunds of `payment` that were made elsewhere, as in Stripe's dashboard.
+    def _request(self, payment: Payment, refund_id: str) -> tuple[Payment, Refund]:
+        if not _of(payment, refund_id).pending:
+            return payment, _of(payment, refund_id)
+        outcome = self._ask(payment, refund_id)
+        payment = self.record(payment, refund_id, outcome, Actor.API)
+        refund = _of(payment, refund_id)
+        if refund.status == RefundStatus.FAILED:
+            if isinstance(outcome, Refused) and outcome.transient:
+                raise GatewayError(
+                    "The refund could not be made. Nothing was refunded; please try again soon.",
+                    transaction_id=payment.id,
+                )
+            raise _refused(payment, refund_id)
+        return payment, refund
+
+    def _ask(self, payment: Payment, refund_id: str) -> RefundOutcome:
+        charge = payment.stray_charge or payment.gateway_id
+        if charge is None:
+            raise ValueError(f"the gateway's id of {payment.id} is not known")
+        amount = _of(payment, refund_id).amount
+        return self._gateway.refund(RefundRequest(refund_id, charge, amount, payment.currency))
+
+    def record(self, payment: Payment, refund_id: str, outcome: RefundOutcome, actor: Actor) -> Payment:
+        """Record an outcome, once. What can't be recorded now stays pending, for recovery to look up.
 
         Returns:
-            How many were new.
+            The payment as it stands, also when another process was faster.
+        """
+        now = utcnow()
+
+        def decide(stored: Payment) -> Payment:
+            match outcome:
+                case Refunded(gateway_id=gateway_id):
+                    return changes.refund_completed(stored, refund_id, gateway_id, actor=actor, now=now)
+                case RefundPending(gateway_id=gateway_id):
+                    return changes.refund_named(stored, refund_id, gateway_id)
+                case RefundFailed(gateway_id=gateway_id, reason=reason):
+                    return changes.refund_failed(
+                        stored, refund_id, reason, actor=actor, now=now, gateway_id=gateway_id
+                    )
+                case Refused(reason=reason):
+                    return changes.refund_failed(stored, refund_id, reason, actor=actor, now=now)
+                case _:
+                    return stored
+
+        about = {"transaction_id": payment.id, "refund_transaction_id": refund_id, "actor": actor}
+        try:
+            payment = self._books.record(payment, decide)
+        except changes.IllegalMove as error:
+            log.error("refund outcome does not fit the record", reason=str(error), **about)
+            return self._books.get(payment.id)
+        except ServiceUnavailable as error:
+            log.warning("refund outcome not recorded", reason=str(error), **about)
+            return payment
+        refund = payment.refund(refund_id)
+        if refund and refund.pending:
+            reason = getattr(outcome, "reason", None)
+            log.warning("refund outcome unknown", booking_id=payment.booking_id, reason=reason, **about)
+        return payment
+
+    def synchronize(self, payment: Payment, actor: Actor) -> Payment:
+        """Record how the gateway's refunds of a payment stand, also those made elsewhere.
 
         Raises:
             GatewayError: the gateway did not list them.
         """
-        made = list(self._gateway.refunds(payment=payment.gateway_id))
-        return sum(self.adopt_one(payment.id, refund, actor=actor) for refund in made)
+        if payment.gateway_id is None:
+            return payment
+        return self.record_all(payment, self._gateway.refunds(payment=payment.gateway_id), actor)
 
-    def failure_of(self, gateway_id: str) -> str | None:
-        """Why a refund failed, None if it did not; for the webhook about it."""
-        made = self._gateway.find_refund(gateway_id)
-        return made.outcome.reason if made and isinstance(made.outcome, RefundFailed) else None
+    def record_all(self, payment: Payment, facts: Iterable[GatewayRefund], actor: Actor) -> Payment:
+        """Record what the gateway has on its books about refunds of a payment."""
+        for fact in facts:
+            payment = self.record_fact(payment, fact, actor)
+        return payment
 
-    def adopt_one(self, payment_id: str, made: GatewayRefund, *, actor: str) -> bool:
-        """Record a refund that was made elsewhere; False if it is known, or no money is on its way."""
-        if not isinstance(made.outcome, Refunded):
-            return False
-        while True:
-            # Read after the refund was seen: ours are recorded before the gateway is asked.
-            payment = ledger.get(payment_id)
-            if any(
-                made.gateway_id == known.gateway_id or made.refund_id == known.id for known in payment.refunds
-            ):
-                return False
-            now = utcnow()
-            refund = Refund(
-                id=made.refund_id or new_id("REF-"),
-                status=states.COMPLETED,
-                amount=made.amount,
-                reason=_ELSEWHERE,
-                gateway_id=made.gateway_id,
-                created_at=now,
-                processed_at=now,
-            )
-            update = _completion(payment, refund, now, actor)
-            with storage_errors():
-                stored = Transaction.objects(
-                    id=payment.id,
-                    amount_refunded=payment.amount_refunded,
-                    refunds__gateway_id__ne=made.gateway_id,
-                ).update_one(push__refunds=refund, inc__refund_reserved=refund.amount, **update)
-            if stored:
-                _count(payment, refund)
-                log.warning(
-                    "refund made elsewhere", transaction_id=payment.id, refund_transaction_id=refund.id
-                )
-                self._announce(payment.booking_id)
-                return True
+    def record_fact(self, payment: Payment, fact: GatewayRefund, actor: Actor) -> Payment:
+        """Record one refund of the gateway's books; one that does not agree with the record is refused."""
+        ours = payment.refund_by_gateway_id(fact.gateway_id) or payment.refund(fact.refund_id or "")
+        if not _agrees(payment, ours, fact):
+            return payment
+        if ours:
+            return self.record(payment, ours.id, fact.outcome, actor)
+        if not isinstance(fact.outcome, Refunded):
+            return payment  # made elsewhere, and no money has moved yet
+        now = utcnow()
+        made = Refund(
+            fact.refund_id or new_id("REF-"),
+            RefundStatus.COMPLETED,
+            fact.amount,
+            _REFUNDED_ELSEWHERE,
+            now,
+            gateway_id=fact.gateway_id,
+            processed_at=now,
+        )
+        # Ours are recorded before the gateway is asked: the newest record knows this one if it is ours.
+        return self._books.change(
+            payment, lambda stored: changes.refund_adopted(stored, made, actor=actor, now=now)
+        )
 
-    def undo_charge(self, payment: Transaction, gateway_id: str, *, actor: str) -> Refund | None:
-        """Give back what was charged for a payment that had failed as far as anybody was told.
+    def undo_charge(self, payment: Payment, gateway_id: str, actor: Actor, *, automatic: bool) -> Payment:
+        """Note a charge that was made although the payment had ended unpaid, and give it back.
 
-        Returns:
-            The refund as recorded; None if somebody else has begun one.
+        Args:
+            payment: the record, failed or canceled.
+            gateway_id: the gateway's id of the charge.
+            actor: who found out.
+            automatic: whether to refund now; else it is kept for an operator.
         """
         now = utcnow()
-        refund = Refund(
-            id=new_id("REF-"), status=states.PENDING, amount=payment.amount, reason=_STRAY, created_at=now
+        look_at = now + self._recover_in if automatic else None
+        payment = self._books.record(
+            payment,
+            lambda stored: changes.strayed(stored, gateway_id, actor=actor, now=now, look_at=look_at),
         )
-        with storage_errors():
-            mine = Transaction.objects(id=payment.id, status=states.FAILED, refund_reserved=Decimal(0))
-            if not mine.update_one(
-                set__gateway_id=gateway_id,
-                set__refund_reserved=payment.amount,
-                push__refunds=refund,
-                push__history=ledger.step("refund_pending", actor, gateway_id=gateway_id, note=refund.id),
-                set__recover_after=now + self._recover_in,
-            ):
-                return None
-        payment.gateway_id = gateway_id
-        self.settle(payment, refund, self._gateway.refund(_request_of(payment, refund)), actor=actor)
-        return refund
+        return self.refund_stray(payment, actor) if automatic else payment
 
-    def _complete(self, payment_id: str, refund: Refund, gateway_id: str, actor: str) -> None:
-        refund.gateway_id = gateway_id
-        while True:
-            # Refunds that end at the same time take turns: the payment's state follows from the sum.
-            payment = ledger.get(payment_id)
-            now = utcnow()
-            update = _completion(payment, refund, now, actor)
-            with storage_errors():
-                done = _pending(payment_id, refund.id).filter(amount_refunded=payment.amount_refunded)
-                if done.update_one(
-                    set__refunds__S__status=states.COMPLETED,
-                    set__refunds__S__gateway_id=gateway_id,
-                    set__refunds__S__processed_at=now,
-                    **update,
-                ):
-                    break
-                if not _pending(payment_id, refund.id).count():
-                    return  # somebody else recorded it
-        refund.status, refund.processed_at = states.COMPLETED, now
-        _count(payment, refund)
-        _tell(payment, refund, actor)
-        self._announce(payment.booking_id)
+    def refund_stray(self, payment: Payment, actor: Actor) -> Payment:
+        """Give back a charge that was made although the payment had ended unpaid, once."""
+        if payment.stray_charge is None or payment.status not in UNPAID:
+            return payment
+        now = utcnow()
+        refund = Refund(new_id("REF-"), RefundStatus.PENDING, payment.amount, _STRAY_CHARGE, now)
+        payment = self._books.change(
+            payment,
+            lambda stored: changes.stray_refund_begun(
+                stored, refund, actor=actor, now=now, recover_in=self._recover_in
+            ),
+        )
+        if payment.refund(refund.id) is None:
+            return payment  # somebody else has begun one
+        return self.record(payment, refund.id, self._ask(payment, refund.id), actor)
 
 
-def _request_of(payment: Transaction, refund: Refund) -> RefundRequest:
-    return RefundRequest(refund.id, payment.gateway_id, refund.amount, payment.currency)
+def _of(payment: Payment, refund_id: str) -> Refund:
+    refund = payment.refund(refund_id)
+    if refund is None:
+        raise ValueError(f"{payment.id} has no refund {refund_id}")
+    return refund
 
 
-def _completion(payment: Transaction, refund: Refund, now: datetime, actor: str) -> dict[str, Any]:
-    """What else changes with a completed refund: the payment's state, its history, and the event."""
-    total = payment.amount_refunded + refund.amount
-    target = states.REFUNDED if total >= payment.amount else states.PARTIALLY_REFUNDED
-    ledger.check_move(payment, target)
-    event = payment_refund(payment, refund, now)
-    step = ledger.step(target, actor, gateway_id=refund.gateway_id, event_id=event.event_id, note=refund.id)
-    update = {
-        "set__status": target,
-        "set__amount_refunded": total,
-        "push__history": step,
-        "push__outbox": event,
-        "min__outbox_since": now,
+def _refused(payment: Payment, refund_id: str) -> RefundNotAllowed:
+    return RefundNotAllowed(
+        "The payment gateway refused this refund.",
+        refund_transaction_id=refund_id,
+        transaction_id=payment.id,
+    )
+
+
+def _agrees(payment: Payment, ours: Refund | None, fact: GatewayRefund) -> bool:
+    """Whether a refund of the gateway's books is one of this payment: everything that both know is equal."""
+    known = {
+        "payment_gateway_id": (payment.gateway_id, fact.payment_gateway_id),
+        "currency": (payment.currency, fact.currency),
+        "amount": (ours.amount if ours else fact.amount, fact.amount),
     }
-    if target not in states.OPEN:
-        update["unset__open_booking"] = True
-    return update
-
-
-def _count(payment: Transaction, refund: Refund) -> None:
-    metrics.REFUNDS.labels(states.COMPLETED).inc()
-    metrics.REFUNDED.labels(payment.currency).inc(float(refund.amount))
-
-
-def _pending(payment_id: str, refund_id: str) -> Any:
-    return Transaction.objects(id=payment_id, refunds__match={"id": refund_id, "status": states.PENDING})
-
-
-def _tell(payment: Transaction, refund: Refund, actor: str) -> None:
-    """The one line for a refund: by whoever has recorded how it ended."""
-    tell = log.info if refund.status == states.COMPLETED else log.warning
-    tell(
-        "refund",
-        transaction_id=payment.id,
-        refund_transaction_id=refund.id,
-        booking_id=payment.booking_id,
-        user_id=payment.user_id,
-        amount=str(refund.amount),
-        currency=payment.currency,
-        status=refund.status,
-        reason=refund.error_message,
-        actor=actor,
-    )
-
-
-def _warn(message: str, payment: Transaction, refund: Refund, reason: str, actor: str) -> None:
-    log.warning(
-        message,
-        transaction_id=payment.id,
-        refund_transaction_id=refund.id,
-        booking_id=payment.booking_id,
-        reason=reason,
-        actor=actor,
-    )
-
-
-def _release(payment: Transaction, refund: Refund, reason: str, actor: str) -> None:
-    now = utcnow()
-    with storage_errors():
-        released = _pending(payment.id, refund.id).update_one(
-            set__refunds__S__status=states.FAILED,
-            set__refunds__S__error_message=reason,
-            set__refunds__S__processed_at=now,
-            dec__refund_reserved=refund.amount,
-            push__history=ledger.step("refund_failed", actor, note=refund.id),
+    field = next((field for field, (here, there) in known.items() if here != there), None)
+    if field:
+        metrics.FOREIGN_FACTS.labels(field).inc()
+        log.error(
+            "gateway refund does not match the record",
+            transaction_id=payment.id,
+            gateway_id=fact.gateway_id,
+            field=field,
         )
-    refund.status, refund.processed_at, refund.error_message = states.FAILED, now, reason
-    if released:
-        metrics.REFUNDS.labels(states.FAILED).inc()
-        _tell(payment, refund, actor)
+    return field is None
 
 
-def _allowed_amount(payment: Transaction, order: RefundOrder) -> Decimal:
+def _allowed_amount(payment: Payment, order: RefundOrder) -> Decimal:
     if order.booking_id != payment.booking_id or order.user_id != payment.user_id:
         raise RefundNotAllowed("The payment is of another booking or user.", transaction_id=payment.id)
-    if payment.status not in states.REFUNDABLE:
-        raise RefundNotAllowed(f"The payment is {payment.status}.", transaction_id=payment.id)
-    if len(payment.refunds) >= _MOST:
-        raise RefundNotAllowed("This payment has been refunded too many times.", transaction_id=payment.id)
-    left: Decimal = payment.amount - payment.refund_reserved
+    changes.check_refundable(payment)
+    left = payment.refundable
     amount = left if order.amount is None else order.amount
     if amount > left or left == 0:
         raise RefundNotAllowed(f"Only {left} {payment.currency} are left to refund.", left=float(left))

@@ -1,36 +1,80 @@
-"""The states of a payment and the legal moves between them, as data."""
+"""The states of payments and refunds, and the legal moves between them, as data."""
 
 from __future__ import annotations
 
-PENDING = "pending"
-REQUIRES_ACTION = "requires_action"
-COMPLETED = "completed"
-FAILED = "failed"
-PARTIALLY_REFUNDED = "partially_refunded"
-REFUNDED = "refunded"
+from enum import StrEnum
 
-#: State → the states that may follow. Every other move is refused.
-MOVES: dict[str, frozenset[str]] = {
-    PENDING: frozenset({REQUIRES_ACTION, COMPLETED, FAILED}),
-    REQUIRES_ACTION: frozenset({COMPLETED, FAILED}),
-    COMPLETED: frozenset({PARTIALLY_REFUNDED, REFUNDED}),
-    PARTIALLY_REFUNDED: frozenset({PARTIALLY_REFUNDED, REFUNDED, COMPLETED}),
-    REFUNDED: frozenset({PARTIALLY_REFUNDED, COMPLETED}),
-    # Only where the gateway charged after all, and the money goes back.
-    FAILED: frozenset({PARTIALLY_REFUNDED, REFUNDED}),
+
+class PaymentStatus(StrEnum):
+    """Where a payment stands. The values are the contract's."""
+
+    PENDING = "pending"
+    REQUIRES_ACTION = "requires_action"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    PARTIALLY_REFUNDED = "partially_refunded"
+    REFUNDED = "refunded"
+
+
+class RefundStatus(StrEnum):
+    """Where a refund stands."""
+
+    PENDING = "pending"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class Actor(StrEnum):
+    """Who changed a record."""
+
+    API = "api"
+    WEBHOOK = "webhook"
+    RECOVERY = "recovery"
+    OPERATOR = "operator"
+
+
+_P = PaymentStatus
+
+#: Status → the statuses that may follow. Every other move is refused.
+MOVES: dict[PaymentStatus, frozenset[PaymentStatus]] = {
+    _P.PENDING: frozenset({_P.REQUIRES_ACTION, _P.COMPLETED, _P.FAILED, _P.CANCELED}),
+    _P.REQUIRES_ACTION: frozenset({_P.COMPLETED, _P.FAILED, _P.CANCELED}),
+    _P.COMPLETED: frozenset({_P.PARTIALLY_REFUNDED, _P.REFUNDED}),
+    _P.PARTIALLY_REFUNDED: frozenset({_P.PARTIALLY_REFUNDED, _P.REFUNDED, _P.COMPLETED}),
+    _P.REFUNDED: frozenset({_P.PARTIALLY_REFUNDED, _P.COMPLETED}),
+    # Only for a charge that the gateway made after all, once it is refunded.
+    _P.FAILED: frozenset({_P.PARTIALLY_REFUNDED, _P.REFUNDED}),
+    _P.CANCELED: frozenset({_P.PARTIALLY_REFUNDED, _P.REFUNDED}),
 }
 
-#: States in which the booking is taken: no other payment for it may start.
-OPEN = frozenset({PENDING, REQUIRES_ACTION, COMPLETED, PARTIALLY_REFUNDED})
+#: Statuses in which the booking is taken: no other payment for it may start.
+OPEN = frozenset({_P.PENDING, _P.REQUIRES_ACTION, _P.COMPLETED, _P.PARTIALLY_REFUNDED})
 
-#: States in which only the gateway knows what will become of the payment.
-UNSETTLED = frozenset({PENDING, REQUIRES_ACTION})
+#: Statuses in which only the gateway knows the outcome.
+UNSETTLED = frozenset({_P.PENDING, _P.REQUIRES_ACTION})
 
-#: States that answer the customer: the payment has been processed.
-FINAL = frozenset({COMPLETED, FAILED})
+#: Statuses that end the customer's attempt to pay.
+FINAL = frozenset({_P.COMPLETED, _P.FAILED, _P.CANCELED})
 
-#: States from which money can be given back.
-REFUNDABLE = frozenset({COMPLETED, PARTIALLY_REFUNDED})
+#: Statuses in which nothing may have been charged.
+UNPAID = frozenset({_P.FAILED, _P.CANCELED})
 
-#: State entered → event announced.
-EMITS: dict[str, str] = {COMPLETED: "payment.success", FAILED: "payment.failed"}
+#: Statuses in which the gateway must have charged.
+PAID = frozenset({_P.COMPLETED, _P.PARTIALLY_REFUNDED, _P.REFUNDED})
+
+#: Statuses from which money can be given back.
+REFUNDABLE = frozenset({_P.COMPLETED, _P.PARTIALLY_REFUNDED})
+
+#: Status entered → event published.
+EMITS: dict[PaymentStatus, str] = {
+    _P.COMPLETED: "payment.success",
+    _P.FAILED: "payment.failed",
+    _P.CANCELED: "payment.canceled",
+}
+
+#: Statuses of a dispute that is over: https://docs.stripe.com/api/disputes/object#dispute_object-status
+DISPUTE_CLOSED = frozenset({"won", "lost", "warning_closed", "prevented"})
+
+#: Statuses of a dispute that took the money, for now or for good.
+DISPUTE_HOLDS_MONEY = frozenset({"needs_response", "under_review", "lost"})

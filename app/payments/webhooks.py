@@ -1,66 +1,60 @@
-"""What the gateway's webhooks cause. An event is a hint to look something up, not the truth.
+"""What the gateway reports by itself. A webhook is a hint to look, not the truth.
 
-Events come late, twice, and in any order. So one about a payment or a refund makes us look up how it stands
-now; that is recorded, by the same compare-and-set as everywhere. Only disputes are taken from the event.
+Webhooks come late, twice, and in any order. So one about a payment or a refund makes us look up how it
+stands now; what is recorded is that, by the same compare-and-set as everywhere. Only disputes are taken from
+the webhook itself, and only in their order.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
 
 from mongoengine.errors import NotUniqueError
 
 from app.clock import seconds, utcnow
-from app.gateway import (
-    HANDLED_EVENTS,
-    Charged,
-    DisputeChanged,
-    GatewayChange,
-    GatewayDispute,
-    GatewayEvent,
-    PaymentChanged,
-    RefundChanged,
-)
-from app.models import Dispute, Transaction, WebhookDelivery, storage_errors
-from app.payments import states
+from app.gateway import HANDLED_EVENTS, DisputeChanged, FraudWarned, PaymentChanged, RefundChanged, Share
+from app.models import WebhookDelivery, storage_errors
+from app.payments import changes
+from app.payments.records import Dispute
+from app.payments.states import PAID, Actor
 from app.telemetry import metrics
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from app.gateway import GatewayEvent
+    from app.payments.records import Payment
     from app.payments.service import Payments
 
 log = get_logger(__name__)
 
-_ACTOR = "webhook"
+
+class WebhookLog(Protocol):
+    """Remembers which webhooks were acted on, so that a repeated one costs nothing."""
+
+    def seen(self, event_id: str) -> bool:
+        """Whether that event was acted on."""
+
+    def remember(self, event: GatewayEvent, now: datetime) -> None:
+        """Note that an event was acted on."""
 
 
-def handle(payments: Payments, event: GatewayEvent) -> bool:
-    """Act on a verified event.
+class MongoWebhookLog:
+    """See `WebhookLog`.
 
-    Returns:
-        Whether it was new. One that failed half way is not remembered, and acted on when it comes again.
-
-    Raises:
-        ServiceUnavailable: MongoDB did not answer; Stripe will deliver again.
+    Both methods raise `ServiceUnavailable` if MongoDB does not answer.
     """
-    now = utcnow()
-    kind = metrics.known(event.type, HANDLED_EVENTS)
-    metrics.WEBHOOK_LAG.observe(seconds(event.created, now))
-    with storage_errors():
-        if WebhookDelivery.objects(id=event.id).count():
-            metrics.WEBHOOKS.labels(kind, "repeated").inc()
-            return False
-    if event.change:
-        _act(payments, event.change)
-    metrics.WEBHOOKS.labels(kind, "new").inc()
-    log.debug("webhook", webhook_id=event.id, webhook_type=event.type, handled=event.change is not None)
-    with storage_errors():
-        try:
+
+    def seen(self, event_id: str) -> bool:
+        with storage_errors():
+            return bool(WebhookDelivery.objects(id=event_id).count())
+
+    def remember(self, event: GatewayEvent, now: datetime) -> None:
+        # Not unique: it came twice at the same time.
+        with storage_errors(), suppress(NotUniqueError):
             WebhookDelivery(id=event.id, type=event.type, received_at=now).insert()
-        except NotUniqueError:
-            return False
-    return True
 
 
 def last_received() -> datetime | None:
@@ -74,80 +68,88 @@ def last_received() -> datetime | None:
     return last.received_at if last else None
 
 
-def _act(payments: Payments, change: GatewayChange) -> None:
-    match change:
-        case PaymentChanged():
-            _payment(payments, change)
-        case RefundChanged():
-            _refunds(payments, change)
-        case DisputeChanged(dispute):
-            _dispute(payments, dispute)
+def handle(payments: Payments, event: GatewayEvent, deliveries: WebhookLog) -> bool:
+    """Act on a verified event.
 
-
-def _find(payments: Payments, gateway_id: str | None, transaction_id: str | None) -> Transaction | None:
-    """The payment with that id at the gateway, also when the id was never recorded.
+    Returns:
+        Whether it was new. One that failed half way is not remembered, and acted on when it comes again.
 
     Raises:
-        GatewayUnavailable: only the gateway knows, and it gave no usable response; it will deliver again.
+        GatewayError: the gateway did not answer, or is too slow: it will deliver again.
+        ServiceUnavailable: the database did not answer: the gateway will deliver again.
+    """
+    now = utcnow()
+    kind = metrics.known(event.type, HANDLED_EVENTS)
+    metrics.WEBHOOK_LAG.observe(seconds(event.created, now))
+    if deliveries.seen(event.id):
+        metrics.WEBHOOKS.labels(kind, "repeated").inc()
+        return False
+    match event.change:
+        case PaymentChanged(gateway_id, transaction_id):
+            _settle(payments, gateway_id, transaction_id)
+        case RefundChanged(gateway_id):
+            _synchronize_refunds(payments, gateway_id)
+        case DisputeChanged():
+            _note_dispute(payments, event.change, event.created)
+        case FraudWarned(gateway_id, reason):
+            _warn_of_fraud(payments, gateway_id, reason)
+    metrics.WEBHOOKS.labels(kind, "new").inc()
+    log.debug("webhook", webhook_id=event.id, webhook_type=event.type, handled=event.change is not None)
+    deliveries.remember(event, now)
+    return True
+
+
+def _find(payments: Payments, gateway_id: str | None, transaction_id: str | None) -> Payment | None:
+    """The payment that an event is about, also when the gateway's id of it was never recorded.
+
+    Raises:
+        GatewayError: only the gateway knows, and it did not answer.
     """
     if not gateway_id:
         return None
-    with storage_errors():
-        found: Transaction | None = Transaction.objects(gateway_id=gateway_id).first()
-        if found is None and not transaction_id:
-            made = payments.at_gateway(gateway_id)
-            transaction_id = made.transaction_id if made else None
-        if found is None and transaction_id:
-            found = Transaction.objects(id=transaction_id).first()
+    found = payments.books.ledger.find_by_gateway_id(gateway_id)
+    if found is None:
+        if transaction_id is None:
+            with payments.gateway.admitted(Share.WEBHOOK):
+                fact = payments.gateway.payment(gateway_id)
+            transaction_id = fact.transaction_id if fact else None
+        found = payments.books.ledger.find(transaction_id) if transaction_id else None
     if found is None:
         log.warning("webhook about a payment that is not ours", gateway_id=gateway_id)
     return found
 
 
-def _settled(payments: Payments, gateway_id: str | None, transaction_id: str | None) -> Transaction | None:
-    """The payment with that id at the gateway, settled as the gateway says it stands."""
+def _settle(payments: Payments, gateway_id: str | None, transaction_id: str | None) -> Payment | None:
+    """Look up the payment that an event is about, and record how it stands."""
     payment = _find(payments, gateway_id, transaction_id)
-    if payment is None:
-        return None
-    payment.gateway_id = payment.gateway_id or gateway_id
-    return payments.settle(payment, actor=_ACTOR).payment
+    if payment is None or gateway_id is None or (payment.status in PAID and payment.gateway_id == gateway_id):
+        return payment
+    with payments.gateway.admitted(Share.WEBHOOK):
+        fact = payments.gateway.payment(gateway_id)
+        if fact is None:
+            log.warning("webhook about a payment unknown to the gateway", gateway_id=gateway_id)
+            return None
+        return payments.settle_by(payment, fact, Actor.WEBHOOK).payment
 
 
-def _payment(payments: Payments, change: PaymentChanged) -> None:
-    payment = _settled(payments, change.payment_gateway_id, change.transaction_id)
-    if payment is None or payment.status != states.FAILED:
+def _synchronize_refunds(payments: Payments, gateway_id: str | None) -> None:
+    payment = _settle(payments, gateway_id, None)
+    if payment and payment.gateway_id == gateway_id:
+        with payments.gateway.admitted(Share.WEBHOOK):
+            payments.refunds.synchronize(payment, Actor.WEBHOOK)
+
+
+def _note_dispute(payments: Payments, change: DisputeChanged, as_of: datetime) -> None:
+    fact = change.dispute
+    # The first webhook about a payment may be this one: what it is about is settled first.
+    payment = _settle(payments, fact.payment_gateway_id, None)
+    if payment is None or payment.gateway_id != fact.payment_gateway_id:
         return
-    made = payments.at_gateway(change.payment_gateway_id)
-    if made and isinstance(made.outcome, Charged):
-        log.error("charged, but recorded as failed", transaction_id=payment.id, gateway_id=made.gateway_id)
+    dispute = Dispute(fact.gateway_id, fact.status, as_of, fact.reason, fact.amount, fact.evidence_due_by)
+    payments.books.change(payment, lambda stored: changes.dispute_noted(stored, dispute, utcnow()))
 
 
-def _refunds(payments: Payments, change: RefundChanged) -> None:
-    payment = _settled(payments, change.payment_gateway_id, None)
-    if payment is None:
-        return
-    reason = payments.refunds.failure_of(change.refund_gateway_id) if change.refund_gateway_id else None
-    if change.refund_gateway_id and reason:
-        payments.refunds.take_back(payment, change.refund_gateway_id, reason, actor=_ACTOR)
-        return
-    payments.refunds.ask_again(payment, actor=_ACTOR)
-    payments.refunds.adopt(payment, actor=_ACTOR)
-
-
-def _dispute(payments: Payments, dispute: GatewayDispute) -> None:
-    payment = _find(payments, dispute.payment_gateway_id, None)
-    if payment is None:
-        return
-    seen = Dispute(id=dispute.gateway_id, status=dispute.status, reason=dispute.reason, at=utcnow())
-    with storage_errors():
-        mine = Transaction.objects(id=payment.id)
-        known = mine.filter(disputes__id=seen.id)
-        # An opening that comes after the closing must not reopen it.
-        if dispute.status in _CLOSED:
-            known.update_one(set__disputes__S__status=seen.status, set__disputes__S__at=seen.at)
-        mine.filter(disputes__id__ne=seen.id).update_one(push__disputes=seen)
-    log.warning("dispute", transaction_id=payment.id, dispute_id=seen.id, status=seen.status)
-
-
-#: Statuses of a dispute that is over.
-_CLOSED = frozenset({"won", "lost", "warning_closed"})
+def _warn_of_fraud(payments: Payments, gateway_id: str | None, reason: str | None) -> None:
+    payment = _find(payments, gateway_id, None)
+    if payment:
+        log.warning("early fraud warning", transaction_id=payment.id, gateway_id=gateway_id, reason=reason)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -153,6 +154,31 @@ def _attempt_limits(value: str) -> str:
     return value
 
 
+@lru_cache
+def _limits_by_currency(value: str) -> dict[str, Decimal]:
+    """`10000` as {"": 10000}, `USD:10000,JPY:1500000` by currency.
+
+    Raises:
+        ValueError: neither of the two.
+    """
+    limits = {}
+    for part in value.split(","):
+        currency, _, amount = part.strip().rpartition(":")
+        if currency and currency not in CURRENCIES:
+            raise ValueError(f"{currency!r} is not an ISO 4217 currency code that Stripe takes")
+        if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,3})?", amount) or not Decimal(amount):
+            raise ValueError("must be an amount above 0, or one for each currency: USD:10000,JPY:1500000")
+        limits[currency] = Decimal(amount)
+    if "" in limits and len(limits) > 1:
+        raise ValueError("must be one amount, or one for each currency: USD:10000,JPY:1500000")
+    return limits
+
+
+def _checked_limits(value: str) -> str:
+    _limits_by_currency(value)
+    return value
+
+
 def _split(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
@@ -209,8 +235,15 @@ class Settings(BaseSettings):
         PAYMENT_METHODS, min_length=1, description="methods that are enabled, comma-separated"
     )
     default_currency: Annotated[str, AfterValidator(_currency)] = Field("USD", description="ISO 4217")
-    max_payment_amount: Decimal = Field(
-        Decimal(10_000), gt=0, le=Decimal(1_000_000), description="in major units, any currency"
+    max_payment_amount: Annotated[str, AfterValidator(_checked_limits)] = Field(
+        "10000",
+        description="in major units of DEFAULT_CURRENCY; or one for each currency: USD:10000,JPY:1500000",
+    )
+    refund_stray_charges: bool = Field(
+        True, description="refund a charge made although its payment had failed; 0 leaves it to an operator"
+    )
+    return_url_schemes: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
+        (), description="schemes of apps that return_url may have besides https, for example cinemaapp"
     )
 
     # Servers
@@ -366,6 +399,11 @@ class Settings(BaseSettings):
         """The secrets that may have signed a webhook."""
         secrets: list[str] = _split(self.stripe_webhook_secret.get_secret_value())
         return secrets
+
+    def max_payment(self, currency: str) -> Decimal | None:
+        """The largest payment in `currency`, in major units; None where none is set for it."""
+        limits = _limits_by_currency(str(self.max_payment_amount))
+        return limits.get(currency, limits.get("") if currency == self.default_currency else None)
 
     @property
     def card_attempt_budgets(self) -> Budgets:

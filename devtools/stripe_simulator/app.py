@@ -50,6 +50,8 @@ _ENDPOINTS: tuple[tuple[str, str, Operation], ...] = (
     ("POST", "/v1/refunds", refunds.create),
     ("GET", "/v1/refunds", reading.listing("refund", "payment_intent", "charge")),
     ("GET", "/v1/refunds/<record_id>", reading.retrieve("refund")),
+    ("GET", "/v1/disputes", reading.listing("dispute", "payment_intent", "charge")),
+    ("GET", "/v1/disputes/<record_id>", reading.retrieve("dispute")),
     ("GET", "/v1/events", reading.listing("event", "type")),
     ("GET", "/v1/events/<record_id>", reading.retrieve("event")),
 )

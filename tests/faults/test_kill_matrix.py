@@ -26,12 +26,11 @@ from pydantic import SecretStr
 
 from app import models
 from app.clock import utcnow
-from app.gateway import make_gateway
 from app.ids import new_id
 from app.models import Transaction
 from app.payments import states
 from app.payments.orders import PaymentOrder
-from app.payments.service import Payments
+from app.payments.service import make_payments
 from app.settings import Settings
 from devtools.stripe_simulator.webhooks import signature
 from tests.support.failpoints import Arming
@@ -150,7 +149,7 @@ def _unsettled() -> list[Transaction]:
 
 def published_time(settings: Settings) -> float:
     """Seconds within which the truth is on record: see docs/architecture.md."""
-    side = Payments(settings, make_gateway(settings), lambda _: None)
+    side = make_payments(settings)
     return side.recover_in.total_seconds() + SWEEP
 
 
@@ -360,7 +359,7 @@ def _due_in(time: timedelta) -> None:
 
 def _pay(paying: Settings, booking: str) -> None:
     order = PaymentOrder("user_1", booking, Decimal(50), "USD", "credit_card")
-    Payments(paying, make_gateway(paying), lambda _: None).pay(order, new_id("TXN-"))
+    make_payments(paying).pay(order, new_id("TXN-"))
 
 
 @pytest.mark.parametrize(

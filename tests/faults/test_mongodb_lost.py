@@ -16,10 +16,10 @@ import requests
 
 from app import models
 from app.clock import utcnow
-from app.gateway import make_gateway
 from app.models import Transaction
 from app.payments.recovery import recover_due
-from app.payments.service import Payments
+from app.payments.service import make_payments
+from app.payments.states import Actor
 from tests.support.proxy import Proxy
 from tests.support.servers import FailingApi
 from tests.support.wait import wait_for
@@ -105,7 +105,7 @@ def test_at_every_boundary(
     assert {status for _, status in told.values()} == {200, 202, 503}
 
     Transaction.objects(recover_after__ne=None).update(set__recover_after=utcnow() - timedelta(seconds=1))
-    recover_due(Payments(paying, make_gateway(paying), lambda _: None))
+    recover_due(make_payments(paying))
     for payment in Transaction.objects(booking_id__ne="warm"):
         assert payment.status == "completed"
         assert len(private_stripe.charges(payment.id)) == 1
@@ -132,8 +132,12 @@ def test_between_a_lost_race_and_the_second_look(
         assert stopped(api, answer)
         boundaries.append(api.failpoints.last())
     assert answer is not None
-    payment = Transaction.objects.get(booking_id="BOOK-1")
-    Payments(paying, make_gateway(paying), lambda _: None).settle(payment, actor="webhook")
+    side = make_payments(paying)
+    [payment] = side.books.ledger.search(1, booking_id="BOOK-1")
+    [charge] = private_stripe.charges(payment.id)
+    fact = side.gateway.payment(charge["payment_intent"])
+    assert fact
+    side.settle_by(payment, fact, Actor.WEBHOOK)
 
     for expected in ("after MongoDB update", "before MongoDB find transaction_logs"):
         stop_at(api, 1)

@@ -13,13 +13,13 @@ import pytest
 import requests
 
 from app import create_app, models
-from app.events import outbox
-from app.gateway import make_gateway
 from app.messaging import rabbitmq
 from app.messaging.publisher import OutgoingEvent, PublishError, RabbitPublisher
 from app.models import Transaction
+from app.payments import outbox
+from app.payments.ledger.mongo import MongoLedger
 from app.payments.orders import PaymentOrder
-from app.payments.service import Payments
+from app.payments.service import make_payments
 from app.settings import Settings
 from tests.support.ports import free_port
 from tests.support.servers import ApiServer, RabbitServer, WorkerProcess
@@ -67,8 +67,8 @@ def test_payments_go_on_without_rabbitmq_and_their_events_arrive_when_it_is_back
 
     private_rabbitmq.start()
     publisher = RabbitPublisher(settings)
-    assert outbox.sweep(publisher, timedelta(0)) == 1
-    assert outbox.sweep(publisher, timedelta(0)) == 0
+    assert outbox.sweep(MongoLedger(), publisher, timedelta(0)) == 1
+    assert outbox.sweep(MongoLedger(), publisher, timedelta(0)) == 0
     publisher.close()
     events = waiting_events(private_rabbitmq.url, settings)
     assert [(key, event["transaction_id"]) for key, event in events] == [
@@ -99,7 +99,7 @@ def test_payments_go_on_while_rabbitmq_is_full_and_their_events_arrive_when_it_i
         publisher.publish(OutgoingEvent(entry.event_id, entry.event_type, entry.body))
 
     private_rabbitmq.control("set_vm_memory_high_watermark", "0.6")
-    assert outbox.sweep(publisher, timedelta(0)) == 1
+    assert outbox.sweep(MongoLedger(), publisher, timedelta(0)) == 1
     publisher.close()
     # The one that got no answer may have arrived as well: with the same id, so that it is told once.
     events = waiting_events(private_rabbitmq.url, settings)
@@ -138,7 +138,7 @@ def test_the_event_of_a_killed_api_process_is_published_by_the_sweep(
     api.kill()
 
     publisher = RabbitPublisher(rabbit_settings)
-    assert outbox.sweep(publisher, timedelta(0)) == 1
+    assert outbox.sweep(MongoLedger(), publisher, timedelta(0)) == 1
     publisher.close()
     ((_, event),) = waiting_events(rabbit_settings.rabbitmq_url, rabbit_settings)
     assert event["transaction_id"] == paid["transaction_id"]
@@ -170,7 +170,7 @@ def test_what_an_outage_left_behind_is_not_overtaken_by_what_follows(
 ) -> None:
     settings = rabbit_settings.model_copy(update=stripe_simulator.settings)
     models.connect(settings)
-    nobody_announces = Payments(settings, make_gateway(settings), lambda _booking: None)
+    nobody_announces = make_payments(settings)
 
     def order(token: str) -> PaymentOrder:
         return PaymentOrder("u", "BOOK-1", Decimal(50), "USD", "stripe", payment_token=token)

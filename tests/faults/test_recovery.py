@@ -13,10 +13,11 @@ import requests
 
 from app import create_app, models
 from app.clock import utcnow
-from app.gateway import make_gateway
+from app.gateway import Unknown
 from app.models import Transaction
 from app.payments.recovery import recover_due
-from app.payments.service import Payments
+from app.payments.service import _charge_of, make_payments
+from app.payments.states import Actor
 from app.settings import Settings
 from tests.support.ports import free_port
 from tests.support.servers import ApiServer
@@ -49,7 +50,7 @@ def recover(settings: Settings) -> None:
     """What a worker's sweep does once a payment is due."""
     models.connect(settings)
     Transaction.objects(recover_after__ne=None).update(set__recover_after=utcnow() - timedelta(seconds=1))
-    recover_due(Payments(settings, make_gateway(settings), lambda _: None))
+    recover_due(make_payments(settings))
 
 
 def the_payment() -> Transaction:
@@ -57,8 +58,8 @@ def the_payment() -> Transaction:
     return payment
 
 
-@pytest.mark.parametrize("kind", ["drop_before", "drop_after", "malformed", "delay"])
-def test_an_answer_that_never_came_is_asked_for_again_and_charged_once(
+@pytest.mark.parametrize("kind", ["drop_after", "malformed", "delay"])
+def test_a_charge_whose_response_never_came_is_found(
     client: Any, paying: Settings, stripe: StripeSimulator, kind: str
 ) -> None:
     stripe.fault(match=CREATE, kind=kind, seconds=60)
@@ -78,15 +79,42 @@ def test_an_answer_that_never_came_is_asked_for_again_and_charged_once(
     assert len(stripe.charges()) == 1
 
 
-@pytest.mark.parametrize("status", [500, 409])
-def test_an_error_that_may_hide_a_charge_stays_pending_and_is_asked_again(
-    client: Any, paying: Settings, stripe: StripeSimulator, status: int
+def test_a_request_that_was_lost_is_never_charged_by_recovery(
+    client: Any, paying: Settings, stripe: StripeSimulator
 ) -> None:
-    stripe.fault(match=CREATE, kind="error", status=status)
+    stripe.fault(match=CREATE, kind="drop_before")
+    assert client.post("/payment/process", json=PAYMENT).json["status"] == "pending"
+    recover(paying)
+    payment = the_payment()
+    assert (payment.status, payment.error_code) == ("failed", "PAYMENT_GATEWAY_ERROR")
+    assert [entry.event_type for entry in payment.outbox] == ["payment.failed"]
+    assert stripe.charges() == []
+    assert client.post("/payment/process", json=PAYMENT).json["status"] == "success"
+
+
+def test_a_request_that_arrives_after_recovery_gave_it_up_charges_nothing(
+    client: Any, paying: Settings, stripe: StripeSimulator
+) -> None:
+    stripe.fault(match=CREATE, kind="drop_before")
+    client.post("/payment/process", json=PAYMENT)
+    side = make_payments(paying)
+    late = side.books.get(the_payment().id)
+    recover(paying)
+    outcome = side.gateway.charge(_charge_of(late))
+    assert isinstance(outcome, Unknown)
+    assert stripe.charges() == []
+    assert side.record(late, outcome, Actor.API).status == "failed"
+
+
+@pytest.mark.parametrize(("status", "after"), [(500, False), (409, False), (500, True)])
+def test_an_error_that_may_hide_a_charge_stays_pending_and_is_looked_up(
+    client: Any, paying: Settings, stripe: StripeSimulator, status: int, after: bool
+) -> None:
+    stripe.fault(match=CREATE, kind="error", status=status, after=after)
     assert client.post("/payment/process", json=PAYMENT).status_code == 202
     recover(paying)
-    assert the_payment().status == "completed"
-    assert len(stripe.charges()) == 1
+    assert the_payment().status == ("completed" if after else "failed")
+    assert len(stripe.charges()) == after
 
 
 def test_too_many_requests_at_the_gateway_is_surely_no_charge(client: Any, stripe: StripeSimulator) -> None:
@@ -125,12 +153,7 @@ def test_after_a_day_the_key_is_forgotten_and_the_payment_is_looked_up_instead(
         f"{stripe.url}/_simulator/clock", json={"advance_seconds": a_day.total_seconds()}, timeout=5
     )
     payment = the_payment()
-    # The payment's time stays what it was at the gateway; only the time of asking is a day later.
-    settings = paying.model_copy()
-    service = Payments(settings, make_gateway(settings), lambda _: None)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.payments.service.utcnow", lambda: utcnow() + a_day)
-        service.settle(payment, actor="recovery")
+    recover(paying)
     assert the_payment().status == outcome
     assert len(stripe.charges(payment.id)) == charges
 
@@ -179,13 +202,16 @@ def test_a_process_killed_while_the_gateway_works_leaves_a_payment_that_recovery
 
     stripe.clear_faults()
     recover(paying)
-    assert the_payment().status == "completed"
-    assert len(stripe.charges()) == 1
+    charged = kind == "delay"
+    first = the_payment()
+    assert first.status == ("completed" if charged else "failed")
+    assert len(stripe.charges()) == charged
 
-    # The client asks again with its key: the claim of the dead process is taken over, and the truth told.
+    # The client repeats its request: the claim of the dead process is taken over, and it pays once.
     models.IdempotencyRecord.objects.update(set__claimed_at=utcnow() - timedelta(minutes=5))
     app = create_app(paying)
     again = app.test_client().post("/payment/process", json=PAYMENT, headers=headers)
     app.extensions["movieapp"].relay.close()
-    assert (again.status_code, again.json["transaction_id"]) == (200, the_payment().id)
+    assert again.status_code == 200
+    assert (again.json["transaction_id"] == first.id) == charged
     assert len(stripe.charges()) == 1

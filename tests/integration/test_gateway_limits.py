@@ -15,10 +15,10 @@ import requests
 from app import create_app, models
 from app.clock import utcnow
 from app.errors import CardExpired, GatewayError, InvalidCard, InvalidRequest
-from app.gateway import CardDetails, make_gateway
+from app.gateway import CardDetails
 from app.models import Transaction
 from app.payments.orders import PaymentOrder
-from app.payments.service import Payments
+from app.payments.service import Payments, make_payments
 from app.settings import Settings
 from tests.support.servers import ApiServer, StripeServer
 from tests.support.stripe import StripeSimulator
@@ -130,7 +130,7 @@ class LiveSettings(Settings):
 def live(settings: Settings, simulator: StripeSimulator, **changes: Any) -> Payments:
     values = settings.model_dump() | simulator.settings | changes | {"stripe_webhook_secret": "whsec_x"}
     live_settings = LiveSettings(_env_file=None, **values)
-    return Payments(live_settings, make_gateway(live_settings), lambda _: None)
+    return make_payments(live_settings)
 
 
 def order(number: str, cvv: str = "123", **card: Any) -> PaymentOrder:

@@ -18,9 +18,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from app import create_app
-from app.events.outbox import Relay
 from app.keys.scopes import SCOPES
 from app.keys.store import create_key
+from app.payments.outbox import Relay
 
 if TYPE_CHECKING:
     from flask import Flask

@@ -15,11 +15,10 @@ from pydantic import SecretStr
 
 from app import models
 from app.events.samples import sample
-from app.gateway import make_gateway
 from app.ids import new_id
 from app.models import Notification
 from app.payments.orders import PaymentOrder
-from app.payments.service import Payments
+from app.payments.service import make_payments
 from cli.reference import commands
 from tests.support.commands import movieapp
 from tests.support.ports import free_port
@@ -41,7 +40,7 @@ def pay(settings: Settings) -> str:
     """A payment whose event the worker's sweep announces."""
     contact = {"user_email": "jane.doe@example.com"}
     order = PaymentOrder("user_1", "BOOK-1", Decimal(25), "USD", "credit_card", contact=contact)
-    taken = Payments(settings, make_gateway(settings), lambda _: None).pay(order, new_id("TXN-"))
+    taken = make_payments(settings).pay(order, new_id("TXN-"))
     return str(taken.payment.id)
 
 

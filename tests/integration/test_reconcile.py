@@ -48,7 +48,8 @@ def paid(client: FlaskClient) -> str:
 
 def reconcile(books: Settings, *options: str) -> tuple[int, list[tuple[str, str, bool]], int]:
     """Exit code, (kind, subject, repaired) of every difference, and how many payments were finished."""
-    done = movieapp(books, "payments", "reconcile", "--since", "2h", "--json", *options)
+    yes = ["--yes"] if "--repair" in options else []
+    done = movieapp(books, "payments", "reconcile", "--since", "2h", "--json", *options, *yes)
     assert done.stdout, done.stderr
     told = json.loads(done.stdout)
     found = [(item["kind"], item["subject"], item["repaired"] is not None) for item in told["differences"]]
@@ -89,7 +90,7 @@ def test_books_that_agree_are_said_to(client: FlaskClient, books: Settings, paid
     )
     assert reconcile(books) == (0, [], 0)
     told = movieapp(books, "payments", "reconcile")
-    assert (told.returncode, told.stdout) == (0, "0 open payments finished. The books agree.\n")
+    assert (told.returncode, told.stdout) == (0, "0 overdue payments looked up. The books agree.\n")
 
 
 def _lose_the_record(_books: Settings, transaction_id: str) -> str:
@@ -198,6 +199,25 @@ def test_a_gateway_that_does_not_answer_is_one_line(books: Settings) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("Error: The gateway did not answer")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_repair_that_moves_money_says_so_and_asks(books: Settings, paid: str) -> None:
+    _record_a_failure(books, paid)
+    done = movieapp(books, "payments", "reconcile", "--since", "2h", "--repair")
+    assert done.returncode == 2
+    assert "Would refund 50.00 USD" in done.stdout
+    assert "pass --yes" in done.stderr
+    assert payment(paid).status == "failed"
+    looked = movieapp(books, "payments", "reconcile", "--since", "2h", "--dry-run")
+    assert "refund 50.00 USD" in looked.stdout
+
+
+def test_charges_of_another_deployment_are_left_alone(
+    client: FlaskClient, books: Settings, paid: str
+) -> None:
+    Transaction.objects(id=paid).delete()
+    other = books.model_copy(update={"namespace": "other-deployment."})
+    assert reconcile(other, "--repair") == (0, [], 0)
 
 
 def test_wrong_use_is_told(books: Settings) -> None:

@@ -19,10 +19,11 @@ from pydantic import SecretStr
 
 from app import models
 from app.clock import utcnow
-from app.events import outbox
 from app.events.samples import sample
 from app.messaging.publisher import make_publisher
 from app.models import OutboxEntry, Transaction
+from app.payments import outbox
+from app.payments.ledger.mongo import MongoLedger
 from app.settings import Settings
 from tests.support.collector import Collector, ReceivedSpan, collecting
 from tests.support.commands import environment
@@ -189,7 +190,7 @@ def test_an_event_that_the_sweep_publishes_keeps_its_trace(
 ) -> None:
     publisher = make_publisher(broker_settings)
     try:
-        assert outbox.sweep(publisher, timedelta(0)) == 1
+        assert outbox.sweep(MongoLedger(), publisher, timedelta(0)) == 1
         assert traceparent_of_the_next(broker_settings) == TRACEPARENT
     finally:
         publisher.close()

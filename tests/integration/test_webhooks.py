@@ -14,12 +14,15 @@ import pytest
 import requests
 
 from app import create_app
-from app.gateway import Charge, PaymentOutcome
+from app.gateway import ActionRequired, Charge, Charged, PaymentOutcome
 from app.gateway.stripe.gateway import StripeGateway
 from app.ids import new_id
 from app.models import Transaction
+from app.payments.books import Books
+from app.payments.ledger.mongo import MongoLedger
 from app.payments.orders import PaymentOrder
 from app.payments.service import Payments
+from app.payments.states import Actor
 from devtools.stripe_simulator.webhooks import signature
 
 if TYPE_CHECKING:
@@ -102,15 +105,16 @@ def test_a_payment_whose_answer_never_came_is_found_by_its_metadata(
 
 
 class FastWebhooks(StripeGateway):
-    """A gateway whose webhooks arrive before its own answer does."""
+    """A gateway whose webhooks arrive before its own response does."""
 
-    payments_service: Payments
+    side: Payments
 
     def charge(self, charge: Charge) -> PaymentOutcome:
         outcome = super().charge(charge)
-        payment = Transaction.objects.get(id=charge.transaction_id)
-        payment.gateway_id = outcome.gateway_id
-        self.payments_service.settle(payment, actor="webhook")
+        assert isinstance(outcome, Charged | ActionRequired)
+        fact = self.payment(outcome.gateway_id)
+        assert fact
+        self.side.settle_by(self.side.books.get(charge.transaction_id), fact, Actor.WEBHOOK)
         return outcome
 
 
@@ -123,7 +127,7 @@ def test_a_webhook_that_is_faster_than_the_answer_takes_nothing_from_it(
 ) -> None:
     settings = redis_settings.model_copy(update=stripe_simulator.settings)
     gateway = FastWebhooks(settings)
-    payments = gateway.payments_service = Payments(settings, gateway, lambda *_: None)
+    payments = gateway.side = Payments(settings, gateway, Books(MongoLedger()))
     order = PaymentOrder("user_1", "BOOK-1", Decimal(50), "USD", "credit_card", payment_token=token)
     result = payments.pay(order, new_id("TXN-"))
     assert result.payment.status == stored().status == status
@@ -216,9 +220,21 @@ def test_a_dispute_is_recorded_and_shown_and_stays_closed(client: FlaskClient) -
         "amount": 5000,
         "currency": "usd",
         "created": int(time.time()),
+        "evidence_details": {"due_by": 1_797_379_199},
     }
     opened = dispute | {"status": "needs_response"}
     for subject, kind in ((opened, "created"), (dispute | {"status": "lost"}, "closed"), (opened, "created")):
         deliver(client, f"charge.dispute.{kind}", subject)
     status = client.get(f"/payment/status/{paid}").json
-    assert status["disputes"] == [{"dispute_id": "dp_1", "status": "lost", "reason": "fraudulent"}]
+    assert status["disputes"] == [
+        {
+            "dispute_id": "dp_1",
+            "status": "lost",
+            "amount": 50.0,
+            "reason": "fraudulent",
+            "evidence_due_by": "2026-12-15T23:59:59.000Z",
+        }
+    ]
+    assert (status["status"], status["disputed"]) == ("completed", True)
+    announced = [entry.event_type for entry in stored().outbox]
+    assert announced == ["payment.success", "payment.disputed", "payment.disputed"]

@@ -17,7 +17,7 @@ def load() -> Settings:
         ("RABBITMQ_URL", "http://user:hunter2@host", "must be a URL that starts with amqp://"),
         ("MONGODB_URI", "mongodb://user:hunter2@host", "must end with a database name"),
         ("PAYMENT_GATEWAY_URL", "ftp://x", "must be a URL"),
-        ("MAX_PAYMENT_AMOUNT", "plenty", "valid decimal"),
+        ("MAX_PAYMENT_AMOUNT", "plenty", "must be an amount above 0"),
         ("DEFAULT_CURRENCY", "XYZ", "ISO 4217"),
         ("LOG_LEVEL", "LOUD", "'DEBUG'"),
         ("RATELIMIT_PAYMENTS", "5 per fortnight", "as in 100 per minute"),

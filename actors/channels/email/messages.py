@@ -19,7 +19,7 @@ from babel.messages.pofile import read_po, write_po
 
 from actors.channels.email import view, wording
 from app import declines
-from app.events import outgoing
+from app.payments import announcements
 
 _EXTRACTOR = "jinja2.ext:babel_extract"
 
@@ -44,7 +44,7 @@ def _of_tables() -> Iterator[str]:
     yield from wording.ADVICE.values()
     yield from wording.PAYMENT_METHODS.values()
     yield from (decline.message for decline in declines.EVERY)
-    yield from (view.CARD, view.CARD_END, outgoing.REFUND_TIME)
+    yield from (view.CARD, view.CARD_END, announcements.REFUND_TIME)
 
 
 def update(path: Path, language: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime, timedelta
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -40,10 +41,6 @@ class StripeGateway:
     """
 
     default_test_method = DEFAULT_TEST_METHOD
-
-    #: A request that left this host may wait in buffers on its way, but not for long: TCP ends a connection
-    #: whose bytes are not acknowledged, and Stripe and the proxies before it end one that is idle.
-    arrival_limit = timedelta(seconds=60)
 
     def __init__(self, settings: Settings, api: StripeApi | None = None) -> None:
         self._api = api or StripeApi(settings)
@@ -125,6 +122,25 @@ class StripeGateway:
                 metadata = intent.get("metadata") or {}
                 if metadata.get(reading.TRANSACTION_ID) and self._is_ours(metadata):
                     yield reading.payment(intent)
+
+    def seal(self, key: str, amount: Decimal, currency: str) -> bool:
+        # A PaymentIntent that nobody can confirm, as its secret goes nowhere. If the key was used for another
+        # request, Stripe refuses this one: https://docs.stripe.com/api/idempotent_requests
+        params = {
+            "amount": to_minor(amount, currency),
+            "currency": currency.lower(),
+            "payment_method_types": ["card"],
+            "metadata": self._mark() | {reading.SEALED_KEY: key},
+        }
+        with _usable_response():
+            try:
+                intent = self._api.call("post", "/v1/payment_intents", params, key)
+            except stripe.IdempotencyError:
+                return False
+        # For tidiness in Stripe's dashboard; when the key was sealed before, it is canceled already.
+        with suppress(stripe.StripeError):
+            self._api.call("post", f"{_intent_path(intent['id'])}/cancel", {})
+        return True
 
     def refund(self, request: RefundRequest) -> RefundOutcome:
         params = {

@@ -28,6 +28,8 @@ StripeObject = Mapping[str, Any]
 #: Names in the metadata of what we make at Stripe. A caller's own metadata may not use them.
 NAMESPACE = "namespace"
 TRANSACTION_ID = "transaction_id"
+#: On the PaymentIntent that uses up the key of a request which was never carried out.
+SEALED_KEY = "sealed_key"
 BOOKING_ID = "booking_id"
 USER_ID = "user_id"
 REFUND_ID = "refund_transaction_id"
@@ -110,11 +112,11 @@ def dispute(opened: StripeObject) -> GatewayDispute:
         gateway_id=opened["id"],
         payment_gateway_id=object_id(opened.get("payment_intent")),
         status=opened["status"],
-        amount=from_minor(opened["amount"], opened["currency"]),
-        currency=opened["currency"].upper(),
+        amount=from_minor(opened["amount"], opened["currency"]) if "amount" in opened else None,
+        currency=(opened.get("currency") or "").upper(),
         reason=opened.get("reason"),
         evidence_due_by=_time(due_by) if due_by else None,
-        created_at=_time(opened["created"]),
+        created_at=_time(opened.get("created", 0)),
     )
 
 

@@ -1,4 +1,4 @@
-"""From a transaction to the bodies of the contract."""
+"""The bodies of the contract, made from payments and refunds."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Response, current_app, url_for
 
-from app.errors import RefundNotAllowed
-from app.payments import states
+from app.payments.states import UNPAID, PaymentStatus, RefundStatus
 
 if TYPE_CHECKING:
-    from app.models import Refund, Transaction
+    from app.gateway import ActionRequired
+    from app.payments.records import Dispute, Payment, Refund
     from app.payments.service import PaymentResult
 
-#: Seconds after which a client should ask for a pending payment's status.
-_PENDING_RETRY_AFTER = 5
+#: After how many seconds a client should ask for the status of a pending payment.
+_RETRY_AFTER_SECONDS = 5
 
 _MESSAGES = {
-    states.REQUIRES_ACTION: "The customer has to confirm this payment.",
-    states.PENDING: "The payment is being processed; ask for its status. Do not pay again.",
+    PaymentStatus.REQUIRES_ACTION: "The customer has to confirm this payment.",
+    PaymentStatus.PENDING: "The payment is being processed; ask for its status. Do not pay again.",
 }
 
 
-def _result(payment: Transaction) -> dict[str, Any]:
+def _result(payment: Payment) -> dict[str, Any]:
     return {
         "transaction_id": payment.id,
         "booking_id": payment.booking_id,
@@ -38,13 +38,13 @@ def _json(body: dict[str, Any], status: int = 200) -> Response:
     )
 
 
-def payment_answer(result: PaymentResult) -> Response:
-    """The answer to POST /payment/process: 200 paid, 202 open, 400 declined."""
+def payment_response(result: PaymentResult) -> Response:
+    """The response to POST /payment/process: 200 paid, 202 open, 400 failed or canceled."""
     payment = result.payment
-    if payment.status == states.FAILED:
+    if payment.status in UNPAID:
         return _json(
             {
-                "status": "failed",
+                "status": payment.status,
                 **_result(payment),
                 "error_code": payment.error_code,
                 "error_message": payment.error_message,
@@ -61,7 +61,7 @@ def payment_answer(result: PaymentResult) -> Response:
             "message": _MESSAGES[payment.status],
         }
         if result.action:
-            body |= {"client_secret": result.action.client_secret, "redirect_url": result.action.redirect_url}
+            body |= _action(result.action)
         return _ask_later(_json(body, 202), payment.id)
     return _json(
         {
@@ -76,21 +76,11 @@ def payment_answer(result: PaymentResult) -> Response:
     )
 
 
-def refund_answer(payment: Transaction, refund: Refund) -> Response:
-    """The answer to POST /payment/refund: 200 on its way, 202 not yet known.
-
-    Raises:
-        RefundNotAllowed: the gateway refused it.
-    """
-    if refund.status == states.FAILED:
-        raise RefundNotAllowed(
-            "The payment gateway refused this refund.",
-            refund_transaction_id=refund.id,
-            transaction_id=payment.id,
-        )
-    done = refund.status == states.COMPLETED
+def refund_response(payment: Payment, refund: Refund) -> Response:
+    """The response to POST /payment/refund: 200 refunded, 202 outcome not known yet."""
+    done = refund.status == RefundStatus.COMPLETED
     body = {
-        "status": "success" if done else states.PENDING,
+        "status": "success" if done else "pending",
         "refund_transaction_id": refund.id,
         "original_transaction_id": payment.id,
         "booking_id": payment.booking_id,
@@ -106,14 +96,32 @@ def refund_answer(payment: Transaction, refund: Refund) -> Response:
     return _ask_later(_json(body, 202), refund.id)
 
 
+def cancel_response(payment: Payment) -> Response:
+    """The response to POST /payment/cancel."""
+    return _json(
+        {
+            "status": payment.status,
+            **_result(payment),
+            "currency": payment.currency,
+            "processed_at": payment.processed_at,
+            "message": "The payment was canceled. Nothing was charged.",
+        }
+    )
+
+
 def _ask_later(response: Response, transaction_id: str) -> Response:
     response.headers["Location"] = url_for("payments.status", transaction_id=transaction_id)
-    response.headers["Retry-After"] = str(_PENDING_RETRY_AFTER)
+    response.headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
     return response
 
 
-def status_answer(payment: Transaction) -> dict[str, Any]:
-    """The body of GET /payment/status/TXN-…."""
+def payment_body(payment: Payment, action: ActionRequired | None = None) -> dict[str, Any]:
+    """The body of GET /payment/status/TXN-….
+
+    Args:
+        payment: as recorded.
+        action: what the customer has to do, for a caller that may finish payments.
+    """
     body = {
         **_result(payment),
         "status": payment.status,
@@ -124,18 +132,16 @@ def status_answer(payment: Transaction) -> dict[str, Any]:
         "processed_at": payment.processed_at,
     }
     if payment.disputes:
-        body["disputes"] = [
-            {"dispute_id": dispute.id, "status": dispute.status, "reason": dispute.reason}
-            for dispute in payment.disputes
-        ]
-    if payment.status == states.FAILED:
+        body |= {"disputed": payment.disputed, "disputes": [_dispute(one) for one in payment.disputes]}
+    if action:
+        body |= _action(action)
+    if payment.status == PaymentStatus.FAILED:
         body |= {"error_code": payment.error_code, "error_message": payment.error_message}
     return body
 
 
-def refund_status_answer(payment: Transaction, refund_id: str) -> dict[str, Any]:
+def refund_body(payment: Payment, refund: Refund) -> dict[str, Any]:
     """The body of GET /payment/status/REF-…: a refund seen as a transaction."""
-    refund = next(refund for refund in payment.refunds if refund.id == refund_id)
     return {
         **_result(payment),
         "transaction_id": refund.id,
@@ -159,3 +165,18 @@ def _refund_status(refund: Refund) -> dict[str, Any]:
         "created_at": refund.created_at,
         "processed_at": refund.processed_at,
     }
+
+
+def _dispute(dispute: Dispute) -> dict[str, Any]:
+    return {
+        "dispute_id": dispute.id,
+        "status": dispute.status,
+        "amount": dispute.amount,
+        "reason": dispute.reason,
+        "evidence_due_by": dispute.evidence_due_by,
+    }
+
+
+def _action(action: ActionRequired) -> dict[str, Any]:
+    found = {"client_secret": action.client_secret, "redirect_url": action.redirect_url}
+    return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,185 @@
+"""One final response for each Idempotency-Key, whichever process answers and whatever dies on the way.
+
+Follows draft-ietf-httpapi-idempotency-key-header. A claim on the key is stored before anything is tried. It
+has an owner, and only the owner stores a response. A claim that a crash left behind is taken over once its
+request can't be running any more; the transaction's id, chosen with the claim, leads to what the first
+attempt did.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from app.clock import utcnow
+from app.errors import IdempotencyConflict, IdempotencyKeyReused, ServiceUnavailable
+from app.telemetry import metrics
+from app.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+#: How long a key is remembered.
+KEY_LIFETIME = timedelta(hours=24)
+
+#: A claim made so long ago that anyone may take it over.
+_FREE = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResponse:
+    """A response as it is sent: its status, some headers, and the bytes of its body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An Idempotency-Key in use.
+
+    Attributes:
+        id: hash of the caller and the key: a key belongs to the API key that it came with.
+        fingerprint: hash of method, path, and body: the same key with another request is a client's mistake.
+        transaction_id: of the payment or refund that the request makes.
+        owner: names the attempt that holds the claim.
+        response: the final response, once there is one.
+    """
+
+    id: str
+    fingerprint: str
+    transaction_id: str
+    owner: str
+    claimed_at: datetime
+    created_at: datetime
+    response: StoredResponse | None = None
+
+
+class ClaimStore(Protocol):
+    """Where claims are kept. Every method raises `ServiceUnavailable` if the database does not answer."""
+
+    def insert(self, claim: Claim) -> bool:
+        """Store a new claim; False if its id exists."""
+
+    def find(self, claim_id: str) -> Claim | None:
+        """The claim with that id."""
+
+    def replace(self, claim: Claim, **fields: object) -> bool:
+        """Change fields of a claim that has no response and still has its owner; False if it has not."""
+
+    def remove(self, claim: Claim) -> None:
+        """Delete a claim that has no response and still has its owner."""
+
+    def remove_expired(self, claim_id: str, before: datetime) -> None:
+        """Delete a claim that was created before then."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt to carry out a request.
+
+    Attributes:
+        transaction_id: the id for the payment or refund.
+        resumed: whether an earlier attempt may have used that id.
+        replayed: the final response, if the request was carried out before: nothing is left to do.
+    """
+
+    transaction_id: str
+    resumed: bool = False
+    replayed: StoredResponse | None = None
+    _claim: Claim | None = field(default=None, repr=False)
+    _store: ClaimStore | None = field(default=None, repr=False)
+
+    def restart(self, transaction_id: str) -> None:
+        """Give the request a new transaction: the old one ended without a response that counts.
+
+        Raises:
+            IdempotencyConflict: another attempt has taken the claim over.
+        """
+        if self._claim and self._store:
+            if not self._store.replace(self._claim, transaction_id=transaction_id):
+                raise _still_running()
+            self._claim = replace(self._claim, transaction_id=transaction_id)
+        self.transaction_id = transaction_id
+        self.resumed = False
+
+    def finish(self, response: StoredResponse) -> StoredResponse:
+        """Store the final response.
+
+        Returns:
+            The response to send: that of another attempt, if it has stored one first. If the database is
+            unavailable the response is sent all the same, and the claim is taken over later.
+        """
+        if self._claim is None or self._store is None:
+            return response
+        try:
+            if self._store.replace(self._claim, response=response):
+                return response
+            newest = self._store.find(self._claim.id)
+        except ServiceUnavailable:
+            self._warn()
+            return response
+        return newest.response if newest and newest.response else response
+
+    def forget(self) -> None:
+        """Nothing was done and the same request may succeed later: the next attempt starts afresh."""
+        if self._claim and self._store:
+            try:
+                self._store.remove(self._claim)
+            except ServiceUnavailable:
+                self._warn()
+
+    def release(self) -> None:
+        """Nothing was done as far as is known: the next attempt goes on with the same transaction's id."""
+        if self._claim and self._store:
+            try:
+                self._store.replace(self._claim, claimed_at=_FREE)
+            except ServiceUnavailable:
+                self._warn()
+
+    def _warn(self) -> None:
+        log.warning("idempotency record not written", transaction_id=self.transaction_id)
+
+
+def begin(
+    store: ClaimStore, claim_id: str, fingerprint: str, transaction_id: str, lease: timedelta
+) -> Attempt:
+    """Claim an Idempotency-Key.
+
+    Args:
+        store: where claims are kept.
+        claim_id: hash of the caller and the key.
+        fingerprint: hash of the request.
+        transaction_id: a new id, for the payment or refund that the request makes.
+        lease: the longest time that an attempt can be running.
+
+    Raises:
+        IdempotencyConflict: another attempt is still running.
+        IdempotencyKeyReused: the key came before with another request.
+        ServiceUnavailable: the claim could not be recorded; nothing was tried.
+    """
+    now = utcnow()
+    claim = Claim(claim_id, fingerprint, transaction_id, secrets.token_hex(8), now, now)
+    if store.insert(claim):
+        return Attempt(transaction_id, _claim=claim, _store=store)
+    first = store.find(claim_id)
+    if first is None or first.created_at < now - KEY_LIFETIME:
+        # It expired just now; MongoDB's TTL monitor is late by up to a minute.
+        store.remove_expired(claim_id, now - KEY_LIFETIME)
+        return begin(store, claim_id, fingerprint, transaction_id, lease)
+    if first.fingerprint != fingerprint:
+        raise IdempotencyKeyReused("This Idempotency-Key was used for another request. Use a new one.")
+    if first.response:
+        metrics.REPLAYS.inc()
+        return Attempt(first.transaction_id, replayed=first.response)
+    if first.claimed_at > now - lease or not store.replace(first, owner=claim.owner, claimed_at=now):
+        raise _still_running()
+    mine = replace(first, owner=claim.owner, claimed_at=now)
+    return Attempt(first.transaction_id, resumed=True, _claim=mine, _store=store)
+
+
+def _still_running() -> IdempotencyConflict:
+    return IdempotencyConflict("The first request with this key is still running. Ask again soon.")

@@ -1,0 +1,41 @@
+"""Claims in memory: for the simulation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from app.idempotency import Claim
+
+
+class MemoryClaimStore:
+    """See `ClaimStore`. One thread at a time: nothing here is locked."""
+
+    def __init__(self) -> None:
+        self._claims: dict[str, Claim] = {}
+
+    def insert(self, claim: Claim) -> bool:
+        return self._claims.setdefault(claim.id, claim) is claim
+
+    def find(self, claim_id: str) -> Claim | None:
+        return self._claims.get(claim_id)
+
+    def replace(self, claim: Claim, **fields: object) -> bool:
+        stored = self._claims.get(claim.id)
+        if stored is None or stored.response or stored.owner != claim.owner:
+            return False
+        self._claims[claim.id] = replace(stored, **fields)  # type: ignore[arg-type]
+        return True
+
+    def remove(self, claim: Claim) -> None:
+        stored = self._claims.get(claim.id)
+        if stored and stored.response is None and stored.owner == claim.owner:
+            del self._claims[claim.id]
+
+    def remove_expired(self, claim_id: str, before: datetime) -> None:
+        stored = self._claims.get(claim_id)
+        if stored and stored.created_at < before:
+            del self._claims[claim_id]

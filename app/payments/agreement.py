@@ -1,0 +1,53 @@
+"""Whether a fact of the gateway is about our record: only then may it change the record.
+
+Somebody else may use the same account (another deployment, another application, a person with its dashboard),
+and metadata can be copied. So everything that both sides know must agree.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.telemetry import metrics
+from app.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from app.gateway import GatewayPayment
+    from app.payments.records import Payment
+
+log = get_logger(__name__)
+
+
+def disagreement(payment: Payment, fact: GatewayPayment, namespace: str) -> str | None:
+    """The first field in which a gateway's payment differs from the record; None if they agree.
+
+    Args:
+        payment: the record.
+        fact: what the gateway has on its books.
+        namespace: this deployment's.
+    """
+    ours = {
+        "namespace": (namespace, fact.namespace),
+        "transaction_id": (payment.id, fact.transaction_id),
+        "booking_id": (payment.booking_id, fact.booking_id),
+        "amount": (payment.amount, fact.amount),
+        "currency": (payment.currency, fact.currency),
+        "gateway_id": (payment.gateway_id or fact.gateway_id, fact.gateway_id),
+    }
+    return next((field for field, (here, there) in ours.items() if here != there), None)
+
+
+def agrees(payment: Payment, fact: GatewayPayment, namespace: str) -> bool:
+    """`disagreement`, logged and counted: a fact that does not agree needs an operator."""
+    field = disagreement(payment, fact, namespace)
+    if field is None:
+        return True
+    metrics.FOREIGN_FACTS.labels(field).inc()
+    log.error(
+        "gateway payment does not match the record",
+        transaction_id=payment.id,
+        booking_id=payment.booking_id,
+        gateway_id=fact.gateway_id,
+        field=field,
+    )
+    return False

@@ -1,0 +1,154 @@
+"""The one door to the ledger for what changes a payment: decide, store, report, announce."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from app.clock import utcnow
+from app.errors import DuplicateTransaction, ServiceUnavailable, TransactionNotFound
+from app.payments import reporting
+from app.payments.ledger import BookingTaken
+
+if TYPE_CHECKING:
+    from app.payments.ledger import Ledger
+    from app.payments.records import Payment, Refund
+
+#: Called with a booking whose payments have something new to publish.
+Announce = Callable[[str], None]
+
+
+def announce_nothing(_booking_id: str) -> None:
+    """Leave an event to a relay's sweep."""
+
+
+#: Decides on a change: the record as stored → the record to store, or the same object for no change.
+Change = Callable[["Payment"], "Payment"]
+
+#: How long to keep trying to record what the gateway did: an election of a MongoDB replica set takes 12 s
+#: and more at its default settings.
+ELECTION = timedelta(seconds=20)
+
+_PAUSE_SECONDS = 0.5
+
+
+class Books:
+    """Opens and changes payments.
+
+    Args:
+        ledger: where they are kept.
+        announce: called with the booking's id once an event is stored; without it the event waits for a
+            relay's sweep.
+        sleep: pauses between two tries, in seconds.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        announce: Announce = announce_nothing,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.ledger = ledger
+        self._announce = announce
+        self._sleep = sleep
+
+    def get(self, transaction_id: str) -> Payment:
+        """The payment with that id.
+
+        Raises:
+            TransactionNotFound: there is none.
+            ServiceUnavailable: the database did not answer.
+        """
+        return _found(self.ledger.find(transaction_id), transaction_id)
+
+    def get_refund(self, refund_id: str) -> tuple[Payment, Refund]:
+        """A refund, and the payment it belongs to.
+
+        Raises:
+            TransactionNotFound: there is none.
+            ServiceUnavailable: the database did not answer.
+        """
+        payment = _found(self.ledger.find_by_refund(refund_id), refund_id)
+        refund = payment.refund(refund_id)
+        if refund is None:
+            raise _not_found(refund_id)
+        return payment, refund
+
+    def open(self, payment: Payment) -> Payment:
+        """Record a new payment and claim its booking; returns it as stored.
+
+        Raises:
+            DuplicateTransaction: another payment of the booking is open or completed; names it.
+            ServiceUnavailable: not recorded, or the database did not say. Recovery never charges, so that
+                the caller may be told that nothing was tried.
+        """
+        try:
+            self.ledger.insert(payment)
+        except BookingTaken as taken:
+            # Without an id it was closed between the two reads; the caller may try again.
+            details = {"transaction_id": taken.transaction_id} if taken.transaction_id else {}
+            message = "This booking already has a payment."
+            raise DuplicateTransaction(message, booking_id=payment.booking_id, **details) from None
+        return reporting.stored(payment)
+
+    def change(self, payment: Payment, decide: Change) -> Payment:
+        """Change a payment, on the newest record: the decision is made again when somebody else was faster.
+
+        Args:
+            payment: as it was read.
+            decide: the change; may raise to refuse it.
+
+        Returns:
+            The payment as it stands now.
+
+        Raises:
+            ServiceUnavailable: the database did not answer; Unacknowledged if the change may be stored.
+        """
+        while True:
+            after = decide(payment)
+            if after is payment:
+                return payment
+            if self.ledger.write(payment, after):
+                after = reporting.stored(after)
+                reporting.report(payment, after)
+                if len(after.outbox) > len(payment.outbox):
+                    self._announce(after.booking_id)
+                return after
+            payment = self.get(payment.id)
+
+    def record(self, payment: Payment, decide: Change) -> Payment:
+        """`change` for what the gateway has already done: it is tried again for as long as an election takes.
+
+        A change that was stored without an acknowledgment is found on the newer record, and changes nothing
+        twice.
+
+        Raises:
+            ServiceUnavailable: the database stayed unavailable. Recovery will find out and record it.
+        """
+        until = utcnow() + ELECTION
+        while True:
+            try:
+                return self.change(payment, decide)
+            except ServiceUnavailable:
+                if utcnow() >= until:
+                    raise
+                self._sleep(_PAUSE_SECONDS)
+                payment = self._newest(payment)
+
+    def _newest(self, payment: Payment) -> Payment:
+        try:
+            return self.get(payment.id)
+        except ServiceUnavailable:
+            return payment
+
+
+def _found(payment: Payment | None, wanted: str) -> Payment:
+    if payment is None:
+        raise _not_found(wanted)
+    return payment
+
+
+def _not_found(wanted: str) -> TransactionNotFound:
+    return TransactionNotFound("No transaction has this id.", transaction_id=wanted)

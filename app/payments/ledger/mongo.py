@@ -1,0 +1,293 @@
+"""The ledger in MongoDB, in MongoDB's own language: one round trip for each insert and each change.
+
+Not through MongoEngine: translating a document and an update to MongoDB's words takes longer than MongoDB's
+work. `app.models.Transaction` holds the indexes and describes the fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+import pymongo.errors
+from bson.decimal128 import Decimal128
+from pymongo.collection import Collection as MongoCollection
+
+from app.models import Transaction, storage_errors, storage_writes
+from app.payments.ledger import MAX_COUNTED, BookingTaken, Unpublished
+from app.payments.records import Dispute, OutboxEntry, Payment, Refund, Step
+from app.payments.states import OPEN, PAID, Actor, PaymentStatus, RefundStatus
+
+#: Matches a time that is set; a range finds what is set by its sparse index.
+_EVER = {"$gt": datetime(1970, 1, 1, tzinfo=UTC)}
+
+#: Ids in one query.
+_IDS_PER_QUERY = 1_000
+
+
+class MongoLedger:
+    """See `Ledger`. Stateless: works on the connection that `app.models.connect` set up."""
+
+    def insert(self, payment: Payment) -> None:
+        document = _document(payment) | {"revision": payment.revision + 1}
+        if payment.status in OPEN:
+            document["open_booking"] = payment.booking_id
+        with storage_writes():
+            try:
+                _payments().insert_one(document)
+            except pymongo.errors.DuplicateKeyError:
+                found = _payments().find_one({"open_booking": payment.booking_id}, ["_id"])
+                raise BookingTaken(found["_id"] if found else None) from None
+
+    def write(self, before: Payment, after: Payment) -> bool:
+        # Records of older versions have no revision, which a null matches.
+        unchanged = {"_id": before.id, "revision": before.revision or None}
+        update = _update(before, after)
+        with storage_writes():
+            try:
+                return bool(_payments().update_one(unchanged, update).matched_count)
+            except pymongo.errors.DuplicateKeyError:
+                # Another payment has taken the booking since this one was given back.
+                del update["$set"]["open_booking"]
+                return bool(_payments().update_one(unchanged, update).matched_count)
+
+    def find(self, transaction_id: str) -> Payment | None:
+        return _one({"_id": transaction_id})
+
+    def find_by_refund(self, refund_id: str) -> Payment | None:
+        return _one({"refunds.id": refund_id})
+
+    def find_by_gateway_id(self, gateway_id: str) -> Payment | None:
+        return _one({"gateway_id": gateway_id})
+
+    def find_all(self, transaction_ids: Collection[str]) -> dict[str, Payment]:
+        return {payment.id: payment for payment in _some({"_id": {"$in": list(transaction_ids)}})}
+
+    def find_all_by_gateway_id(self, gateway_ids: Collection[str]) -> dict[str, Payment]:
+        found = _some({"gateway_id": {"$in": list(gateway_ids)}})
+        return {payment.gateway_id: payment for payment in found if payment.gateway_id}
+
+    def search(
+        self,
+        limit: int,
+        *,
+        status: str | None = None,
+        booking_id: str | None = None,
+        user_id: str | None = None,
+        since: datetime | None = None,
+    ) -> list[Payment]:
+        conditions = {
+            "status": status,
+            "booking_id": booking_id,
+            "user_id": user_id,
+            "created_at": {"$gte": since} if since else None,
+        }
+        given = {name: value for name, value in conditions.items() if value is not None}
+        with storage_errors():
+            found = _payments().find(given).sort([("created_at", -1), ("_id", -1)]).limit(limit)
+            return [_payment(document) for document in found]
+
+    def paid_since(self, since: datetime, until: datetime) -> Iterator[Payment]:
+        paid = {"status": {"$in": sorted(PAID)}, "created_at": {"$gte": since, "$lt": until}}
+        return _some(paid)
+
+    def refunded_since(self, since: datetime) -> Iterator[Payment]:
+        return _some({"refunds.id": {"$gt": ""}, "refunds.processed_at": {"$gte": since}})
+
+    def claim_due(self, now: datetime, until: datetime, token: str, limit: int) -> list[Payment]:
+        claimed: list[Payment] = []
+        with storage_writes():
+            due = _payments().find({"recover_after": {"$lt": now}}, ["_id"]).sort("recover_after", 1)
+            for ids in _batches([document["_id"] for document in due.limit(limit)]):
+                _payments().update_many(
+                    {"_id": {"$in": ids}, "recover_after": {"$lt": now}},
+                    {"$set": {"recover_after": until, "recovery_claim": token}},
+                )
+                mine = _payments().find({"_id": {"$in": ids}, "recovery_claim": token})
+                claimed += [_payment(document) for document in mine]
+        return claimed
+
+    def renew(self, token: str, transaction_ids: Collection[str], until: datetime) -> None:
+        with storage_writes():
+            for ids in _batches(list(transaction_ids)):
+                _payments().update_many(
+                    {"_id": {"$in": ids}, "recovery_claim": token, "recover_after": _EVER},
+                    {"$set": {"recover_after": until}},
+                )
+
+    def count_overdue(self, before: datetime) -> int:
+        with storage_errors():
+            return _payments().count_documents({"recover_after": {"$lt": before}}, limit=MAX_COUNTED)
+
+    def unpublished(self, booking_ids: Collection[str]) -> list[Unpublished]:
+        waiting = {"booking_id": {"$in": list(booking_ids)}, "outbox_since": {"$ne": None}}
+        with storage_errors():
+            found = [
+                Unpublished(document["booking_id"], document["_id"], _entry(entry))
+                for document in _payments().find(waiting, ["booking_id", "outbox"])
+                for entry in document["outbox"]
+            ]
+        return sorted(found, key=lambda entry: entry.event.created_at)
+
+    def take_out(self, entries: Collection[Unpublished]) -> None:
+        ids = list({entry.transaction_id for entry in entries})
+        event_ids = [entry.event.event_id for entry in entries]
+        emptied = {"$set": {"outbox": []}, "$unset": {"outbox_since": True, "outbox_claim": True}}
+        alone = {"_id": {"$in": ids}, "outbox": {"$size": 1}, "outbox.0.event_id": {"$in": event_ids}}
+        with storage_writes():
+            if _payments().update_many(alone, emptied).matched_count == len(ids):
+                return
+            # Another event was there, or has come meanwhile; whoever takes the last marks the outbox empty.
+            of_ids = {"_id": {"$in": ids}}
+            _payments().update_many(of_ids, {"$pull": {"outbox": {"event_id": {"$in": event_ids}}}})
+            _payments().update_many(of_ids | {"outbox": [], "outbox_since": {"$ne": None}}, emptied)
+
+    def claim_unpublished(self, before: datetime, now: datetime, until: datetime, limit: int) -> set[str]:
+        free = {"$or": [{"outbox_claim": None}, {"outbox_claim": {"$lte": now}}]}
+        bookings = set()
+        with storage_writes():
+            waiting = _payments().find(
+                {"outbox_since": {"$lt": before}, **free}, ["booking_id", "outbox_claim"]
+            )
+            for document in waiting.sort("outbox_since", 1).limit(limit):
+                seen = {"_id": document["_id"], "outbox_claim": document.get("outbox_claim")}
+                if _payments().update_one(seen, {"$set": {"outbox_claim": until}}).matched_count:
+                    bookings.add(document["booking_id"])
+        return bookings
+
+    def backlog(self) -> tuple[int, datetime | None]:
+        with storage_errors():
+            waiting = {"outbox_since": _EVER}
+            oldest = _payments().find_one(waiting, ["outbox_since"], sort=[("outbox_since", 1)])
+            if oldest is None:
+                return 0, None
+            return _payments().count_documents(waiting, limit=MAX_COUNTED), oldest["outbox_since"]
+
+
+def _payments() -> MongoCollection[dict[str, Any]]:
+    return Transaction.collection()
+
+
+def _one(expected: dict[str, Any]) -> Payment | None:
+    with storage_errors():
+        document = _payments().find_one(expected)
+    return None if document is None else _payment(document)
+
+
+def _some(expected: dict[str, Any]) -> Iterator[Payment]:
+    with storage_errors():
+        for document in _payments().find(expected):
+            yield _payment(document)
+
+
+def _batches(ids: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(ids), _IDS_PER_QUERY):
+        yield ids[start : start + _IDS_PER_QUERY]
+
+
+def _stored(value: Any) -> Any:
+    """A value as MongoDB stores it."""
+    match value:
+        case Decimal():
+            return Decimal128(value)
+        case tuple():
+            return [_document(item) for item in value]
+        case Mapping():
+            return dict(value)
+        case _:
+            return str(value) if isinstance(value, StrEnum) else value
+
+
+def _document(record: Any) -> dict[str, Any]:
+    """A record or a part of one as a document; what it does not have is left out."""
+    document = {
+        name: _stored(value)
+        for name in _names(record.__class__)
+        if name != "revision" and (value := getattr(record, name)) is not None
+    }
+    if isinstance(record, Payment):
+        document["_id"] = document.pop("id")
+    return document
+
+
+@cache
+def _names(record: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(record))  # type: ignore[arg-type]
+
+
+#: Fields of which only new entries are written: the relay takes published events out at any time.
+_APPENDED = ("history", "outbox")
+
+
+def _update(before: Payment, after: Payment) -> dict[str, Any]:
+    """MongoDB's operators for what differs."""
+    to_set: dict[str, Any] = {"revision": before.revision + 1}
+    to_unset: dict[str, bool] = {}
+    update: dict[str, Any] = {"$set": to_set}
+    for name in _names(Payment):
+        old, new = getattr(before, name), getattr(after, name)
+        if name in _APPENDED:
+            if added := new[len(old) :]:
+                update.setdefault("$push", {})[name] = {"$each": [_document(entry) for entry in added]}
+                if name == "outbox":
+                    update["$min"] = {"outbox_since": added[0].created_at}
+        elif old != new and name != "revision":
+            if new is None:
+                to_unset[name] = True
+            else:
+                to_set[name] = _stored(new)
+    if (before.status in OPEN) != (after.status in OPEN):
+        if after.status in OPEN:
+            to_set["open_booking"] = after.booking_id
+        else:
+            to_unset["open_booking"] = True
+    if to_unset:
+        update["$unset"] = to_unset
+    return update
+
+
+def _decimal(value: Decimal128 | Decimal) -> Decimal:
+    return value.to_decimal() if isinstance(value, Decimal128) else value
+
+
+def _part(kind: Callable[..., Any], **types: Callable[[Any], Any]) -> Callable[[Mapping[str, Any]], Any]:
+    """Reads one kind of embedded document; `types` convert the fields that MongoDB stores otherwise."""
+    names = _names(kind)
+
+    def read(document: Mapping[str, Any]) -> Any:
+        # Fields of other versions are left alone.
+        given = {name: document[name] for name in names if document.get(name) is not None}
+        for name, convert in types.items():
+            if name in given:
+                given[name] = convert(given[name])
+        return kind(**given)
+
+    return read
+
+
+def _parts(read: Callable[[Mapping[str, Any]], Any]) -> Callable[[list[Mapping[str, Any]]], tuple[Any, ...]]:
+    return lambda documents: tuple(read(document) for document in documents)
+
+
+_entry = _part(OutboxEntry)
+_read = _part(
+    Payment,
+    status=PaymentStatus,
+    amount=_decimal,
+    refund_reserved=_decimal,
+    amount_refunded=_decimal,
+    refunds=_parts(_part(Refund, status=RefundStatus, amount=_decimal)),
+    disputes=_parts(_part(Dispute, amount=_decimal)),
+    history=_parts(_part(Step, actor=Actor)),
+    outbox=_parts(_entry),
+)
+
+
+def _payment(document: dict[str, Any]) -> Payment:
+    payment: Payment = _read(document | {"id": document["_id"]})
+    return payment

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+
+from app.gateway import ActionRequired
+from app.payments import looks
+from app.payments.looks import LOOKS_PER_WINDOW, WINDOW_SECONDS, RecentLooks
+
+ACTION = ActionRequired("pi_1", "pi_1_secret_x")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [1_000.0]
+    monkeypatch.setattr(looks.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_many_readers_make_few_looks(clock: list[float]) -> None:
+    recent = RecentLooks()
+    assert sum(recent.claim("TXN-1") for _ in range(150)) == LOOKS_PER_WINDOW
+    assert recent.claim("TXN-2"), "another payment is looked up all the same"
+    clock[0] += WINDOW_SECONDS
+    assert recent.claim("TXN-1")
+
+
+def test_what_the_customer_has_to_do_is_known_between_looks(clock: list[float]) -> None:
+    recent = RecentLooks()
+    assert recent.action("TXN-1") is None
+    recent.remember("TXN-1", ACTION)
+    assert recent.claim("TXN-1"), "to remember is not to look"
+    assert recent.action("TXN-1") == ACTION
+
+
+def test_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looks, "_MAX_REMEMBERED", 2)
+    recent = RecentLooks()
+    for number in range(3):
+        recent.remember(f"TXN-{number}", ACTION)
+    assert [recent.action(f"TXN-{number}") for number in range(3)] == [None, ACTION, ACTION]

@@ -78,7 +78,7 @@ class Notify:
             event, kind = check_event(event)
             if status == "failed":
                 self._status.set(event_id, "processing")
-            ours = self._record(event, kind.template)
+            ours = self._record(event, kind.template) if kind.template else None
         except InvalidEvent as error:
             conflict = isinstance(error, ConflictingEvent)
             if conflict:

@@ -145,6 +145,6 @@ def _event(template: str, data: Any) -> dict[str, Any]:
     kind = CATALOG[event["event_type"]]
     if kind.template != template:
         raise click.ClickException(
-            f"{data.name}: event_type: {event['event_type']} is told by the template {kind.template}"
+            f"{data.name}: event_type: {event['event_type']} has the template {kind.template or 'none'}"
         )
     return event

@@ -17,7 +17,7 @@ from app.settings import PAYMENT_METHODS
 _E164 = Pattern(r"^\+[1-9][0-9]{6,14}$", error="Must be an E.164 number, as +14155550123.")
 _LOCALE = Pattern(r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8}){0,3}$", error="Must be a locale, as en-US.")
 _TOKEN = Pattern(r"^pm_[A-Za-z0-9_]+$", error="Must be a Stripe PaymentMethod id, pm_….")
-_RETURN_URL = Pattern(r"^[A-Za-z][A-Za-z0-9+.-]*://[^\s\\"<>]+$", error="Must be a URL.")
+_RETURN_URL = Pattern(r"^[A-Za-z][A-Za-z0-9+.-]*://[^\s<>]+$", error="Must be a URL.")
 _METADATA_KEY = Pattern(r"^[A-Za-z0-9_-]+$", error="Must be letters, digits, _ or -.")
 _REFUND_STATUSES = tuple(states.RefundStatus)
 _STATUSES = tuple(states.PaymentStatus)

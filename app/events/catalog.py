@@ -15,10 +15,14 @@ from app.events.schemas import without_nulls
 
 @dataclass(frozen=True)
 class EventType:
-    """How events of one type are checked and told to people."""
+    """How events of one type are checked, and which message they become.
+
+    Attributes:
+        template: of the mail; None for an event that is for other services, and for no customer.
+    """
 
     schema: Schema
-    template: str
+    template: str | None
 
 
 CATALOG: dict[str, EventType] = {
@@ -28,6 +32,8 @@ CATALOG: dict[str, EventType] = {
     "payment.success": EventType(schemas.PaymentSuccess(), "payment_success"),
     "payment.failed": EventType(schemas.PaymentFailed(), "payment_failed"),
     "payment.refund": EventType(schemas.PaymentRefund(), "payment_refund"),
+    "payment.canceled": EventType(schemas.PaymentCanceled(), None),
+    "payment.disputed": EventType(schemas.PaymentDisputed(), None),
 }
 
 

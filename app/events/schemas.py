@@ -76,6 +76,25 @@ class PaymentRefund(Booking):
     processing_time = Text()
 
 
+class PaymentCanceled(Booking):
+    """payment.canceled"""
+
+    transaction_id = Id(required=True)
+    amount = Money(required=True)
+    payment_method = Text(_WORD, required=True)
+
+
+class PaymentDisputed(Booking):
+    """payment.disputed"""
+
+    transaction_id = Id(required=True)
+    dispute_id = Id(required=True)
+    status = Text(_WORD, required=True)
+    amount = Money()
+    reason = Text(_WORD)
+    evidence_due_by = Moment(_WORD)
+
+
 class BookingConfirmed(Booking):
     """booking.confirmed"""
 

@@ -45,6 +45,8 @@ def worker(body: bytes) -> str | None:
     except InvalidEvent as error:
         return str(error)
     assert bson.decode(bson.encode({"event_data": event})) == {"event_data": event}
+    if kind.template is None:
+        return None
     rendered = RENDERER.render(kind.template, event)
     if event.get("user_email"):
         sender = ("MovieApp", "tickets@movieapp.example.com")
@@ -103,7 +105,7 @@ def compare(body: bytes) -> str | None:
     except InvalidEvent:
         event = {}
     kind = CATALOG.get(event["event_type"]) if isinstance(event.get("event_type"), str) else None
-    template = kind.template if kind else "payment_success"
+    template = kind.template or "" if kind else "payment_success"
     if not event.get("user_email") and reason is None:
         template = ""  # no mail to render
     if template:

@@ -12,7 +12,7 @@ ACTION = ActionRequired("pi_1", "pi_1_secret_x")
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [1_000.0]
-    monkeypatch.setattr(looks.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("app.payments.looks.time.monotonic", lambda: now[0])
     return now
 
 

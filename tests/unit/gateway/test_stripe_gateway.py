@@ -80,8 +80,39 @@ def sent(transport: FakeTransport) -> dict[str, str]:
 def test_stripe_is_the_gateway() -> None:
     made: Gateway = make_gateway(settings())
     assert isinstance(made, StripeGateway)
-    assert made.arrival_limit.total_seconds() == 60
     assert made.default_test_method == "pm_card_visa"
+
+
+SEAL = ("TXN-1", Decimal("25.50"), "USD")
+
+
+def test_a_key_that_was_never_used_is_sealed_with_a_payment_that_nobody_can_confirm() -> None:
+    stripe, transport = gateway(intent(status="requires_payment_method"), intent(status="canceled"))
+    assert stripe.seal(*SEAL)
+    sealed, canceled = transport.requests
+    assert sealed.key == "TXN-1"
+    params = dict(sealed.params)
+    assert not {"confirm", "payment_method"} & set(params)
+    assert params["metadata[sealed_key]"] == "TXN-1"
+    assert canceled.path.endswith("/cancel")
+
+
+def test_a_key_that_was_used_for_another_request_is_not_sealed() -> None:
+    used = {"type": "idempotency_error", "message": "Keys can only be used with the same parameters"}
+    stripe, _ = gateway((400, {"error": used}, {}))
+    assert not stripe.seal(*SEAL)
+
+
+@pytest.mark.parametrize("status", [409, 500, 429, 401])
+def test_a_seal_without_a_usable_response_decides_nothing(status: int) -> None:
+    stripe, _ = gateway(error(status))
+    with pytest.raises(GatewayUnavailable):
+        stripe.seal(*SEAL)
+
+
+def test_a_seal_whose_cancellation_fails_holds_all_the_same() -> None:
+    stripe, _ = gateway(intent(status="requires_payment_method"), error(400))
+    assert stripe.seal(*SEAL)
 
 
 def test_a_card_is_charged_in_one_request() -> None:

@@ -112,7 +112,7 @@ def rendered(renderer: Renderer, template: str, variant: str = "full", /, **chan
 
 
 def test_every_event_has_a_template_and_every_template_its_samples() -> None:
-    assert {kind.template for kind in CATALOG.values()} == set(TEMPLATES)
+    assert {kind.template for kind in CATALOG.values() if kind.template} == set(TEMPLATES)
     for template in TEMPLATES:
         assert {"full", "minimal", "hostile"} <= set(variants(template))
 

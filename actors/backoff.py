@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import random
 
-#: Milliseconds. The longest delay stays well below RabbitMQ's consumer timeout of 30 minutes, and the whole
-#: schedule of the default five retries below an hour.
-_BASE = 5_000
-_LONGEST = 14 * 60 * 1_000
+#: The longest delay of one message: well below RabbitMQ's consumer timeout of 30 minutes. A delivery that
+#: waits longer comes back meanwhile, and is not due yet.
+MAX_DELAY_MS = 14 * 60 * 1_000
+
+#: The first wait, and the longest. The default of 12 retries takes about six hours (RFC 5321, 4.5.4.1).
+_BASE_MS, _LONGEST_MS = 5_000, 3_600_000
 
 
 def delay(retries: int) -> int:
-    """Milliseconds to wait before retry number `retries` + 1: exponential, with full jitter.
+    """Milliseconds to wait before retry number `retries` + 1: exponential, with equal jitter.
 
-    Full jitter spreads the retries of many mails that failed together
+    Jitter spreads the retries of many mails that failed together
     (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
     """
-    longest = min(_LONGEST, _BASE * 4**retries)
-    return random.randint(_BASE // 5, longest)  # noqa: S311 - no secret
+    longest = min(_LONGEST_MS, _BASE_MS * 4**retries)
+    return random.randint(longest // 2, longest)  # noqa: S311 - no secret
 
 
 def spread(seconds: float) -> int:
     """Milliseconds: `seconds` and up to half of them more, so that those who wait do not come all at once."""
-    shortest = min(_LONGEST, int(seconds * 1_000))
-    return min(_LONGEST, random.randint(shortest, shortest * 3 // 2))  # noqa: S311 - no secret
+    shortest = min(MAX_DELAY_MS, int(seconds * 1_000))
+    return min(MAX_DELAY_MS, random.randint(shortest, shortest * 3 // 2))  # noqa: S311 - no secret

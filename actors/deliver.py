@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import dramatiq
+import redis
 
 from actors import deliveries
-from actors.backoff import delay, spread
+from actors.backoff import MAX_DELAY_MS, delay, spread
 from actors.errors import DeliveryError, Postponed, TemporaryFailure, Uncertain
 from actors.outcome import count, tell
 from actors.relevance import obsolete
@@ -29,6 +30,9 @@ log = get_logger(__name__)
 #: A delivery that so many workers took and never reported on is likely what kills them.
 _MOST_ABANDONED = 10
 
+#: A delivery that has been held for so many minutes waits for one more.
+HOLD_FRACTION = 10
+
 #: Seconds for which a worker keeps trying to make known how a delivery ended, and between two tries.
 _TRYING, _PAUSE = 60.0, 0.5
 
@@ -38,6 +42,15 @@ class Sender(Protocol):
 
     #: Longer than one `send` can take.
     lease: timedelta
+    #: How long a delivery is held while the server, not the delivery, is in trouble.
+    hold_for: timedelta
+
+    @property
+    def quick(self) -> bool:
+        """Whether a delivery is likely to be accepted at once."""
+
+    def message_id(self, event_id: str) -> str | None:
+        """The id that a delivery of this event has with the recipient, if it is known before sending."""
 
     def send(self, notification: Notification) -> Mapping[str, Any]:
         """Send one delivery.
@@ -66,14 +79,13 @@ class Deliver:
         max_retries: tries after the first.
 
     Attributes:
-        lease: the sender's.
+        sender: as given.
     """
 
     def __init__(self, sender: Sender, receipts: Receipts, max_retries: int) -> None:
-        self._sender = sender
+        self.sender = sender
         self._receipts = receipts
         self._max_retries = max_retries
-        self.lease = sender.lease
 
     def __call__(self, notification_id: str, *, given_up: bool = False) -> None:
         """Send one delivery, unless it was sent before.
@@ -87,16 +99,21 @@ class Deliver:
             dramatiq.Retry: it may succeed later.
             DeliveryFailed: it never will, or was tried often enough.
         """
-        claimed = deliveries.claim(notification_id, self.lease)
+        claimed = deliveries.claim(notification_id, self.sender.lease)
         if claimed is None:
             if given_up and deliveries.is_given_up(notification_id):
                 raise DeliveryFailed("given up where it was tried first")
             return
         if isinstance(claimed, deliveries.Busy):
-            wait = (claimed.until - utcnow()).total_seconds()
-            raise dramatiq.Retry("not now: held by another worker, or not due", max(100, int(wait * 1_000)))
-        if claimed.abandoned and self._settled(claimed):
-            return
+            wait = int((claimed.until - utcnow()).total_seconds() * 1_000)
+            raise dramatiq.Retry("not due, or another worker has it", min(max(100, wait), MAX_DELAY_MS))
+        try:
+            if claimed.abandoned and self._settled(claimed):
+                return
+        except redis.RedisError:
+            # Redis is down, not the delivery's worker: this counts as no abandoned attempt.
+            deliveries.give_back(claimed)
+            raise
         self.attempt(claimed)
 
     def attempt(self, notification: Notification) -> None:
@@ -111,7 +128,7 @@ class Deliver:
             tell(notification, DeliveryStatus.SKIPPED, reason)
             return
         try:
-            fields = self._sender.send(notification)
+            fields = self.sender.send(notification)
         except Postponed as error:
             self._postpone(notification, error)
         except TemporaryFailure as error:
@@ -147,18 +164,34 @@ class Deliver:
         metrics.EVENT_AGE.labels(notification.notification_type).observe(seconds(happened, sent_at))
 
     def _postpone(self, notification: Notification, error: Postponed) -> NoReturn:
-        wait = spread(error.seconds)
-        deliveries.retry(notification, timedelta(milliseconds=wait), str(error), counted=False)
-        count(notification, "postponed")
-        raise dramatiq.Retry(str(error), wait) from error
+        """Hold the delivery: the longer it has been held, the less often it is tried."""
+        until = self._give_up_at(notification)
+        if utcnow() >= until:
+            self._give_up(notification, error)
+        held = self.sender.hold_for - (until - utcnow())
+        wait = spread(max(error.seconds, held.total_seconds() / HOLD_FRACTION))
+        self._try_later(notification, error, wait, counted=False)
 
     def _retry(self, notification: Notification, error: TemporaryFailure) -> NoReturn:
-        if notification.retry_count >= self._max_retries:
+        if notification.retry_count >= self._max_retries or utcnow() >= self._give_up_at(notification):
             self._give_up(notification, error)
         wait = delay(notification.retry_count)
-        deliveries.retry(notification, timedelta(milliseconds=wait), str(error), counted=True)
-        tell(notification, DeliveryStatus.RETRYING, str(error))
-        raise dramatiq.Retry(str(error), wait) from error
+        self._try_later(notification, error, wait, counted=True)
+
+    def _try_later(
+        self, notification: Notification, error: DeliveryError, wait: int, *, counted: bool
+    ) -> NoReturn:
+        after = timedelta(milliseconds=wait)
+        until = self._give_up_at(notification)
+        deliveries.retry(notification, after, str(error), counted=counted, give_up_at=until)
+        if counted:
+            tell(notification, DeliveryStatus.RETRYING, str(error))
+        else:
+            count(notification, "postponed")
+        raise dramatiq.Retry(str(error), min(wait, MAX_DELAY_MS)) from error
+
+    def _give_up_at(self, notification: Notification) -> datetime:
+        return notification.give_up_at or utcnow() + self.sender.hold_for
 
     def _give_up(self, notification: Notification, error: DeliveryError) -> NoReturn:
         status = DeliveryStatus.UNCERTAIN if isinstance(error, Uncertain) else DeliveryStatus.FAILED

@@ -46,6 +46,7 @@ def record(
     template: str,
     recipient: str | None,
     lease: timedelta | None = None,
+    message_id: str | None = None,
 ) -> tuple[Notification, bool]:
     """The delivery of `event` over `channel`: a new one, or the one that an earlier copy of it made.
 
@@ -54,6 +55,7 @@ def record(
         channel: its channel.
         template: what it is told with.
         recipient: None if the event names none: the delivery is skipped.
+        message_id: what its recipient will know it by, where that is known before sending.
         lease: given, a new delivery is the caller's at once, as if claimed; else it waits in its queue.
 
     Returns:
@@ -73,6 +75,7 @@ def record(
         error_message=None if recipient else "the event names no recipient",
         recipient=recipient,
         template=template,
+        message_id=message_id,
         event_data=event,
         traceparent=tracing.traceparent(),
         created_at=now,
@@ -168,7 +171,14 @@ def sent(notification: Notification, sent_at: datetime, **fields: Any) -> None:
     )
 
 
-def retry(notification: Notification, after: timedelta, detail: str, *, counted: bool) -> None:
+def retry(
+    notification: Notification,
+    after: timedelta,
+    detail: str,
+    *,
+    counted: bool,
+    give_up_at: datetime | None = None,
+) -> None:
     """Record that it is to be tried again.
 
     Args:
@@ -176,9 +186,12 @@ def retry(notification: Notification, after: timedelta, detail: str, *, counted:
         after: when.
         detail: the server's reply, or what was wrong.
         counted: whether this was one of its tries.
+        give_up_at: when it fails if the trouble lasts.
     """
     now = utcnow()
     changes: dict[str, Any] = {"set__next_attempt_at": now + after, "set__due_at": now + after + GRACE}
+    if give_up_at:
+        changes["set__give_up_at"] = give_up_at
     if counted:
         changes["inc__retry_count"] = 1
         changes["push__attempts"] = Attempt(at=now, outcome=DeliveryStatus.RETRYING, detail=detail)
@@ -199,6 +212,14 @@ def end(notification: Notification, status: DeliveryStatus, detail: str) -> None
         unset__due_at=True,
         push__attempts=Attempt(at=utcnow(), outcome=status, detail=detail),
     )
+
+
+def give_back(notification: Notification) -> None:
+    """Give a delivery back that another worker left: due at once, and not counted as left once more.
+
+    Its status stays: who takes it next has to find out whether it was accepted.
+    """
+    _ours(notification).update_one(set__due_at=utcnow(), inc__abandoned=-1)
 
 
 def _ours(notification: Notification) -> Any:

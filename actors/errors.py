@@ -1,29 +1,45 @@
-"""How a delivery can fail, told apart by what to do next."""
+"""How a delivery can fail. The class says whose trouble it is, and so what happens next."""
 
 from __future__ import annotations
 
 
 class DeliveryError(Exception):
-    """A delivery was not accepted. Base of the tree; as it stands: for good."""
+    """A delivery was not accepted. As it stands, for good.
+
+    Attributes:
+        phase: the step that failed, such as `rcpt`; None if nothing was sent.
+        code: of the server's reply; None if there was none.
+        reply: the server's words, or what happened instead of them.
+    """
+
+    def __init__(
+        self, message: str, *, phase: str | None = None, code: int | None = None, reply: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.phase = phase
+        self.code = code
+        self.reply = reply
 
 
 class TemporaryFailure(DeliveryError):
-    """It may be accepted later: retry with backoff."""
+    """The recipient's trouble, such as a full mailbox. Retry with growing waits; each attempt counts."""
 
 
 class Postponed(DeliveryError):
-    """Surely not accepted, and through no fault of its own: try again later, without counting this try.
+    """The server's trouble or our settings'. Hold the delivery, and try again without counting this attempt.
 
     Attributes:
-        seconds: to wait.
+        seconds: to wait, at least.
+        server_wide: whether every delivery to this server would fail now.
     """
 
-    seconds = 60.0
+    seconds = 10.0
+    server_wide = True
 
 
 class PermanentFailure(DeliveryError):
-    """It will never be accepted as it is: dead-letter at once."""
+    """The message's trouble: it will never be accepted as it is. Dead-letter at once."""
 
 
 class Uncertain(DeliveryError):
-    """Handed over, but the answer never came: it may or may not have been accepted."""
+    """Submitted, but the reply never came: it may or may not have been accepted."""

@@ -98,8 +98,11 @@ class Notify:
         ours: Notification | None = None
         for channel, deliver in self._channels.items():
             recipient = event.get(CHANNELS[channel].recipient_field)
-            lease = deliver.lease if self._inline(channel) else None
-            notification, new = deliveries.record(event, channel, template, recipient, lease)
+            sender = deliver.sender
+            lease = sender.lease if sender.quick and self._inline(channel) else None
+            notification, new = deliveries.record(
+                event, channel, template, recipient, lease, sender.message_id(event["event_id"])
+            )
             if new and notification.status == DeliveryStatus.SENDING:
                 ours = notification
             elif notification.status == DeliveryStatus.QUEUED:

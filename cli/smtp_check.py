@@ -15,8 +15,8 @@ from cli.options import command_settings
 from cli.output import json_option, print_json, table
 
 if TYPE_CHECKING:
-    from actors.channels.email.errors import SmtpFailure
     from actors.channels.email.server import Server
+    from actors.errors import DeliveryError
     from app.settings import Settings
 
 #: OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which Python's ssl module has no name for.
@@ -50,7 +50,7 @@ class Probe:
     steps: list[tuple[str, float]] = field(default_factory=list)
     tls: str | None = None
     expires: datetime | None = None
-    failed: SmtpFailure | None = None
+    failed: DeliveryError | None = None
 
     @property
     def expiring(self) -> bool:
@@ -65,20 +65,25 @@ class Probe:
             return f"The certificate expired on {self.expires:%Y-%m-%d}: renew it on the mail server."
         if failed is None or failed.phase == "auth" or "certificate" in failed.reply:
             return None
-        return _ADVICE.get(failed.phase)
+        return _ADVICE.get(failed.phase or "")
 
 
-def probe(settings: Settings, recipient: str | None = None) -> Probe:
+def probe(settings: Settings, recipient: str | None = None, server: Server | None = None) -> Probe:
     """Do everything that sending takes, up to asking for `recipient`, and send nothing.
+
+    Args:
+        settings: the SMTP_* ones.
+        recipient: ask whether the server would take a mail to it.
+        server: the one to probe; None: the primary one.
 
     Raises:
         InvalidAddress: of the recipient or the sender.
     """
-    from actors.channels.email.errors import SmtpFailure
     from actors.channels.email.server import Server
     from actors.channels.email.session import Session
+    from actors.errors import DeliveryError
 
-    told = Probe(Server.of(settings))
+    told = Probe(server or Server.of(settings))
     to = str(parse_address(recipient)) if recipient else None
     try:
         session = Session(
@@ -93,7 +98,7 @@ def probe(settings: Settings, recipient: str | None = None) -> Probe:
                 session.ask(str(parse_address(settings.from_email)), to)
         finally:
             session.close()
-    except SmtpFailure as error:
+    except DeliveryError as error:
         told.failed = error
         if "expired" in error.reply:
             told.expires = _expired_at(told.server)
@@ -102,13 +107,13 @@ def probe(settings: Settings, recipient: str | None = None) -> Probe:
 
 def _expired_at(server: Server) -> datetime | None:
     """When the certificate of `server` expired: looked at as if time did not matter, and all else did."""
-    from actors.channels.email.errors import SmtpFailure
     from actors.channels.email.session import Session
+    from actors.errors import DeliveryError
 
     server.tls.verify_flags |= _NO_CHECK_TIME
     try:
         session = Session(replace(server, username=""), time.monotonic() + server.timeout)
-    except SmtpFailure:
+    except DeliveryError:
         return None
     expired = session.tls and session.tls[1]
     session.close()
@@ -145,7 +150,7 @@ def smtp_check(recipient: str | None, as_json: bool) -> None:
 def _jsonable(told: Probe) -> dict[str, Any]:
     failed = told.failed
     return {
-        "server": f"{told.server.host}:{told.server.port}",
+        "server": told.server.address,
         "security": told.server.security,
         "steps": [{"step": step, "milliseconds": milliseconds} for step, milliseconds in told.steps],
         "tls": told.tls,
@@ -155,7 +160,7 @@ def _jsonable(told: Probe) -> dict[str, Any]:
 
 
 def _show(told: Probe) -> None:
-    click.echo(f"{told.server.host}:{told.server.port}, {told.server.security}")
+    click.echo(f"{told.server.address}, {told.server.security}")
     table(("step", "ms"), told.steps)
     if told.tls:
         click.echo(f"{told.tls}, certificate until {told.expires:%Y-%m-%d}")

@@ -59,6 +59,8 @@ class Notification(Record):
     #: Until it is finished: when it should have moved on. While it is sending, the end of the worker's lease;
     #: else the time at which its message counts as lost.
     due_at = DateTimeField()
+    #: When it fails if the trouble lasts, from its first failed attempt on.
+    give_up_at = DateTimeField()
     retry_count = IntField(default=0)
     #: How often a worker took it and never said how that ended.
     abandoned = IntField(default=0)

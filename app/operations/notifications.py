@@ -82,6 +82,7 @@ def requeue(notification: Notification, note: str) -> bool:
             set__abandoned=0,
             set__due_at=now + GRACE,
             unset__next_attempt_at=True,
+            unset__give_up_at=True,
             push__attempts=Attempt(at=now, outcome=DeliveryStatus.QUEUED, detail=f"by an operator: {note}"),
         )
     )

@@ -125,6 +125,21 @@ def _public_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _optional_smtp_url(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value()
+    if not url:
+        return value
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and parts.port != 0
+        valid = valid and parts.query in ("", "security=none", "security=starttls", "security=ssl")
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError("must be smtp://user:password@host:port or smtps://…, with ?security=none if at all")
+    return value
+
+
 def _optional_zone(value: str) -> str:
     if value and value not in available_timezones():
         raise ValueError("must be a time zone of the IANA database, as America/New_York")
@@ -282,6 +297,30 @@ class Settings(BaseSettings):
     smtp_password: SecretStr = Field(SecretStr(""), description="an app password where the provider has them")
     smtp_ca_file: Path | None = Field(None, description="PEM file of a private CA; default: the system's")
     smtp_timeout: float = Field(20.0, gt=0, le=30, description="seconds for each SMTP command")
+    smtp_ehlo_name: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*|\[[0-9A-Za-z.:]+\])?$",
+        max_length=255,
+        description="name given in EHLO; default: this host's fully qualified name, if it has one, else the "
+        "domain of FROM_EMAIL",
+    )
+    smtp_auth: Literal["auto", "plain", "login", "cram-md5", "xoauth2"] = Field(
+        "auto", description="login mechanism; xoauth2 needs the extra: movieapp[oauth]"
+    )
+    smtp_oauth2_token_url: Annotated[str, AfterValidator(_optional_https)] = Field(
+        "", description="where access tokens come from, with SMTP_AUTH=xoauth2"
+    )
+    smtp_oauth2_client_id: str = Field("", description="of the application registered there")
+    smtp_oauth2_client_secret: SecretStr = Field(SecretStr(""), description="its secret")
+    smtp_oauth2_scope: str = Field("", description="scopes to request, separated by blanks")
+    smtp_fallback_url: Annotated[SecretStr, AfterValidator(_optional_smtp_url)] = Field(
+        SecretStr(""),
+        description="second server, only for mails that the first surely did not take: "
+        "smtp://user:password@host:587 or smtps://…:465; ?security=none without TLS",
+    )
+    smtp_retry_hours: float = Field(
+        24.0, ge=0, le=168, description="hours that a mail is held while the mail server is in trouble"
+    )
     from_email: Annotated[str, AfterValidator(_email)] = Field(
         "tickets@movieapp.example.com", description="sender's address"
     )
@@ -367,7 +406,9 @@ class Settings(BaseSettings):
     web_timeout: int = Field(60, ge=10, le=600, description="seconds after which gunicorn gives up a worker")
 
     # Worker
-    max_retry_attempts: int = Field(5, ge=0, le=20, description="retries of one delivery after its first try")
+    max_retry_attempts: int = Field(
+        12, ge=0, le=20, description="retries of one delivery after its first try"
+    )
     log_retention_days: int = Field(
         90,
         ge=1,
@@ -459,7 +500,9 @@ class Settings(BaseSettings):
             )
         if 0 < len(self.dashboard_secret_key.get_secret_value()) < _SECRET_KEY_LENGTH:
             raise ValueError(f"DASHBOARD_SECRET_KEY: must have at least {_SECRET_KEY_LENGTH} characters")
-        if self.smtp_username and not self.smtp_password.get_secret_value():
+        if self.smtp_auth == "xoauth2":
+            self._ready_for_oauth()
+        elif self.smtp_username and not self.smtp_password.get_secret_value():
             raise ValueError("SMTP_PASSWORD: must be set when SMTP_USERNAME is")
         if self.smtp_ca_file and not self.smtp_ca_file.is_file():
             raise ValueError("SMTP_CA_FILE: no such file")
@@ -481,6 +524,13 @@ class Settings(BaseSettings):
             raise SettingsError("STRIPE_WEBHOOK_SECRET: must be set in live mode")
         if self.app_env == "production" and not self.dashboard_secret_key.get_secret_value():
             raise SettingsError("DASHBOARD_SECRET_KEY: must be set in production (openssl rand -hex 32)")
+
+    def _ready_for_oauth(self) -> None:
+        for name in ("smtp_username", "smtp_oauth2_token_url", "smtp_oauth2_client_id"):
+            if not getattr(self, name):
+                raise ValueError(f"{name.upper()}: must be set when SMTP_AUTH is xoauth2")
+        if not _installed("requests_oauthlib"):
+            raise ValueError("SMTP_AUTH: xoauth2 needs requests-oauthlib: pip install 'movieapp[oauth]'")
 
     def _ready_for_twilio(self) -> None:
         for name in ("twilio_account_sid", "twilio_auth_token", "twilio_from_number"):

@@ -77,6 +77,7 @@ IN_PROGRESS = _living("messages_in_progress", "Messages that workers hold and wo
 SMTP = _histogram("smtp_seconds", "Steps of SMTP that succeeded", _CALLS, "phase")
 SMTP_FAILURES = _counter("smtp_failures", "Steps of SMTP that failed", "phase", "reply")
 SMTP_CONNECTIONS = _living("smtp_connections", "Open connections to the mail server")
+SMTP_CIRCUIT = _living("smtp_circuit_open", "Mail servers in trouble, for which mails are held", "relay")
 SMTP_CERTIFICATE = Gauge(
     "movieapp_smtp_certificate_expiry_timestamp_seconds",
     "When the mail server's certificate expires",

@@ -19,16 +19,11 @@ from typing import Any
 
 import pytest
 
-from actors.channels.email.errors import (
-    AuthenticationFailed,
-    PermanentFailure,
-    SmtpFailure,
-    TemporaryFailure,
-    Uncertain,
-)
+from actors.channels.email.errors import AuthenticationFailed
 from actors.channels.email.server import Server
 from actors.channels.email.session import Session
 from actors.channels.email.smtp import Transport
+from actors.errors import DeliveryError, PermanentFailure, Postponed, TemporaryFailure, Uncertain
 from tests.support.smtpd import (
     CUT,
     IN_THE_MIDST,
@@ -138,7 +133,7 @@ def test_one_that_ends_in_the_midst_costs_no_mail_and_doubles_none(
 
 def test_a_new_one_that_ends_is_not_tried_twice(smtpd: Smtpd, transport: Transport) -> None:
     smtpd.script["mail"] = [CUT, CUT]
-    with pytest.raises(TemporaryFailure):
+    with pytest.raises(Postponed):
         transport.send(mail())
     assert smtpd.count("connect") == 1
 
@@ -194,18 +189,18 @@ def test_after_close_it_may_send_again(smtpd: Smtpd, transport: Transport) -> No
 @pytest.mark.parametrize(
     ("command", "reply", "error", "phase"),
     [
-        ("mail", "451 4.3.0 later", TemporaryFailure, "mail"),
+        ("mail", "451 4.3.0 later", Postponed, "mail"),
         ("rcpt", "450 4.2.0 greylisted", TemporaryFailure, "rcpt"),
         ("rcpt", "550 5.1.1 no such user", PermanentFailure, "rcpt"),
-        ("data", "451 4.3.0 later", TemporaryFailure, "data"),
+        ("data", "451 4.3.0 later", Postponed, "data"),
         ("data", "554 5.5.1 no valid recipients", PermanentFailure, "data"),
         ("message", "451 4.7.1 later", TemporaryFailure, "after-data"),
         ("message", "554 5.7.1 spam", PermanentFailure, "after-data"),
-        ("message", "550 5.4.5 daily quota", TemporaryFailure, "after-data"),
+        ("message", "550 5.4.5 daily quota", Postponed, "after-data"),
     ],
 )
 def test_a_refused_mail_leaves_the_connection_good_for_the_next(
-    smtpd: Smtpd, transport: Transport, command: str, reply: str, error: type[SmtpFailure], phase: str
+    smtpd: Smtpd, transport: Transport, command: str, reply: str, error: type[DeliveryError], phase: str
 ) -> None:
     smtpd.script[command] = [reply]
     with pytest.raises(error, match=f"SMTP {phase}: {reply}") as raised:
@@ -256,7 +251,7 @@ def test_what_follows_from_a_refusal_does_not_answer_the_next_mail(
     smtpd: Smtpd, transport: Transport
 ) -> None:
     smtpd.script["mail"] = ["451 4.3.0 later"]
-    with pytest.raises(TemporaryFailure, match="SMTP mail: 451"):
+    with pytest.raises(Postponed, match="SMTP mail: 451"):
         transport.send(mail())
     with pytest.raises(PermanentFailure, match="SMTP rcpt: 550"):
         smtpd.script["rcpt"] = ["550 5.1.1 no such user"]
@@ -277,12 +272,16 @@ def test_a_command_is_one_line(smtpd: Smtpd) -> None:
 
 @pytest.mark.parametrize(("command", "phase"), [("mail", "mail"), ("rcpt", "rcpt"), ("data", "data")])
 @pytest.mark.parametrize("reply", [CUT, SILENCE])
-def test_a_connection_lost_before_the_end_of_data_is_temporary(
+def test_a_connection_lost_before_the_end_of_data_is_postponed(
     smtpd: Smtpd, command: str, phase: str, reply: str
 ) -> None:
     smtpd.script[command] = [reply]
     with closing(to(smtpd, smtp_timeout=TIMEOUTS[reply])) as transport:
-        with pytest.raises(TemporaryFailure) as raised:
+        if smtpd.offers and reply == SILENCE and command != "mail":
+            transport.send(mail())  # PIPELINING may be to blame: sent at once, over a new connection
+            assert len(smtpd.mails) == 1
+            return
+        with pytest.raises(Postponed) as raised:
             transport.send(mail())
         assert (raised.value.phase, raised.value.code) == (phase, None)
         transport.send(mail())
@@ -306,13 +305,13 @@ def test_no_answer_to_a_whole_mail_is_uncertain_and_never_tried_again(
 
 def test_a_mail_that_could_not_be_sent_whole_was_not_accepted(smtpd: Smtpd, transport: Transport) -> None:
     smtpd.script["data"] = [IN_THE_MIDST]
-    with pytest.raises(TemporaryFailure) as raised:
+    with pytest.raises(Postponed) as raised:
         transport.send(mail("x" * 70 * 400_000))
     assert raised.value.phase == "data"
 
 
 def test_nothing_before_the_end_of_data_runs_past_the_deadline(smtpd: Smtpd) -> None:
-    with pytest.raises(TemporaryFailure, match="out of time"):
+    with pytest.raises(Postponed, match="out of time"):
         Session(Server.of(settings(smtpd)), time.monotonic())
 
 
@@ -329,20 +328,20 @@ def test_nothing_before_the_end_of_data_runs_past_the_deadline(smtpd: Smtpd) -> 
         (b"", "greeting", None),
     ],
 )
-def test_a_server_that_does_not_serve_is_temporary(words: bytes, phase: str, code: int | None) -> None:
+def test_a_server_that_does_not_serve_is_postponed(words: bytes, phase: str, code: int | None) -> None:
     smtpd = Smtpd()
-    with serving(smtpd, lambda: Speech(words)), pytest.raises(TemporaryFailure) as raised:
+    with serving(smtpd, lambda: Speech(words)), pytest.raises(Postponed) as raised:
         to(smtpd, smtp_timeout=30.0 if code else 0.5).send(mail())
     assert (raised.value.phase, raised.value.code) == (phase, code)
 
 
-def test_no_server_is_temporary() -> None:
+def test_no_server_is_postponed() -> None:
     smtpd = Smtpd()
     smtpd.loop.close()
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         smtpd.port = unused.getsockname()[1]
-        with pytest.raises(TemporaryFailure, match=rf"SMTP connect: localhost:{smtpd.port}: .*refused"):
+        with pytest.raises(Postponed, match=rf"SMTP connect: localhost:{smtpd.port}: .*refused"):
             to(smtpd).send(mail())
 
 
@@ -350,7 +349,7 @@ def test_no_server_is_temporary() -> None:
 def test_a_certificate_for_another_name_is_refused(security: str, phase: str, elsewhere_pem: Path) -> None:
     with run(security, elsewhere_pem) as smtpd:
         with pytest.raises(
-            TemporaryFailure, match=r"certificate not trusted: Hostname mismatch.*'localhost'"
+            Postponed, match=r"certificate not trusted: Hostname mismatch.*'localhost'"
         ) as raised:
             to(smtpd, smtp_security=security, smtp_ca_file=elsewhere_pem).send(mail())
         assert raised.value.phase == phase
@@ -360,13 +359,13 @@ def test_a_certificate_for_another_name_is_refused(security: str, phase: str, el
 @pytest.mark.parametrize("security", ["starttls", "ssl"])
 def test_a_certificate_of_an_unknown_authority_is_refused(security: str, localhost_pem: Path) -> None:
     with run(security, localhost_pem) as smtpd:
-        with pytest.raises(TemporaryFailure, match=r"certificate not trusted: self.signed"):
+        with pytest.raises(Postponed, match=r"certificate not trusted: self.signed"):
             to(smtpd, smtp_security=security).send(mail())
         assert smtpd.count("mail") == 0
 
 
 def test_a_server_without_starttls_gets_nothing_in_the_clear(smtpd: Smtpd) -> None:
-    with pytest.raises(TemporaryFailure, match="does not offer STARTTLS"):
+    with pytest.raises(Postponed, match="does not offer STARTTLS"):
         to(smtpd, smtp_security="starttls", smtp_username="user", smtp_password=PASSWORD).send(mail())
     assert smtpd.commands == ["connect", "ehlo"]
 
@@ -394,22 +393,27 @@ def test_a_refused_login_is_tried_once_and_tells_no_secret(
     assert b64encode(b"\0user\0open sesame").decode() not in told
 
 
-def test_a_password_outside_ascii_is_told_without_showing_it(localhost_pem: Path) -> None:
+@pytest.mark.parametrize("mechanism", ["auto", "plain", "login"])
+def test_a_password_may_have_any_characters(localhost_pem: Path, mechanism: str) -> None:
     with run("ssl", localhost_pem) as smtpd:
-        transport = to(
-            smtpd,
-            smtp_security="ssl",
-            smtp_ca_file=localhost_pem,
-            smtp_username="user",
-            smtp_password="sésame",
-        )
-        with pytest.raises(AuthenticationFailed, match="outside ASCII") as raised:
+        smtpd.password = "sésame 🎬"
+        login: Any = {"smtp_username": "user", "smtp_password": smtpd.password, "smtp_auth": mechanism}
+        with closing(to(smtpd, smtp_security="ssl", smtp_ca_file=localhost_pem, **login)) as transport:
             transport.send(mail())
-    assert raised.value.__context__ is None
+        assert len(smtpd.mails) == 1
+
+
+def test_a_mechanism_that_the_server_does_not_offer_is_named(localhost_pem: Path) -> None:
+    with run("ssl", localhost_pem) as smtpd:
+        login: Any = {"smtp_username": "user", "smtp_password": PASSWORD, "smtp_auth": "cram-md5"}
+        with pytest.raises(
+            AuthenticationFailed, match=r"SMTP_AUTH is cram-md5, localhost:\d+ offers .*PLAIN"
+        ):
+            to(smtpd, smtp_security="ssl", smtp_ca_file=localhost_pem, **login).send(mail())
 
 
 def test_a_server_that_offers_no_login_is_told(smtpd: Smtpd) -> None:
-    with pytest.raises(AuthenticationFailed, match="localhost offers no AUTH at all"):
+    with pytest.raises(AuthenticationFailed, match=r"localhost:\d+ offers no AUTH at all"):
         to(smtpd, smtp_username="user", smtp_password=PASSWORD).send(mail())
 
 

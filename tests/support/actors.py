@@ -48,8 +48,12 @@ class StubWorker:
         self.worker.start()
         self._publisher = BrokerPublisher(settings, broker)
 
-    def publish(self, event: dict[str, Any]) -> None:
+    def send(self, event: dict[str, Any]) -> None:
+        """Publish without waiting."""
         self._publisher.publish(OutgoingEvent(event["event_id"], event["event_type"], json.dumps(event)))
+
+    def publish(self, event: dict[str, Any]) -> None:
+        self.send(event)
         self.join()
 
     def join(self) -> None:

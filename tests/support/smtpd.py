@@ -16,8 +16,10 @@ from typing import Any
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword
 from aiosmtpd.smtp import Session as SmtpSession
 
+from actors.channels.email.circuit import Circuit
 from actors.channels.email.compose import OutgoingMail, compose
 from actors.channels.email.render import Rendered
+from actors.channels.email.server import Server
 from actors.channels.email.smtp import Transport
 from app.settings import Settings
 
@@ -46,6 +48,8 @@ class Smtpd:
         mails: what was accepted.
         most_connections: at once; more get 432 at MAIL, as Exchange does it.
         sender: the only address that it takes mails from; None: any.
+        smtputf8: whether it offers SMTPUTF8.
+        greeting_delay: seconds before the greeting.
         offers: lines of its answer to EHLO.
         on_message: called when a whole mail has come, before the answer to it.
     """
@@ -58,6 +62,8 @@ class Smtpd:
         self.password = PASSWORD
         self.most_connections = 1_000
         self.sender: str | None = None
+        self.greeting_delay = 0.0
+        self.smtputf8 = False
         self.offers: list[str] = []
         self.on_message: Callable[[], object] = lambda: None
         self.open_connections = 0
@@ -157,6 +163,7 @@ class Connection(SMTP):
             auth_require_tls=not secure,  # it does not see the TLS below it
             tls_context=tls,
             loop=smtpd.loop,
+            enable_SMTPUTF8=smtpd.smtputf8,
         )
         smtpd.connections.append(self)
 
@@ -170,6 +177,7 @@ class Connection(SMTP):
 
     async def _handle_client(self) -> None:
         # The greeting, which aiosmtpd sends from here and asks nobody about.
+        await asyncio.sleep(self.event_handler.greeting_delay)
         reply = await self.event_handler.answer(self, "connect", "")
         if reply:
             await self.push(reply)
@@ -213,9 +221,12 @@ class Speech(asyncio.Protocol):
 
 @contextmanager
 def serving(
-    smtpd: Smtpd, factory: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None = None
+    smtpd: Smtpd,
+    factory: Callable[[], asyncio.Protocol],
+    tls: ssl.SSLContext | None = None,
+    port: int = 0,
 ) -> Iterator[Smtpd]:
-    """Run a server in a thread of its own, on a free port."""
+    """Run a server in a thread of its own, on `port`; 0: on a free one."""
     loop = smtpd.loop
 
     async def stop() -> None:
@@ -225,7 +236,7 @@ def serving(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    server = loop.run_until_complete(loop.create_server(factory, "127.0.0.1", 0, ssl=tls))
+    server = loop.run_until_complete(loop.create_server(factory, "127.0.0.1", port, ssl=tls))
     smtpd.port = server.sockets[0].getsockname()[1]
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -274,7 +285,7 @@ def certificate(folder: Path, name: str, *, expired: bool = False) -> Path:
     return pem
 
 
-def run(security: str, pem: Path | None = None) -> AbstractContextManager[Smtpd]:
+def run(security: str, pem: Path | None = None, port: int = 0) -> AbstractContextManager[Smtpd]:
     """A server that speaks `security`, as SMTP_SECURITY has it, with the certificate in `pem`."""
     smtpd = Smtpd()
     tls = None
@@ -283,7 +294,7 @@ def run(security: str, pem: Path | None = None) -> AbstractContextManager[Smtpd]
         tls.load_cert_chain(pem)
     starttls = tls if security == "starttls" else None
     implicit = tls if security == "ssl" else None
-    return serving(smtpd, lambda: Connection(smtpd, starttls, secure=bool(implicit)), implicit)
+    return serving(smtpd, lambda: Connection(smtpd, starttls, secure=bool(implicit)), implicit, port)
 
 
 def content_of(mail: Envelope) -> bytes:
@@ -301,8 +312,15 @@ def settings(smtpd: Smtpd, **changes: Any) -> Settings:
 def to(
     smtpd: Smtpd, *, max_mails: int = 100, max_idle: float = 60.0, trusted: float = 30.0, **changes: Any
 ) -> Transport:
-    """The way to `smtpd`."""
-    return Transport(settings(smtpd, **changes), max_mails=max_mails, max_idle=max_idle, trusted=trusted)
+    """The way to `smtpd`. It waits for connections, and tries again at once after a failure."""
+    return Transport(
+        Server.of(settings(smtpd, **changes)),
+        patience=None,
+        max_mails=max_mails,
+        max_idle=max_idle,
+        trusted=trusted,
+        circuit=Circuit(intervals=(0.0, 0.0)),
+    )
 
 
 def mail(text: str = "text\n") -> OutgoingMail:

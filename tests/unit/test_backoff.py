@@ -1,13 +1,20 @@
-from actors.backoff import delay
+from actors.backoff import MAX_DELAY_MS, delay, spread
 
 
-def test_delays_grow_spread_and_stay_below_rabbitmqs_consumer_timeout() -> None:
+def test_waits_grow_and_spread() -> None:
     for retries in range(20):
-        delays = [delay(retries) for _ in range(200)]
-        assert min(delays) >= 1_000
-        assert max(delays) <= 15 * 60 * 1_000
-        assert len(set(delays)) > 50
+        waits = [delay(retries) for _ in range(200)]
+        assert min(waits) >= 2_500
+        assert max(waits) <= 3_600_000
+        assert len(set(waits)) > 50
 
 
-def test_the_default_schedule_ends_within_an_hour() -> None:
-    assert max(sum(delay(retries) for retries in range(5)) for _ in range(500)) < 3_600_000
+def test_the_default_schedule_lasts_for_hours_and_ends_within_a_day() -> None:
+    schedules = [sum(delay(retries) for retries in range(12)) for _ in range(500)]
+    assert min(schedules) > 3 * 3_600_000
+    assert max(schedules) < 24 * 3_600_000
+
+
+def test_a_delay_stays_below_rabbitmqs_consumer_timeout() -> None:
+    assert MAX_DELAY_MS < 15 * 60 * 1_000
+    assert max(spread(86_400) for _ in range(200)) <= MAX_DELAY_MS

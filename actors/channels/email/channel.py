@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from actors.channels.email.circuit import QUICK_SECONDS
 from actors.channels.email.compose import compose, message_id_for
 from actors.channels.email.render import Brand, Renderer
-from actors.channels.email.smtp import Transport
+from actors.channels.email.smtp import Relays
+from app.channels import ChannelName
 from app.clock import utcnow
 from app.telemetry import metrics, tracing
 
@@ -34,22 +36,40 @@ def brand_of(settings: Settings) -> Brand:
 
 
 class EmailChannel:
-    """Sends mails from the address and through the server that `settings` name."""
+    """Sends mails from the address and through the servers that `settings` name.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: of the sender, the brand, and SMTP.
+        patience: seconds that a mail waits for a new connection; None: for as long as it takes.
+
+    Attributes:
+        lease: longer than sending one mail can take, by the timeouts of the settings.
+        hold_for: how long a mail is held while the server is in trouble.
+    """
+
+    def __init__(self, settings: Settings, *, patience: float | None = QUICK_SECONDS) -> None:
         self._sender = (settings.from_name, settings.from_email)
         self._renderer = Renderer(brand_of(settings), settings.default_currency, settings.default_timezone)
-        self._transport = Transport(settings)
-        #: Longer than sending one mail can take, by the timeouts that the settings name.
-        self.lease = self._transport.longest + _BESIDES
+        self._relays = Relays(settings, patience=patience)
+        self.lease = self._relays.longest + _BESIDES
+        self.hold_for = timedelta(hours=settings.smtp_retry_hours)
+
+    @property
+    def quick(self) -> bool:
+        """Whether a mail is likely to be accepted at once."""
+        return self._relays.quick
+
+    def message_id(self, event_id: str) -> str:
+        """The Message-ID of the mail for an event: the same at every attempt."""
+        return message_id_for(event_id, ChannelName.EMAIL, self._sender[1])
 
     def send(self, notification: Notification) -> Mapping[str, Any]:
-        """Send one mail; its Message-ID is the same at every try."""
+        """Send one mail. Its Message-ID is the one on record."""
         template = notification.template
         with metrics.RENDER.labels(template).time(), tracing.span("render", {"movieapp.template": template}):
             rendered = self._renderer.render(template, notification.event_data)
-        message_id = message_id_for(notification.event_id, notification.notification_type, self._sender[1])
-        self._transport.send(
+        message_id = notification.message_id or self.message_id(notification.event_id)
+        self._relays.send(
             compose(
                 rendered,
                 recipient=notification.recipient,
@@ -61,5 +81,5 @@ class EmailChannel:
         return {"subject": rendered.subject, "message_id": message_id}
 
     def close(self) -> None:
-        """Say goodbye to the SMTP server."""
-        self._transport.close()
+        """Close the connections to the SMTP servers."""
+        self._relays.close()

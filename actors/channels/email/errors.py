@@ -1,23 +1,28 @@
-"""How a mail can fail. Each is also a kind of `actors.errors`, which says what to do next."""
+"""Errors of the email channel. `actors.errors` says what each kind means for the delivery."""
 
 from __future__ import annotations
 
-from actors import errors as delivery
+from typing import TypeVar
+
+from actors.errors import DeliveryError, PermanentFailure, Postponed
+
+Error = TypeVar("Error", bound=DeliveryError)
+
+_LOGIN_ADVICE = (
+    "Check SMTP_USERNAME and SMTP_PASSWORD. Gmail, Outlook, Yahoo, and iCloud need an app password, "
+    "created in the account's security settings, in place of the account's own"
+)
 
 
-class MailError(delivery.DeliveryError):
-    """A mail was not accepted. Base of the tree; as it stands: for good."""
-
-
-class RenderError(MailError, delivery.PermanentFailure):
-    """The event can't be made into a mail. Nothing was sent."""
+class RenderError(PermanentFailure):
+    """The event can't be rendered. Nothing was sent."""
 
 
 class TemplateVariableMissing(RenderError):
     """A template needs a field that the event does not have.
 
     Attributes:
-        template: as `payment_success`.
+        template: such as `payment_success`.
         variable: the event's field.
     """
 
@@ -28,71 +33,48 @@ class TemplateVariableMissing(RenderError):
 
 
 class Unpresentable(Exception):
-    """A value that can't be shown, as an amount that is no number. The message completes "the field …"."""
+    """A value that can't be shown, such as an amount that is no number. Completes "the field …"."""
 
 
-class InvalidAddress(MailError, delivery.PermanentFailure):
+class InvalidAddress(PermanentFailure):
     """An address that no mail can be sent to, or from."""
 
 
-class SmtpFailure(MailError):
-    """The SMTP server, or the way to it, failed.
+class TooManyConnections(Postponed):
+    """The server has as many connections from us as it allows."""
 
-    Attributes:
-        phase: the step that failed, as `rcpt`; see `actors.channels.email.replies.Phase`.
-        code: of the server's reply; None if there was none.
-        reply: the server's words, or what happened instead of them.
-    """
-
-    def __init__(self, phase: str, code: int | None, reply: str, advice: str = "") -> None:
-        answer = reply if code is None else f"{code} {reply}"
-        super().__init__(f"SMTP {phase}: {answer}{advice and f'. {advice}'}")
-        self.phase = phase
-        self.code = code
-        self.reply = reply
-
-    @property
-    def connection_lost(self) -> bool:
-        """Whether the connection is of no more use: no answer came, or 421, with which a server closes it."""
-        return self.code in (None, 421)
+    seconds = 5.0
+    server_wide = False
 
 
-class TemporaryFailure(SmtpFailure, delivery.TemporaryFailure):
-    """The mail was surely not accepted, and may be later."""
-
-
-class PermanentFailure(SmtpFailure, delivery.PermanentFailure):
-    """The server will never accept this mail."""
-
-
-class TooManyConnections(TemporaryFailure):
-    """The server has as many connections from us as it wants."""
-
-    connection_lost = True
-
-
-class AuthenticationFailed(SmtpFailure, delivery.Postponed):
+class AuthenticationFailed(Postponed):
     """The server refuses our login: the settings are wrong, not the mail."""
 
-    connection_lost = True
 
-    def __init__(self, phase: str, code: int | None, reply: str) -> None:
-        super().__init__(
-            phase,
-            code,
-            reply,
-            "Check SMTP_USERNAME and SMTP_PASSWORD. Gmail, Outlook, Yahoo and iCloud want an app password, "
-            "made in the account's security settings, in place of the account's own",
-        )
+class OutOfTurn(Postponed):
+    """Not tried: the server is in trouble, or allows no further connection."""
 
-
-class OutOfTurn(MailError, delivery.Postponed):
-    """Not even tried: the server wants nothing of us just now."""
-
-    def __init__(self, words: str, seconds: float) -> None:
-        super().__init__(words)
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
         self.seconds = seconds
 
 
-class Uncertain(SmtpFailure, delivery.Uncertain):
-    """The mail was handed over, but the answer never came: it may or may not have been accepted."""
+def smtp_error(kind: type[Error], phase: str, code: int | None, reply: str, advice: str = "") -> Error:
+    """Make an error of one step of SMTP.
+
+    Args:
+        kind: its class.
+        phase: the step; see `actors.channels.email.replies.Phase`.
+        code: of the server's reply; None if there was none.
+        reply: the server's words, or what happened instead of them.
+        advice: what to do, without a full stop.
+    """
+    if not advice and issubclass(kind, AuthenticationFailed):
+        advice = _LOGIN_ADVICE
+    said = reply if code is None else f"{code} {reply}"
+    return kind(f"SMTP {phase}: {said}{advice and f'. {advice}'}", phase=phase, code=code, reply=reply)
+
+
+def connection_lost(error: DeliveryError) -> bool:
+    """Whether the connection is of no more use: no reply came, the server closes it, or it is not let in."""
+    return error.code in (None, 421) or isinstance(error, AuthenticationFailed | TooManyConnections)

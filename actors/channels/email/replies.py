@@ -1,7 +1,8 @@
-"""What an SMTP server's refusal means for the mail: one table, first match wins; else the code's first digit.
+"""What an SMTP reply means for the mail, by whose trouble it is: one table.
 
-The first digit is RFC 5321, 4.2.1; the enhanced codes are RFC 3463. A row stands where a server's habit, or
-the step it speaks at, knows better.
+The first row that fits decides; without one, the first digit (RFC 5321, 4.2.1; enhanced codes: RFC 3463).
+A row stands where a server's habit, or the step it replies at, says more. Words have a blank inside: an
+address that the server echoes has none.
 """
 
 from __future__ import annotations
@@ -11,14 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from actors.channels.email.errors import (
-    AuthenticationFailed,
-    PermanentFailure,
-    SmtpFailure,
-    TemporaryFailure,
-    TooManyConnections,
-    Uncertain,
-)
+from actors.channels.email.errors import AuthenticationFailed, TooManyConnections, smtp_error
+from actors.errors import DeliveryError, PermanentFailure, Postponed, TemporaryFailure, Uncertain
 from app.text import one_line
 
 _LONGEST_REPLY = 400
@@ -65,28 +60,40 @@ class Reply:
 
 @dataclass(frozen=True)
 class Rule:
-    """One row: the error that says what to do, and which replies it is about. What is left open, fits."""
+    """One row: the error that says whose trouble it is, and the replies it covers. An empty field covers all.
 
-    error: type[SmtpFailure]
+    Attributes:
+        enhanced: the start of the enhanced status code.
+        words: a regular expression, in any case.
+        server_wide: of a `Postponed`: whether every mail would get this reply.
+        advice: what to do about it, without a full stop.
+    """
+
+    error: type[DeliveryError]
     why: str
     codes: range | tuple[int, ...] = ()
-    enhanced: str = ""
+    enhanced: tuple[str, ...] = ()
     words: str = ""
     phases: tuple[Phase, ...] = ()
+    server_wide: bool = True
+    advice: str = ""
 
     def fits(self, phase: Phase, reply: Reply) -> bool:
-        """Whether `reply`, given at `phase`, is what this row is about."""
+        """Whether this row covers `reply`, given at `phase`."""
         return (
             (not self.phases or phase in self.phases)
             and (not self.codes or reply.code in self.codes)
-            and (not self.enhanced or reply.enhanced == self.enhanced)
+            and (not self.enhanced or reply.enhanced.startswith(self.enhanced))
             and re.search(self.words, reply.text, re.IGNORECASE) is not None
         )
 
 
-_5XX = range(500, 600)
+_4XX, _5XX, _ANY = range(400, 500), range(500, 600), range(400, 600)
+
+_BEFORE_MAIL = (Phase.CONNECT, Phase.GREETING, Phase.EHLO, Phase.STARTTLS, Phase.AUTH)
 
 RULES: tuple[Rule, ...] = (
+    # Our settings.
     Rule(
         AuthenticationFailed,
         "a login refused for good is refused for every mail (RFC 4954, 6)",
@@ -95,56 +102,103 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         AuthenticationFailed,
-        "the server wants a login, or a better one (RFC 4954, 6; RFC 3207, 4)",
+        "the server requires a login, or a better one (RFC 4954, 6; RFC 3207, 4)",
         codes=(530, 534, 535, 538),
     ),
     Rule(
         AuthenticationFailed,
         "Postfix with defer_unauth_destination: temporary in form only, it waits for a login",
         codes=(454,),
-        enhanced="4.7.1",
+        enhanced=("4.7.1",),
         words="relay access denied",
     ),
     Rule(
-        TemporaryFailure,
-        "before MAIL the server has not heard of this mail: it refuses us, now",
+        Postponed,
+        "the server does not relay for us: a login is missing, or our network is not listed there",
         codes=_5XX,
-        phases=(Phase.GREETING, Phase.EHLO, Phase.STARTTLS),
+        words=r"relay(ing)? (access )?(denied|not permitted)|(not permitted|unable) to relay",
+        server_wide=False,
+        advice="Check SMTP_USERNAME, or let the server relay for this host",
     ),
     Rule(
-        TemporaryFailure,
-        "Gmail's daily sending quota: heals within a day",
-        codes=(550,),
-        enhanced="5.4.5",
+        Postponed,
+        "the server refuses our name in EHLO, some servers only after RCPT",
+        codes=_ANY,
+        words=r"(helo|ehlo) (command|argument|name|hostname)|need fully-qualified hostname",
+        advice="Check SMTP_EHLO_NAME",
     ),
     Rule(
-        TemporaryFailure,
-        "mailbox full: its owner can make room (RFC 3463, X.2.2)",
-        codes=_5XX,
-        enhanced="5.2.2",
+        Postponed,
+        "the server refuses FROM_EMAIL, for every mail (RFC 3463, X.1.7 and X.1.8; Exchange 5.7.60)",
+        codes=_ANY,
+        enhanced=("4.1.7", "5.1.7", "4.1.8", "5.1.8", "5.7.60"),
+        advice="Check FROM_EMAIL, and that the login may send as it",
     ),
     Rule(
-        TooManyConnections,
-        "Exchange Online's limit of concurrent connections: wants fewer at once",
-        codes=(432,),
+        Postponed,
+        "the login may not send as FROM_EMAIL (Postfix: reject_sender_login_mismatch)",
+        codes=_ANY,
+        words=r"not owned by user|(not allowed|permissions?) to send as",
+        advice="Check FROM_EMAIL, and that the login may send as it",
     ),
+    # The connection.
+    Rule(TooManyConnections, "Exchange Online's limit of concurrent connections", codes=(432,)),
     Rule(
         TooManyConnections,
         "the same in other servers' words",
         codes=(421, 450, 451, 452, 454),
         words=r"too many (concurrent |simultaneous )?(\w+ )?(connections|sessions)",
     ),
+    Rule(
+        Postponed,
+        "before MAIL the server has not heard of this mail: it refuses us, now",
+        codes=_ANY,
+        phases=_BEFORE_MAIL,
+    ),
+    Rule(Postponed, "the server closes the connection (RFC 5321, 3.8)", codes=(421,)),
+    # The recipient.
+    Rule(
+        TemporaryFailure,
+        "mailbox full: its owner can make room (RFC 3463, X.2.2)",
+        codes=_5XX,
+        enhanced=("5.2.2",),
+    ),
+    Rule(TemporaryFailure, "the state of the mailbox (RFC 3463, X.2)", codes=_4XX, enhanced=("4.2.",)),
+    # The server, and what it allows us.
+    Rule(Postponed, "Gmail's daily sending quota: resets within a day", codes=(550,), enhanced=("5.4.5",)),
+    Rule(Postponed, "the server's login service or its quota is unavailable", codes=(454,)),
+    Rule(
+        Postponed,
+        "the mail system is full, busy, or shutting down (RFC 3463, X.3)",
+        codes=_4XX,
+        enhanced=("4.3.",),
+        # Some say it of one recipient, whose lookup failed.
+        server_wide=False,
+    ),
+    Rule(
+        Postponed,
+        "a quota or a rate limit of ours",
+        codes=_ANY,
+        words=r"(sending|hourly|daily|message|mail|rate|recipients?) (sending )?(quota|limit)\b.* "
+        r"(exceeded|reached)|exceeded .*(sending|hourly|daily|rate) (quota|limit)|too many (messages|mails)",
+    ),
 )
 
-_BY_FIRST_DIGIT: dict[int, type[SmtpFailure]] = {4: TemporaryFailure, 5: PermanentFailure}
+_BY_FIRST_DIGIT: dict[int, type[DeliveryError]] = {4: TemporaryFailure, 5: PermanentFailure}
 
 
-def failure(phase: Phase, reply: Reply) -> SmtpFailure:
-    """The error that a reply amounts to which is not the one hoped for.
+def failure(phase: Phase, reply: Reply) -> DeliveryError:
+    """Return the error that an unwanted reply means.
 
-    What is no refusal in SMTP's terms tells nothing: the mail may have been accepted if it was complete.
+    What is no refusal in SMTP's terms says nothing: the mail may have been accepted if it was complete.
     """
-    unintelligible = Uncertain if phase is Phase.AFTER_DATA else TemporaryFailure
-    by_digit = _BY_FIRST_DIGIT.get(reply.code // 100, unintelligible)
-    error = next((rule.error for rule in RULES if rule.fits(phase, reply)), by_digit)
-    return error(phase, reply.code, reply.text)
+    rule = next((rule for rule in RULES if rule.fits(phase, reply)), None)
+    if rule is None:
+        unintelligible = Uncertain if phase is Phase.AFTER_DATA else Postponed
+        return smtp_error(
+            _BY_FIRST_DIGIT.get(reply.code // 100, unintelligible), phase, reply.code, reply.text
+        )
+    error = smtp_error(rule.error, phase, reply.code, reply.text, rule.advice)
+    if isinstance(error, Postponed):
+        error.server_wide = error.server_wide and rule.server_wide
+    return error

@@ -12,13 +12,19 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from actors.channels.email.errors import AuthenticationFailed, SmtpFailure, TemporaryFailure, Uncertain
+from actors.channels.email.connect import Connection, misconfigured
+from actors.channels.email.errors import connection_lost, smtp_error
+from actors.channels.email.login import log_in
 from actors.channels.email.replies import Phase, Reply, failure
+from actors.errors import DeliveryError, PermanentFailure, Postponed, Uncertain
 from app.telemetry import metrics, tracing
+from app.telemetry.logs import get_logger
 from app.text import one_line
 
 if TYPE_CHECKING:
     from actors.channels.email.server import Server
+
+log = get_logger(__name__)
 
 #: Seconds for what is only polite: asking a kept connection if it lives, saying goodbye.
 _COURTESY = 5.0
@@ -32,10 +38,6 @@ def count(phase: Phase, seconds: float) -> None:
     metrics.SMTP.labels(phase).observe(seconds)
 
 
-#: Best first. Only one is tried: three wrong tries in a row lock accounts.
-_MECHANISMS = ("PLAIN", "LOGIN", "CRAM-MD5")
-
-
 class Session:
     """An open connection, secured and logged in.
 
@@ -45,7 +47,7 @@ class Session:
         watch: told of every step that succeeded, and of the seconds it took.
 
     Raises:
-        SmtpFailure: it could not be opened. Temporary, or the login was refused.
+        Postponed: it could not be opened, or the login was refused.
     """
 
     def __init__(self, server: Server, deadline: float, watch: Watch = count) -> None:
@@ -56,6 +58,8 @@ class Session:
         self.used_at = time.monotonic()
         #: Whether a mail was begun and not ended.
         self._in_the_midst = False
+        #: Whether the last mail failed for the way its commands were sent.
+        self.mishandled_pipelining = False
         with tracing.span("smtp connect"):
             self._smtp = self._connect()
         self._open = True
@@ -77,7 +81,7 @@ class Session:
 
         Args:
             sender: ASCII address.
-            recipient: ASCII address.
+            recipient: its domain in ASCII. A local part outside ASCII needs SMTPUTF8 (RFC 6531).
             message: with CRLF line ends.
             deadline: as for the session.
 
@@ -85,14 +89,14 @@ class Session:
             The reply that accepts it.
 
         Raises:
-            SmtpFailure: it was not accepted, or nobody knows.
+            DeliveryError: it was not accepted, or nobody knows.
         """
         self._deadline = deadline
         self._in_the_midst = True
         # A server with a limit can refuse before it has read everything (RFC 1870).
         size = f" SIZE={len(message)}" if self._smtp.has_extn("size") else ""
         self._commands(
-            (Phase.MAIL, f"MAIL FROM:<{sender}>{size}"),
+            (Phase.MAIL, f"MAIL FROM:<{sender}>{size}{self._international(sender, recipient)}"),
             (Phase.RCPT, f"RCPT TO:<{recipient}>"),
             (Phase.DATA, "DATA"),
         )
@@ -110,10 +114,26 @@ class Session:
         """Ask whether the server would take a mail, without sending one.
 
         Raises:
-            SmtpFailure: it would not.
+            DeliveryError: it would not.
         """
-        self._commands((Phase.MAIL, f"MAIL FROM:<{sender}>"), (Phase.RCPT, f"RCPT TO:<{recipient}>"))
+        international = self._international(sender, recipient)
+        self._commands(
+            (Phase.MAIL, f"MAIL FROM:<{sender}>{international}"), (Phase.RCPT, f"RCPT TO:<{recipient}>")
+        )
         self.alive()
+
+    def _international(self, sender: str, recipient: str) -> str:
+        """The parameters of MAIL that an address outside ASCII needs.
+
+        Raises:
+            PermanentFailure: the server does not offer them.
+        """
+        if (sender + recipient).isascii():
+            return ""
+        if not self._smtp.has_extn("smtputf8"):
+            reply = f"{self._server.address} does not offer SMTPUTF8, which the address {recipient} needs"
+            raise smtp_error(PermanentFailure, Phase.MAIL, None, reply)
+        return " SMTPUTF8 BODY=8BITMIME"
 
     @property
     def tls(self) -> tuple[str, datetime] | None:
@@ -157,22 +177,18 @@ class Session:
             self._open = False
             metrics.SMTP_CONNECTIONS.dec()
 
-    def _connect(self) -> smtplib.SMTP:
-        server = self._server
+    def _connect(self) -> Connection:
         timeout = self._time_for(Phase.CONNECT)
         started = time.monotonic()
+        smtp = Connection(self._server)
         try:
-            smtp: smtplib.SMTP
-            if server.security == "ssl":
-                smtp = smtplib.SMTP_SSL(server.host, server.port, timeout=timeout, context=server.tls)
-            else:
-                smtp = smtplib.SMTP(server.host, server.port, timeout=timeout)
+            smtp.open(timeout)
         except smtplib.SMTPConnectError as error:
             raise failure(Phase.GREETING, Reply.of(error.smtp_code, error.smtp_error)) from error
-        except smtplib.SMTPException as error:
-            raise TemporaryFailure(Phase.GREETING, None, self._words(error)) from error
         except (OSError, UnicodeError) as error:  # the latter for a host name that can't be one
-            raise TemporaryFailure(Phase.CONNECT, None, self._words(error)) from error
+            phase = Phase.GREETING if smtp.connected else Phase.CONNECT
+            advice = misconfigured(self._server, error, connected=smtp.connected)
+            raise smtp_error(Postponed, phase, None, self._words(error), advice) from error
         self._watch(Phase.CONNECT, time.monotonic() - started)
         return smtp
 
@@ -185,28 +201,20 @@ class Session:
     def _starttls(self) -> None:
         if not self._smtp.has_extn("starttls"):
             # Never in the clear instead: whoever sits between could have taken the offer out.
-            raise TemporaryFailure(Phase.STARTTLS, None, f"{self._server.host} does not offer STARTTLS")
+            raise smtp_error(
+                Postponed, Phase.STARTTLS, None, f"{self._server.address} does not offer STARTTLS"
+            )
         with self._phase(Phase.STARTTLS):
             self._smtp.starttls(context=self._server.tls)
         self._ehlo()
 
     def _login(self) -> None:
-        smtp = self._smtp
-        offered = smtp.esmtp_features.get("auth", "").upper().split()
-        mechanism = next((name for name in _MECHANISMS if name in offered), None)
-        if mechanism is None:
-            offer = " ".join(offered) or "no AUTH at all"
-            raise AuthenticationFailed(Phase.AUTH, None, f"{self._server.host} offers {offer}")
-        smtp.user, smtp.password = self._server.username, self._server.password
-        if not (smtp.user + smtp.password).isascii():
-            # smtplib would raise a UnicodeError that holds the password.
-            raise AuthenticationFailed(Phase.AUTH, None, "name or password has characters outside ASCII")
         with self._phase(Phase.AUTH):
-            smtp.auth(mechanism, getattr(smtp, f"auth_{mechanism.lower().replace('-', '_')}"))
+            log_in(self._server, self._smtp.esmtp_features.get("auth", "").split(), self._smtp.docmd)
 
     def _commands(self, *commands: tuple[Phase, str]) -> None:
         """Give commands, in one go where the server offers it: a round trip in place of three (RFC 2920)."""
-        if not self._smtp.has_extn("pipelining"):
+        if not (self._smtp.has_extn("pipelining") and self._server.learned.pipelining):
             for phase, line in commands:
                 self._command(phase, partial(self._smtp.docmd, line))
             return
@@ -221,23 +229,33 @@ class Session:
             self._smtp.send(lines)
             return self._smtp.getreply()
 
-        refused: SmtpFailure | None = None
+        refused: DeliveryError | None = None
         for phase in phases:
             try:
                 self._command(phase, first if phase is phases[0] else self._smtp.getreply)
-            except SmtpFailure as refusal:
-                # The first one tells why; what follows from it must be heard, or it answers the next mail.
+            except DeliveryError as refusal:
+                # The first one says why; the replies that follow must be read, or they answer the next mail.
                 refused = refused or refusal
-                if refusal.connection_lost:
+                if phase is not phases[0] and _timed_out(refusal):
+                    self._blame_pipelining(refusal)
+                if connection_lost(refusal):
                     self.drop()
                     break
             else:
                 if refused and phase is Phase.DATA:
                     # It waits for a mail to nobody. What it says to the end of it changes nothing.
-                    with suppress(SmtpFailure):
+                    with suppress(DeliveryError):
                         self._command(Phase.AFTER_DATA, lambda: self._smtp.docmd("."))
         if refused:
             raise refused
+
+    def _blame_pipelining(self, failed: DeliveryError) -> None:
+        """Send this server one command at a time from now on: it replied to the first of several only."""
+        self._server.learned.pipelining = False
+        self.mishandled_pipelining = True
+        log.warning(
+            "the mail server mishandles PIPELINING: commands are sent one at a time", reason=str(failed)
+        )
 
     def _command(self, phase: Phase, ask: Callable[[], tuple[int, bytes]]) -> None:
         with tracing.span(f"smtp {phase}"), self._timed(phase):
@@ -254,7 +272,7 @@ class Session:
             reply = Reply.of(*self._smtp.getreply())
             self._watch(Phase.AFTER_DATA, time.monotonic() - started)
         except OSError as error:
-            raise Uncertain(Phase.AFTER_DATA, None, self._words(error)) from error
+            raise smtp_error(Uncertain, Phase.AFTER_DATA, None, self._words(error)) from error
         if reply.code // 100 != 2:
             raise failure(Phase.AFTER_DATA, reply)
         return reply
@@ -272,25 +290,32 @@ class Session:
         try:
             yield
             self._watch(phase, time.monotonic() - started)
-        except smtplib.SMTPAuthenticationError as error:
-            raise failure(phase, Reply.of(error.smtp_code, error.smtp_error)) from error
         except OSError as error:
-            raise TemporaryFailure(phase, None, self._words(error)) from error
+            raise self._failed(phase, error) from error
 
     def _time_for(self, phase: Phase) -> float:
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise TemporaryFailure(phase, None, f"{self._server.host} is too slow: out of time")
+            raise smtp_error(Postponed, phase, None, f"{self._server.address} is too slow: out of time")
         return min(self._server.timeout, left)
 
     def _limit(self, seconds: float) -> None:
         if self._smtp.sock:
             self._smtp.sock.settimeout(seconds)
 
+    def _failed(self, phase: Phase, error: Exception) -> DeliveryError:
+        return smtp_error(Postponed, phase, None, self._words(error))
+
     def _words(self, error: Exception) -> str:
-        where = f"{self._server.host}:{self._server.port}"
+        where = self._server.address
         if isinstance(error, ssl.SSLCertVerificationError):
             return (
                 f"{where}: certificate not trusted: {error.verify_message} (SMTP_CA_FILE names a private CA)"
             )
         return one_line(f"{where}: {error or type(error).__name__}", 300)
+
+
+def _timed_out(error: DeliveryError) -> bool:
+    """Whether no reply came in time. smtplib raises an error of its own, in whose context the timeout is."""
+    cause = error.__cause__
+    return isinstance(cause, TimeoutError) or isinstance(cause and cause.__context__, TimeoutError)

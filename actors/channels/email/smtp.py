@@ -1,22 +1,27 @@
-"""The way to the SMTP server: connections that are kept, as many as there are threads that send.
+"""Sends mails over connections that are kept, to a mail server and to its fallback.
 
-Flask-Mail's `Connection` is not used: it wants an application context and a Flask app's settings, verifies
-no certificate, knows no timeout, logs in anew for each `send`, and reports a failing QUIT after an accepted
-mail, which would then be sent again. What is left of it after mending that is smtplib.
+Flask-Mail's `Connection` is not used: it requires a Flask app's context and settings, verifies no
+certificate, has no timeouts, logs in for each `send`, and raises if QUIT fails after an accepted mail, which
+would then be sent again. What is left without that is smtplib.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import time
+from concurrent.futures import Future
+from contextvars import copy_context
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
-from actors.channels.email.errors import SmtpFailure, TemporaryFailure
-from actors.channels.email.replies import Reply
-from actors.channels.email.restraint import ConnectionLimit, LoginBreaker
+from actors.channels.email.circuit import QUICK_SECONDS, SLOW_CONNECTIONS, Circuit, ConnectionLimit
+from actors.channels.email.errors import OutOfTurn, connection_lost
+from actors.channels.email.replies import Phase, Reply
 from actors.channels.email.server import Server
 from actors.channels.email.session import Session
+from actors.errors import DeliveryError, Postponed, Uncertain
 from app.telemetry import metrics, tracing
 
 if TYPE_CHECKING:
@@ -29,41 +34,52 @@ _CODES = frozenset(
     | {"535", "538", "541", "550", "551", "552", "553", "554", "555", "556"}
 )
 
-#: Seconds for saying goodbye on all kept connections together.
-_GOODBYES = 3.0
+#: Seconds for QUIT on all kept connections together.
+_QUIT_SECONDS = 3.0
+
+#: A server that replies at these steps has let us in.
+_LET_IN = (Phase.RCPT, Phase.DATA, Phase.AFTER_DATA)
 
 
 class Transport:
-    """Sends mails. One for each process is enough, for all its threads, before and after a fork.
+    """Sends mails to one server. One for each process, for all its threads, before and after a fork.
 
     Args:
-        settings: the SMTP_* ones.
+        server: the server.
+        patience: seconds that a mail waits for a new connection, which goes on being opened for the next
+            mail; None: for as long as it takes.
         max_mails: sent over one connection before it is renewed; servers have limits of their own.
-        max_idle: seconds after which a kept connection is not asked if it lives but renewed.
-        trusted: seconds in which it is not even asked. If it is gone, the mail goes over a new one.
-        breaker: holds mails back while the login is refused.
+        max_idle: seconds after which a kept connection is renewed.
+        trusted: seconds in which a kept connection is not even asked whether it works. If it does not, the
+            mail goes over a new one.
+        circuit: holds mails while the server is in trouble.
     """
 
     def __init__(
         self,
-        settings: Settings,
+        server: Server,
         *,
+        patience: float | None = QUICK_SECONDS,
         max_mails: int = 100,
         max_idle: float = 60.0,
         trusted: float = 5.0,
-        breaker: LoginBreaker | None = None,
+        circuit: Circuit | None = None,
     ) -> None:
-        self._server = Server.of(settings)
+        self._server = server
+        self._patience = server.longest_to_data if patience is None else patience
         self._max_mails = max_mails
         self._max_idle = max_idle
         self._trusted = trusted
-        self._breaker = breaker or LoginBreaker()
-        if not self._server.username:
-            self._breaker.accepted()  # until the server says that it wants a login
+        self._circuit = circuit or Circuit(server.relay)
         self._limit = ConnectionLimit()
         self._pid = os.getpid()
-        #: Connections in nobody's use, the last used last. List operations are atomic.
+        #: Connections that nobody uses, the last used last. List operations are atomic.
         self._kept: list[Session] = []
+
+    @property
+    def quick(self) -> bool:
+        """Whether a mail is likely to be accepted within `QUICK_SECONDS`."""
+        return self._circuit.quick
 
     @property
     def longest(self) -> timedelta:
@@ -71,14 +87,14 @@ class Transport:
         return timedelta(seconds=self._server.longest_to_data + self._server.longest_after_data)
 
     def send(self, mail: OutgoingMail) -> Reply:
-        """Hand one mail to the server.
+        """Send one mail.
 
         Returns:
             The reply that accepts it.
 
         Raises:
-            SmtpFailure: temporary, permanent, a refused login, or uncertain; with the phase and the reply.
-            OutOfTurn: not tried, because the server refuses our login or wants fewer connections.
+            DeliveryError: not accepted, or nobody knows; with the phase and the reply.
+            OutOfTurn: not tried, because the server is in trouble or allows no further connection.
         """
         message = mail.as_bytes()
         deadline = time.monotonic() + self._server.longest_to_data
@@ -86,49 +102,125 @@ class Transport:
         try:
             with tracing.span("smtp", where, kind="client"):
                 return self._over_a_connection(mail, message, deadline)
-        except SmtpFailure as failure:
-            code = "none" if failure.code is None else metrics.known(str(failure.code), _CODES)
-            metrics.SMTP_FAILURES.labels(failure.phase, code).inc()
+        except DeliveryError as error:
+            if error.phase:
+                code = "none" if error.code is None else metrics.known(str(error.code), _CODES)
+                metrics.SMTP_FAILURES.labels(error.phase, code).inc()
             raise
 
     def _over_a_connection(self, mail: OutgoingMail, message: bytes, deadline: float) -> Reply:
         """`send`, over a kept connection or a new one."""
-        with self._limit.place(deadline):
+        self._circuit.check()
+        most = SLOW_CONNECTIONS if self._circuit.slow_to_accept else None
+        with self._limit.place(self._patience, most):
             kept = self._take()
             if kept is not None:
                 try:
-                    return self._send(kept, mail, message, deadline)
-                except TemporaryFailure as failure:
-                    # A server may end a kept connection at any moment; this mail was surely not accepted.
-                    if not failure.connection_lost:
+                    return self._send(kept, mail, message, deadline, probe=False)
+                except Postponed as error:
+                    # A server may end a kept connection at any time; this mail was surely not accepted.
+                    if not connection_lost(error):
                         raise
-            with self._breaker.login(deadline):
+            pipelining = self._server.learned.pipelining
+            try:
+                return self._over_a_new_connection(mail, message, deadline)
+            except Postponed:
+                if pipelining is self._server.learned.pipelining:
+                    raise
+            # The server mishandles it; now it gets one command at a time.
+            return self._over_a_new_connection(mail, message, deadline)
+
+    def _over_a_new_connection(self, mail: OutgoingMail, message: bytes, deadline: float) -> Reply:
+        probe = self._circuit.enter(self._patience)
+        handed_over = False
+        try:
+            future = self._start_to_open(deadline)
+            try:
+                session = future.result(self._patience)
+            except TimeoutError:
+                handed_over = True
+                self._circuit.is_late()
+                future.add_done_callback(partial(self._keep_late, probe=probe))
+                raise OutOfTurn(f"{self._server.address} is slow to open a connection", 5.0) from None
+            except Postponed as error:
+                self._circuit.failed(error, probe=probe)
+                raise
+            return self._send(session, mail, message, deadline, probe=probe)
+        finally:
+            if probe and not handed_over:
+                self._circuit.leave()
+
+    def _start_to_open(self, deadline: float) -> Future[Session]:
+        """Open a connection in a thread of its own, which no worker's thread has to wait for."""
+        future: Future[Session] = Future()
+
+        def open_session() -> None:
+            started = time.monotonic()
+            try:
                 session = Session(self._server, deadline)
-                if self._server.username:
-                    self._breaker.accepted()
-                return self._send(session, mail, message, deadline)
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                seconds = time.monotonic() - started
+                self._circuit.connected(seconds, logged_in=bool(self._server.username))
+                future.set_result(session)
+
+        run = partial(copy_context().run, open_session)
+        threading.Thread(target=run, name="smtp connect", daemon=True).start()
+        return future
+
+    def _keep_late(self, future: Future[Session], *, probe: bool) -> None:
+        """Keep a connection that no mail waited for, or note why there is none."""
+        error = future.exception()
+        if error is None:
+            self._kept.append(future.result())
+            self._circuit.accepted()
+        elif isinstance(error, Postponed):
+            self._circuit.failed(error, probe=probe)
+        if probe:
+            self._circuit.leave()
 
     def close(self) -> None:
-        """Say goodbye on every kept connection. A later `send` opens anew."""
+        """Send QUIT on every kept connection. A later `send` opens a new one."""
         self._forget_parents()
-        give_up_at = time.monotonic() + _GOODBYES
+        give_up_at = time.monotonic() + _QUIT_SECONDS
         while self._kept:
             self._kept.pop().close(max(0.05, give_up_at - time.monotonic()))
 
-    def _send(self, session: Session, mail: OutgoingMail, message: bytes, deadline: float) -> Reply:
+    def _send(
+        self, session: Session, mail: OutgoingMail, message: bytes, deadline: float, *, probe: bool
+    ) -> Reply:
+        started = time.monotonic()
         try:
             reply = session.send(mail.envelope_from, mail.envelope_to, message, deadline)
-        except SmtpFailure as failure:
-            if failure.connection_lost:
+        except DeliveryError as error:
+            if connection_lost(error):
                 session.drop()
             else:
                 self._kept.append(session)
+            self._note(error, session, started, probe=probe)
             raise
         self._kept.append(session)
+        self._circuit.accepted(time.monotonic() - started)
         return reply
 
+    def _note(self, error: DeliveryError, session: Session, started: float, *, probe: bool) -> None:
+        """Note what a mail that was not accepted says about the server."""
+        if session.mishandled_pipelining:
+            return
+        seconds = time.monotonic() - started
+        if error.code is None and not isinstance(error, Uncertain):
+            # Lost while it sent this mail, perhaps because of it.
+            self._circuit.took(seconds)
+        elif isinstance(error, Postponed) and error.server_wide:
+            # A kept connection that the server closes says nothing: a new one is opened.
+            if session.mails == 0 or not connection_lost(error):
+                self._circuit.failed(error, probe=probe)
+        elif isinstance(error, Uncertain) or error.phase in _LET_IN:
+            self._circuit.accepted(seconds)
+
     def _take(self) -> Session | None:
-        """A connection that is good for another mail."""
+        """A kept connection that works."""
         self._forget_parents()
         while True:
             try:
@@ -148,3 +240,46 @@ class Transport:
             self._pid = os.getpid()
             while self._kept:
                 self._kept.pop().drop()
+
+
+class Relays:
+    """The mail server, and the fallback that takes over while the first surely does not take a mail.
+
+    Args:
+        settings: the SMTP_* ones.
+        patience: as for `Transport`.
+    """
+
+    def __init__(self, settings: Settings, *, patience: float | None = QUICK_SECONDS) -> None:
+        self._transports = [Transport(server, patience=patience) for server in Server.all(settings)]
+
+    @property
+    def quick(self) -> bool:
+        """Whether a mail is likely to be accepted at once, by one of them."""
+        return any(transport.quick for transport in self._transports)
+
+    @property
+    def longest(self) -> timedelta:
+        """The longest that one `send` can take."""
+        return sum((transport.longest for transport in self._transports), timedelta())
+
+    def send(self, mail: OutgoingMail) -> Reply:
+        """Send one mail over the first server that is not in trouble.
+
+        Raises:
+            DeliveryError: not accepted, or nobody knows. Only a mail that a server surely did not take, for a
+                reason of its own, goes to the next one.
+        """
+        held: Postponed | None = None
+        for transport in self._transports:
+            try:
+                return transport.send(mail)
+            except Postponed as error:
+                held = held or error
+        assert held  # noqa: S101 - for the type checker
+        raise held
+
+    def close(self) -> None:
+        """Close every kept connection."""
+        for transport in self._transports:
+            transport.close()

@@ -74,13 +74,20 @@ class SmsChannel:
 
     Attributes:
         lease: longer than one text can take.
+        hold_for: how long a text is held while the account is refused.
     """
+
+    quick = True
+    hold_for = timedelta(hours=24)
 
     def __init__(self, settings: Settings) -> None:
         # Connecting, sending and waiting for the answer have the timeout each.
         self.lease = timedelta(seconds=3 * settings.twilio_timeout + 60)
         self._texts = Texts(settings.from_name, settings.default_currency)
         self._provider = _provider(settings)
+
+    def message_id(self, event_id: str) -> None:
+        """None: the provider gives the id."""
 
     def send(self, notification: Notification) -> Mapping[str, Any]:
         """Send one text.

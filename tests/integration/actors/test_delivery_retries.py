@@ -34,7 +34,7 @@ def test_retries_end_at_the_limit(
     make_stub: Any, mail_sink: MailSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("actors.deliver.delay", lambda retries: 10)
-    mail_sink.replies = ["451 4.3.0 busy"] * 9
+    mail_sink.replies = ["450 4.2.0 busy"] * 9
     stub = make_stub(max_retry_attempts=2)
     stub.publish(sample("booking.confirmed"))
     record = Notification.objects.get()
@@ -88,7 +88,7 @@ def test_a_retry_that_the_broker_refuses_is_not_lost(
             raise error
         return enqueue(message)
 
-    mail_sink.replies = ["451 4.3.0 busy"]
+    mail_sink.replies = ["450 4.2.0 busy"]
     with monkeypatch.context() as patch:
         patch.setattr(stub.broker, "enqueue", refuse_retries)
         if inline:

@@ -1,0 +1,76 @@
+"""OAuth 2.0 access tokens for SMTP: fetched, kept until they expire, fetched again (RFC 6749).
+
+With a refresh token in SMTP_PASSWORD, as a user grants it to an application (Google, 6); without one, the
+application's own credentials (Microsoft 365, 4.4).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from actors.channels.email.errors import AuthenticationFailed, smtp_error
+from actors.errors import Postponed
+
+if TYPE_CHECKING:
+    from actors.channels.email.server import TokenEndpoint
+
+#: Seconds for the token endpoint, and before its end that a token is renewed.
+_TIMEOUT_SECONDS = 10.0
+_RENEW_BEFORE_SECONDS = 60.0
+
+_lock = threading.Lock()
+_tokens: dict[TokenEndpoint, tuple[str, float]] = {}
+
+
+def access_token(endpoint: TokenEndpoint, refresh_token: str, *, renew: bool = False) -> str:
+    """Return an access token, a kept one while it lasts.
+
+    Args:
+        endpoint: where it comes from.
+        refresh_token: empty for the application's own credentials.
+        renew: do not use the kept one.
+
+    Raises:
+        AuthenticationFailed: the endpoint refuses the application.
+        Postponed: the endpoint is unavailable.
+    """
+    with _lock:
+        token, expires_at = _tokens.get(endpoint, ("", 0.0))
+        if renew or time.monotonic() > expires_at - _RENEW_BEFORE_SECONDS:
+            token, seconds = _fetch(endpoint, refresh_token)
+            _tokens[endpoint] = token, time.monotonic() + seconds
+        return token
+
+
+def _fetch(endpoint: TokenEndpoint, refresh_token: str) -> tuple[str, float]:
+    import requests
+    from oauthlib.oauth2 import BackendApplicationClient, OAuth2Error
+    from requests_oauthlib import OAuth2Session
+
+    client = BackendApplicationClient(endpoint.client_id)
+    how: dict[str, Any] = {
+        "client_secret": endpoint.client_secret,
+        "include_client_id": True,
+        "timeout": _TIMEOUT_SECONDS,
+    }
+    try:
+        with OAuth2Session(client=client) as session:
+            if refresh_token:
+                how |= {"client_id": endpoint.client_id, "refresh_token": refresh_token}
+                token = session.refresh_token(endpoint.url, **how)
+            else:
+                if endpoint.scope:
+                    # Not the session's scope: oauthlib would raise if the endpoint grants another one.
+                    how["scope"] = endpoint.scope.split()
+                token = session.fetch_token(endpoint.url, **how)
+            return str(token["access_token"]), float(token.get("expires_in") or 300)
+    except OAuth2Error as error:
+        # Its text is the endpoint's `error` and `error_description`, which name no secret.
+        reason = f"the token endpoint refuses: {error.error} {error.description or ''}".strip()
+        advice = "Check SMTP_OAUTH2_CLIENT_ID, _CLIENT_SECRET, _SCOPE, and a refresh token in SMTP_PASSWORD"
+        raise smtp_error(AuthenticationFailed, "auth", None, reason, advice) from None
+    except (requests.RequestException, KeyError, ValueError) as error:
+        reason = f"the token endpoint did not give a token: {type(error).__name__}"
+        raise smtp_error(Postponed, "auth", None, reason, "Check SMTP_OAUTH2_TOKEN_URL") from None

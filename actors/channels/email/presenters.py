@@ -29,12 +29,30 @@ _LONGEST_FILM = 6_000
 _UNSAFE_IN_URL = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff\"'<>\\`{}|^]")
 _BOOLEAN = Boolean()
 
+#: What mail programs and phones turn into a link: a scheme, or a dot between a word and letters. Dots of
+#: internationalized domain names count (RFC 3490, 3.1).
+_SCHEME = re.compile(r"://")
+_DOT = re.compile(r"(?<=\w)([.\u3002\uff0e\uff61])(?=[^\W\d_]{2})")
+
+#: What no person is called, in a greeting.
+_LINK = re.compile(r"://|@|\bwww\b|(?<=[^\W_]{3})[.\u3002\uff0e\uff61][^\W\d_]{2}", re.IGNORECASE)
+
 
 def text(_: Conventions, value: Any) -> str:
-    """A name, an id, a sentence: on one line."""
+    """A title or a sentence, on one line, in which nothing becomes a link.
+
+    Mail programs and phones turn `www.example.com` into a link, also in text that a stranger has written. A
+    blank after the dot, and before the slashes of a scheme, prevents it and reads the same.
+    """
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise Unpresentable("is no text")
-    return one_line(str(value), _LONGEST_TEXT)
+    return _DOT.sub(r"\1 ", _SCHEME.sub(": //", one_line(str(value), _LONGEST_TEXT)))
+
+
+def person(conventions: Conventions, value: Any) -> str | None:
+    """A person's name; none if it looks like a link: who signs up with one has the mail sent to others."""
+    shown = text(conventions, value)
+    return None if _LINK.search(one_line(str(value), _LONGEST_TEXT)) else shown
 
 
 def identifier(_: Conventions, value: Any) -> str:

@@ -32,9 +32,6 @@ def _showtimes(conventions: Conventions, value: Any) -> list[dict[str, Any]]:
 
 
 _TEXTS = (
-    "event_type",
-    "user_name",
-    "error_code",
     "reason",
     "processing_time",
     "movie_title",
@@ -43,7 +40,14 @@ _TEXTS = (
     "screen",
     "cancellation_reason",
 )
-_IDS = ("booking_id", "transaction_id", "original_transaction_id", "refund_transaction_id")
+_IDS = (
+    "event_type",
+    "error_code",
+    "booking_id",
+    "transaction_id",
+    "original_transaction_id",
+    "refund_transaction_id",
+)
 _AMOUNTS = ("amount", "total_amount", "refund_amount")
 _MOMENTS = ("showtime", "timestamp", "processed_at", "cancelled_at", "booking_date")
 _LINKS = ("ticket_url", "directions_url", "retry_url", "policy_url", "booking_url")
@@ -55,6 +59,7 @@ FIELDS: dict[str, Presenter] = {
     **dict.fromkeys(_AMOUNTS, Conventions.money),
     **dict.fromkeys(_MOMENTS, Conventions.moment),
     **dict.fromkeys(_LINKS, presenters.url),
+    "user_name": presenters.person,
     "retry_possible": presenters.flag,
     "refund_eligible": presenters.flag,
     "seats": presenters.seats,

@@ -205,7 +205,7 @@ def test_hostile_data_is_inert(renderer: Renderer, template: str) -> None:
     assert page.attributes <= full.attributes
     assert all(link.startswith("https://") or link == "cid:qr" for link in page.links)
     assert not any("evil" in link or "script" in link for link in page.links)
-    assert "</title><script>alert(1)</script> Bcc: everyone@example.com," in page.text
+    assert "everyone@example" not in page.text + mail.text  # a greeting drops what looks like a link
     assert not re.search(r"^(Bcc|X-Injected|Refund amount: \$9|Total: \$0)", mail.text, re.MULTILINE)
     assert "4242424242424242" not in mail.text + mail.html
 

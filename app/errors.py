@@ -91,6 +91,19 @@ class TransactionNotFound(Problem):
     code = "TRANSACTION_NOT_FOUND"
 
 
+class RateLimited(Problem):
+    """Too many failed requests came from this address.
+
+    Args:
+        retry_after: seconds after which another is looked at.
+    """
+
+    code = "RATE_LIMITED"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("Too many failed requests. Please wait and try again.", retry_after=retry_after)
+
+
 class IdempotencyConflict(Problem):
     """The first request with that Idempotency-Key is still running."""
 

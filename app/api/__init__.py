@@ -58,6 +58,9 @@ def init_app(app: Flask, settings: Settings) -> None:
         api.register_blueprint(blueprint)
     for moves_money in ("payments.process", "payments.refund", "payments.cancel"):
         limits.limit(app, moves_money, settings.ratelimit_payments)
+    for reads in ("payments.status", "payments.booking", "payments.methods", "api-docs.openapi_json"):
+        limits.limit(app, reads, settings.ratelimit_reads)
+    limits.limit(app, "readiness.ready", settings.ratelimit_reads, unless=transport.is_direct)
     swagger = get_swaggerui_blueprint(
         "/docs",
         "/docs/openapi.json",
@@ -65,4 +68,6 @@ def init_app(app: Flask, settings: Settings) -> None:
     )
     app.register_blueprint(swagger)
     app.register_blueprint(payment_page.blueprint)
+    for shown in ("swagger_ui.show", "payment_page.show"):
+        limits.limit(app, shown, settings.ratelimit_reads)
     metrics.init_app(app, settings)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, g, request
 
+from app.api.failures import count_failure
 from app.errors import Forbidden, Unauthorized
 from app.keys.keyring import Keyring
 
@@ -39,6 +40,7 @@ def requires(scope: str) -> Callable[[Any], Any]:
         def checked(*args: Any, **kwargs: Any) -> Any:
             key: ApiKey | None = g.get("api_key")
             if key is None and g.auth_required:
+                count_failure("key")
                 raise Unauthorized("Send a valid API key: Authorization: Bearer mk_…")
             if key is not None and scope not in key.scopes:
                 raise Forbidden(f"This API key lacks the scope {scope}.")

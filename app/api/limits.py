@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response
 from flask_limiter import Limiter
-from flask_limiter.util import get_remote_address
 from limits import parse_many
 
 from app.api.auth import caller
+from app.api.failures import Failures, client_address
 from app.api.limits_storage import OneTripStorage
 from app.telemetry import metrics
 
@@ -33,8 +33,8 @@ class _ViewLimiter(Limiter):
 
 
 def by_caller() -> str:
-    """The API key's id, or else the address."""
-    return caller() or get_remote_address()
+    """Return the API key's id, or else the client's address."""
+    return caller() or client_address()
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -66,9 +66,16 @@ def init_app(app: Flask, settings: Settings) -> None:
 
     app.after_request(add_headers)
     app.extensions["limits"] = limiter
+    app.extensions["failures"] = Failures(limiter, settings.ratelimit_failures)
 
 
-def limit(app: Flask, endpoint: str, limits: str, by: Callable[[], str] = by_caller) -> None:
+def limit(
+    app: Flask,
+    endpoint: str,
+    limits: str,
+    by: Callable[[], str] = by_caller,
+    unless: Callable[[], bool] | None = None,
+) -> None:
     """Limit a view.
 
     Args:
@@ -76,7 +83,8 @@ def limit(app: Flask, endpoint: str, limits: str, by: Callable[[], str] = by_cal
         endpoint: the view's.
         limits: as `100 per minute; 20 per 10 seconds`.
         by: tells a request's client.
+        unless: whether a request is not counted.
     """
     limiter: Limiter = app.extensions["limits"]
     view: Any = app.view_functions[endpoint]
-    app.view_functions[endpoint] = limiter.limit(limits, key_func=by)(view)
+    app.view_functions[endpoint] = limiter.limit(limits, key_func=by, exempt_when=unless)(view)

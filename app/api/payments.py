@@ -161,7 +161,7 @@ def cancel(order: CancelOrder) -> Response:
 @blueprint.route("/status/<string:transaction_id>")
 @requires("payments:read")
 @blueprint.response(200, PaymentStatusBody)
-@blueprint.errors(401, 403, 404, 422, 500, 503)
+@blueprint.errors(401, 403, 404, 422, 429, 500, 503)
 def status(transaction_id: str) -> Response:
     """Return what is known about a payment or refund. While the customer has to act, the gateway is asked."""
     payments = services().payments
@@ -177,7 +177,7 @@ def status(transaction_id: str) -> Response:
 @blueprint.route("/booking/<path:booking_id>")
 @requires("payments:read")
 @blueprint.response(200, BookingPayments)
-@blueprint.errors(401, 403, 422, 500, 503)
+@blueprint.errors(401, 403, 422, 429, 500, 503)
 def booking(booking_id: str) -> Response:
     """List all payments of a booking, newest first: for a frontend that lost a response."""
     found = services().payments.books.ledger.search(_MAX_LISTED, booking_id=normalized_id(booking_id))
@@ -186,7 +186,7 @@ def booking(booking_id: str) -> Response:
 
 @blueprint.route("/methods")
 @blueprint.response(200, PaymentMethods)
-@blueprint.errors(422)
+@blueprint.errors(422, 429)
 def methods() -> Response:
     """The ways to pay, and which of them are enabled."""
     return jsonify({"payment_methods": payment_methods(services().settings)})

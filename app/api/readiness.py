@@ -54,6 +54,7 @@ class _Cache:
 @blueprint.route("/health/ready")
 @blueprint.response(200, Readiness)
 @blueprint.alt_response(503, schema=Readiness)
+@blueprint.errors(429)
 def ready() -> tuple[Response, int]:
     """Whether payments can be taken safely.
 

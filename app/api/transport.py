@@ -11,6 +11,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.errors import Forbidden, MalformedRequest, ServiceUnavailable
+from app.services import services
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -86,6 +87,11 @@ def _limit_downloads(app: Flask, most: int) -> None:
 
     app.before_request(take)
     app.after_request(give_back)
+
+
+def is_direct() -> bool:
+    """Whether a request came past the proxies that are in front, as an orchestrator's probes do."""
+    return bool(services().settings.trusted_proxies) and "X-Forwarded-For" not in request.headers
 
 
 def _refuse_plain_http() -> None:

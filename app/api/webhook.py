@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Response, jsonify, request
 
+from app.api.failures import count_failure
 from app.api.requests import JSONBlueprint
 from app.api.schemas import WebhookReceipt
 from app.errors import InvalidWebhook
@@ -37,7 +38,7 @@ _BODY = {
 @blueprint.route("/webhook", methods=["POST"])
 @blueprint.doc(parameters=[_SIGNATURE], requestBody=_BODY)
 @blueprint.response(200, WebhookReceipt)
-@blueprint.errors(400, 413, 502, 503)
+@blueprint.errors(400, 413, 429, 502, 503)
 def webhook() -> Response:
     """Take a delivery. Repeated ones and unknown types are accepted and change nothing."""
     settings, payments = services().settings, services().payments
@@ -45,6 +46,7 @@ def webhook() -> Response:
         event = payments.gateway.read_webhook(request.get_data(), request.headers.get("Stripe-Signature", ""))
     except BadWebhook as error:
         metrics.WEBHOOKS.labels("", "refused").inc()
+        count_failure("webhook")
         raise InvalidWebhook(f"Refused: {error}.") from None
     if event.live != settings.gateway_live:
         raise InvalidWebhook("Refused: test and live mode are mixed up.")

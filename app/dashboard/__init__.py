@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask_limiter.util import get_remote_address
-
 from app.api import limits
+from app.api.failures import client_address
 from app.dashboard import letters, pages, sign_in  # noqa: F401 - they put their pages on the blueprint
 from app.dashboard.access import Access, configure_sessions, form_token
 from app.dashboard.blueprint import blueprint
@@ -26,4 +25,4 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.jinja_env.globals["form_token"] = form_token
     app.register_blueprint(blueprint)
     # Here API keys could be guessed.
-    limits.limit(app, "dashboard.signed_in", "10 per minute", by=get_remote_address)
+    limits.limit(app, "dashboard.signed_in", "10 per minute", by=client_address)

@@ -378,6 +378,15 @@ class Settings(BaseSettings):
         "booking 9/hour 15/day; user 9/hour 15/day; ip 9/hour 30/day; card 12/hour 20/day",
         description="declined payments before a lockout, by booking, user, customer_ip, and card; or none",
     )
+    ratelimit_reads: Annotated[str, AfterValidator(_rate_limits)] = Field(
+        "600 per minute",
+        description="limits of what only reads: status, bookings, methods, docs, readiness",
+    )
+    ratelimit_failures: Annotated[str, AfterValidator(_rate_limits)] = Field(
+        "30 per minute",
+        description="wrong API keys, and webhooks with a bad signature, that one address may send; "
+        "valid requests from there are not affected",
+    )
     max_body_bytes: int = Field(65_536, ge=1_024, le=1_048_576, description="larger requests get 413")
     dashboard_secret_key: SecretStr = Field(
         SecretStr(""),

@@ -4,10 +4,13 @@ RUN python -m venv /opt/movieapp
 ENV PATH=/opt/movieapp/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 # First what changes less often than the code.
-COPY requirements.lock .
+COPY requirements.lock requirements.build.lock ./
 RUN pip install --require-hashes --only-binary :all: -r requirements.lock
+# The build's own tools, by hash too, and not in the image.
+RUN python -m venv /opt/build \
+    && /opt/build/bin/pip install --require-hashes --only-binary :all: -r requirements.build.lock
 COPY . .
-RUN pip wheel --no-deps --wheel-dir /wheels . \
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
     && pip install --no-deps --no-index /wheels/movieapp-*.whl \
     && pip check
 

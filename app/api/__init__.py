@@ -68,6 +68,6 @@ def init_app(app: Flask, settings: Settings) -> None:
     )
     app.register_blueprint(swagger)
     app.register_blueprint(payment_page.blueprint)
-    for shown in ("swagger_ui.show", "payment_page.show"):
+    for shown in ("swagger_ui.show", "payment_page.result"):
         limits.limit(app, shown, settings.ratelimit_reads)
     metrics.init_app(app, settings)

@@ -33,6 +33,8 @@ PASSWORDS = {
     "RABBITMQ_PAYMENTS_PASSWORD": "password_of_the_payments",
     "RABBITMQ_WORKER_PASSWORD": "0123456789abcdef",
     "RABBITMQ_ADMIN_PASSWORD": "password-of-the-admin",
+    "REDIS_PASSWORD": "password-of-redis",
+    "MONGODB_PASSWORD": "password-of-mongodb",
 }
 
 
@@ -55,7 +57,7 @@ class Machine:
         free = (f"127.0.0.1:{free_port()}" for _ in range(4))
         self.api, self.api_metrics, self.worker_metrics, self.redis = free
         self._services = read_compose()["services"]
-        database = self._services["payment-service"]["environment"]["MONGODB_URI"]
+        database = "mongodb://movieapp:password-of-mongodb@mongo:27017/movieapp?replicaSet=rs0"
         self._places = {
             database: with_database(mongodb, f"test_{uuid.uuid4().hex[:12]}"),
             "@rabbitmq:5672": f"@127.0.0.1:{rabbitmq.port}",
@@ -128,8 +130,10 @@ def machine(
     port = machine.redis.rpartition(":")[2]
     command = [*store.command, "--port", port, "--dir", str(tmp_path)]
     cli, *ping = store.health_check
+    login = {**os.environ, **store.environment}
     with Process(command, tmp_path / "redis.log") as process:
-        process.wait_until(lambda: "PONG" in run([cli, "-p", port, *ping], os.environ).stdout)
+        process.wait_until(lambda: run([cli, "-p", port, *ping], login).returncode == 0)
+        assert run([cli, "-p", port, *ping], os.environ).returncode, "nobody gets in without the password"
         yield machine
     assert (tmp_path / "appendonlydir").exists(), "what it keeps is on disk"
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
+from pydantic import SecretStr
 
 from app.settings import Settings
 from tests.support.compose import ROOT, read_compose
@@ -17,6 +18,8 @@ from tests.support.compose import ROOT, read_compose
 SCRIPT = (ROOT / "deploy" / "rabbitmq" / "access.sh").read_text()
 PASSWORDS = set(re.findall(r"RABBITMQ_[A-Z]+_PASSWORD", SCRIPT))
 OPTIONAL = {"RABBITMQ_ADMIN_PASSWORD"}
+#: Passwords of Redis and MongoDB, which the services know in their URLs only.
+STORES = {"REDIS_PASSWORD", "MONGODB_ROOT_PASSWORD", "MONGODB_PASSWORD", "MONGODB_KEY"}
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +45,9 @@ def test_whatever_runs_on_is_checked_and_what_waits_waits_for_health(services: d
 def test_what_it_mounts_from_here_is_here(services: dict[str, Any]) -> None:
     mounted = {volume.split(":")[0] for service in services.values() for volume in service.get("volumes", [])}
     kept = set(read_compose()["volumes"])
-    # Compose makes the directory of the secrets, empty; nothing of it is in the repository.
-    for path in mounted - kept - {"./secrets"}:
-        assert (ROOT / path).exists(), path
+    for path in mounted - kept:
+        # Compose makes the directories of the secrets, empty; nothing of them is in the repository.
+        assert path.startswith("./secrets/") or (ROOT / path).exists(), path
     assert kept <= mounted
 
 
@@ -53,7 +56,50 @@ def test_images_are_of_one_version_and_ports_of_this_machine(services: dict[str,
         if "build" not in service:
             assert re.search(r":v?\d", service["image"]), name
         for port in service.get("ports", []):
-            assert port.startswith("127.0.0.1:"), name
+            opened = name == "proxy" and port.startswith("${PROXY_BIND:-127.0.0.1}:443:")
+            assert opened or port.startswith("127.0.0.1:"), name
+
+
+def test_nothing_leaves_the_networks_of_the_stores_and_the_broker(services: dict[str, Any]) -> None:
+    networks = read_compose()["networks"]
+    inside = {name for name, network in networks.items() if (network or {}).get("internal")}
+    assert inside == {"messages", "data", "monitoring"}
+    for name in ("redis", "mongo"):
+        assert services[name]["networks"] == ["data"]
+        assert "ports" not in services[name]
+    assert set(services["proxy"]["networks"]) == {"edge"}
+    assert {name for name, service in services.items() if "data" in service.get("networks", [])} == {
+        "redis",
+        "mongo",
+        "payment-service",
+        "notification-service",
+    }
+    used = {network for service in services.values() for network in service.get("networks", [])}
+    assert used == set(networks)
+
+
+#: Secret settings → the only service that is given them. Any other secret is both services'.
+OWNERS = {
+    "STRIPE_WEBHOOK_SECRET": "payment-service",
+    "DASHBOARD_SECRET_KEY": "payment-service",
+    "SMTP_PASSWORD": "notification-service",
+    "SMTP_OAUTH2_CLIENT_SECRET": "notification-service",
+    "SMTP_FALLBACK_URL": "notification-service",
+    "TWILIO_AUTH_TOKEN": "notification-service",
+}
+SHARED = {"PAYMENT_GATEWAY_API_KEY", "OTEL_EXPORTER_OTLP_HEADERS"}
+
+
+@pytest.mark.parametrize("name", ["payment-service", "notification-service"])
+def test_a_service_is_given_its_own_secrets_only(services: dict[str, Any], name: str) -> None:
+    secret = {field.upper() for field, info in Settings.model_fields.items() if info.annotation is SecretStr}
+    assert secret == set(OWNERS) | SHARED, "a secret setting needs an owner here and in docker-compose.yml"
+    environment = services[name]["environment"]
+    # An empty variable hides the line of .env.
+    assert {each for each in OWNERS if environment.get(each) == ""} == {
+        each for each, owner in OWNERS.items() if owner != name
+    }
+    assert f"./secrets/{name}:/run/secrets:ro" in services[name]["volumes"]
 
 
 @pytest.mark.parametrize("name", ["payment-service", "notification-service"])
@@ -66,7 +112,7 @@ def test_a_service_can_write_nothing_but_what_is_lost(services: dict[str, Any], 
 @pytest.mark.parametrize("name", ["payment-service", "notification-service"])
 def test_a_service_gets_settings_that_there_are(services: dict[str, Any], name: str) -> None:
     known = {field.upper() for field in Settings.model_fields}
-    assert set(services[name]["environment"]) - PASSWORDS <= known
+    assert set(services[name]["environment"]) - PASSWORDS - STORES <= known
 
 
 def test_the_script_gets_every_password_from_outside(services: dict[str, Any]) -> None:
@@ -83,4 +129,4 @@ def test_a_service_logs_in_as_itself_and_knows_no_other_password(services: dict[
     url = urlsplit(environment["RABBITMQ_URL"])
     [password] = re.findall(rf'"name": "{name}", "password": "\$(\w+)"', SCRIPT)
     assert (url.username, url.password) == (name, f"${{{password}}}")
-    assert all(environment[other] == "" for other in PASSWORDS)
+    assert all(environment[other] == "" for other in PASSWORDS | STORES)

@@ -26,7 +26,7 @@ def arguments(instruction: str) -> list[str]:
 
 
 def test_what_it_builds_from_is_here_and_is_all_that_the_wheel_needs() -> None:
-    copied = [rest.split()[0] for rest in arguments("COPY") if not rest.startswith("--from")]
+    copied = [source for rest in arguments("COPY") if "--from" not in rest for source in rest.split()[:-1]]
     assert copied[-1] == "."
     assert set(copied[:-1]) <= set(SENT), "what is copied is not left out by .dockerignore"
     for path in SENT:
@@ -48,10 +48,12 @@ def test_both_stages_have_a_python_that_the_project_takes() -> None:
 
 def test_only_what_is_locked_is_installed() -> None:
     installs = [rest for rest in arguments("RUN") if "pip install" in rest]
-    assert len(installs) == 2
-    assert "--require-hashes" in installs[0]
-    assert "-r requirements.lock" in installs[0]
-    assert "pip install --no-deps --no-index" in installs[1]
+    application, tools, wheel = installs
+    for install, lock in ((application, "requirements.lock"), (tools, "requirements.build.lock")):
+        assert "--require-hashes" in install
+        assert f"-r {lock}" in install
+    assert "pip wheel --no-deps --no-build-isolation" in wheel, "nothing is fetched to build it"
+    assert "pip install --no-deps --no-index" in wheel
 
 
 def test_the_lock_has_all_that_is_wanted_by_version_and_hash() -> None:

@@ -120,6 +120,23 @@ def test_what_is_about_a_deployment_finds_it(name: str) -> None:
     assert spread == labels
 
 
+def test_the_ingress_leads_to_the_service_and_not_to_what_is_private() -> None:
+    ingress = named("Ingress", "payment-service")
+    [rule] = ingress["spec"]["rules"]
+    paths = {path["path"]: path["backend"]["service"] for path in rule["http"]["paths"]}
+    assert set(paths) == {"/payment", "/notification", "/docs", "/health"}
+    ports = [port["name"] for port in named("Service", "payment-service")["spec"]["ports"]]
+    for backend in paths.values():
+        assert (backend["name"], backend["port"]["name"] in ports) == ("payment-service", True)
+    assert ingress["spec"]["tls"][0]["hosts"] == [rule["host"]]
+    settings = (BASE / "settings.env").read_text()
+    assert f"PUBLIC_URL=https://{rule['host']}\n" in settings
+    annotations = ingress["metadata"]["annotations"]
+    limits = {"proxy-body-size": "64k", "proxy-request-buffering": "on", "proxy-next-upstream": "off"}
+    for name, value in limits.items():
+        assert annotations[f"nginx.ingress.kubernetes.io/{name}"] == value
+
+
 def test_the_service_leads_to_the_api() -> None:
     service = named("Service", "payment-service")["spec"]
     assert service["selector"] == named("Deployment", "payment-service")["spec"]["selector"]["matchLabels"]

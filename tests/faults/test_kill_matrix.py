@@ -216,12 +216,14 @@ def test_process(
     limit = published_time(paying) + SLACK
     for at in matrix:
         answer = until_answered(api, "/payment/process", body(at), f"key-{at}", limit)
-        (payment,) = Transaction.objects(booking_id=f"BOOK-{at}")
-        assert answer.json()["transaction_id"] == payment.id
-        assert len(private_stripe.charges(payment.id)) == (payment.status == "completed")
-        assert answer.status_code == (200 if payment.status == "completed" else 400)
-        assert hours or payment.status == "completed"
-        assert [step.status for step in payment.history] == ["pending", payment.status]
+        # What never reached the gateway has failed by now; the client that repeats its request pays anew.
+        assert answer.status_code == 200
+        payments = Transaction.objects(booking_id=f"BOOK-{at}").order_by("created_at")
+        assert [payment.status for payment in payments] in (["completed"], ["failed", "completed"])
+        assert answer.json()["transaction_id"] == payments[len(payments) - 1].id
+        for payment in payments:
+            assert len(private_stripe.charges(payment.id)) == (payment.status == "completed")
+            assert [step.status for step in payment.history] == ["pending", payment.status]
     wait_for(lambda: not _outboxes(), 20, "an event is stuck")
     assert len(private_stripe.charges()) == Transaction.objects(status="completed").count()
     received = events()
@@ -253,21 +255,27 @@ def test_refund(
     assert {"before gateway POST", "after gateway POST"} <= set(matrix.values())
     told(matrix, recover(paying, tmp_path))
     limit = published_time(paying) + SLACK
+    refunded = 0
     for at in matrix:
         answer = until_answered(api, "/payment/refund", body(at), f"key-{at}", limit)
-        assert answer.status_code == 200
         payment = Transaction.objects.get(booking_id=f"BOOK-{at}")
         (refund,) = payment.refunds
-        assert answer.json()["refund_transaction_id"] == refund.id
-        assert (payment.status, refund.status) == ("partially_refunded", "completed")
-        assert payment.amount_refunded == payment.refund_reserved == Decimal(20)
         (charge,) = private_stripe.charges(payment.id)
-        assert charge["amount_refunded"] == 2000
+        # What never reached the gateway is reported failed: a refund is not made later behind anybody's back.
+        made = answer.status_code == 200
+        assert (payment.status, refund.status, charge["amount_refunded"]) == (
+            ("partially_refunded", "completed", 2000) if made else ("completed", "failed", 0)
+        )
+        assert answer.status_code in (200, 400)
+        assert payment.amount_refunded == payment.refund_reserved == Decimal(20 if made else 0)
+        refunded += made
+    assert 0 < refunded < len(matrix)
     wait_for(lambda: not _outboxes(), 20, "an event is stuck")
     received = events()
     for payment in Transaction.objects:
         assert len(received[f"payment.success {payment.id}"]) == 1
-        assert len(received[f"payment.refund {payment.refunds[0].id}"]) == 1
+        made = payment.refunds[0].status == "completed"
+        assert len(received.get(f"payment.refund {payment.refunds[0].id}", ())) == made
 
 
 def test_webhook(
@@ -363,7 +371,8 @@ def _pay(paying: Settings, booking: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("thread", "leave"), [("payment recovery", _lost_answer), ("outbox relay", _left_event)]
+    ("thread", "leave"),
+    [("payment recovery", _lost_answer), ("recovery_0", _lost_answer), ("outbox-relay", _left_event)],
 )
 def test_the_worker_that_recovers(
     paying: Settings,

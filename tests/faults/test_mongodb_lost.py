@@ -107,9 +107,10 @@ def test_at_every_boundary(
     Transaction.objects(recover_after__ne=None).update(set__recover_after=utcnow() - timedelta(seconds=1))
     recover_due(make_payments(paying))
     for payment in Transaction.objects(booking_id__ne="warm"):
-        assert payment.status == "completed"
-        assert len(private_stripe.charges(payment.id)) == 1
-    assert len(private_stripe.charges()) == Transaction.objects.count()
+        # 503 stays true: what was recorded all the same fails, and is never charged.
+        charges = len(private_stripe.charges(payment.id))
+        assert (payment.status, charges) in (("completed", 1), ("failed", 0))
+        assert (charges == 1) == (payment.booking_id in charged)
 
 
 def test_between_a_lost_race_and_the_second_look(

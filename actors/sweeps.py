@@ -18,6 +18,7 @@ from dramatiq import Middleware
 
 from actors import deliveries
 from actors.dispatch import Dispatch
+from app import models
 from app.messaging.publisher import make_publisher
 from app.messaging.topology import Topology
 from app.payments.ledger.mongo import MongoLedger
@@ -54,6 +55,7 @@ class Sweeps(Middleware):
         self._relay = Relay(MongoLedger(), lambda: make_publisher(settings))
         #: Name → the sweep, and the seconds between two rounds.
         sweeps: dict[str, tuple[Sweep, float]] = {
+            "indexes": (self._indexes, 5),
             "payment recovery": (self._payment_recovery, 2),
             "overdue deliveries": (self._overdue_deliveries, 5),
             "retention": (self._retention, 60),
@@ -99,6 +101,19 @@ class Sweeps(Middleware):
         while not (all(thread.consumer for thread in consumers.values()) or self._stop.wait(0.05)):
             pass
         yield file.touch
+
+    @contextmanager
+    def _indexes(self) -> Iterator[Callable[[], object]]:
+        """Build missing indexes once, as soon as MongoDB answers."""
+        done = False
+
+        def create() -> None:
+            nonlocal done
+            if not done:
+                models.create_indexes()
+                done = True
+
+        yield create
 
     @contextmanager
     def _payment_recovery(self) -> Iterator[Callable[[], object]]:

@@ -25,6 +25,7 @@ _COMMANDS = {
     "smtp-check": "cli.smtp_check:smtp_check",
     "test-send": "cli.test_send:test_send",
     "keys": "cli.keys:keys",
+    "migrate": "cli.migrate:migrate",
     "attempts": "cli.attempts:attempts",
     "completion": "cli.completion:completion",
 }

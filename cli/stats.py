@@ -100,6 +100,7 @@ def _payments(payments: PaymentFigures) -> None:
             *((f"by {method}", count) for method, count in payments.by_method.most_common()),
             *((f"revenue {currency}", amount) for currency, amount in sorted(payments.revenue.items())),
             *((f"refunded {currency}", amount) for currency, amount in sorted(payments.refunded.items())),
+            *((f"disputed {currency}", amount) for currency, amount in sorted(payments.disputed.items())),
             *_times("processing", payments.processing),
         ),
     )

@@ -41,9 +41,10 @@ _indexing: set[type[mongoengine.Document]] = set()
 class Record(mongoengine.Document):
     """Base of the stored documents.
 
-    MongoEngine would create indexes at the first use of a collection, but never again in that process if
-    MongoDB was away just then; the unique indexes here stand between us and a second charge. So it is done
-    here: every access goes through `objects` or the methods below, and those through `_get_collection`.
+    The unique indexes stand between us and a second charge, so that no process uses a collection without
+    them. A new collection gets them at its first use. Building them on one with documents takes long and
+    belongs to no request: that is what `create_indexes` is for. Every access goes through `objects` or the
+    methods below, and those through `_get_collection`.
 
     `objects` is for what happens now and then. To translate its words takes longer than MongoDB's work; what
     every payment and every delivery does speaks MongoDB's own language with the methods below.
@@ -56,14 +57,35 @@ class Record(mongoengine.Document):
         collection: Collection[dict[str, Any]] = super()._get_collection()
         if cls not in _indexed:
             with _index_lock:
-                if cls not in _indexed and cls not in _indexing:  # ensure_indexes comes back here
+                if cls not in _indexed and cls not in _indexing:  # what is called here comes back here
                     _indexing.add(cls)
                     try:
-                        cls.ensure_indexes()
+                        cls._check_indexes(collection)
                         _indexed.add(cls)
                     finally:
                         _indexing.discard(cls)
         return collection
+
+    @classmethod
+    def _check_indexes(cls, collection: Collection[dict[str, Any]]) -> None:
+        if missing := cls.missing_indexes():
+            if collection.find_one({}, ["_id"]) is not None:
+                raise ServiceUnavailable(
+                    f"The database lacks the indexes {', '.join(missing)}, so nothing was tried. "
+                    "An operator has to run: movieapp migrate"
+                )
+            cls.ensure_indexes()
+
+    @classmethod
+    def missing_indexes(cls) -> list[str]:
+        """The declared indexes that MongoDB does not have, for example `transaction_logs(booking_id)`."""
+        collection: Collection[dict[str, Any]] = super()._get_collection()
+        existing = [[tuple(key) for key in index["key"]] for index in collection.index_information().values()]
+        return [
+            f"{collection.name}({', '.join(name for name, _ in spec['fields'])})"
+            for spec in cls._meta["index_specs"]
+            if list(spec["fields"]) not in existing
+        ]
 
     @classmethod
     def collection(cls) -> Collection[dict[str, Any]]:

@@ -18,7 +18,7 @@ from app.models.database import Record
 _HEADER = """\
 # What is stored
 
-One MongoDB database (`MONGODB_URI` names it). Indexes are made when a process first uses a collection. Money
+One MongoDB database (`MONGODB_URI` names it). A new collection gets its indexes at first use; `movieapp migrate`, or a worker at its start, builds those that an upgrade adds. Money
 is `Decimal128` in major units; times are UTC. Writes wait for a majority of the replica set. No card number
 and no security code is ever stored: a brand and four digits are.
 

@@ -145,6 +145,7 @@ class Transaction(Record):
             {"fields": ["recover_after"], "sparse": True},
             {"fields": ["booking_id", "-created_at"]},
             {"fields": ["refunds.id"], "sparse": True},
+            {"fields": ["disputes.status"], "sparse": True},
             {"fields": ["gateway_id"], "sparse": True},
             {"fields": ["history.request_id"], "sparse": True},
             {"fields": ["user_id", "-created_at"]},

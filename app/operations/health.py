@@ -104,21 +104,12 @@ def _mongodb(_settings: Settings, timeout: float) -> Iterator[Finding]:
 
 def _indexes(_settings: Settings, _timeout: float) -> Iterator[Finding]:
     with storage_errors():
-        missing = list(_missing_indexes())
+        missing = models.missing_indexes()
     if missing:
-        advice = "The API and the workers create them when they first use the collection: start one."
+        advice = "A worker builds them when it starts. Run movieapp migrate to build them now."
         yield Finding("indexes", Level.WARNING, f"missing: {', '.join(missing)}", advice)
     else:
         yield Finding("indexes", Level.OK, "complete")
-
-
-def _missing_indexes() -> Iterator[str]:
-    for record in models.RECORDS:
-        collection = database()[record._get_collection_name()]
-        existing = [[tuple(key) for key in index["key"]] for index in collection.index_information().values()]
-        for spec in record._meta["index_specs"]:
-            if list(spec["fields"]) not in existing:
-                yield f"{collection.name}({', '.join(name for name, _ in spec['fields'])})"
 
 
 def _redis(settings: Settings, timeout: float) -> Iterator[Finding]:
@@ -273,6 +264,22 @@ def _overdue(_settings: Settings, _timeout: float) -> Iterator[Finding]:
             yield Finding(name, Level.OK, "none overdue")
 
 
+def _disputes(_settings: Settings, _timeout: float) -> Iterator[Finding]:
+    open_disputes = [
+        dispute
+        for payment in MongoLedger().disputed(_COUNT_LIMIT)
+        for dispute in payment.disputes
+        if not dispute.closed
+    ]
+    if not open_disputes:
+        yield Finding("disputes", Level.OK, "none open")
+        return
+    due = min((dispute.evidence_due_by for dispute in open_disputes if dispute.evidence_due_by), default=None)
+    by = f", evidence due by {due:%Y-%m-%d}" if due else ""
+    advice = "Respond in Stripe's dashboard: without evidence the bank decides for its customer."
+    yield Finding("disputes", Level.WARNING, f"{len(open_disputes)} open{by}", advice)
+
+
 def _worker(settings: Settings, _timeout: float) -> Iterator[Finding]:
     beat = settings.worker_heartbeat_file
     if beat is None:
@@ -320,6 +327,7 @@ PROBES: dict[str, Probe] = {
     "worker": _worker,
     "outbox": _outbox,
     "overdue": _overdue,
+    "disputes": _disputes,
     "gateway": _gateway,
     "gateway api": _gateway_api,
     "webhooks": _webhooks,

@@ -89,6 +89,7 @@ class PaymentFigures:
         failures: error code → how many.
         revenue: currency → major units of those that succeeded; what was given back is not taken off.
         refunded: currency → major units.
+        disputed: currency → major units that banks hold or have taken back; not taken off revenue.
         processing: from asked for to completed.
         steps: the span from its start to its end, without gaps, each `step` long.
     """
@@ -99,6 +100,7 @@ class PaymentFigures:
     failures: Counter[str] = field(default_factory=Counter)
     revenue: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     refunded: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    disputed: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     processing: Percentiles | None = None
     steps: list[Step] = field(default_factory=list)
 
@@ -193,6 +195,10 @@ def _payments(since: datetime, until: datetime) -> PaymentFigures:
                 found.refunded[of["currency"]] += refunded
             during.paid += count
             during.revenue[of["currency"]] += amount
+    held = {"$elemMatch": {"status": {"$in": sorted(states.DISPUTE_HOLDS_MONEY)}}}
+    disputed = Transaction.objects(created_at__gte=since, __raw__={"disputes": held})
+    for payment in disputed.only("amount", "currency"):
+        found.disputed[payment.currency] += payment.amount
     completed = Transaction.objects(status=states.PaymentStatus.COMPLETED, created_at__gte=since)
     newest = completed.order_by("-created_at").only("created_at", "processed_at").limit(SAMPLE).as_pymongo()
     found.processing = Percentiles.of(seconds(each["created_at"], each["processed_at"]) for each in newest)

@@ -32,6 +32,7 @@ def report(before: Payment, after: Payment) -> None:
         if known.get(refund.id) != refund.status:
             _report_refund(after, refund, known.get(refund.id), step)
     for dispute in set(after.disputes) - set(before.disputes):
+        metrics.DISPUTES.labels(dispute.status).inc()
         log.warning("dispute", transaction_id=after.id, dispute_id=dispute.id, status=dispute.status)
     if after.stray_charge and not before.stray_charge:
         metrics.STRAY_CHARGES.inc()

@@ -49,6 +49,7 @@ REPLAYS = _counter("idempotent_replays", "First answers given again for an Idemp
 PAYMENTS = _counter("payments", "Payments that reached a state", "outcome", "method", "error_code")
 PAYMENT_SECONDS = _histogram("payment_seconds", "From asked for to completed or failed", _WAITING, "outcome")
 REVENUE = _counter("revenue", "Money of completed payments, in major units", "currency")
+DISPUTES = _counter("disputes", "Disputes that were opened or changed, by their new status", "status")
 STRAY_CHARGES = _counter("stray_charges", "Charges made although the payment had ended unpaid")
 FOREIGN_FACTS = _counter(
     "foreign_facts", "Facts of the gateway refused: they do not match the record", "field"

@@ -99,6 +99,9 @@ class Ledger(Protocol):
     def refunded_since(self, since: datetime) -> Iterator[Payment]:
         """Payments with a refund that was processed since then."""
 
+    def disputed(self, limit: int) -> list[Payment]:
+        """Payments with a dispute that is open, newest first."""
+
     def claim_due(self, now: datetime, until: datetime, token: str, limit: int) -> list[Payment]:
         """Claim payments whose outcome is to be looked up by now, the longest overdue first.
 

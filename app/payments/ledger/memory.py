@@ -89,6 +89,14 @@ class MemoryLedger:
             if any(refund.processed_at and refund.processed_at >= since for refund in payment.refunds):
                 yield payment
 
+    def disputed(self, limit: int) -> list[Payment]:
+        found = [
+            payment
+            for payment in self._payments.values()
+            if any(not dispute.closed for dispute in payment.disputes)
+        ]
+        return sorted(found, key=lambda payment: payment.created_at, reverse=True)[:limit]
+
     def claim_due(self, now: datetime, until: datetime, token: str, limit: int) -> list[Payment]:
         due = [one for one in self._payments.values() if one.recover_after and one.recover_after < now]
         due.sort(key=lambda payment: payment.recover_after or now)

@@ -21,7 +21,7 @@ from pymongo.collection import Collection as MongoCollection
 from app.models import Transaction, storage_errors, storage_writes
 from app.payments.ledger import MAX_COUNTED, BookingTaken, Unpublished
 from app.payments.records import Dispute, OutboxEntry, Payment, Refund, Step
-from app.payments.states import OPEN, PAID, Actor, PaymentStatus, RefundStatus
+from app.payments.states import DISPUTE_CLOSED, OPEN, PAID, Actor, PaymentStatus, RefundStatus
 
 #: Matches a time that is set; a range finds what is set by its sparse index.
 _EVER = {"$gt": datetime(1970, 1, 1, tzinfo=UTC)}
@@ -98,6 +98,13 @@ class MongoLedger:
 
     def refunded_since(self, since: datetime) -> Iterator[Payment]:
         return _some({"refunds.id": {"$gt": ""}, "refunds.processed_at": {"$gte": since}})
+
+    def disputed(self, limit: int) -> list[Payment]:
+        # A range finds what is set by its sparse index.
+        still_open = {"disputes": {"$elemMatch": {"status": {"$gt": "", "$nin": sorted(DISPUTE_CLOSED)}}}}
+        with storage_errors():
+            found = _payments().find(still_open).sort("created_at", -1).limit(limit)
+            return [_payment(document) for document in found]
 
     def claim_due(self, now: datetime, until: datetime, token: str, limit: int) -> list[Payment]:
         claimed: list[Payment] = []

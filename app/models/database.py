@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import mongoengine
 import pymongo.errors
 from mongoengine.errors import NotUniqueError
+from pymongo import ReadPreference, WriteConcern
 
 from app.errors import ServiceUnavailable, Unacknowledged
 
@@ -27,8 +28,9 @@ OUTAGES = (pymongo.errors.ConnectionFailure, mongoengine.connection.ConnectionFa
 #: an election (12 s and more) is repeated by its caller: see `app.payments.books`.
 _TIMEOUTS = {"serverSelectionTimeoutMS": 3_000, "connectTimeoutMS": 2_000, "socketTimeoutMS": 10_000}
 
-#: A response to a customer must survive a failover; an unavailable majority must not hold it for ever.
-_WRITES = {"w": "majority", "wTimeoutMS": 5_000}
+#: A response to a customer must survive a failover; an unavailable majority must not hold it for ever. Reads
+#: go to the primary, whatever the URI says: a secondary may lag, and what it shows decides nothing.
+_MAJORITY = WriteConcern("majority", wtimeout=5_000)
 
 #: Failures of a write that was never sent, or that MongoDB refused.
 _NOT_WRITTEN = (pymongo.errors.ServerSelectionTimeoutError, pymongo.errors.ConfigurationError)
@@ -61,6 +63,10 @@ class Record(mongoengine.Document):
                     _indexing.add(cls)
                     try:
                         cls._check_indexes(collection)
+                        # MongoEngine takes the URI's word for these.
+                        cls._collection = collection = collection.with_options(
+                            read_preference=ReadPreference.PRIMARY, write_concern=_MAJORITY
+                        )
                         _indexed.add(cls)
                     finally:
                         _indexing.discard(cls)
@@ -145,9 +151,6 @@ def connect(settings: Settings) -> None:
         connect=False,
         tz_aware=True,
         uuidRepresentation="standard",
-        # A secondary may lag: what it shows decides nothing, whatever the URI says.
-        readPreference="primary",
-        **_WRITES,
         **_TIMEOUTS,
     )
 

@@ -18,10 +18,10 @@ from app.models.database import Record
 _HEADER = """\
 # What is stored
 
-One MongoDB database (`MONGODB_URI` names it). A new collection gets its indexes at first use; `movieapp migrate`,
-or a worker at its start, builds those that an upgrade adds. Money is `Decimal128` in major units; times are UTC.
-Writes wait for a majority of the replica set, and reads go to the primary. No card number and no security code is
-ever stored: a brand and four digits are.
+One MongoDB database (`MONGODB_URI` names it). A new collection gets its indexes at first use; `movieapp
+migrate`, or a worker at its start, builds those that an upgrade adds. Money is `Decimal128` in major units;
+times are UTC. Writes wait for a majority of the replica set, and reads go to the primary. No card number and
+no security code is ever stored: a brand and four digits are.
 
 Each file beside this one is an example document. Made by `python -m app.models.reference`.
 """

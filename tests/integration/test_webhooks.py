@@ -238,3 +238,23 @@ def test_a_dispute_is_recorded_and_shown_and_stays_closed(client: FlaskClient) -
     assert (status["status"], status["disputed"]) == ("completed", True)
     announced = [entry.event_type for entry in stored().outbox]
     assert announced == ["payment.success", "payment.disputed", "payment.disputed"]
+
+
+def test_a_thin_event_is_accepted_and_changes_nothing(client: FlaskClient) -> None:
+    thin = {"object": "v2.core.event", "created": "2026-12-01T18:30:02.000Z", "data": None}
+    answer = deliver(client, "v1.billing.meter.no_meter_found", {}, **thin)
+    assert (answer.status_code, answer.json) == (200, {"received": True, "new": True})
+
+
+def test_a_customer_who_cancels_at_paypal_is_not_told_of_a_declined_card(
+    client: FlaskClient, stripe_simulator: StripeSimulator
+) -> None:
+    order = PAYMENT | {"payment_method": "paypal", "return_url": "https://shop.example.com/paid"}
+    waiting = client.post("/payment/process", json=order)
+    assert waiting.json["status"] == "requires_action"
+    path = f"/_simulator/payment_intents/{stored().gateway_id}/authenticate"
+    deliver(client, "payment_intent.payment_failed", gateway(stripe_simulator, path, outcome="fail"))
+    status = client.get(waiting.headers["Location"]).json
+    assert (status["status"], status["error_code"]) == ("failed", "CUSTOMER_CANCELED")
+    assert "canceled" in status["error_message"]
+    assert "card" not in status["error_message"]

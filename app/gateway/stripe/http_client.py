@@ -13,6 +13,7 @@ import stripe
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProxyError, SSLError
 
+from app.gateway.stripe.connections import timed_pool
 from app.gateway.stripe.errors import NeverReached
 from app.telemetry import metrics, tracing
 
@@ -29,7 +30,7 @@ class HTTPClient(stripe.HTTPClient):
 
     Args:
         url: the gateway's. HTTPS_PROXY and NO_PROXY of the environment apply.
-        timeout: seconds to connect, and between two bytes of the response.
+        timeout: seconds to connect, and seconds for the whole response.
         connections: kept open at most.
     """
 
@@ -46,7 +47,7 @@ class HTTPClient(stripe.HTTPClient):
         }
         target = urlsplit(url)
         proxy = None if proxy_bypass(target.hostname or "") else getproxies().get(target.scheme)
-        self._pool = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+        self._pool = timed_pool(proxy, **options)
 
     def request(  # type: ignore[override] # as the SDK's own clients do
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None

@@ -467,14 +467,14 @@ class Settings(BaseSettings):
 
     @property
     def gateway_time_budget(self) -> float:
-        """The longest one gateway call can take, in seconds: every try timing out, and the sleeps between.
+        """The longest one gateway call can take, in seconds: every try timing out, and the pauses between.
 
-        The SDK sleeps at most 0.5·2ⁿ seconds before retry n+1, never more than 5 (stripe-python,
-        `HTTPClient._sleep_time_seconds`).
+        The pause before retry n+1 is at most 0.5·2ⁿ seconds, and never more than 5. Retries beyond those set,
+        for rate limits, are made only where they fit. Name resolution comes on top.
         """
         one_try = self.payment_gateway_connect_timeout + self.payment_gateway_read_timeout
-        sleeps = sum(min(0.5 * 2.0**n, 5.0) for n in range(self.payment_gateway_max_retries))
-        return one_try * (self.payment_gateway_max_retries + 1) + sleeps
+        pauses = sum(min(0.5 * 2.0**n, 5.0) for n in range(self.payment_gateway_max_retries))
+        return one_try * (self.payment_gateway_max_retries + 1) + pauses
 
     @model_validator(mode="before")
     @classmethod

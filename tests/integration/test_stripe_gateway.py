@@ -255,3 +255,27 @@ def test_a_refund_that_stripe_rejects(stripe_simulator: StripeSimulator) -> None
 
 def test_the_gateways_clock(private_stripe: StripeSimulator) -> None:
     assert abs(gateway(private_stripe).clock() - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_a_key_is_sealed_only_if_nothing_was_carried_out_with_it(stripe_simulator: StripeSimulator) -> None:
+    stripe = gateway(stripe_simulator)
+    paid, lost = charge(), charge()
+    assert isinstance(stripe.charge(paid), Charged)
+    assert not stripe.seal(paid.transaction_id, paid.amount, paid.currency)
+    assert stripe.seal(lost.transaction_id, lost.amount, lost.currency)
+    assert stripe.seal(lost.transaction_id, lost.amount, lost.currency), "again, it is the same"
+    # The request arrives after all.
+    assert stripe.charge(lost) == Unknown("IdempotencyError 400")
+    assert not stripe_simulator.charges(lost.transaction_id)
+
+
+def test_the_key_of_a_refund_is_sealed_like_that_of_a_charge(stripe_simulator: StripeSimulator) -> None:
+    stripe = gateway(stripe_simulator)
+    paid = stripe.charge(charge())
+    assert isinstance(paid, Charged)
+    made, lost = (RefundRequest(new_id("REF-"), paid.gateway_id, Decimal(5), "USD") for _ in range(2))
+    assert isinstance(stripe.refund(made), Refunded)
+    assert not stripe.seal(made.refund_id, Decimal("25.50"), "USD")
+    assert stripe.seal(lost.refund_id, Decimal("25.50"), "USD")
+    assert stripe.refund(lost) == Unknown("IdempotencyError 400")
+    assert len(list(stripe.refunds(payment=paid.gateway_id))) == 1

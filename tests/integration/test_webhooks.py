@@ -241,7 +241,7 @@ def test_a_dispute_is_recorded_and_shown_and_stays_closed(client: FlaskClient) -
 
 
 def test_a_thin_event_is_accepted_and_changes_nothing(client: FlaskClient) -> None:
-    thin = {"object": "v2.core.event", "created": "2026-12-01T18:30:02.000Z", "data": None}
+    thin: dict[str, Any] = {"object": "v2.core.event", "created": "2026-12-01T18:30:02.000Z", "data": None}
     answer = deliver(client, "v1.billing.meter.no_meter_found", {}, **thin)
     assert (answer.status_code, answer.json) == (200, {"received": True, "new": True})
 

@@ -87,6 +87,6 @@ def refund_failure(error: stripe.StripeError) -> Refused | Unknown:
 def _failure(error: stripe.StripeError) -> Refused | Unknown:
     if may_have_arrived(error):
         intent = details(error).get("payment_intent")
-        return Unknown(reason(error), intent["id"] if isinstance(intent, dict) else None)
+        return Unknown(reason(error), intent.get("id") if isinstance(intent, dict) else None)
     bad_amount = details(error).get("code") in _AMOUNT_CODES
     return Refused(reason(error), transient=is_transient(error), bad_amount=bad_amount)

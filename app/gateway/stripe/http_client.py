@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -94,4 +95,7 @@ def _operation(method: str, url: str) -> str:
 def _never_connected(error: BaseException) -> bool:
     if isinstance(error, ProxyError):
         error = error.original_error
+    if isinstance(error, SSLError) and error.args and isinstance(error.args[0], ssl.SSLCertVerificationError):
+        # The certificate is checked before the request is sent.
+        return True
     return isinstance(error, NewConnectionError | ConnectTimeoutError)

@@ -70,7 +70,8 @@ def refund_outcome(refund: StripeObject) -> Refunded | RefundPending | RefundFai
 
 def declined(error: StripeObject) -> Declined:
     """Read a decline from the error of a call."""
-    intent = error.get("payment_intent") or {}
+    intent = error.get("payment_intent")
+    intent = intent if isinstance(intent, Mapping) else {}
     fingerprint = _fingerprint(error.get("payment_method")) or _declined_fingerprint(intent)
     return Declined(decline_for(error), intent.get("id"), fingerprint)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ import stripe
 
 from app.gateway.stripe.errors import NeverReached
 from app.gateway.stripe.http_client import HTTPClient
+from tests.support.smtpd import certificate
 
 BODY = b'{"object": "balance"}'
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
@@ -205,3 +208,18 @@ def test_a_request_that_was_given_up_is_not_delivered_later(serve: Any) -> None:
     with pytest.raises(stripe.APIConnectionError):
         request(serve(behave).url, (0.5, 0.2))
     assert reset.wait(5)
+
+
+def test_a_server_with_a_wrong_certificate_was_never_reached(serve: Any, tmp_path: Path) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate(tmp_path, "127.0.0.1"))
+    received: list[bytes] = []
+
+    def behave(connection: socket.socket) -> None:
+        received.append(tls.wrap_socket(connection, server_side=True).recv(65536))
+
+    url = serve(behave).url.replace("http:", "https:")
+    with pytest.raises(NeverReached) as failed:
+        request(url, (5.0, 5.0))
+    assert not failed.value.should_retry, "it will be the same the next time"
+    assert not any(received)

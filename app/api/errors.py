@@ -77,7 +77,7 @@ _EXAMPLES = {
     "SERVICE_UNAVAILABLE": "The database did not answer, so nothing was tried. Please try again soon.",
 }
 
-#: Seconds that a client is told to wait before it tries again.
+#: Error code → the Retry-After header, in seconds.
 RETRY_AFTER = {"IDEMPOTENCY_CONFLICT": 1, "SERVICE_UNAVAILABLE": 5}
 
 

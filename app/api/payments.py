@@ -56,7 +56,7 @@ _IDEMPOTENCY_KEY = {
     "in": "header",
     "required": False,
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-    "description": "Same key and same body: the first answer again, and never a second charge; kept 24 h.",
+    "description": "Same key and same body: the first response again, and never a second charge; kept 24 h.",
 }
 
 

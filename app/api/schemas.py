@@ -1,4 +1,4 @@
-"""What the payment API takes and answers. OpenAPI is made from these."""
+"""Requests and responses of the payment API. The OpenAPI document is generated from them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CONTACT = ("user_email", "user_phone", "user_name", "locale")
 
 
 def one_of(*schemas: type[Schema]) -> dict[str, Any]:
-    """The OpenAPI schema of an answer that takes one of several forms."""
+    """The OpenAPI schema of a response that has one of several forms."""
     return {"oneOf": [{"$ref": f"#/components/schemas/{schema.__name__}"} for schema in schemas]}
 
 
@@ -199,7 +199,7 @@ class PaymentSuccess(_Result):
 
 
 class PaymentOpen(_Result):
-    """The customer has to act, or the gateway's answer never came."""
+    """The customer has to act, or the outcome is not known yet."""
 
     status = fields.String(
         required=True,
@@ -303,7 +303,7 @@ class PaymentStatusBody(_Result):
 
 
 class RefundResult(Schema):
-    """A refund: on its way (200), or not yet answered for (202)."""
+    """A refund: made (200), or its outcome is not known yet (202)."""
 
     status = fields.String(required=True, validate=validate.OneOf(("success", states.RefundStatus.PENDING)))
     refund_transaction_id = fields.String(required=True, metadata={"example": "REF-91d2…"})

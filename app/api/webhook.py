@@ -14,7 +14,7 @@ from app.payments.webhooks import MongoWebhookLog
 from app.services import services
 from app.telemetry import metrics
 
-blueprint = JSONBlueprint("webhook", __name__, url_prefix="/payment", description="What Stripe tells us")
+blueprint = JSONBlueprint("webhook", __name__, url_prefix="/payment", description="Webhooks of the gateway")
 
 _SIGNATURE = {
     "name": "Stripe-Signature",

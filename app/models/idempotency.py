@@ -1,4 +1,4 @@
-"""The first answer to each Idempotency-Key, kept for a day."""
+"""The final response to each Idempotency-Key, kept for a day."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KEPT_SECONDS = 24 * 3600
 
 
 class IdempotencyRecord(Record):
-    """A claim on a key while the first request runs, its answer afterwards.
+    """A claim on a key while a request runs, its response afterwards.
 
     Source of the semantics: draft-ietf-httpapi-idempotency-key-header.
     """

@@ -1,4 +1,4 @@
-"""Payments and refunds, with their whole history and the events they still have to announce."""
+"""Payments and refunds, with their history and the events that wait to be published."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ class Move(EmbeddedDocument):
 
     at = DateTimeField(required=True)
     status = StringField(required=True)
-    #: Who made the move: api, webhook, recovery or operator.
+    #: Who made the change: api, webhook, recovery, or operator.
     actor = StringField(required=True)
     gateway_id = StringField()
-    #: The HTTP request in which it happened, and the event that announces it.
+    #: The HTTP request in which it happened, and the event that was published for it.
     request_id = StringField()
     event_id = StringField()
     note = StringField()
 
 
 class OutboxEntry(EmbeddedDocument):
-    """An event that was decided together with a state, and is to be published."""
+    """An event that was decided together with a status, and waits to be published."""
 
     event_id = StringField(required=True)
     event_type = StringField(required=True)
     #: The JSON that goes on the wire, made once: every try publishes the same bytes.
     body = StringField(required=True)
-    #: The trace in which it was decided, for who publishes it.
+    #: The trace in which it was decided.
     traceparent = StringField()
     created_at = DateTimeField(required=True)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from app.payments.records import Dispute, Payment, Refund
 
-#: What customers are told: https://docs.stripe.com/refunds#refund-timing
+#: What the event promises customers: https://docs.stripe.com/refunds#refund-timing
 REFUND_TIME = "5-10 business days"
 
 

@@ -82,7 +82,7 @@ class Books:
         Raises:
             DuplicateTransaction: another payment of the booking is open or completed; names it.
             ServiceUnavailable: not recorded, or the database did not say. Recovery never charges, so that
-                the caller may be told that nothing was tried.
+                "nothing was tried" stays true.
         """
         try:
             self.ledger.insert(payment)

@@ -152,7 +152,7 @@ def failed(
         gateway_id: the gateway's id of the payment, if it has one.
         actor: who found out.
         now: the time, UTC.
-        announced: whether the customer is to hear of it; not of a request that the caller was told to repeat.
+        announced: whether the customer gets a mail; not for a request that the caller is to repeat.
         note: the gateway's reason, for operators.
     """
     if payment.status in UNPAID:

@@ -148,7 +148,7 @@ def backlog() -> tuple[int, datetime | None]:
 
 
 class Relay:
-    """Publishes in a thread of its own, which alone owns the broker connection.
+    """Publishes in a separate thread, which alone owns the broker connection.
 
     The request that made an event never waits for the broker, and the connection's heartbeats are answered
     while there is nothing to do. The thread starts with the first event, after gunicorn's fork, or with

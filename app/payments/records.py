@@ -143,7 +143,7 @@ class Payment:
 
     @property
     def retry_possible(self) -> bool:
-        """After a failure: whether the customer can do anything but give up."""
+        """Whether the customer can do anything about a failure."""
         return self.retry_advice != "never"
 
     @property

@@ -1,4 +1,4 @@
-"""What a stored change of a payment means for logs and metrics: once for each fact, by whoever stored it."""
+"""Logs and metrics of a stored change: one line for each fact, written by the process that stored it."""
 
 from __future__ import annotations
 

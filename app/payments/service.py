@@ -200,7 +200,7 @@ class Payments:
         """Record what the gateway has on its books about a payment.
 
         Returns:
-            The payment as it stands; unchanged if the fact is not about it, or tells nothing new.
+            The payment as it stands; unchanged if the fact is about another payment, or nothing is new.
         """
         if not agrees(payment, fact, self.settings.namespace):
             return PaymentResult(payment)

@@ -1,4 +1,4 @@
-"""What the gateway reports by itself. A webhook is a hint to look, not the truth.
+"""Webhooks of the gateway: each is a hint to look, not the truth.
 
 Webhooks come late, twice, and in any order. So one about a payment or a refund makes us look up how it
 stands now; what is recorded is that, by the same compare-and-set as everywhere. Only disputes are taken from

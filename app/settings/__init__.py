@@ -90,7 +90,7 @@ def _mongodb_uri(value: str) -> str:
 
 def _currency(value: str) -> str:
     if value.upper() not in CURRENCIES:
-        raise ValueError("must be an ISO 4217 currency code that Stripe takes, as in USD")
+        raise ValueError("must be an ISO 4217 currency code that Stripe takes, for example USD")
     return value.upper()
 
 
@@ -142,15 +142,15 @@ def _optional_smtp_url(value: SecretStr) -> SecretStr:
 
 def _optional_zone(value: str) -> str:
     if value and value not in available_timezones():
-        raise ValueError("must be a time zone of the IANA database, as America/New_York")
+        raise ValueError("must be a time zone of the IANA database, for example America/New_York")
     return value
 
 
 def _brand_color(value: str) -> str:
     if not re.fullmatch(r"#[0-9a-fA-F]{6}", value):
-        raise ValueError("must be a colour as #3f3d94")
+        raise ValueError("must be a color such as #3f3d94")
     if contrast(value, "#ffffff") < MINIMUM_CONTRAST:
-        raise ValueError("must be darker: white letters on it could not be read (WCAG 2, contrast 4.5:1)")
+        raise ValueError("must be darker: white text on it could not be read (WCAG 2, contrast 4.5:1)")
     return value
 
 
@@ -160,7 +160,7 @@ def _rate_limits(value: str) -> str:
     try:
         parse_many(value)
     except ValueError:
-        raise ValueError("must be limits as in 100 per minute; 20 per 10 seconds") from None
+        raise ValueError("must be limits such as 100 per minute; 20 per 10 seconds") from None
     return value
 
 
@@ -217,10 +217,10 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level logged")
 
-    # Tracing. Further variables of OpenTelemetry's SDK, as OTEL_TRACES_SAMPLER, it reads by itself.
+    # Tracing. OpenTelemetry's SDK reads further variables, for example OTEL_TRACES_SAMPLER.
     otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(_optional_endpoint)] = Field(
         "",
-        description="traces go here by OTLP/HTTP, as http://localhost:4318; without one there are none; "
+        description="send traces here by OTLP/HTTP, for example http://localhost:4318; "
         "needs the extra: movieapp[tracing]",
     )
     otel_exporter_otlp_headers: SecretStr = Field(
@@ -337,7 +337,8 @@ class Settings(BaseSettings):
     )
     postal_address: str = Field("", max_length=300, description="shown at the end of mails, on one line")
     default_timezone: Annotated[str, AfterValidator(_optional_zone)] = Field(
-        "", description="of showtimes that name no zone, as America/New_York; without one shown as they stand"
+        "",
+        description="of showtimes without a zone, for example America/New_York; unset: shown as they stand",
     )
 
     # SMS
@@ -349,7 +350,7 @@ class Settings(BaseSettings):
     twilio_from_number: str = Field(
         "",
         pattern=r"^(\+[0-9]{5,15}|[A-Za-z0-9 ]{3,11})?$",
-        description="a number of the account as +14155550100, a short code or an alphanumeric sender",
+        description="a number of the account such as +14155550100, a short code or an alphanumeric sender",
     )
     twilio_api_base: Annotated[str, _url("https", "http")] = Field(
         "https://api.twilio.com", description="Twilio's API, or a stand-in for it"
@@ -412,7 +413,9 @@ class Settings(BaseSettings):
         description="seconds that an idle connection is kept: longer than the balancer in front keeps it, so "
         "that no request meets a closed connection (AWS 60, Caddy 120, Google Cloud 600)",
     )
-    web_timeout: int = Field(60, ge=10, le=600, description="seconds after which gunicorn gives up a worker")
+    web_timeout: int = Field(
+        60, ge=10, le=600, description="seconds without a sign of life after which gunicorn kills a worker"
+    )
 
     # Worker
     max_retry_attempts: int = Field(
@@ -423,7 +426,7 @@ class Settings(BaseSettings):
         ge=1,
         le=3650,
         description="age at which notification_logs forgets finished deliveries; an event older than that "
-        "could be told again. Records of payments are never deleted",
+        "could be sent again. Records of payments are never deleted",
     )
     worker_metrics_bind: str = Field(
         "127.0.0.1:9465",

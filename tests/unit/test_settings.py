@@ -20,7 +20,7 @@ def load() -> Settings:
         ("MAX_PAYMENT_AMOUNT", "plenty", "must be an amount above 0"),
         ("DEFAULT_CURRENCY", "XYZ", "ISO 4217"),
         ("LOG_LEVEL", "LOUD", "'DEBUG'"),
-        ("RATELIMIT_PAYMENTS", "5 per fortnight", "as in 100 per minute"),
+        ("RATELIMIT_PAYMENTS", "5 per fortnight", "such as 100 per minute"),
         ("SMTP_PORT", "70000", "less than or equal to 65535"),
         ("SMTP_SECURITY", "tls", "'starttls'"),
         ("SMTP_CA_FILE", "/nowhere.pem", "no such file"),

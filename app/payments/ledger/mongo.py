@@ -149,7 +149,7 @@ class MongoLedger:
         with storage_writes():
             if _payments().update_many(alone, emptied).matched_count == len(ids):
                 return
-            # Another event was there, or has come meanwhile; whoever takes the last marks the outbox empty.
+            # Another event was there, or has come meanwhile; the process that takes the last marks it empty.
             of_ids = {"_id": {"$in": ids}}
             _payments().update_many(of_ids, {"$pull": {"outbox": {"event_id": {"$in": event_ids}}}})
             _payments().update_many(of_ids | {"outbox": [], "outbox_since": {"$ne": None}}, emptied)

@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 
 from devtools.stripe_simulator import (
     balance,
+    browser,
     control,
     intents,
     pages,
@@ -52,11 +53,22 @@ _ENDPOINTS: tuple[tuple[str, str, Operation], ...] = (
     ("GET", "/v1/refunds/<record_id>", reading.retrieve("refund")),
     ("GET", "/v1/disputes", reading.listing("dispute", "payment_intent", "charge")),
     ("GET", "/v1/disputes/<record_id>", reading.retrieve("dispute")),
+    (
+        "GET",
+        "/v1/radar/early_fraud_warnings",
+        reading.listing("radar.early_fraud_warning", "payment_intent", "charge"),
+    ),
     ("GET", "/v1/events", reading.listing("event", "type")),
     ("GET", "/v1/events/<record_id>", reading.retrieve("event")),
 )
 
-_TEST_KEY = re.compile(r"[rs]k_test_\w+")
+#: What a publishable key may do instead of the above.
+_BROWSER_ENDPOINTS: dict[tuple[str, str], Operation] = {
+    ("GET", "/v1/payment_intents/<record_id>"): browser.retrieve,
+    ("POST", "/v1/payment_intents/<record_id>/confirm"): browser.confirm,
+}
+
+_TEST_KEY = re.compile(r"([rsp])k_test_\w+")
 
 _LARGEST_BODY = 1_000_000
 
@@ -84,12 +96,16 @@ def create_app(sim: Simulator) -> Flask:
     app.register_blueprint(control.blueprint(sim))
     app.register_blueprint(pages.blueprint(sim))
     for method, path, operation in _ENDPOINTS:
-        app.add_url_rule(path, f"{method} {path}", _view(sim, operation), methods=[method])
+        for_browser = _BROWSER_ENDPOINTS.get((method, path))
+        app.add_url_rule(path, f"{method} {path}", _view(sim, operation, for_browser), methods=[method])
     return app
 
 
-def _view(sim: Simulator, operation: Operation) -> Callable[..., Response]:
+def _view(sim: Simulator, for_shop: Operation, for_browser: Operation | None) -> Callable[..., Response]:
     def view(**ids: str) -> Response:
+        operation = for_browser if g.is_publishable else for_shop
+        if operation is None:
+            raise browser.refuse_publishable_key()
         params = decode((*request.args.items(multi=True), *request.form.items(multi=True)))
         key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
         with sim.idempotency.claim(g.api_key, key, request.path, params) as claim:
@@ -121,13 +137,18 @@ def _execute(
     """Run an endpoint. What it does and the answer that is remembered are one transaction."""
     try:
         with sim.call(request.host_url, g.request_id, claim.key) as call:
+            error_fault = fault if fault and fault.kind == "error" else None
+            call.pending = fault is not None and fault.kind == "pending"
             try:
-                status, record = 200, operation(call, params, **ids)
-                record = expand(call.store, record, params.items("expand"))
+                if error_fault is None or error_fault.after:
+                    status, record = 200, operation(call, params, **ids)
+                    record = expand(call.store, record, params.items("expand"))
             except ExecutionError as error:
                 status, record = error.status, error.body
-            if fault and fault.kind == "error":
-                status, record = fault.status, fault.error().body
+            if error_fault:
+                status, record = error_fault.status, error_fault.error().body
+            if fault and not fault.webhook:
+                call.events.clear()
             answer = Answer(status, json.dumps(record), g.request_id)
             claim.keep(answer)
     except StripeError as error:
@@ -143,16 +164,20 @@ def _name_request() -> None:
     if not request.path.startswith("/v1/"):
         return
     sent = request.authorization
-    g.api_key = (sent.token or sent.username or "") if sent else ""
+    # Stripe.js sends its key in the body, which needs no preflight request of the browser.
+    g.api_key = (sent.token or sent.username or "") if sent else request.values.get("key", "")
     if not g.api_key:
         raise StripeError(401, "You did not provide an API key (Authorization: Bearer sk_test_…).")
-    if not _TEST_KEY.fullmatch(g.api_key):
+    kind = _TEST_KEY.fullmatch(g.api_key)
+    if not kind or (kind[1] != "p" and not sent):
         # Not echoed: it may be a live one.
         raise StripeError(401, "Invalid API key: the simulator takes test keys, sk_test_….")
+    g.is_publishable = kind[1] == "p"
 
 
 def _add_headers(response: Response) -> Response:
     response.headers["Request-Id"] = g.request_id
+    response.headers["Access-Control-Allow-Origin"] = "*"
     response.headers["Stripe-Version"] = request.headers.get("Stripe-Version", API_VERSION)
     if response.status_code == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Basic realm="Stripe"'
@@ -160,7 +185,10 @@ def _add_headers(response: Response) -> Response:
 
 
 def _error(error: StripeError) -> Response:
-    return _json(error.status, json.dumps(error.body))
+    response = _json(error.status, json.dumps(error.body))
+    if error.body["error"].get("code") == "rate_limit":
+        response.headers["Stripe-Rate-Limited-Reason"] = "global-rate"
+    return response
 
 
 def _http_error(error: HTTPException) -> Response:

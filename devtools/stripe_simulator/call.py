@@ -27,6 +27,7 @@ class Call:
         base_url: where the caller reaches this server, for redirects.
         request_id: of the API request, None for acts of others.
         idempotency_key: sent with it.
+        pending: whether banks take their time: the payment stays `processing`, the refund `pending`.
         events: ids of the events it made.
     """
 
@@ -35,6 +36,7 @@ class Call:
     base_url: str
     request_id: str | None = None
     idempotency_key: str | None = None
+    pending: bool = False
     events: list[str] = field(default_factory=list)
 
     def new(self, kind: str, prefix: str, **fields: Any) -> Record:

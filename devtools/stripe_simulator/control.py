@@ -2,27 +2,31 @@
 
 GET    health                                   whether it serves
 GET    state                                    everything that happened, and how much of it
-POST   reset                                    forget everything
+POST   reset                                    delete everything
 POST   clock {"advance_seconds": n}             move the clock
 POST   faults {"match", "kind", …}, DELETE      see `faults`
-POST   payment_intents/ID/authenticate {"outcome": "succeed" | "fail" | "process"}
+POST   payment_intents/ID/authenticate {"outcome": …}          see `paying.OUTCOMES`
 POST   refunds/ID/fail, refunds/ID/succeed
-POST   charges/ID/dispute {"reason": …}, charges/ID/dispute/close {"status": "lost" | "won"}
+POST   charges/ID/dispute {"reason": …, "inquiry": false}      see `disputes`
+POST   charges/ID/dispute/update {"status": …}, charges/ID/dispute/close {"status": …}
+POST   charges/ID/early_fraud_warning
 POST   events/ID/resend                         send its webhook again
+
+With `"webhook": false` in the body, an act sends no events: the webhook that never comes.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
-from devtools.stripe_simulator import disputes, refunds
+from devtools.stripe_simulator import disputes, fraud_warnings, refunds
 from devtools.stripe_simulator.call import Call
 from devtools.stripe_simulator.errors import StripeError
 from devtools.stripe_simulator.paying import OUTCOMES, authenticate
@@ -89,12 +93,23 @@ def blueprint(sim: Simulator) -> Blueprint:
     @routes.post("/charges/<record_id>/dispute")
     def dispute(record_id: str) -> ResponseReturnValue:
         with _call() as call:
-            return disputes.open_dispute(call, record_id, _one_of("reason", disputes.REASONS))
+            reason, inquiry = _one_of("reason", disputes.REASONS), _flag("inquiry", False)
+            return disputes.open_dispute(call, record_id, reason, inquiry=inquiry)
+
+    @routes.post("/charges/<record_id>/dispute/update")
+    def update_dispute(record_id: str) -> ResponseReturnValue:
+        with _call() as call:
+            return disputes.update_dispute(call, record_id, _one_of("status", disputes.OPEN))
 
     @routes.post("/charges/<record_id>/dispute/close")
     def close_dispute(record_id: str) -> ResponseReturnValue:
         with _call() as call:
             return disputes.close_dispute(call, record_id, _one_of("status", disputes.VERDICTS))
+
+    @routes.post("/charges/<record_id>/early_fraud_warning")
+    def warn_of_fraud(record_id: str) -> ResponseReturnValue:
+        with _call() as call:
+            return fraud_warnings.create(call, record_id)
 
     @routes.post("/events/<record_id>/resend")
     def resend(record_id: str) -> ResponseReturnValue:
@@ -103,8 +118,12 @@ def blueprint(sim: Simulator) -> Blueprint:
         sim.resend(record_id)
         return event
 
-    def _call() -> AbstractContextManager[Call]:
-        return sim.call(request.host_url)
+    @contextmanager
+    def _call() -> Iterator[Call]:
+        with sim.call(request.host_url) as call:
+            yield call
+            if not _flag("webhook", True):
+                call.events.clear()
 
     return routes
 
@@ -127,6 +146,13 @@ def _one_of(name: str, allowed: Sequence[str]) -> str:
     value: str = _body().get(name, allowed[0])
     if value not in allowed:
         raise StripeError(400, f"{name} must be one of {', '.join(allowed)}", param=name)
+    return value
+
+
+def _flag(name: str, default: bool) -> bool:
+    value = _body().get(name, default)
+    if not isinstance(value, bool):
+        raise StripeError(400, f"{name} must be true or false", param=name)
     return value
 
 

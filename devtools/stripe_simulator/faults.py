@@ -1,4 +1,4 @@
-"""Faults on demand: what networks and payment gateways do to people, at the moment a test asks for it."""
+"""Faults on demand: what networks, banks, and Stripe itself do at times, when a test asks for it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from typing import Any
 
 from devtools.stripe_simulator.errors import Dropped, StripeError
 
-KINDS = ("delay", "error", "drop_before", "drop_after", "malformed")
+KINDS = ("delay", "error", "drop_before", "drop_after", "malformed", "pending", "none")
 
 _MATCH = re.compile(r"(GET|POST|DELETE) /\S*")
 _LONGEST_DELAY = 3600
 
-#: Status to Stripe's `type` and `code`: https://docs.stripe.com/api/errors
+#: Status → Stripe's `type` and default `code`: https://docs.stripe.com/api/errors
 _ERRORS: dict[int, dict[str, str]] = {
     401: {"kind": "invalid_request_error"},
     403: {"kind": "invalid_request_error"},
     409: {"kind": "idempotency_error", "code": "idempotency_key_in_use"},
+    # https://docs.stripe.com/rate-limits; an object lock timeout has the code lock_timeout.
     429: {"kind": "invalid_request_error", "code": "rate_limit"},
 }
 
@@ -29,43 +30,57 @@ class Fault:
     """One fault.
 
     Attributes:
-        match: method and beginning of the path, as "POST /v1/payment_intents".
-        kind: delay (the answer comes late), error (an answer of `status`), drop_before and drop_after (the
-            connection ends before or after the work), malformed (the work is done; the answer is no JSON).
+        match: method and beginning of the path, such as "POST /v1/payment_intents".
+        kind: delay (the response is late), error (a response of `status`), drop_before and drop_after (the
+            connection ends before or after the work), malformed (the work is done; the response is no JSON),
+            pending (the payment is `processing`, or the refund `pending`, until a test settles it), none
+            (nothing but `webhook`).
         seconds: of a delay.
-        status: of an error.
-        times: how many requests it meets; 0 for all until it is cleared.
-        before: a delay comes before the work, while its idempotency key is in use, and not after it.
-        after: an error comes after the work, and idempotency remembers it as the answer.
+        status, code: of an error; the code is the usual one of the status unless given.
+        times: number of requests it meets; 0 for all until it is cleared.
+        before: a delay comes before the work, while its idempotency key is in use, instead of after it.
+        after: an error replaces the response of work that was done, and idempotency stores it.
+        stored: an error that prevents the work is stored for the idempotency key. The default for 5xx, as
+            Stripe documents: https://docs.stripe.com/api/idempotent_requests. False is an error of a proxy
+            in front of Stripe.
+        webhook: false sends no events of the request.
     """
 
     match: str
     kind: str
     seconds: float = 1.0
     status: int = 500
+    code: str | None = None
     times: int = 1
     before: bool = False
     after: bool = False
+    stored: bool | None = None
+    webhook: bool = True
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether idempotency stores the error."""
+        return self.after or (self.status >= 500 if self.stored is None else self.stored)
 
     def before_work(self) -> None:
-        """What happens before the request is executed.
+        """Apply what happens before the idempotency key is looked at.
 
         Raises:
-            StripeError: instead of executing it.
+            StripeError: instead of executing the request.
             Dropped: likewise.
         """
         if self.kind == "drop_before":
             raise Dropped
-        if self.kind == "error" and not self.after:
+        if self.kind == "error" and not self.is_stored:
             raise self.error()
         if self.kind == "delay" and self.before:
             time.sleep(self.seconds)
 
     def after_work(self) -> None:
-        """What happens once it is executed and its key is free again.
+        """Apply what happens once the request is executed and its key is free again.
 
         Raises:
-            Dropped: instead of answering.
+            Dropped: instead of responding.
         """
         if self.kind == "drop_after":
             raise Dropped
@@ -73,10 +88,11 @@ class Fault:
             time.sleep(self.seconds)
 
     def error(self) -> StripeError:
-        """The error of its status."""
-        return StripeError(
-            self.status, "A fault on demand.", **_ERRORS.get(self.status, {"kind": "api_error"})
-        )
+        """Return the error of its status."""
+        fields = _ERRORS.get(self.status, {"kind": "api_error"})
+        if self.code:
+            fields = {**fields, "code": self.code}
+        return StripeError(self.status, "A fault on demand.", **fields)
 
 
 class Faults:
@@ -132,8 +148,10 @@ _MEMBERS: dict[str, tuple[str, Any]] = {
     ),
     "status": ("an integer from 400 to 599", lambda value: type(value) is int and 400 <= value <= 599),
     "times": ("an integer, 0 or more", lambda value: type(value) is int and value >= 0),
-    "before": ("true or false", lambda value: isinstance(value, bool)),
-    "after": ("true or false", lambda value: isinstance(value, bool)),
+    "code": ("a code of Stripe's, such as lock_timeout", lambda value: isinstance(value, str) and value),
+    **dict.fromkeys(
+        ("before", "after", "stored", "webhook"), ("true or false", lambda value: isinstance(value, bool))
+    ),
 }
 
 

@@ -7,26 +7,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from devtools.stripe_simulator import charges, disputes
+from devtools.stripe_simulator import charges, disputes, fraud_warnings
 from devtools.stripe_simulator.call import Call
 from devtools.stripe_simulator.errors import ExecutionError, StripeError, unexpected_state
 from devtools.stripe_simulator.payment_methods import test_card_of
 from devtools.stripe_simulator.store import Record
-from devtools.stripe_simulator.test_cards import Decline
+from devtools.stripe_simulator.test_cards import GENERIC, Decline
 
 #: Where the customer is sent; see `pages`.
 PAGE = "/_simulator/authenticate/"
 
-#: What the customer, or a bank that takes its time, can do with a PaymentIntent that waits.
-OUTCOMES = ("succeed", "fail", "process")
+#: What the customer, PayPal, or a bank can do with a PaymentIntent that waits: approve, cancel, refuse, take
+#: time. A payment that is processing can't be canceled by the customer any more: `fail` declines it.
+OUTCOMES = ("succeed", "fail", "decline", "process")
 
 _WAITING = ("requires_action", "processing")
 
-#: By the type of the payment method: how it says that the customer did not agree.
-_NOT_AGREED = {
+#: Type of the payment method → code and message when the customer cancels: https://docs.stripe.com/error-codes
+_CANCELED = {
     "card": ("payment_intent_authentication_failure", "The customer could not be authenticated."),
     "paypal": ("payment_method_customer_decline", "The customer did not approve the payment."),
 }
+
+#: Code and message when PayPal itself refuses.
+_PROVIDER_DECLINE = ("payment_method_provider_decline", "The payment method's provider declined the payment.")
 
 
 def pay(call: Call, intent: Record, method: Record, return_url: str | None) -> None:
@@ -36,33 +40,38 @@ def pay(call: Call, intent: Record, method: Record, return_url: str | None) -> N
         StripeError: the customer has to be sent away, and there is no `return_url` to come back to.
     """
     card = test_card_of(method)
-    if card is None or card.asks:
+    if call.pending:
+        _process(call, intent)
+    elif card is None or card.asks:
         _ask_customer(call, intent, method, return_url)
     else:
         _settle(call, intent, method)
 
 
 def authenticate(call: Call, intent_id: str, outcome: str) -> Record:
-    """What the customer does at 3-D Secure or PayPal: one of `OUTCOMES`.
+    """Apply what the customer does at 3-D Secure or PayPal, or the bank afterwards: one of `OUTCOMES`.
 
     Raises:
-        StripeError: the PaymentIntent does not wait for anybody.
+        StripeError: the PaymentIntent waits for nobody.
     """
     intent = call.get("payment_intent", intent_id)
     if intent["status"] not in _WAITING:
         unexpected_state(intent, "authenticate")
     method = call.get("payment_method", intent["payment_method"])
+    kind = method["type"]
+    was_processing = intent["status"] == "processing"
     intent["next_action"] = None
     if outcome == "succeed":
         _settle(call, intent, method)
-    elif outcome == "fail":
-        code, message = _NOT_AGREED[method["type"]]
+    elif outcome == "process":
+        _process(call, intent)
+    elif kind == "card" and (outcome == "decline" or was_processing):
+        _decline(call, intent, method, GENERIC)
+    else:
+        canceled = outcome == "fail" and not was_processing
+        code, message = _CANCELED[kind] if canceled else _PROVIDER_DECLINE
         # Not a card_error: no bank declined anything.
         _back_to_start(call, intent, method, StripeError(402, message, code=code))
-    else:
-        intent["status"] = "processing"
-        call.save(intent)
-        call.emit("payment_intent.processing", intent)
     return intent
 
 
@@ -91,18 +100,31 @@ def _ask_customer(call: Call, intent: Record, method: Record, return_url: str | 
 
 def _settle(call: Call, intent: Record, method: Record) -> None:
     card = test_card_of(method)
-    decline = card.decline if card else None
-    charge = charges.make(call, intent, method, decline)
-    intent["latest_charge"] = charge["id"]
-    if decline:
-        _back_to_start(call, intent, method, _error(decline, charge))
+    if card and card.decline:
+        _decline(call, intent, method, card.decline)
         return
+    charge = charges.make(call, intent, method, None)
+    intent["latest_charge"] = charge["id"]
     intent |= {"status": "succeeded", "amount_received": intent["amount"]}
     intent |= {"last_payment_error": None, "next_action": None}
     call.save(intent)
     call.emit("payment_intent.succeeded", intent)
     if card and card.dispute:
-        disputes.open_dispute(call, charge["id"], card.dispute)
+        disputes.open_dispute(call, charge["id"], card.dispute, inquiry=card.inquiry)
+    if card and card.fraud_warning:
+        fraud_warnings.create(call, charge["id"])
+
+
+def _process(call: Call, intent: Record) -> None:
+    intent |= {"status": "processing", "next_action": None, "last_payment_error": None}
+    call.save(intent)
+    call.emit("payment_intent.processing", intent)
+
+
+def _decline(call: Call, intent: Record, method: Record, decline: Decline) -> None:
+    charge = charges.make(call, intent, method, decline)
+    intent["latest_charge"] = charge["id"]
+    _back_to_start(call, intent, method, _error(decline, charge))
 
 
 def _back_to_start(call: Call, intent: Record, method: Record, error: StripeError) -> None:

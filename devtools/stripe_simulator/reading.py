@@ -50,7 +50,12 @@ def listing(kind: str, *filters: str) -> Callable[[Call, Params], Record]:
         page = found[:limit]
         if before:
             page.reverse()
-        return {"object": "list", "url": f"/v1/{kind}s", "has_more": len(found) > limit, "data": page}
+        return {
+            "object": "list",
+            "url": f"/v1/{kind.replace('.', '/')}s",
+            "has_more": len(found) > limit,
+            "data": page,
+        }
 
     return endpoint
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from devtools.stripe_simulator import disputes
 from devtools.stripe_simulator.call import Call
 from devtools.stripe_simulator.errors import ExecutionError, StripeError
 from devtools.stripe_simulator.params import Params
@@ -17,7 +18,7 @@ def create(call: Call, params: Params) -> Record:
     reason, metadata = params.choice("reason", _REASONS), params.metadata()
     charge = _charge_of(call, params)
     left = charge["amount"] - charge["amount_refunded"]
-    if charge["disputed"]:
+    if disputes.forbids_refund(call, charge):
         raise ExecutionError(400, "The charge is disputed.", code="charge_disputed")
     if left == 0:
         raise ExecutionError(400, "The charge was refunded already.", code="charge_already_refunded")
@@ -32,8 +33,10 @@ def create(call: Call, params: Params) -> Record:
         metadata=metadata,
         payment_intent=charge["payment_intent"],
         reason=reason,
-        status=_first_status(charge),
+        status="pending" if call.pending else _first_status(charge),
     )
+    if refund["status"] == "pending":
+        refund["pending_reason"] = "processing"
     _move(charge, refund["amount"])
     call.save(charge, refund)
     call.emit("refund.created", refund)
@@ -45,6 +48,7 @@ def succeed(call: Call, refund_id: str) -> Record:
     """Let a pending refund arrive."""
     refund = _in_status(call, refund_id, ("pending",))
     refund["status"] = "succeeded"
+    refund.pop("pending_reason")
     call.save(refund)
     call.emit("refund.updated", refund)
     return refund
@@ -54,6 +58,7 @@ def fail(call: Call, refund_id: str) -> Record:
     """Let a refund fail, also one that had succeeded: the bank sends the money back, days later."""
     refund = _in_status(call, refund_id, ("pending", "succeeded"))
     charge = call.get("charge", refund["charge"])
+    refund.pop("pending_reason", None)
     refund |= {"status": "failed", "failure_reason": "expired_or_canceled_card"}
     _move(charge, -refund["amount"])
     call.save(charge, refund)

@@ -28,6 +28,8 @@ class TestCard:
         asks: the customer has to authenticate (3-D Secure) before anything is charged.
         decline: how the bank refuses, None if it pays.
         dispute: the reason of the dispute that follows a payment.
+        inquiry: the dispute begins as an inquiry: no funds are withdrawn.
+        fraud_warning: an early fraud warning follows a payment.
         refund: the status in which its refunds begin.
     """
 
@@ -37,6 +39,8 @@ class TestCard:
     asks: bool = False
     decline: Decline | None = None
     dispute: str | None = None
+    inquiry: bool = False
+    fraud_warning: bool = False
     refund: str = "succeeded"
 
     @property
@@ -124,6 +128,8 @@ CARDS: dict[str, TestCard] = {
     # They pay, and something follows.
     "pm_card_createDispute": TestCard("4000000000000259", dispute="fraudulent"),
     "pm_card_createDisputeProductNotReceived": TestCard("4000000000002685", dispute="product_not_received"),
+    "pm_card_createDisputeInquiry": TestCard("4000000000001976", dispute="fraudulent", inquiry=True),
+    "pm_card_createIssuerFraudRecord": TestCard("4000000000005423", fraud_warning=True),
     "pm_card_pendingRefund": TestCard("4000000000007726", refund="pending"),
 }
 

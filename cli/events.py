@@ -13,6 +13,7 @@ from cli.output import json_option, print_json
 _SAMPLE_TYPES = (
     "booking.confirmed",
     "booking.confirmed.minimal",
+    "booking.updated",
     "booking.cancelled",
     "booking.refunded",
     "payment.success",

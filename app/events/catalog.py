@@ -27,6 +27,7 @@ class EventType:
 
 CATALOG: dict[str, EventType] = {
     "booking.confirmed": EventType(schemas.BookingConfirmed(), "booking_confirmation"),
+    "booking.updated": EventType(schemas.BookingUpdated(), "booking_update"),
     "booking.cancelled": EventType(schemas.BookingCancelled(), "booking_cancellation"),
     "booking.refunded": EventType(schemas.BookingRefunded(), "payment_refund"),
     "payment.success": EventType(schemas.PaymentSuccess(), "payment_success"),

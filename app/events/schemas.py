@@ -95,6 +95,18 @@ class PaymentDisputed(Booking):
     evidence_due_by = Moment(_WORD)
 
 
+class Ticket(Schema):
+    """One seat's ticket, with the code that opens the door."""
+
+    class Meta:
+        unknown = INCLUDE
+
+    seat = Text(_WORD, required=True)
+    code = Id(required=True)
+    category = Text(_WORD)
+    holder_name = Text(_WORD)
+
+
 class BookingConfirmed(Booking):
     """booking.confirmed"""
 
@@ -110,6 +122,27 @@ class BookingConfirmed(Booking):
     booking_date = Moment(_WORD)
     duration_minutes = Minutes()
     ticket_url = Text(_URL)
+    tickets = fields.List(fields.Nested(Ticket), validate=validate.Length(max=_MOST_SEATS))
+
+
+class Previous(Schema):
+    """The old values of the fields that changed; "" for one that was absent."""
+
+    class Meta:
+        unknown = INCLUDE
+
+    movie_title = Text()
+    showtime = Moment()
+    seats = fields.List(Text(_WORD, required=True), validate=validate.Length(max=_MOST_SEATS))
+    cinema_name = Text()
+    cinema_address = Text()
+    screen = Text()
+
+
+class BookingUpdated(BookingConfirmed):
+    """booking.updated: the booking as it is now, and what it was before."""
+
+    previous = fields.Nested(Previous, required=True)
 
 
 class AlternativeShowtime(Schema):

@@ -48,6 +48,8 @@ class Notification(Record):
     subject = StringField()
     template = StringField()
     message_id = StringField()
+    #: Of an SMS: how many messages it was billed as.
+    segments = IntField()
     event_data = EventField(required=True)
     #: The trace of its event, for who sends it.
     traceparent = StringField()

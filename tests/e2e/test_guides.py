@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -128,31 +127,3 @@ def test_the_postman_collection(
 
 def queued(settings: Settings) -> int:
     return sum(depth.ready for depth in queue_depths(settings))
-
-
-@pytest.fixture(scope="session")
-def node(lacking: Callable[[str], None]) -> str:
-    found = shutil.which("node")
-    if found is None:
-        lacking("Node: it is not installed (Debian: apt-get install nodejs)")
-    assert found
-    return found
-
-
-@pytest.fixture(scope="session")
-def npm_install(
-    node: str, lacking: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str, str], Path]:
-    """Installs a package from the npm registry; gives the folder that has it in its node_modules."""
-
-    def install(name: str, versions: str) -> Path:
-        folder = tmp_path_factory.mktemp("node")
-        (folder / "package.json").write_text(json.dumps({"private": True, "dependencies": {name: versions}}))
-        command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"]
-        try:
-            subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
-        except (OSError, subprocess.SubprocessError) as error:
-            lacking(f"{name}: npm can't install it ({type(error).__name__})")
-        return folder
-
-    return install

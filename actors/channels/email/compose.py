@@ -93,7 +93,8 @@ class OutgoingMail(Message):
         """Return the message as it goes over the wire."""
         headers = {
             "From": self._from,
-            "To": self.envelope_to,
+            # In angle brackets: SpamAssassin counts their absence (TO_NO_BRKTS_HTML_IMG).
+            "To": f"<{self.envelope_to}>",
             "Subject": _encoded(self.subject, "Subject"),
             "Date": format_datetime(self._sent_at),
             "Message-ID": self.msgId,

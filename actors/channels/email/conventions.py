@@ -13,7 +13,7 @@ from typing import Any, Self
 from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError
-from babel.dates import format_date, format_time, get_datetime_format, get_timezone_name
+from babel.dates import format_date, format_skeleton, format_time, get_datetime_format, get_timezone_name
 from babel.numbers import get_currency_precision
 
 from actors.channels.email.errors import Unpresentable
@@ -29,6 +29,9 @@ _MINOR_UNITS = CURRENCIES | {"ISK": 0, "UGX": 0}
 _LARGEST = Decimal(10) ** 12
 
 _ENGLISH = Locale("en")
+
+#: CLDR writes it before PM; some mail programs show it as a box.
+NARROW_BLANK = "\N{NARROW NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,21 @@ class Conventions:
             return format_date(time.day, "full", self.locale)
         return self._time(time.local, time.zone) if time.local else one_line(time.text, 120)
 
+    def brief(self, value: object) -> str:
+        """Return a date or a time in few characters: `Mon, Dec 15, 2036, 8:00 PM EST`."""
+        time = self._read(value)
+        day = time.day or time.local
+        if day is None:
+            return one_line(time.text, 60)
+        shown = format_skeleton("yMMMEd", day, locale=self.locale)
+        if time.local is None:
+            return shown
+        hour = format_time(time.local, "short", tzinfo=time.local.tzinfo, locale=self.locale)
+        zone = time.local.tzname() or ""
+        # A zone without an abbreviation has its offset in place of one.
+        zone = f"UTC{zone}" if zone[:1] in {"+", "-"} else zone
+        return f"{shown}, {hour.replace(NARROW_BLANK, ' ')} {zone}".rstrip()
+
     def instant(self, value: object) -> datetime | None:
         """Return the point in time that `value` names; None for a date, for text, and without a zone."""
         return self._read(value).instant
@@ -110,8 +128,8 @@ class Conventions:
     def _time(self, moment: datetime, zone: tzinfo | None) -> str:
         pattern = str(get_datetime_format("full", self.locale)).replace("'", "")
         day = format_date(moment, "full", self.locale)
-        # CLDR writes a narrow no-break space before PM, which some mail programs show as a box.
-        hour = format_time(moment, "short", tzinfo=moment.tzinfo, locale=self.locale).replace("\u202f", " ")
+        hour = format_time(moment, "short", tzinfo=moment.tzinfo, locale=self.locale)
+        hour = hour.replace(NARROW_BLANK, " ")
         named = isinstance(zone, ZoneInfo)
         name = get_timezone_name(moment, locale=self.locale) if named else moment.tzname()
         return f"{pattern.replace('{1}', day).replace('{0}', hour)} {name or ''}".rstrip()

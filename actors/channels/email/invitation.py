@@ -37,6 +37,7 @@ class _Kind:
 #: Template → what it says.
 _KINDS = {
     "booking_confirmation": _Kind("REQUEST", "CONFIRMED", 0),
+    "booking_update": _Kind("REQUEST", "CONFIRMED", 1),
     "booking_cancellation": _Kind("CANCEL", "CANCELLED", 2),
 }
 

@@ -1,7 +1,7 @@
-"""The languages that mails are written in: English, and each with a catalogue in `email_templates/locales`.
+"""The languages of mails and SMS: English, and each with a catalog in `email_templates/locales`.
 
-A catalogue is gettext's `.po` file, read as it is: a new language is one more file. What a catalogue lacks is
-said in English.
+A catalog is gettext's `.po` file, compiled when it is loaded: a new language is one more file. What a catalog
+lacks is said in English.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from gettext import GNUTranslations, NullTranslations
 from importlib.resources import files
 from io import BytesIO
 
 from babel import Locale
+from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
-
-#: Languages written from right to left (CLDR, characterOrder).
-_RIGHT_TO_LEFT = frozenset({"ar", "dv", "fa", "he", "ku", "ps", "sd", "ug", "ur", "yi"})
 
 
 @dataclass(frozen=True)
@@ -24,51 +23,51 @@ class Language:
     """One language.
 
     Attributes:
-        code: BCP 47, as `de`.
-        messages: English → this language; empty for English.
+        code: BCP 47, such as `de`.
+        translations: from English.
     """
 
     code: str
-    messages: Mapping[str, str]
+    translations: NullTranslations
 
     @property
     def direction(self) -> str:
-        """As HTML's `dir`."""
-        return "rtl" if self.code in _RIGHT_TO_LEFT else "ltr"
+        """The value of HTML's `dir`."""
+        return Locale.parse(self.code).text_direction
 
     def gettext(self, message: str) -> str:
-        """`message` in this language, else as it is."""
-        return self.messages.get(message) or message
+        """Return `message` in this language, or as it is."""
+        return self.translations.gettext(message)
 
     def ngettext(self, one: str, many: str, number: int) -> str:
-        """The form for `number`. One and many are two messages: no language here has more forms yet."""
-        return self.gettext(one if number == 1 else many)
+        """Return the form for `number`, by the plural rules of the language."""
+        return self.translations.ngettext(one, many, number)
 
 
 #: What everything is written in first.
-ENGLISH = Language("en", {})
+ENGLISH = Language("en", NullTranslations())
 
 
 class Languages:
-    """Every language there is a catalogue for.
+    """Every language that there is a catalog for.
 
     Args:
-        catalogues: code → text of a `.po` file; default: those of `email_templates`.
+        catalogs: code → content of a `.po` file; default: those of `email_templates`.
     """
 
-    def __init__(self, catalogues: Mapping[str, bytes] | None = None) -> None:
-        self._catalogues = _installed() if catalogues is None else catalogues
+    def __init__(self, catalogs: Mapping[str, bytes] | None = None) -> None:
+        self._catalogs = _installed() if catalogs is None else catalogs
 
     @cached_property
     def all(self) -> dict[str, Language]:
         """By code, English first."""
-        read = {code: Language(code, _messages(text)) for code, text in sorted(self._catalogues.items())}
+        read = {code: Language(code, _compiled(code, po)) for code, po in sorted(self._catalogs.items())}
         return {"en": ENGLISH} | read
 
     def of(self, locale: Locale) -> tuple[Language, Locale]:
-        """The language for a reader, and the locale of numbers and dates beside it.
+        """Return the language for a reader, and the locale of numbers and dates beside it.
 
-        A reader whose language there is no catalogue for gets English throughout: dates in one language and
+        A reader whose language there is no catalog for gets English throughout: dates in one language and
         sentences in another help nobody.
         """
         language = self.all.get(locale.language)
@@ -81,10 +80,8 @@ def _installed() -> dict[str, bytes]:
     return {name.removesuffix(".po"): folder.joinpath(name).read_bytes() for name in names}
 
 
-def _messages(text: bytes) -> dict[str, str]:
-    catalogue = read_po(BytesIO(text))
-    return {
-        str(message.id): str(message.string)
-        for message in catalogue
-        if message.id and message.string and not message.fuzzy
-    }
+def _compiled(code: str, po: bytes) -> GNUTranslations:
+    compiled = BytesIO()
+    write_mo(compiled, read_po(BytesIO(po), locale=code))
+    compiled.seek(0)
+    return GNUTranslations(compiled)

@@ -28,6 +28,10 @@ _PARTS = {"layout", "macros"}
 _PAGES = (file.name for file in files("email_templates").iterdir() if file.name.endswith(".mjml"))
 TEMPLATES = tuple(sorted({page.removesuffix(".mjml") for page in _PAGES} - _PARTS))
 
+#: Templates that show codes for the door, and for how many seats: ten take 31 KB, and Gmail cuts at 102.
+_WITH_CODES = ("booking_confirmation", "booking_update")
+MAX_TICKETS = 10
+
 #: Characters. Longer ones are cut by every client; a preheader is what the list shows after the subject.
 _LONGEST_SUBJECT = 140
 _LONGEST_PREHEADER = 130
@@ -131,6 +135,7 @@ class Renderer:
             conventions = replace(wanted, locale=locale)
             page, plain = self._templates[language.code][template]
             fields = view(event, conventions, language) | {"brand": self._brand, "language": language}
+            _limit_tickets(fields)
             images = self._images(template, fields)
             subject = one_line(_block(plain, "subject", fields), _LONGEST_SUBJECT)
             preheader = one_line(_block(plain, "preheader", fields), _LONGEST_PREHEADER)
@@ -162,9 +167,21 @@ class Renderer:
     @staticmethod
     def _images(template: str, fields: Mapping[str, Any]) -> dict[str, tuple[bytes, int]]:
         """Name → picture and its size, of those that are made for the mail."""
-        if template == "booking_confirmation" and "booking_id" in fields:
-            return {"qr": qr_png(fields["booking_id"])}
-        return {}
+        if template not in _WITH_CODES:
+            return {}
+        tickets = fields.get("tickets")
+        if tickets:
+            return {ticket["image"]: qr_png(ticket["code"]) for ticket in tickets}
+        return {"qr": qr_png(fields["booking_id"])} if "booking_id" in fields else {}
+
+
+def _limit_tickets(fields: dict[str, Any]) -> None:
+    """Leave the first tickets, each with the name of its picture, and count the others."""
+    tickets = fields.get("tickets") or []
+    fields["tickets"] = [
+        ticket | {"image": f"qr{number:02}"} for number, ticket in enumerate(tickets[:MAX_TICKETS], 1)
+    ]
+    fields["more_tickets"] = max(0, len(tickets) - MAX_TICKETS)
 
 
 def _templates(language: Language) -> dict[str, tuple[Template, Template]]:

@@ -13,11 +13,13 @@ from markupsafe import Markup
 
 from actors.channels.email.conventions import Conventions
 from actors.channels.email.presenters import url
+from app.clock import from_iso
 from app.text import one_line
 
 #: Template → reservationStatus.
 _STATUS = {
     "booking_confirmation": "https://schema.org/ReservationConfirmed",
+    "booking_update": "https://schema.org/ReservationConfirmed",
     "booking_cancellation": "https://schema.org/ReservationCancelled",
 }
 
@@ -52,6 +54,8 @@ def reservation(template: str, event: Mapping[str, Any], conventions: Convention
             "location": place,
         },
     }
+    if template == "booking_update" and (changed := from_iso(event.get("timestamp"))):
+        body["modifiedTime"] = changed.isoformat()
     if ticket := url(conventions, event.get("ticket_url")):
         body["url"] = ticket
     text = json.dumps(body, ensure_ascii=True, separators=(",", ":"))

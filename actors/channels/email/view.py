@@ -5,7 +5,7 @@ Absent, null and blank are the same: the field is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from actors.channels.email import presenters
@@ -14,8 +14,14 @@ from actors.channels.email.errors import Unpresentable
 from actors.channels.email.languages import Language
 from actors.channels.email.presenters import Presenter
 from actors.channels.email.wording import CARD_BRANDS, PAYMENT_METHODS
+from app.events.catalog import CATALOG
+from app.events.changes import material_changes
+from app.text import one_line
 
 _MOST_SHOWTIMES = 6
+
+#: Characters of one side of a change.
+_MAX_BRIEF = 40
 
 #: A card, as far as it is told.
 CARD, CARD_END = "%(brand)s ending in %(end)s", "Ending in %(end)s"
@@ -31,6 +37,13 @@ def _showtimes(conventions: Conventions, value: Any) -> list[dict[str, Any]]:
     return [_present(conventions, other, ("showtime", "cinema_name", "booking_url")) for other in others]
 
 
+def _tickets(conventions: Conventions, value: Any) -> list[dict[str, Any]]:
+    tickets = presenters.items(value)
+    if not all(isinstance(ticket, Mapping) for ticket in tickets):
+        raise Unpresentable("is no list of tickets")
+    return [_present(conventions, ticket, ("seat", "code", "category", "holder_name")) for ticket in tickets]
+
+
 _TEXTS = (
     "reason",
     "processing_time",
@@ -39,8 +52,12 @@ _TEXTS = (
     "cinema_address",
     "screen",
     "cancellation_reason",
+    "seat",
+    "category",
+    "holder_name",
 )
 _IDS = (
+    "code",
     "event_type",
     "error_code",
     "booking_id",
@@ -71,6 +88,7 @@ FIELDS: dict[str, Presenter] = {
     "retry_advice": presenters.text,
     "poster_url": presenters.picture,
     "alternative_showtimes": _showtimes,
+    "tickets": _tickets,
 }
 
 
@@ -78,19 +96,44 @@ def view(event: Mapping[str, Any], conventions: Conventions, language: Language)
     """The fields of `event`, ready to print.
 
     Args:
-        event: as it came.
+        event: checked.
         conventions: how its reader writes amounts and times.
         language: of the words that stand for codes.
 
     Raises:
         Unpresentable: a field has a value of the wrong kind; the message names it.
     """
-    shown = _present(conventions, event, FIELDS)
+    # An unknown field of this type may have the name of another type's, and any value.
+    declared = CATALOG[event["event_type"]].schema.fields
+    shown = _present(conventions, event, [name for name in FIELDS if name in declared])
     for name in _WORDS & shown.keys():
         shown[name] = language.gettext(shown[name])
+    if event.get("previous"):
+        shown["changes"] = [
+            {
+                "name": change.name,
+                "old": ", ".join(_shown_parts(change.old, conventions)),
+                "new": ", ".join(_shown_parts(change.new, conventions)),
+            }
+            for change in material_changes(event)
+        ]
     if "card_brand" in shown or "card_last_four" in shown:
         shown["card"] = _card(shown, language)
     return shown
+
+
+def brief_of(fields: Mapping[str, Any], conventions: Conventions) -> str:
+    """Return one side of a change in few characters: a cinema by its name."""
+    if "showtime" in fields:
+        return conventions.brief(fields["showtime"])
+    if "cinema_name" in fields:
+        fields = {"cinema_name": fields["cinema_name"]}
+    return one_line(", ".join(_shown_parts(fields, conventions)), _MAX_BRIEF)
+
+
+def _shown_parts(fields: Mapping[str, Any], conventions: Conventions) -> Iterator[str]:
+    for value in _present(conventions, fields, fields).values():
+        yield from value if isinstance(value, list) else (value,)
 
 
 def _card(shown: Mapping[str, Any], language: Language) -> str:

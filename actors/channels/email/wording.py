@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from actors.channels.email.languages import Language
+from actors.channels.email.languages import ENGLISH, Language
 from app import declines
 
 
@@ -92,7 +92,8 @@ def failure_of(language: Language, error_code: str, told: str, retry_advice: str
     return Failure(
         reason=language.gettext(told if ours else row.reason),
         advice=language.gettext((retry_advice and ADVICE.get(retry_advice)) or row.advice),
-        detail=told if told and row.specific and not ours else "",
+        # A stranger's words have no translation, and are worth less than a mail in one language.
+        detail=told if told and row.specific and not ours and language is ENGLISH else "",
     )
 
 

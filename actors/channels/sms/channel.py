@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
+from actors.channels.sms.gsm7 import segments
 from actors.channels.sms.numbers import e164
 from actors.channels.sms.replies import AccountRefused
-from actors.channels.sms.texts import Texts
+from actors.channels.sms.texts import Texts, without_codes
 from actors.errors import PermanentFailure
 from app.telemetry.logs import get_logger
 
@@ -83,7 +84,7 @@ class SmsChannel:
     def __init__(self, settings: Settings) -> None:
         # Connecting, sending and waiting for the answer have the timeout each.
         self.lease = timedelta(seconds=3 * settings.twilio_timeout + 60)
-        self._texts = Texts(settings.from_name, settings.default_currency)
+        self._texts = Texts(settings.from_name, settings.default_currency, settings.default_timezone)
         self._provider = _provider(settings)
 
     def message_id(self, event_id: str) -> None:
@@ -93,16 +94,20 @@ class SmsChannel:
         """Send one text.
 
         Returns:
-            The provider's id of it as `message_id`.
+            The provider's id of it as `message_id`, and how many messages were billed as `segments`.
         """
         recipient = e164(notification.recipient)
-        text = self._texts.write(notification.event_type, notification.event_data)
+        event = notification.event_data
+        # What opens the door stays out of logs, also of a developer's.
+        shown = without_codes(event) if isinstance(self._provider, _Console) else event
+        text = self._texts.write(notification.event_type, shown)
         try:
             message_id = self._provider.send(recipient, text)
         except AccountRefused as error:
             log.error("no text can be sent until the settings are right", reason=str(error))
             raise
-        return {"message_id": message_id} if message_id else {}
+        sent = {"segments": segments(text)}
+        return sent | {"message_id": message_id} if message_id else sent
 
     def close(self) -> None:
         """Close the provider's connections."""

@@ -26,7 +26,7 @@ from actors.channels.email.smtp import Transport
 from actors.errors import DeliveryError
 from app.events.catalog import CATALOG, check_event
 from app.events.decode import InvalidEvent
-from app.events.fields import Text
+from app.events.fields import Currency, Email, Text
 from app.events.samples import sample, sample_names
 from app.models import Notification
 from app.settings import Settings
@@ -147,7 +147,7 @@ def look(mail: OutgoingMail, recipient: str) -> Seen:
     message = email.message_from_bytes(mail.as_bytes(), policy=default)
     assert isinstance(message, EmailMessage)
     assert len(message.keys()) == len(set(message.keys())), "a header twice"
-    assert message["To"] == recipient
+    assert message["To"] == f"<{recipient}>"
     assert "59552089" not in str(message), "a template in the data was run"
     seen = Seen()
     for part in message.walk():
@@ -178,12 +178,25 @@ def _in(declared: fields.Field[Any]) -> Iterator[Way]:
 
 
 def full(event_type: str) -> dict[str, Any]:
-    """An event of a type with every field of its schema that can be text."""
+    """An event of a type with every field of its schema that can be text, at every depth."""
     event = max((event for event in SAMPLES if event["event_type"] == event_type), key=len)
-    for name, *rest in text_fields(CATALOG[event_type].schema):
-        if not rest:
-            event.setdefault(str(name), "https://example.com/" if str(name).endswith("_url") else "text")
-    return event
+    return _filled(CATALOG[event_type].schema, event)
+
+
+def _filled(schema: Schema, known: dict[str, Any]) -> dict[str, Any]:
+    """`known` with text in the fields of its schema that it lacks."""
+    values = {name: _value(name, declared, known.get(name)) for name, declared in schema.fields.items()}
+    return known | {name: value for name, value in values.items() if value is not None}
+
+
+def _value(name: str, declared: fields.Field[Any], known: Any) -> Any:
+    if isinstance(declared, fields.Nested):
+        return _filled(declared.schema, known or {})
+    if isinstance(declared, fields.List):
+        return [_value(name, declared.inner, item) for item in known or [None]]
+    if known is None and isinstance(declared, fields.String) and not isinstance(declared, Currency | Email):
+        return "https://example.com/" if name.endswith("_url") else "text"
+    return known
 
 
 def hostile_event(event: dict[str, Any], ways: list[Way], text: str, *, appended: bool) -> dict[str, Any]:

@@ -33,6 +33,23 @@ FACTS = {
         "$30.00",
         "Jane Doe",
     ],
+    "booking_update": [
+        "The Third Man",
+        "Tuesday, December 15, 2026, 8:00 PM Eastern Standard Time",
+        "Monday, December 14, 2026, 8:00 PM Eastern Standard Time",
+        "Screen 4",
+        "Screen 2",
+        "B5, B6",
+        "A1, A2",
+        "Seat B5",
+        "8KQ2-VX7M-B5",
+        "Adult, Jane Doe",
+        "Seat B6",
+        "3FD9-TW4C-B6",
+        "BOOK-789012",
+        "$30.00",
+        "https://movieapp.example.com/tickets/BOOK-789012",
+    ],
     "booking_cancellation": [
         "The Third Man",
         "Tuesday, December 15, 2026, 8:00 PM Eastern Standard Time",
@@ -62,8 +79,7 @@ FACTS = {
     "payment_failed": [
         "$30.00",
         "No money was taken",
-        "There was not enough money available",
-        "Insufficient funds",
+        "Your card has insufficient funds. Please use another card.",
         "Pay with another card",
         "https://movieapp.example.com/payment/retry/BOOK-789012",
         "TXN-456790",
@@ -203,7 +219,7 @@ def test_hostile_data_is_inert(renderer: Renderer, template: str) -> None:
     page = Page(mail.html)
     assert page.tags <= full.tags
     assert page.attributes <= full.attributes
-    assert all(link.startswith("https://") or link == "cid:qr" for link in page.links)
+    assert all(link.startswith("https://") or link in ("cid:qr", "cid:qr01") for link in page.links)
     assert not any("evil" in link or "script" in link for link in page.links)
     assert "everyone@example" not in page.text + mail.text  # a greeting drops what looks like a link
     assert not re.search(r"^(Bcc|X-Injected|Refund amount: \$9|Total: \$0)", mail.text, re.MULTILINE)
@@ -235,7 +251,7 @@ def test_huge_texts_are_cut(renderer: Renderer, template: str, text: str) -> Non
 @pytest.mark.parametrize(("template", "variant"), ALL)
 def test_pages_are_light_complete_and_load_nothing(renderer: Renderer, template: str, variant: str) -> None:
     html = rendered(renderer, template, variant).html
-    assert len(html.encode()) < 30_000
+    assert len(html.encode()) < 35_000
     assert max(len(style) for style in re.findall(r"<style.*?</style>", html, re.DOTALL)) < 16_000
     assert not re.search(r"<(link|iframe)\b|@import|url\(|data:", html)
     scripts = re.findall(r"<script[^>]*>", html)
@@ -264,7 +280,7 @@ def test_letters_are_large_enough(renderer: Renderer, template: str) -> None:
 
 @pytest.mark.parametrize("code", [*FAILURES, "lost_card", "fraudulent"])
 def test_a_failure_says_why_and_what_to_do_and_that_no_money_was_taken(renderer: Renderer, code: str) -> None:
-    mail = rendered(renderer, "payment_failed", error_code=code)
+    mail = rendered(renderer, "payment_failed", error_code=code, failure_reason="Declined")
     row = FAILURES.get(code, FAILURES["CARD_DECLINED"])
     for words in (mail.text, Page(mail.html).text):
         assert row.reason in words

@@ -1,0 +1,140 @@
+"""Changed bookings: what is announced, and in which order states may reach people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from icalendar import Calendar
+
+from app.events.samples import sample
+from app.models import Notification
+from tests.support.actors import confirmation
+from tests.support.mail import MailSink
+
+NOON = "2026-12-03T12:00:00Z"
+
+
+def update(event_id: str, timestamp: str = NOON, **changes: Any) -> dict[str, Any]:
+    event = sample("booking.updated") | {"booking_id": confirmation()["booking_id"], "user_phone": None}
+    return event | {"event_id": event_id, "timestamp": timestamp} | changes
+
+
+def outcome(event_id: str) -> tuple[str, str | None]:
+    record = Notification.objects.get(event_id=event_id, notification_type="email")
+    return record.status, record.error_message
+
+
+def test_an_update_is_mailed_with_a_higher_sequence_of_the_same_entry(
+    make_stub: Any, mail_sink: MailSink
+) -> None:
+    stub = make_stub()
+    stub.publish(confirmation(timestamp="2026-12-03T11:59:59.900Z"))
+    stub.publish(update("evt_update", "2026-12-03T12:00:00Z"))
+    stub.publish(
+        sample("booking.cancelled")
+        | {"booking_id": confirmation()["booking_id"], "timestamp": "2026-12-03T12:00:00Z"}
+        | {"showtime": "2036-12-15T20:00:00-05:00"}
+    )
+    mails = mail_sink.mails
+    assert [mail["Subject"].partition(":")[0] for mail in mails] == [
+        "Booking confirmed",
+        "Booking changed",
+        "Booking cancelled",
+    ]
+    entries: list[Any] = [
+        Calendar.from_ical(next(mail.iter_attachments()).get_content()).walk("VEVENT")[0] for mail in mails
+    ]
+    assert len({entry["UID"] for entry in entries}) == 1
+    assert len({entry["ATTENDEE"] for entry in entries}) == 1
+    assert entries[0]["SEQUENCE"] < entries[1]["SEQUENCE"] < entries[2]["SEQUENCE"]
+
+
+@pytest.mark.parametrize(
+    "previous",
+    [
+        {},
+        {"movie_title": "The 3rd Man"},
+        {"total_amount": 20},
+        {"seats": ["B6", "B5"]},
+        {"showtime": "2036-12-16T01:00:00Z"},
+        {"screen": "Screen 4"},
+    ],
+)
+def test_an_update_that_changes_nothing_material_is_skipped(
+    make_stub: Any, mail_sink: MailSink, previous: dict[str, Any]
+) -> None:
+    make_stub().publish(update("evt_update", previous=previous))
+    assert outcome("evt_update") == ("skipped", "nothing changed that the customer must know")
+    assert mail_sink.mails == []
+
+
+@pytest.mark.parametrize(
+    "previous",
+    [
+        {"showtime": "2036-12-15T19:00:00-05:00"},
+        {"showtime": "8 PM"},
+        {"seats": ["B5"]},
+        {"screen": ""},
+        {"cinema_name": "Roxy"},
+        {"cinema_address": "13 Canal Street"},
+    ],
+)
+def test_a_material_change_is_mailed(make_stub: Any, mail_sink: MailSink, previous: dict[str, Any]) -> None:
+    make_stub().publish(update("evt_update", previous=previous))
+    assert outcome("evt_update") == ("sent", None)
+
+
+def test_an_update_after_the_showtime_is_skipped(make_stub: Any) -> None:
+    make_stub().publish(update("evt_update", showtime="2020-01-01T20:00:00Z"))
+    assert outcome("evt_update") == ("skipped", "the showtime has passed")
+
+
+def test_an_update_after_the_cancellation_is_skipped_until_the_booking_is_confirmed_again(
+    make_stub: Any,
+) -> None:
+    stub = make_stub()
+    cancelled = sample("booking.cancelled") | {"booking_id": confirmation()["booking_id"]}
+    stub.publish(cancelled | {"timestamp": "2026-12-03T10:00:00Z"})
+    stub.publish(update("evt_late", "2026-12-03T11:00:00Z"))
+    assert outcome("evt_late") == ("skipped", "the booking's cancellation was sent before")
+    stub.publish(confirmation(timestamp="2026-12-03T12:00:00Z"))
+    stub.publish(update("evt_new", "2026-12-03T13:00:00Z"))
+    assert outcome("evt_new") == ("sent", None)
+
+
+def test_an_older_update_that_arrives_later_does_not_bring_back_its_state(
+    make_stub: Any, mail_sink: MailSink
+) -> None:
+    stub = make_stub()
+    stub.publish(update("evt_second", "2026-12-03T12:00:01Z"))
+    stub.publish(update("evt_first", "2026-12-03T12:00:00Z"))
+    assert outcome("evt_first") == ("skipped", "a later state of the booking was sent before")
+    assert len(mail_sink.mails) == 1
+
+
+def test_a_confirmation_replayed_after_an_update_does_not_bring_back_its_state(
+    make_stub: Any, mail_sink: MailSink
+) -> None:
+    stub = make_stub()
+    stub.publish(update("evt_update", "2026-12-03T12:00:00Z"))
+    stub.publish(confirmation(timestamp="2026-12-03T11:00:00Z"))
+    record = Notification.objects.get(event_type="booking.confirmed")
+    assert outcome(record.event_id) == ("skipped", "a later state of the booking was sent before")
+    assert len(mail_sink.mails) == 1
+
+
+def test_an_update_that_comes_twice_is_mailed_once(make_stub: Any, mail_sink: MailSink) -> None:
+    stub = make_stub()
+    for _ in range(2):
+        stub.publish(update("evt_update"))
+    assert len(mail_sink.mails) == 1
+
+
+def test_the_codes_of_tickets_are_in_no_log_line(make_stub: Any, mail_sink: MailSink, log_lines: Any) -> None:
+    stub = make_stub(sms_provider="console")
+    stub.publish(update("evt_update", user_phone="+14155550123", ticket_url=None))
+    assert "8KQ2-VX7M-B5" in mail_sink.mails[0].get_body(("plain",)).get_content()
+    lines = str(log_lines())
+    assert "Codes: ****" in lines
+    assert "8KQ2" not in lines

@@ -23,6 +23,7 @@ from app.delivery_status import DeliveryStatus
 from app.events.catalog import check_event
 from app.events.content import canonical
 from app.events.decode import InvalidEvent
+from app.events.remarks import remarks
 from app.events.schemas import without_nulls
 from app.telemetry.logs import get_logger
 
@@ -76,6 +77,8 @@ class Notify:
         first = status != "processed"
         try:
             event, kind = check_event(event)
+            for remark in remarks(event) if kind.template else ():
+                log.warning("event taken", event_id=event_id, event_type=event["event_type"], reason=remark)
             if status == "failed":
                 self._status.set(event_id, "processing")
             ours = self._record(event, kind.template) if kind.template else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
-from app.clock import from_iso
 from app.delivery_status import DeliveryStatus
 from app.events.changes import material_changes
 from app.events.times import read_time, resolve_zone
@@ -94,6 +93,10 @@ def _told(notification: Notification, *event_types: str) -> dict[str, list[dict[
 
 
 def _before(first: dict[str, Any], second: dict[str, Any]) -> bool:
-    """Whether one event surely happened before another: both timestamps are ISO 8601."""
-    earlier, later = from_iso(first.get("timestamp")), from_iso(second.get("timestamp"))
-    return earlier is not None and later is not None and earlier < later
+    """Whether one event surely happened before another."""
+    try:
+        earlier, later = (datetime.fromisoformat(event["timestamp"]) for event in (first, second))
+        surely = earlier < later
+    except (ValueError, TypeError):  # not ISO 8601, or only one of them with an offset
+        return False
+    return surely

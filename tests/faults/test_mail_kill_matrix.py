@@ -79,5 +79,5 @@ def test_an_event_whose_worker_dies_anywhere_is_mailed(
     mails = Counter(mail["To"] for mail in mail_sink.mails)
     ids = {(mail["To"], mail["Message-ID"]) for mail in mail_sink.mails}
     assert len(mails) == len(ids) == len(died) + 1, "every event, and copies of a mail under one Message-ID"
-    doubled = {name for number, name in died.items() if mails[f"<jane.{number}@example.com>"] > 1}
+    doubled = {name for number, name in died.items() if mails[f"jane.{number}@example.com"] > 1}
     assert doubled == {WINDOW}

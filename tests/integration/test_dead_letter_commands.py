@@ -217,7 +217,7 @@ def test_replayed_deliveries_are_sent_once_whatever_their_records_said(
     assert "1 left dead: the mail may have arrived" in done.stderr
     assert dead(stack, "notification.email") == 2
     worker()
-    assert mail_sink.wait(1)[0]["To"] == f"<{EVENT['user_email']}>"
+    assert mail_sink.wait(1)[0]["To"] == EVENT["user_email"]
     wait_for(lambda: Notification.objects.get(id=failed.id).status == "sent", 5, "not sent")
     outcomes = [attempt.outcome for attempt in Notification.objects.get(id=failed.id).attempts]
     assert outcomes == ["failed", "queued", "sent"]

@@ -101,7 +101,7 @@ def test_a_sample_arrives() -> None:
         sent = movieapp(_towards(sink), "test-send", "payment_success", "--to", "a@example.com")
         assert sent.returncode == 0, sent.stderr
         (mail,) = sink.mails
-    assert mail["To"] == "<a@example.com>"
+    assert mail["To"] == "a@example.com"
     assert sent.stdout.startswith("Accepted by 127.0.0.1: Payment received: $30.00")
     assert mail["Message-ID"] in sent.stdout
 

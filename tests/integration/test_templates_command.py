@@ -72,7 +72,7 @@ def test_eml_is_the_whole_message(settings: Settings, tmp_path: Path) -> None:
     output = tmp_path / "mail.eml"
     assert rendered(settings, "payment_refund", "--eml", "--output", str(output)) == ""
     message = email.message_from_bytes(output.read_bytes(), policy=default)
-    assert message["To"] == "<jane.doe@example.com>"
+    assert message["To"] == "jane.doe@example.com"
     assert message["From"].addresses[0].display_name == settings.from_name
     assert "REF-123456" in message["Subject"] + message.get_body(("plain",)).get_content()
 

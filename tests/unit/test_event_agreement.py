@@ -22,6 +22,7 @@ from app.addresses import InvalidAddress, parse_address
 from app.events.catalog import CATALOG, check_event
 from app.events.decode import InvalidEvent, decode_event
 from app.events.documents import json_schema
+from app.events.remarks import remarks
 from app.events.samples import sample, sample_names
 from cli.main import main
 
@@ -45,8 +46,9 @@ def worker(body: bytes) -> str | None:
     except InvalidEvent as error:
         return str(error)
     assert bson.decode(bson.encode({"event_data": event})) == {"event_data": event}
+    assert isinstance(remarks(event), list)
     if kind.template is None:
-        return None
+        return None  # for other services, and no customer
     rendered = RENDERER.render(kind.template, event)
     if event.get("user_email"):
         sender = ("MovieApp", "tickets@movieapp.example.com")

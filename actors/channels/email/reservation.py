@@ -12,7 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from actors.channels.email.conventions import Conventions
-from actors.channels.email.presenters import url
+from actors.channels.email.presenters import person, text, url
 from app.clock import from_iso
 from app.text import one_line
 
@@ -35,11 +35,15 @@ def reservation(template: str, event: Mapping[str, Any], conventions: Convention
         conventions: the reader's; gives the zone.
     """
     start = conventions.instant(event.get("showtime"))
-    film, cinema, guest = (_text(event.get(name)) for name in ("movie_title", "cinema_name", "user_name"))
+    # Shown by mail programs, like the page: nothing in them becomes a link.
+    film, cinema, address = (
+        text(conventions, event.get(name) or "") for name in ("movie_title", "cinema_name", "cinema_address")
+    )
+    guest = person(conventions, event.get("user_name") or "")
     if template not in _STATUS or start is None or not (film and cinema and guest):
         return None
     place: dict[str, Any] = {"@type": "MovieTheater", "name": cinema}
-    if address := _text(event.get("cinema_address")):
+    if address:
         place["address"] = address
     body: dict[str, Any] = {
         "@context": "https://schema.org",
@@ -58,11 +62,11 @@ def reservation(template: str, event: Mapping[str, Any], conventions: Convention
         body["modifiedTime"] = changed.isoformat()
     if ticket := url(conventions, event.get("ticket_url")):
         body["url"] = ticket
-    text = json.dumps(body, ensure_ascii=True, separators=(",", ":"))
+    json_ld = json.dumps(body, ensure_ascii=True, separators=(",", ":"))
     # A film's title may close the script element, or be read as markup by a careless program.
     for char in "<>&'":
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    return Markup(text)  # noqa: S704 - nothing in it can end the element
+        json_ld = json_ld.replace(char, f"\\u{ord(char):04x}")
+    return Markup(json_ld)  # noqa: S704 - nothing in it can end the element
 
 
 def _text(value: object) -> str:

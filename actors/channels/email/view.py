@@ -54,7 +54,6 @@ _TEXTS = (
     "cancellation_reason",
     "seat",
     "category",
-    "holder_name",
 )
 _IDS = (
     "code",
@@ -89,6 +88,7 @@ FIELDS: dict[str, Presenter] = {
     "poster_url": presenters.picture,
     "alternative_showtimes": _showtimes,
     "tickets": _tickets,
+    "holder_name": presenters.person,
 }
 
 

@@ -74,7 +74,7 @@ def test_headers() -> None:
         dict(message.items()).items()
         >= {
             "From": "MovieApp <tickets@example.com>",
-            "To": "<jane.doe@example.com>",
+            "To": "jane.doe@example.com",
             "Subject": "Subject",
             "Date": "Tue, 01 Dec 2026 10:30:00 +0000",
             "Message-ID": "<abc@example.com>",

@@ -147,7 +147,7 @@ def look(mail: OutgoingMail, recipient: str) -> Seen:
     message = email.message_from_bytes(mail.as_bytes(), policy=default)
     assert isinstance(message, EmailMessage)
     assert len(message.keys()) == len(set(message.keys())), "a header twice"
-    assert message["To"] == f"<{recipient}>"
+    assert message["To"] == recipient
     assert "59552089" not in str(message), "a template in the data was run"
     seen = Seen()
     for part in message.walk():

@@ -125,6 +125,7 @@ class TooManyAttempts(Problem):
     """
 
     code = "TOO_MANY_ATTEMPTS"
+    transient = True
 
     def __init__(self, retry_after: int) -> None:
         super().__init__("Too many payment attempts. Please try again later.", retry_after=retry_after)

@@ -60,6 +60,7 @@ class Attempt:
 
     _guard: AttemptGuard
     _id: str
+    _slot: str
     _subjects: Sequence[Subject]
     _token: str | None
     _open: bool = True
@@ -77,8 +78,13 @@ class Attempt:
         if not self._open or decline.code not in _CARD_CODES:
             return decline
         self._open = False
-        standing = self._guard.record_decline(self._subjects, card_fingerprint, self._token, self._id)
-        return declines.GENERIC if standing.used >= _VAGUE_SHARE else decline
+        standing = self._guard.record_decline(
+            self._subjects, card_fingerprint, self._token, self._slot, self._id
+        )
+        if standing.used < _VAGUE_SHARE:
+            return decline
+        log.info("reason of a decline withheld", transaction_id=self._id, error_code=decline.code)
+        return declines.GENERIC
 
     def paid(self) -> None:
         """Note that the payment succeeded."""
@@ -92,13 +98,13 @@ class Attempt:
     ) -> None:
         if self._open and isinstance(error, Problem) and error.code in _CARD_CODES:
             self._open = False
-            self._guard.record_decline(self._subjects, None, self._token, self._id)
+            self._guard.record_decline(self._subjects, None, self._token, self._slot, self._id)
         self._end()
 
     def _end(self, forgiven: Sequence[str] = ()) -> None:
         if self._open:
             self._open = False
-            self._guard.end(self._subjects, self._id, forgiven)
+            self._guard.end(self._subjects, self._slot, forgiven)
 
 
 class AttemptGuard:
@@ -141,23 +147,28 @@ class AttemptGuard:
         known = token and "card" in self._budgets
         digest = hashlib.sha256(str(token).encode()).hexdigest()[:32] if known else None
         if not self._budgets:
-            return Attempt(self, attempt, (), None, _open=False)
+            return Attempt(self, attempt, booking_id, (), None, _open=False)
         now = self._clock()
-        wait = self._ask(lambda store: store.begin(subjects, digest, attempt, now))
+        wait = self._ask(lambda store: store.begin(subjects, digest, booking_id, now))
         if wait:
             metrics.ATTEMPTS_REFUSED.inc()
             log.warning("too many card attempts", booking_id=booking_id, user_id=user_id)
             raise TooManyAttempts(ceil(wait))
-        return Attempt(self, attempt, subjects, digest)
+        return Attempt(self, attempt, booking_id, subjects, digest)
 
     def record_decline(
-        self, subjects: Sequence[Subject], card_fingerprint: str | None, token: str | None, attempt: str
+        self,
+        subjects: Sequence[Subject],
+        card_fingerprint: str | None,
+        token: str | None,
+        slot: str,
+        attempt: str,
     ) -> Standing:
         """See `Attempt.declined`."""
         if card_fingerprint and "card" in self._budgets:
             subjects = [*subjects, self._subject("card", card_fingerprint)]
         now = self._clock()
-        standing = self._ask(lambda store: store.declined(subjects, token, attempt, now))
+        standing = self._ask(lambda store: store.declined(subjects, token, slot, attempt, now))
         names = {subject.kind: subject.name for subject in subjects}
         for kind in standing.locked:
             metrics.LOCKOUTS.labels(kind).inc()
@@ -166,9 +177,9 @@ class AttemptGuard:
             log.warning("locked out after declined attempts", kind=kind, subject=shown)
         return standing
 
-    def end(self, subjects: Sequence[Subject], attempt: str, forgiven: Sequence[str]) -> None:
+    def end(self, subjects: Sequence[Subject], slot: str, forgiven: Sequence[str]) -> None:
         """See `Store.ended`."""
-        self._ask(lambda store: store.ended(subjects, attempt, forgiven=forgiven))
+        self._ask(lambda store: store.ended(subjects, slot, forgiven=forgiven))
 
     def locks(self) -> list[Lock]:
         """Return who is locked out, the longest first.

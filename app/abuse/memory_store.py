@@ -47,7 +47,7 @@ class MemoryStore:
         self._states: OrderedDict[str, _State] = OrderedDict()
         self._cards: OrderedDict[str, str] = OrderedDict()
 
-    def begin(self, subjects: Sequence[Subject], token: str | None, attempt: str, now: float) -> float:
+    def begin(self, subjects: Sequence[Subject], token: str | None, slot: str, now: float) -> float:
         """See `Store.begin`."""
         with self._lock:
             keys = [subject.key for subject in subjects]
@@ -58,21 +58,24 @@ class MemoryStore:
                 return wait
             states = [self._state(subject, now) for subject in subjects]
             for subject, state in zip(subjects, states, strict=True):
+                others = len(state.in_flight.keys() - {slot}) * subject.weight
                 for count, seconds in subject.budgets:
-                    used = _since(state, now - seconds) + len(state.in_flight) * subject.weight
+                    used = _since(state, now - seconds) + others
                     if used >= state.limit(count):
                         return BUSY_SECONDS
             for state in states:
-                state.in_flight[attempt] = now + LEASE_SECONDS
+                state.in_flight[slot] = now + LEASE_SECONDS
             return 0.0
 
-    def declined(self, subjects: Sequence[Subject], token: str | None, attempt: str, now: float) -> Standing:
+    def declined(
+        self, subjects: Sequence[Subject], token: str | None, slot: str, attempt: str, now: float
+    ) -> Standing:
         """See `Store.declined`."""
         with self._lock:
             used, locked = 0.0, []
             for subject in subjects:
                 state = self._state(subject, now)
-                state.in_flight.pop(attempt, None)
+                state.in_flight.pop(slot, None)
                 state.declines.append(now)
                 first = subject.budgets[0]
                 used = max(used, _since(state, now - first.seconds) / state.limit(first.limit))
@@ -89,12 +92,12 @@ class MemoryStore:
                         self._cards.popitem(last=False)
             return Standing(used, locked)
 
-    def ended(self, subjects: Sequence[Subject], attempt: str, *, forgiven: Sequence[str] = ()) -> None:
+    def ended(self, subjects: Sequence[Subject], slot: str, *, forgiven: Sequence[str] = ()) -> None:
         """See `Store.ended`."""
         with self._lock:
             for subject in subjects:
                 state = self._states.get(subject.key, _State())
-                state.in_flight.pop(attempt, None)
+                state.in_flight.pop(slot, None)
                 if subject.kind in forgiven:
                     del state.declines[:1]
 

@@ -2,7 +2,7 @@
 
 Under the prefix, for each subject (`KIND:NAME`):
     d:SUBJECT   declines: sorted set, attempt → time
-    f:SUBJECT   attempts in flight: sorted set, attempt → when it is forgotten
+    f:SUBJECT   attempts in flight: sorted set, slot → when it is forgotten
     l:SUBJECT   lockout: hash with `until` and `level`
 and for all: `locked`, the sorted set of locked subjects → until, and t:TOKEN → the subject that is its card.
 """
@@ -60,7 +60,9 @@ if wait > 0 then return math.ceil(wait * 1000) end
 for _, subject in ipairs(with.subjects) do
     local flying = prefix .. "f:" .. subject.key
     redis.call("zremrangebyscore", flying, "-inf", string.format("%.3f", now))
-    local weight, lockouts = redis.call("zcard", flying) * subject.weight, level(subject.key)
+    local others = redis.call("zcard", flying)
+    if redis.call("zscore", flying, with.slot) then others = others - 1 end
+    local weight, lockouts = others * subject.weight, level(subject.key)
     for _, budget in ipairs(subject.budgets) do
         if since(subject.key, budget[2]) + weight >= limit(budget[1], lockouts) then
             return with.busy * 1000
@@ -69,7 +71,7 @@ for _, subject in ipairs(with.subjects) do
 end
 for _, subject in ipairs(with.subjects) do
     local flying = prefix .. "f:" .. subject.key
-    redis.call("zadd", flying, string.format("%.3f", now + with.lease), with.attempt)
+    redis.call("zadd", flying, string.format("%.3f", now + with.lease), with.slot)
     redis.call("expire", flying, with.lease)
 end
 return 0
@@ -83,7 +85,7 @@ _DECLINED = (
 local used, locked = 0, {}
 for index, subject in ipairs(with.subjects) do
     local declines, lockouts, full = prefix .. "d:" .. subject.key, level(subject.key), false
-    redis.call("zrem", prefix .. "f:" .. subject.key, with.attempt)
+    redis.call("zrem", prefix .. "f:" .. subject.key, with.slot)
     redis.call("zadd", declines, string.format("%.3f", now), with.attempt)
     redis.call("zremrangebyscore", declines, "-inf", string.format("%.3f", now - subject.longest))
     redis.call("expire", declines, subject.longest)
@@ -130,22 +132,24 @@ class RedisStore:
         self._begin = self._redis.register_script(_BEGIN)
         self._declined = self._redis.register_script(_DECLINED)
 
-    def begin(self, subjects: Sequence[Subject], token: str | None, attempt: str, now: float) -> float:
+    def begin(self, subjects: Sequence[Subject], token: str | None, slot: str, now: float) -> float:
         """See `Store.begin`."""
         values = {"lease": LEASE_SECONDS, "busy": BUSY_SECONDS, "kept": LEVEL_KEPT_SECONDS}
-        return float(self._run(self._begin, subjects, token, attempt, now, **values)) / 1000
+        return float(self._run(self._begin, subjects, token, slot, now, **values)) / 1000
 
-    def declined(self, subjects: Sequence[Subject], token: str | None, attempt: str, now: float) -> Standing:
+    def declined(
+        self, subjects: Sequence[Subject], token: str | None, slot: str, attempt: str, now: float
+    ) -> Standing:
         """See `Store.declined`."""
         values = {"lockouts": LOCKOUTS, "kept": LEVEL_KEPT_SECONDS, "token_kept": TOKEN_KEPT_SECONDS}
-        used, locked = self._run(self._declined, subjects, token, attempt, now, **values)
+        used, locked = self._run(self._declined, subjects, token, slot, now, attempt=attempt, **values)
         return Standing(used / 1000, [subjects[index - 1].kind for index in locked])
 
-    def ended(self, subjects: Sequence[Subject], attempt: str, *, forgiven: Sequence[str] = ()) -> None:
+    def ended(self, subjects: Sequence[Subject], slot: str, *, forgiven: Sequence[str] = ()) -> None:
         """See `Store.ended`."""
         with self._redis.pipeline(transaction=False) as pipeline:
             for subject in subjects:
-                pipeline.zrem(f"{self._prefix}f:{subject.key}", attempt)
+                pipeline.zrem(f"{self._prefix}f:{subject.key}", slot)
                 if subject.kind in forgiven:
                     pipeline.zpopmin(f"{self._prefix}d:{subject.key}")
             pipeline.execute()
@@ -177,13 +181,13 @@ class RedisStore:
         script: Any,
         subjects: Sequence[Subject],
         token: str | None,
-        attempt: str,
+        slot: str,
         now: float,
         **values: Any,
     ) -> Any:
         told = {
             "now": round(now, 3),
-            "attempt": attempt,
+            "slot": slot,
             "token": token or "",
             "divisor": PROBATION_DIVISOR,
             "subjects": [

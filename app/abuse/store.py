@@ -86,16 +86,19 @@ class Lock:
 class Store(Protocol):
     """Keeps declines, attempts in flight, and lockouts. Times are seconds since 1970."""
 
-    def begin(self, subjects: Sequence[Subject], token: str | None, attempt: str, now: float) -> float:
+    def begin(self, subjects: Sequence[Subject], token: str | None, slot: str, now: float) -> float:
         """Note an attempt in flight and return 0, or return the seconds to wait before another one.
 
-        A card is recognized by its `token` if it was declined with that token before.
+        A card is recognized by its `token` if it was declined with that token before. Attempts in the same
+        `slot` count as one: of those for one booking, one at most reaches the gateway.
         """
 
-    def declined(self, subjects: Sequence[Subject], token: str | None, attempt: str, now: float) -> Standing:
+    def declined(
+        self, subjects: Sequence[Subject], token: str | None, slot: str, attempt: str, now: float
+    ) -> Standing:
         """Turn an attempt in flight into a decline. Lock out each subject that has used up a budget."""
 
-    def ended(self, subjects: Sequence[Subject], attempt: str, *, forgiven: Sequence[str] = ()) -> None:
+    def ended(self, subjects: Sequence[Subject], slot: str, *, forgiven: Sequence[str] = ()) -> None:
         """Forget an attempt in flight, and the oldest decline of each subject of the kinds in `forgiven`."""
 
     def locks(self, now: float) -> list[Lock]:

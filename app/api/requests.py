@@ -13,6 +13,7 @@ from flask_smorest import Blueprint
 from marshmallow import Schema, ValidationError, fields, validate
 from webargs.flaskparser import FlaskParser, abort
 
+from app.abuse.addresses import client_of
 from app.addresses import ADDRESS_PATTERN, InvalidAddress, parse_address
 from app.api.errors import ErrorEnvelope, error_examples
 from app.api.json import loads
@@ -189,6 +190,18 @@ class EmailAddress(fields.String):
         except InvalidAddress as error:
             raise ValidationError(str(error)) from None
         return text
+
+
+class ClientAddress(fields.Field[str]):
+    """The IP address of a shopper, loaded as the client behind it: see `client_of`."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        if not isinstance(value, str):
+            raise ValidationError("Not a valid string.")
+        try:
+            return client_of(value)
+        except ValueError:
+            raise ValidationError("Must be an IPv4 or IPv6 address.") from None
 
 
 class Amount(fields.Field[Decimal]):

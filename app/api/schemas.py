@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
-from app.api.requests import Amount, Digits, EmailAddress, Id, Pattern, Text
+from app.api.requests import Amount, ClientAddress, Digits, EmailAddress, Id, Pattern, Text
 from app.gateway import CardDetails
 from app.money import CURRENCIES
 from app.payments import states
@@ -107,10 +107,10 @@ class PaymentRequest(Schema):
         metadata={"description": "Kept with the payment, at Stripe too.", "example": {"channel": "web"}},
     )
 
-    customer_ip = fields.IP(
+    customer_ip = ClientAddress(
         metadata={
-            "description": "The shopper's address, for limits on abuse.",
-            "format": "ip",
+            "type": "string",
+            "description": "The shopper's IP address, for limits on abuse. A port is ignored.",
             "example": "203.0.113.8",
         }
     )
@@ -141,7 +141,7 @@ class PaymentRequest(Schema):
             return_url=data.get("return_url"),
             contact=contact,
             metadata=data.get("metadata", {}),
-            customer_ip=str(data["customer_ip"]) if "customer_ip" in data else None,
+            customer_ip=data.get("customer_ip"),
             replace_open=data.get("replace_open", False),
         )
 

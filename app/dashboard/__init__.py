@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from app.api import limits
 from app.api.failures import client_address
-from app.dashboard import letters, pages, sign_in  # noqa: F401 - they put their pages on the blueprint
+from app.dashboard import attempts, letters, pages, sign_in  # noqa: F401 - they put their pages on the blueprint
 from app.dashboard.access import Access, configure_sessions, form_token
 from app.dashboard.blueprint import blueprint
 from app.dashboard.present import FILTERS

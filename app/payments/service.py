@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from app import declines
+from app.abuse.attempts import Attempt, AttemptGuard, make_guard
+from app.abuse.memory_store import MemoryStore
 from app.clock import utcnow
 from app.errors import (
     CancelNotAllowed,
@@ -87,12 +89,16 @@ class Payments:
         settings: limits, enabled methods, live or test mode.
         gateway: charges cards.
         books: where payments are kept.
+        attempts: refuses attempts after too many declines; without one nothing is counted.
     """
 
-    def __init__(self, settings: Settings, gateway: Gateway, books: Books) -> None:
+    def __init__(
+        self, settings: Settings, gateway: Gateway, books: Books, attempts: AttemptGuard | None = None
+    ) -> None:
         self.settings = settings
         self.gateway = gateway
         self.books = books
+        self.attempts = attempts or AttemptGuard(MemoryStore(), {})
         self._looks = RecentLooks()
         self.refunds = Refunds(self.books, gateway, self.recover_in)
 
@@ -115,14 +121,15 @@ class Payments:
         Raises:
             InvalidAmount, InvalidCard, CardExpired, InvalidRequest: refused before any call.
             DuplicateTransaction: the booking has a payment.
+            TooManyAttempts: too many attempts were declined.
             GatewayError: the gateway refused to work; surely nothing was charged.
             ServiceUnavailable: not recorded, so nothing was tried.
         """
         order = self._check(order)
-        with self.gateway.admitted():
+        with self.gateway.admitted(), self._attempt(order, transaction_id) as attempt:
             method = self._method_for(order)
             payment = self._open(order, transaction_id, method)
-            return self._charge(payment)
+            return self._charge(payment, attempt)
 
     def resume(self, payment: Payment) -> PaymentResult:
         """Go on with a payment that an earlier attempt of the same request has recorded.
@@ -145,8 +152,21 @@ class Payments:
                 return PaymentResult(payment)
             return self._charge(payment)
 
-    def _charge(self, payment: Payment) -> PaymentResult:
+    def _attempt(self, order: PaymentOrder, transaction_id: str) -> Attempt:
+        return self.attempts.begin(
+            transaction_id,
+            booking_id=order.booking_id,
+            user_id=order.user_id,
+            customer_ip=order.customer_ip,
+            token=order.payment_token,
+        )
+
+    def _charge(self, payment: Payment, attempt: Attempt | None = None) -> PaymentResult:
         outcome = self.gateway.charge(_charge_of(payment))
+        if attempt and isinstance(outcome, Declined):
+            outcome = replace(outcome, decline=attempt.declined(outcome.decline, outcome.card_fingerprint))
+        elif attempt and isinstance(outcome, Charged):
+            attempt.paid()
         payment = self.record(payment, outcome, Actor.API)
         if isinstance(outcome, ActionRequired):
             self._looks.remember(payment.id, outcome)
@@ -395,7 +415,8 @@ def make_payments(settings: Settings, announce: Announce = announce_nothing) -> 
         settings: of this process.
         announce: called with the booking's id once an event is stored; without it a relay's sweep finds it.
     """
-    return Payments(settings, make_gateway(settings), Books(MongoLedger(), announce))
+    books = Books(MongoLedger(), announce)
+    return Payments(settings, make_gateway(settings), books, make_guard(settings))
 
 
 def _result(payment: Payment, outcome: PaymentOutcome) -> PaymentResult:

@@ -135,7 +135,7 @@ def test_a_tester_with_many_threads_is_stopped_as_soon(guard: AttemptGuard) -> N
 
 def test_attempts_in_flight_count_until_they_end(guard: AttemptGuard, clock: Clock) -> None:
     in_flight = [begin(guard, booking=unique("B"), ip=None) for _ in range(9)]
-    assert waits(guard, ip=None) == 5
+    assert waits(guard, booking=unique("B"), ip=None) == 5
     in_flight.pop().paid()
     assert waits(guard, ip=None) == 0
     clock.now += 121  # the processes of the others were killed
@@ -298,3 +298,7 @@ def test_operators_learn_that_redis_is_down(settings: Settings, monkeypatch: pyt
 
 def run(*words: str) -> Result:
     return CliRunner().invoke(main, ["attempts", *words])
+
+
+def test_many_requests_for_one_booking_are_one_attempt(guard: AttemptGuard) -> None:
+    assert [begin(guard) for _ in range(50)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from pydantic import SecretStr
 
 from app import create_app, models
 from app.clock import utcnow
@@ -20,6 +23,7 @@ from app.models import Transaction
 from app.payments.orders import PaymentOrder
 from app.payments.service import Payments, make_payments
 from app.settings import Settings
+from devtools.stripe_simulator.webhooks import signature
 from tests.support.servers import ApiServer, StripeServer
 from tests.support.stripe import StripeSimulator
 from tests.support.wait import wait_for
@@ -57,6 +61,47 @@ def test_a_dead_gateway_does_not_hold_every_thread(redis_settings: Settings, tmp
     # Six of eight threads may wait for the gateway; nobody else's money was touched.
     assert codes == [202] * 6 + [502] * 14
     assert Transaction.objects.count() == 6
+
+
+def test_webhooks_that_hang_hold_up_neither_payments_nor_health(
+    redis_settings: Settings, tmp_path: Path
+) -> None:
+    gateway = StripeServer(tmp_path / "stripe")
+    gateway.start()
+    stripe = StripeSimulator(gateway.url)
+    models.connect(redis_settings)
+    changes = {
+        "payment_gateway_read_timeout": 50.0,
+        "payment_gateway_max_retries": 0,
+        "web_threads": 8,
+        "stripe_webhook_secret": SecretStr("whsec_1"),
+    }
+    api = ApiServer(tmp_path / "api", redis_settings.model_copy(update=stripe.settings | changes))
+    api.start()
+    stripe.fault(match="GET /v1/payment_intents", kind="delay", seconds=120, times=0)
+
+    def deliver(number: int) -> int:
+        event = {
+            "id": f"evt_{number}",
+            "type": "charge.refunded",
+            "livemode": False,
+            "created": int(time.time()),
+            "data": {"object": {"id": "ch_1", "payment_intent": f"pi_{number}"}},
+        }
+        payload = json.dumps(event).encode()
+        headers = {"Stripe-Signature": signature(payload, "whsec_1", int(time.time()))}
+        return requests.post(f"{api.url}/payment/webhook", payload, headers=headers, timeout=120).status_code
+
+    with ThreadPoolExecutor(9) as deliveries:
+        answers = [deliveries.submit(deliver, number) for number in range(9)]
+        wait_for(lambda: sum(answer.done() for answer in answers) == 8, 30, "more than one webhook hangs")
+        assert requests.get(f"{api.url}/health", timeout=60).status_code == 200
+        assert requests.post(f"{api.url}/payment/process", json=PAYMENT, timeout=60).status_code == 200
+        assert sum(answer.done() for answer in answers) == 8, "one still waits for the gateway"
+        gateway.kill()
+        # Stripe delivers again what gets 5xx.
+        assert {answer.result() for answer in answers} == {502}
+    api.stop()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""When to try a delivery again."""
+"""The waits between attempts at a delivery."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def delay(retries: int) -> int:
 
 
 def spread(seconds: float) -> int:
-    """Milliseconds: `seconds` and up to half of them more, so that those who wait do not come all at once."""
+    """Milliseconds: `seconds` plus up to half as much again, so that deliveries do not all return at once."""
     shortest = min(MAX_DELAY_MS, int(seconds * 1_000))
     return min(MAX_DELAY_MS, random.randint(shortest, shortest * 3 // 2))  # noqa: S311 - no secret

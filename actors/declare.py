@@ -1,4 +1,4 @@
-"""The actors of the worker, under the names that messages carry."""
+"""Declare the worker's actors, under the names that messages carry."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Serving(Middleware):
         self._only = worker.consumer_whitelist
 
     def __call__(self, queue: str) -> bool:
-        """Whether it takes messages from `queue`."""
+        """Whether the worker consumes from `queue`."""
         return not self._only or queue in self._only
 
 
@@ -60,7 +60,7 @@ class Closing(Middleware):
 
 
 def middleware(settings: Settings) -> list[Middleware]:
-    """Dramatiq's middleware for a worker.
+    """Return Dramatiq's middleware for a worker.
 
     No TimeLimit: it can't interrupt a blocked socket, and could strike between a mail's acceptance and its
     record; every call out of here has its own timeout.
@@ -105,7 +105,7 @@ def declare(broker: dramatiq.Broker, settings: Settings) -> None:
 
 
 def worker_broker(settings: Settings) -> dramatiq.Broker:
-    """The broker of a worker process, with its actors."""
+    """Return the broker of a worker process, with its actors."""
     broker = make_broker(settings, middleware(settings))
     dramatiq.set_broker(broker)
     declare(broker, settings)

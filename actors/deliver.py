@@ -13,7 +13,7 @@ import redis
 from actors import deliveries
 from actors.backoff import MAX_DELAY_MS, delay, spread
 from actors.errors import DeliveryError, Postponed, TemporaryFailure, Uncertain
-from actors.outcome import count, tell
+from actors.outcome import count_outcome, log_outcome
 from actors.relevance import obsolete
 from app.clock import from_iso, seconds, utcnow
 from app.delivery_status import DeliveryStatus
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 #: A delivery that so many workers took and never reported on is likely what kills them.
-_MOST_ABANDONED = 10
+_MAX_ABANDONED = 10
 
 #: A delivery that has been held for so many minutes waits for one more.
 HOLD_FRACTION = 10
 
 #: Seconds for which a worker keeps trying to make known how a delivery ended, and between two tries.
-_TRYING, _PAUSE = 60.0, 0.5
+_RECORD_TIMEOUT_SECONDS, _RECORD_PAUSE_SECONDS = 60.0, 0.5
 
 
 class Sender(Protocol):
@@ -71,7 +71,7 @@ class DeliveryFailed(Exception):
 
 
 class Deliver:
-    """The actor of one channel.
+    """The actor of one channel: sends a delivery, and records the outcome.
 
     Args:
         sender: sends over the channel.
@@ -102,7 +102,7 @@ class Deliver:
         claimed = deliveries.claim(notification_id, self.sender.lease)
         if claimed is None:
             if given_up and deliveries.is_given_up(notification_id):
-                raise DeliveryFailed("given up where it was tried first")
+                raise DeliveryFailed("failed in its inline attempt")
             return
         if isinstance(claimed, deliveries.Busy):
             wait = int((claimed.until - utcnow()).total_seconds() * 1_000)
@@ -117,7 +117,7 @@ class Deliver:
         self.attempt(claimed)
 
     def attempt(self, notification: Notification) -> None:
-        """Send a delivery that is ours for the time of the lease.
+        """Send a delivery whose lease this worker holds.
 
         Raises:
             dramatiq.Retry: it may succeed later.
@@ -125,7 +125,7 @@ class Deliver:
         """
         if reason := obsolete(notification, utcnow()):
             deliveries.end(notification, DeliveryStatus.SKIPPED, reason)
-            tell(notification, DeliveryStatus.SKIPPED, reason)
+            log_outcome(notification, DeliveryStatus.SKIPPED, reason)
             return
         try:
             fields = self.sender.send(notification)
@@ -136,20 +136,20 @@ class Deliver:
         except DeliveryError as error:
             self._give_up(notification, error)
         except Exception as error:  # a bug: what it has done nobody knows, so a person has to look first
-            log.exception("unforeseen", event_id=notification.event_id)
-            self._give_up(notification, DeliveryError(f"unforeseen {type(error).__name__}: {error!s:.300}"))
+            log.exception("unexpected error", event_id=notification.event_id)
+            self._give_up(notification, DeliveryError(f"unexpected {type(error).__name__}: {error!s:.300}"))
         else:
             self._accepted(notification, utcnow(), fields)
 
     def _settled(self, notification: Notification) -> bool:
-        """Whether a delivery that another worker left without a word needs no sending."""
+        """Whether a delivery that another worker abandoned needs no sending."""
         receipt = self._receipts.find(notification)
         if receipt is not None:
             deliveries.sent(notification, **receipt)
-            tell(notification, DeliveryStatus.SENT, "accepted earlier, recorded now")
+            log_outcome(notification, DeliveryStatus.SENT, "accepted earlier, recorded now")
             return True
-        if notification.abandoned >= _MOST_ABANDONED:
-            error = DeliveryError(f"{notification.abandoned} workers took it and never said how it ended")
+        if notification.abandoned >= _MAX_ABANDONED:
+            error = DeliveryError(f"{notification.abandoned} workers took it, and none reported an outcome")
             self._give_up(notification, error)
         return False
 
@@ -159,7 +159,7 @@ class Deliver:
             deliveries.sent(notification, sent_at, **fields)
 
         surely(record, OUTAGES)
-        tell(notification, DeliveryStatus.SENT)
+        log_outcome(notification, DeliveryStatus.SENT)
         happened = from_iso(notification.event_data.get("timestamp")) or notification.created_at
         metrics.EVENT_AGE.labels(notification.notification_type).observe(seconds(happened, sent_at))
 
@@ -185,9 +185,9 @@ class Deliver:
         until = self._give_up_at(notification)
         deliveries.retry(notification, after, str(error), counted=counted, give_up_at=until)
         if counted:
-            tell(notification, DeliveryStatus.RETRYING, str(error))
+            log_outcome(notification, DeliveryStatus.RETRYING, str(error))
         else:
-            count(notification, "postponed")
+            count_outcome(notification, "postponed")
         raise dramatiq.Retry(str(error), min(wait, MAX_DELAY_MS)) from error
 
     def _give_up_at(self, notification: Notification) -> datetime:
@@ -196,12 +196,12 @@ class Deliver:
     def _give_up(self, notification: Notification, error: DeliveryError) -> NoReturn:
         status = DeliveryStatus.UNCERTAIN if isinstance(error, Uncertain) else DeliveryStatus.FAILED
         surely(lambda: deliveries.end(notification, status, str(error)), OUTAGES)
-        tell(notification, status, str(error))
+        log_outcome(notification, status, str(error))
         raise DeliveryFailed(str(error)) from error
 
 
 def surely(act: Callable[[], None], outages: tuple[type[Exception], ...]) -> None:
-    """Do what nobody does later: a delivery whose end is forgotten now would be sent once more.
+    """Record an outcome, and keep trying during an outage: if it is lost, the delivery is sent again.
 
     Args:
         act: safe to repeat.
@@ -210,11 +210,11 @@ def surely(act: Callable[[], None], outages: tuple[type[Exception], ...]) -> Non
     Raises:
         Exception: the last of those.
     """
-    give_up_at = time.monotonic() + _TRYING
+    give_up_at = time.monotonic() + _RECORD_TIMEOUT_SECONDS
     while True:
         try:
             return act()
         except outages:
             if time.monotonic() > give_up_at:
                 raise
-            time.sleep(_PAUSE)
+            time.sleep(_RECORD_PAUSE_SECONDS)

@@ -1,4 +1,4 @@
-"""The life of one delivery: queued → sending → sent, or retrying, failed, skipped, uncertain.
+"""The lifecycle of a delivery: queued → sending → sent, or retrying, failed, skipped, uncertain.
 
 Every change is a compare-and-set on its document, so that a message that comes twice, or to two workers,
 sends once. An unfinished delivery has a `due_at`; past it, its message or its worker counts as lost, and the
@@ -16,7 +16,7 @@ from bson import ObjectId
 from bson.errors import BSONError
 from mongoengine.errors import NotUniqueError
 
-from actors.outcome import tell
+from actors.outcome import log_outcome
 from app.channels import ChannelName
 from app.clock import utcnow
 from app.delivery_status import FINISHED, GIVEN_UP, DeliveryStatus
@@ -26,16 +26,16 @@ from app.models import GRACE, Attempt, Notification
 from app.telemetry import tracing
 
 #: Deliveries queued again by one sweep.
-_BATCH = 500
+_BATCH_SIZE = 500
 
 
 class ConflictingEvent(InvalidEvent):
-    """An event_id came again with another content. Which of the two is right only a person can tell."""
+    """An event_id arrived again with another content. An operator has to decide which of the two is right."""
 
 
 @dataclass(frozen=True)
 class Busy:
-    """Nobody else may try the delivery before `until`: a worker has it, or it is not time."""
+    """The delivery may not be tried before `until`: a worker holds it, or its retry is not due."""
 
     until: datetime
 
@@ -48,12 +48,12 @@ def record(
     lease: timedelta | None = None,
     message_id: str | None = None,
 ) -> tuple[Notification, bool]:
-    """The delivery of `event` over `channel`: a new one, or the one that an earlier copy of it made.
+    """Record the delivery of `event` over `channel`, or find the one that an earlier copy of the event made.
 
     Args:
         event: checked.
         channel: its channel.
-        template: what it is told with.
+        template: of the message.
         recipient: None if the event names none: the delivery is skipped.
         message_id: what its recipient will know it by, where that is known before sending.
         lease: given, a new delivery is the caller's at once, as if claimed; else it waits in its queue.
@@ -92,7 +92,7 @@ def record(
         _compare(notification.event_data, event)
         return notification, False
     if not recipient:
-        tell(notification, DeliveryStatus.SKIPPED, notification.error_message)
+        log_outcome(notification, DeliveryStatus.SKIPPED, notification.error_message)
     return notification, True
 
 
@@ -111,7 +111,7 @@ def _compare(known: dict[str, Any], event: dict[str, Any]) -> None:
 
 
 def claim(notification_id: str, lease: timedelta) -> Notification | Busy | None:
-    """Take a delivery to send it.
+    """Claim a delivery in order to send it.
 
     Args:
         notification_id: its document's.
@@ -148,13 +148,13 @@ def claim(notification_id: str, lease: timedelta) -> Notification | Busy | None:
 
 
 def is_given_up(notification_id: str) -> bool:
-    """Whether a delivery failed for good, or nobody knows what became of it."""
+    """Whether a delivery has failed for good, or its outcome is uncertain."""
     given_up = Notification.objects(id=notification_id, status__in=GIVEN_UP)
     return given_up.first() is not None
 
 
 def sent(notification: Notification, sent_at: datetime, **fields: Any) -> None:
-    """Record that it was accepted. Holds whoever has the lease by now: the truth is not theirs to change.
+    """Record that the delivery was accepted. Needs no lease: it is true whoever holds the delivery.
 
     Args:
         notification: claimed before.
@@ -179,7 +179,7 @@ def retry(
     counted: bool,
     give_up_at: datetime | None = None,
 ) -> None:
-    """Record that it is to be tried again.
+    """Record that the delivery is to be tried again.
 
     Args:
         notification: claimed before.
@@ -199,7 +199,7 @@ def retry(
 
 
 def end(notification: Notification, status: DeliveryStatus, detail: str) -> None:
-    """Record that it is finished without having been accepted.
+    """Record that the delivery ended without being accepted.
 
     Args:
         notification: claimed before.
@@ -215,7 +215,7 @@ def end(notification: Notification, status: DeliveryStatus, detail: str) -> None
 
 
 def give_back(notification: Notification) -> None:
-    """Give a delivery back that another worker left: due at once, and not counted as left once more.
+    """Give back a delivery that another worker abandoned: due at once, and not counted as abandoned again.
 
     Its status stays: who takes it next has to find out whether it was accepted.
     """
@@ -223,12 +223,12 @@ def give_back(notification: Notification) -> None:
 
 
 def _ours(notification: Notification) -> Any:
-    """The delivery, as long as nobody has taken it over."""
+    """Query for the delivery while this worker's lease is still the current one."""
     return Notification.objects(id=notification.id, status=DeliveryStatus.SENDING, due_at=notification.due_at)
 
 
 def requeue_overdue(enqueue: Callable[[Notification], None]) -> int:
-    """Queue again what should have moved on: its message was lost, or its worker died.
+    """Queue overdue deliveries again: their messages were lost, or their workers died.
 
     Each waits as long again as it has waited before, so that a long queue grows by a few repeated messages
     and not by ever more.
@@ -237,7 +237,7 @@ def requeue_overdue(enqueue: Callable[[Notification], None]) -> int:
         How many.
     """
     now = utcnow()
-    overdue = Notification.objects(due_at__lt=now).order_by("due_at").limit(_BATCH)
+    overdue = Notification.objects(due_at__lt=now).order_by("due_at").limit(_BATCH_SIZE)
     count = 0
     fields = ("id", "status", "notification_type", "traceparent", "due_at", "created_at")
     for delivery in overdue.only(*fields):
@@ -262,5 +262,5 @@ def forget(older_than: timedelta) -> int:
         How many; 0 when there are no more.
     """
     old = Notification.objects(status__in=FINISHED, created_at__lt=utcnow() - older_than)
-    ids = [delivery.id for delivery in old.order_by("created_at").only("id").limit(_BATCH)]
+    ids = [delivery.id for delivery in old.order_by("created_at").only("id").limit(_BATCH_SIZE)]
     return int(Notification.objects(id__in=ids).delete()) if ids else 0

@@ -1,4 +1,4 @@
-"""A delivery's message onto its channel's queue."""
+"""Enqueue deliveries on their channels' queues."""
 
 from __future__ import annotations
 
@@ -52,5 +52,5 @@ class Dispatch:
         self._broker.enqueue(message, delay=delay)
 
     def queue(self, channel: ChannelName) -> str:
-        """The full name of a channel's queue."""
+        """Return the full name of a channel's queue."""
         return self._topology.queue(CHANNELS[channel].queue)

@@ -1,10 +1,10 @@
-"""How a delivery can fail. The class says whose trouble it is, and so what happens next."""
+"""The ways in which a delivery can fail. The class says whose problem it is, and what happens next."""
 
 from __future__ import annotations
 
 
 class DeliveryError(Exception):
-    """A delivery was not accepted. As it stands, for good.
+    """A delivery was not accepted, and will not be retried.
 
     Attributes:
         phase: the step that failed, such as `rcpt`; None if nothing was sent.

@@ -1,6 +1,6 @@
-"""`event:{event_id}:status` in Redis: a quick word on an event for other services, and a quick way out here.
+"""`event:{event_id}:status` in Redis: read by other services, and a fast duplicate check for `notify`.
 
-MongoDB's unique index is what keeps an event from being told twice; this only saves the work.
+MongoDB's unique index is what prevents a second message; this only saves the work.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _KEPT_SECONDS = 24 * 3600
 
 
 class EventStatus:
-    """Reads and writes the status; while Redis is away nothing is known and nothing fails.
+    """Reads and writes the status. While Redis is unavailable, nothing is known and nothing fails.
 
     Args:
         store: Redis.

@@ -1,4 +1,4 @@
-"""What a worker counts of its messages, and the process that serves what all of them have counted."""
+"""The worker's metrics of messages, and the process that serves /metrics for all workers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logs.get_logger(__name__)
 
 
 class MessageMetrics(Middleware):
-    """Times every message.
+    """Measures how long each message takes.
 
     Args:
         namespace: of the queues; not told, so that a label has the same value in every deployment.
@@ -61,7 +61,7 @@ class MessageMetrics(Middleware):
 
 
 class QueueDepths(Collector):
-    """Counted by the broker when it is asked for."""
+    """Queue depths, read from the broker at each scrape."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -99,7 +99,7 @@ def serve() -> int:
         _, thread = start_http_server(int(port), host, registry)
     except OSError as error:
         log.error(
-            "no metrics of this worker", worker_metrics_bind=settings.worker_metrics_bind, reason=str(error)
+            "worker metrics not served", worker_metrics_bind=settings.worker_metrics_bind, reason=str(error)
         )
         return 0
     thread.join()

@@ -1,4 +1,4 @@
-"""What became of a delivery, told once: one line in the log, one count in the metrics."""
+"""Report the status of a delivery: one log line, and one count in the metrics."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _LEVELS = {
 }
 
 
-def count(notification: Notification, outcome: str) -> None:
-    """Count without a word what befell a delivery."""
+def count_outcome(notification: Notification, outcome: str) -> None:
+    """Increment the counter of outcomes, without logging."""
     metrics.DELIVERIES.labels(notification.notification_type, notification.template or "", outcome).inc()
 
 
-def tell(notification: Notification, status: DeliveryStatus, detail: str | None = None) -> None:
-    """Log and count the status that a delivery has come to.
+def log_outcome(notification: Notification, status: DeliveryStatus, detail: str | None = None) -> None:
+    """Log and count a delivery's new status.
 
     Args:
         notification: the delivery.
         status: one of the table above.
         detail: the server's reply, or why.
     """
-    count(notification, status)
+    count_outcome(notification, status)
     log.log(
         _LEVELS[status],
         "delivery",

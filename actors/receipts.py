@@ -1,8 +1,8 @@
-"""What the mail server or the SMS provider has accepted, noted in Redis before it is on record in MongoDB.
+"""Receipts in Redis of what a mail server or SMS provider accepted, kept until MongoDB has recorded it.
 
-A delivery that is accepted and not recorded would be sent again once its lease has run out. Redis takes the
-note in a fraction of the time, and also while MongoDB is away; whoever takes over from a worker that said
-nothing looks here first.
+A delivery that is accepted and not recorded would be sent again once its lease has ended. Redis takes the
+receipt in a fraction of the time, and also while MongoDB is unavailable. A worker that takes over a delivery
+looks here first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _KEPT_SECONDS = 24 * 3600
 
 
 class Receipts:
-    """Reads and writes the notes.
+    """Reads and writes receipts.
 
     Args:
         store: Redis.
@@ -38,15 +38,15 @@ class Receipts:
         self._namespace = namespace
 
     def keep(self, notification: Notification, sent_at: datetime, fields: Mapping[str, Any]) -> None:
-        """Note that a delivery was accepted. While Redis is away too, nothing is noted and nothing fails."""
+        """Store a receipt. While Redis is unavailable too, nothing is stored and nothing fails."""
         note = json.dumps({"sent_at": iso(sent_at), **fields})
         try:
             self._redis.set(self._key(notification), note, ex=_KEPT_SECONDS)
         except redis.RedisError as error:
-            log.warning("receipt not kept", event_id=notification.event_id, reason=str(error))
+            log.warning("receipt not stored", event_id=notification.event_id, reason=str(error))
 
     def find(self, notification: Notification) -> dict[str, Any] | None:
-        """The fields to record if the delivery was accepted; None if nothing says so.
+        """Return the fields to record if there is a receipt, else None.
 
         Raises:
             redis.RedisError: whether it was can't be known now.

@@ -1,4 +1,4 @@
-"""What becomes of a message whose actor raised: tried again while that helps, then kept as a dead letter."""
+"""Retry a message whose actor raised, as long as that may help; then make it a dead letter."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from app.models import OUTAGES
 _MIN_BACKOFF, _MAX_BACKOFF = 1_000, 60_000
 
 #: Retries after an error that nobody foresaw: about ten minutes' worth.
-_MOST_FOR_A_BUG = 15
+_MAX_RETRIES_AFTER_UNEXPECTED_ERROR = 15
 
-#: These pass, however long they take: a server is away, or the delivery waits for its time.
-_PASSING = (*OUTAGES, redis.RedisError, BrokerConnectionError, dramatiq.Retry)
+#: Errors that pass: a server is unavailable, or the delivery is not due. Retried for as long as it takes.
+_OUTAGE_ERRORS = (*OUTAGES, redis.RedisError, BrokerConnectionError, dramatiq.Retry)
 
 
 def worth_a_retry(retries: int, error: BaseException) -> bool:
     """Whether to try a message again that has been retried `retries` times."""
-    return isinstance(error, _PASSING) or retries < _MOST_FOR_A_BUG
+    return isinstance(error, _OUTAGE_ERRORS) or retries < _MAX_RETRIES_AFTER_UNEXPECTED_ERROR
 
 
 class LosslessRetries(Retries):
-    """Dramatiq's retries, for a message that can't be put back too.
+    """Dramatiq's retries, without losing a message that the broker does not accept back.
 
     If the broker does not take the retry, Dramatiq logs that and acknowledges the message all the same
     (https://github.com/Bogdanp/dramatiq/pull/545). Here it becomes a dead letter; or, where the connection is
@@ -46,7 +46,7 @@ class LosslessRetries(Retries):
         result: Any = None,
         exception: BaseException | None = None,
     ) -> None:
-        """Enqueue the message again if its actor raised and that may help.
+        """Enqueue the message again if its actor raised and a retry may help.
 
         Raises:
             Exception: the broker does not take it; Dramatiq logs that.

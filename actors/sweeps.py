@@ -1,4 +1,4 @@
-"""Work that comes round by itself, in threads of each worker process.
+"""Periodic work, in threads of each worker process.
 
 Every sweep is safe to run in many workers at once: what it touches it claims.
 """
@@ -42,7 +42,7 @@ Sweep = Callable[[], AbstractContextManager[Callable[[], object]]]
 
 
 class Sweeps(Middleware):
-    """Runs the sweeps beside a worker, from its boot to its shutdown.
+    """Runs the sweeps in a worker process, from boot to shutdown.
 
     Each has a thread of its own: a gateway that answers slowly holds up no event.
     """

@@ -1,4 +1,4 @@
-"""A span around each message that an actor works on, in the trace that the message came with."""
+"""A span around each message, in the trace that the message carries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.telemetry import tracing
 
 
 class Tracing(Middleware):
-    """Begins and ends the spans. One message at a time is a thread's."""
+    """Begins and ends the spans. A thread handles one message at a time."""
 
     def __init__(self) -> None:
         self._in_hand = threading.local()

@@ -1,4 +1,4 @@
-"""What Dramatiq's workers import: `dramatiq actors.worker`. Made in each worker process, after its fork."""
+"""The module that Dramatiq's workers import (`dramatiq actors.worker`), in each process after its fork."""
 
 import gc
 

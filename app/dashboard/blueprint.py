@@ -33,7 +33,7 @@ _POLICY = (
 )
 
 #: Characters. An address has no more.
-_LONGEST = 320
+_MAX_ARGUMENT_LENGTH = 320
 
 
 def settings() -> Settings:
@@ -62,7 +62,7 @@ def page(template: str, **values: Any) -> str:
 
 def argument(name: str) -> str | None:
     """A part of the query, bounded; None if it is empty."""
-    return request.args.get(name, "").strip()[:_LONGEST] or None
+    return request.args.get(name, "").strip()[:_MAX_ARGUMENT_LENGTH] or None
 
 
 @blueprint.before_request

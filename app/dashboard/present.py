@@ -23,7 +23,7 @@ _ADDRESSES = frozenset({"user_email", "user_phone", "recipient"})
 
 #: Fields of an event that are shown to everyone who may look, with addresses in them masked. Any other field
 #: may hold what a publisher likes, or opens something for whoever has it (tickets' codes, links).
-_HARMLESS = frozenset(
+_PUBLIC_FIELDS = frozenset(
     {
         "event_id", "event_type", "timestamp", "user_id", "locale", "timezone", "currency", "schema_version",
         "booking_id", "transaction_id", "original_transaction_id", "refund_transaction_id", "amount",
@@ -121,7 +121,7 @@ def _harmless(value: Any, *, known: bool = True) -> Any:
 def _field(name: str, value: Any) -> Any:
     if name in _ADDRESSES and isinstance(value, str):
         return address(value)
-    return _harmless(value, known=name in _HARMLESS)
+    return _harmless(value, known=name in _PUBLIC_FIELDS)
 
 
 def masked(text: object) -> str:

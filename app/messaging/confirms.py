@@ -20,13 +20,13 @@ from pika.adapters.select_connection import IOLoop
 if TYPE_CHECKING:
     from pika.channel import Channel
 
-#: Seconds until a broker that does not answer counts as away; more than it may be blocked by an alarm.
-_PATIENCE = 15
+#: Seconds without a response after which the broker counts as unavailable; longer than an alarm may block it.
+CONFIRM_TIMEOUT_SECONDS = 15
 
-#: Seconds to say goodbye in.
-_GOODBYE = 2
+#: Seconds to wait for the connection to close.
+_CLOSE_TIMEOUT_SECONDS = 2
 
-#: What befell a message that the broker does not have.
+#: Why the broker does not have a message.
 UNROUTABLE = "no queue takes it"
 _NACKED = "RabbitMQ did not take it"
 
@@ -108,8 +108,8 @@ class ConfirmChannel:
         """Close the connection, whatever state it is in."""
         if not (self._connection.is_closed or self._connection.is_closing):
             self._connection.close()
-        ends = time.monotonic() + _GOODBYE
-        self._loop.call_later(_GOODBYE, lambda: None)
+        ends = time.monotonic() + _CLOSE_TIMEOUT_SECONDS
+        self._loop.call_later(_CLOSE_TIMEOUT_SECONDS, lambda: None)
         while not self._connection.is_closed and time.monotonic() < ends:
             self._turn()
         self._loop.deactivate_poller()
@@ -142,8 +142,8 @@ class ConfirmChannel:
                 self._refused[message_id] = _NACKED
 
     def _wait_until(self, done: Callable[[], bool]) -> None:
-        late = ConnectionError(f"RabbitMQ did not answer for {_PATIENCE} s")
-        timer = self._loop.call_later(_PATIENCE, lambda: self._failed(None, late))
+        late = ConnectionError(f"RabbitMQ did not answer for {CONFIRM_TIMEOUT_SECONDS} s")
+        timer = self._loop.call_later(CONFIRM_TIMEOUT_SECONDS, lambda: self._failed(None, late))
         while not done():
             if self._failure:
                 raise self._failure

@@ -21,7 +21,7 @@ from app.telemetry.redact import redact
 Service = Literal["payment-service", "notification-service", "movieapp-cli"]
 
 #: Libraries whose chatter is only of use when debugging them.
-_QUIET = {
+_LIBRARY_LEVELS = {
     "pika": logging.CRITICAL,
     "urllib3": logging.WARNING,
     "pymongo": logging.WARNING,
@@ -125,7 +125,7 @@ def configure(service: Service, level: str = "INFO", stream: TextIO | None = Non
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    for name, quiet in _QUIET.items():
+    for name, quiet in _LIBRARY_LEVELS.items():
         logging.getLogger(name).setLevel(quiet)
     logging.getLogger("dramatiq.worker.WorkerThread").addFilter(_name_messages)
     for name in ("gunicorn", "gunicorn.error", "gunicorn.access", "dramatiq"):

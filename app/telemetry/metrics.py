@@ -17,12 +17,12 @@ from app.telemetry.multiprocess import DIRECTORY
 #: What this process counts, where it is the only one.
 _REGISTRY = CollectorRegistry()
 
-_MILLISECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
-_CALLS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_SHORT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+_CALL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 #: From a payment at once to one that waited for its customer.
-_WAITING = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+_WAIT_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 #: From at once to after a night with a broken mail server.
-_AGES = (0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 43_200)
+_AGE_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 43_200)
 
 
 def _counter(name: str, about: str, *labels: str) -> Counter:
@@ -40,14 +40,16 @@ def _living(name: str, about: str, *labels: str) -> Gauge:
 
 # HTTP
 HTTP = _histogram(
-    "http_request_seconds", "Requests, by route and answer", _CALLS, "route", "method", "status"
+    "http_request_seconds", "Requests, by route and answer", _CALL_SECONDS, "route", "method", "status"
 )
 RATE_LIMITED = _counter("rate_limited", "Requests refused with 429")
 REPLAYS = _counter("idempotent_replays", "First answers given again for an Idempotency-Key")
 
 # Payments
 PAYMENTS = _counter("payments", "Payments that reached a state", "outcome", "method", "error_code")
-PAYMENT_SECONDS = _histogram("payment_seconds", "From asked for to completed or failed", _WAITING, "outcome")
+PAYMENT_SECONDS = _histogram(
+    "payment_seconds", "From asked for to completed or failed", _WAIT_SECONDS, "outcome"
+)
 REVENUE = _counter("revenue", "Money of completed payments, in major units", "currency")
 DISPUTES = _counter("disputes", "Disputes that were opened or changed, by their new status", "status")
 STRAY_CHARGES = _counter("stray_charges", "Charges made although the payment had ended unpaid")
@@ -60,22 +62,26 @@ ATTEMPTS_REFUSED = _counter("attempts_refused", "Payments refused with 429 after
 LOCKOUTS = _counter("lockouts", "Lockouts after too many declines", "kind")
 
 # Gateway
-GATEWAY = _histogram("gateway_seconds", "Each try of a gateway call", _CALLS, "operation", "outcome")
+GATEWAY = _histogram("gateway_seconds", "Each try of a gateway call", _CALL_SECONDS, "operation", "outcome")
 GATEWAY_IN_FLIGHT = _living("gateway_calls_in_flight", "Gateway calls that wait for their answer")
 WEBHOOKS = _counter("webhooks", "Webhook deliveries", "type", "result")
-WEBHOOK_LAG = _histogram("webhook_lag_seconds", "From an event at the gateway to its webhook here", _AGES)
+WEBHOOK_LAG = _histogram(
+    "webhook_lag_seconds", "From an event at the gateway to its webhook here", _AGE_SECONDS
+)
 
 # Notifications
 DELIVERIES = _counter("deliveries", "Tries to send, by how they ended", "channel", "template", "outcome")
 EVENT_AGE = _histogram(
-    "event_age_seconds", "Age of an event when its mail or text was sent", _AGES, "channel"
+    "event_age_seconds", "Age of an event when its mail or text was sent", _AGE_SECONDS, "channel"
 )
-RENDER = _histogram("render_seconds", "Rendering of a mail", _MILLISECONDS, "template")
-MESSAGES = _histogram("message_seconds", "Messages that a worker processed", _CALLS, "queue", "outcome")
+RENDER = _histogram("render_seconds", "Rendering of a mail", _SHORT_SECONDS, "template")
+MESSAGES = _histogram(
+    "message_seconds", "Messages that a worker processed", _CALL_SECONDS, "queue", "outcome"
+)
 IN_PROGRESS = _living("messages_in_progress", "Messages that workers hold and work on", "queue")
 
 # Mail server
-SMTP = _histogram("smtp_seconds", "Steps of SMTP that succeeded", _CALLS, "phase")
+SMTP = _histogram("smtp_seconds", "Steps of SMTP that succeeded", _CALL_SECONDS, "phase")
 SMTP_FAILURES = _counter("smtp_failures", "Steps of SMTP that failed", "phase", "reply")
 SMTP_CONNECTIONS = _living("smtp_connections", "Open connections to the mail server")
 SMTP_CIRCUIT = _living("smtp_circuit_open", "Mail servers in trouble, for which mails are held", "relay")

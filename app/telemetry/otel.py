@@ -40,11 +40,11 @@ _KINDS: dict[tracing.Kind, SpanKind] = {
 _PATH = "/v1/traces"
 
 #: Characters of a traceparent. Today's have 55; a later version may say more, and is read as far as known.
-_LONGEST = 128
+_MAX_TRACEPARENT_LENGTH = 128
 
-#: Seconds for sending a batch, tries after the first included. A process that ends waits for no longer than
-#: that for the last one.
-_PATIENCE = 3.0
+#: Seconds for exporting a batch, retries included. A process that ends waits no longer than that for the last
+#: batch.
+_EXPORT_TIMEOUT_SECONDS = 3.0
 
 
 class OpenTelemetry:
@@ -61,7 +61,7 @@ class OpenTelemetry:
         self._exporter = OTLPSpanExporter(
             endpoint=endpoint.rstrip("/") + _PATH,
             headers=parse_env_headers(headers, liberal=True) or None,
-            timeout=_PATIENCE,
+            timeout=_EXPORT_TIMEOUT_SECONDS,
         )
         self._propagator = TraceContextTextMapPropagator()
         self._lock = threading.Lock()
@@ -122,7 +122,7 @@ class OpenTelemetry:
             processor.shutdown()  # type: ignore[no-untyped-call]
 
     def _context(self, traceparent: object) -> Context:
-        sane = isinstance(traceparent, str) and len(traceparent) <= _LONGEST
+        sane = isinstance(traceparent, str) and len(traceparent) <= _MAX_TRACEPARENT_LENGTH
         return self._propagator.extract({tracing.TRACEPARENT: traceparent} if sane else {})
 
     def _tracer(self) -> Tracer:

@@ -22,7 +22,7 @@ Attributes = Mapping[str, str | int | bool | float]
 #: The header, message option and field under which a trace goes on: https://www.w3.org/TR/trace-context/
 TRACEPARENT = "traceparent"
 
-_NOTHING = nullcontext()
+_NO_SPAN = nullcontext()
 
 _backend: OpenTelemetry | None = None
 
@@ -70,7 +70,7 @@ def span(
         parent: a traceparent from elsewhere, whatever was sent as one; one that is not valid begins a trace.
             None: the current span.
     """
-    return _backend.span(name, attributes, kind, parent) if _backend else _NOTHING
+    return _backend.span(name, attributes, kind, parent) if _backend else _NO_SPAN
 
 
 def annotate(attributes: Attributes) -> None:

@@ -231,7 +231,7 @@ def test_all_processes_of_a_worker_are_counted_as_one(
         assert counted["movieapp_smtp_connections"] >= 1
 
         with Process(command, tmp_path / "second.log", env=environ) as second:
-            second.wait_until(lambda: "no metrics of this worker" in second.output(), 60)
+            second.wait_until(lambda: "worker metrics not served" in second.output(), 60)
             publish("payment.success", "evt_6")
             mail_sink.wait(7)
     assert not list(tmp_path.glob("movieapp-metrics-*"))

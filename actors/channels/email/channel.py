@@ -1,4 +1,4 @@
-"""The channel email: an event rendered, composed and handed to the SMTP server."""
+"""The email channel: render an event, compose the mail, and submit it to the SMTP server."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 #: For rendering, and for MongoDB to answer before and after.
-_BESIDES = timedelta(seconds=20)
+_LEASE_MARGIN = timedelta(seconds=20)
 
 
 def brand_of(settings: Settings) -> Brand:
-    """The brand that `settings` describe."""
+    """Return the brand that `settings` describe."""
     return Brand(
         name=settings.from_name,
         address=settings.from_email,
@@ -51,7 +51,7 @@ class EmailChannel:
         self._sender = (settings.from_name, settings.from_email)
         self._renderer = Renderer(brand_of(settings), settings.default_currency, settings.default_timezone)
         self._relays = Relays(settings, patience=patience)
-        self.lease = self._relays.longest + _BESIDES
+        self.lease = self._relays.longest + _LEASE_MARGIN
         self.hold_for = timedelta(hours=settings.smtp_retry_hours)
 
     @property

@@ -1,4 +1,4 @@
-"""Errors of the email channel. `actors.errors` says what each kind means for the delivery."""
+"""Errors of the email channel. `actors.errors` says what each class means for the delivery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One kind of value each, made ready to print.
+"""Functions that make one kind of event value ready to print.
 
 Each gives None for a value not worth showing, and raises `Unpresentable` for one of the wrong kind.
 """
@@ -21,10 +21,10 @@ from app.text import ID_PATTERN, one_line
 Presenter = Callable[[Conventions, Any], Any]
 
 #: Beyond these a value is noise, or an attack on the mail's weight.
-_LONGEST_TEXT = 300
-_LONGEST_URL = 2_000
-_MOST_SEATS = 100
-_LONGEST_FILM = 6_000
+_MAX_TEXT_LENGTH = 300
+_MAX_URL_LENGTH = 2_000
+_MAX_SEATS = 100
+_MAX_RUNNING_TIME_MINUTES = 6_000
 
 _UNSAFE_IN_URL = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff\"'<>\\`{}|^]")
 _BOOLEAN = Boolean()
@@ -39,46 +39,46 @@ _LINK = re.compile(r"://|@|\bwww\b|(?<=[^\W_]{3})[.\u3002\uff0e\uff61][^\W\d_]{2
 
 
 def text(_: Conventions, value: Any) -> str:
-    """A title or a sentence, on one line, in which nothing becomes a link.
+    """Return a title or a sentence on one line, written so that mail programs make no link of it.
 
     Mail programs and phones turn `www.example.com` into a link, also in text that a stranger has written. A
     blank after the dot, and before the slashes of a scheme, prevents it and reads the same.
     """
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise Unpresentable("is no text")
-    return _DOT.sub(r"\1 ", _SCHEME.sub(": //", one_line(str(value), _LONGEST_TEXT)))
+    return _DOT.sub(r"\1 ", _SCHEME.sub(": //", one_line(str(value), _MAX_TEXT_LENGTH)))
 
 
 def person(conventions: Conventions, value: Any) -> str | None:
     """A person's name; none if it looks like a link: who signs up with one has the mail sent to others."""
     shown = text(conventions, value)
-    return None if _LINK.search(one_line(str(value), _LONGEST_TEXT)) else shown
+    return None if _LINK.search(one_line(str(value), _MAX_TEXT_LENGTH)) else shown
 
 
 def identifier(_: Conventions, value: Any) -> str:
     """An id, exactly as it is: people copy it, and a scanner at the door compares it."""
     if not isinstance(value, str):
         raise Unpresentable("is not an id")
-    exact = len(value) <= _LONGEST_TEXT and re.search(ID_PATTERN, value)
-    return value if exact else one_line(value, _LONGEST_TEXT)
+    exact = len(value) <= _MAX_TEXT_LENGTH and re.search(ID_PATTERN, value)
+    return value if exact else one_line(value, _MAX_TEXT_LENGTH)
 
 
 def items(value: Any) -> list[Any]:
-    """The members of a list, without nulls."""
+    """Return the members of a list, without nulls."""
     if not isinstance(value, list | tuple):
         raise Unpresentable("is no list")
     return [item for item in value if item is not None]
 
 
 def seats(conventions: Conventions, value: Any) -> list[str]:
-    """The seats' names."""
+    """Return the seats' names."""
     names = [text(conventions, seat) for seat in items(value)]
-    rest = len(names) - _MOST_SEATS
-    return [*names[:_MOST_SEATS], f"+{rest}"] if rest > 0 else names
+    rest = len(names) - _MAX_SEATS
+    return [*names[:_MAX_SEATS], f"+{rest}"] if rest > 0 else names
 
 
 def flag(_: Conventions, value: Any) -> bool:
-    """A boolean, or what the event's schema takes for one."""
+    """Return a boolean, also from the words that the event's schema accepts for one."""
     try:
         return bool(_BOOLEAN.deserialize(value))
     except ValidationError:
@@ -86,8 +86,8 @@ def flag(_: Conventions, value: Any) -> bool:
 
 
 def url(_: Conventions, value: Any) -> str | None:
-    """A link to http or https; none for any other."""
-    if not isinstance(value, str) or len(value) > _LONGEST_URL or _UNSAFE_IN_URL.search(value):
+    """Return an http or https link; None for any other."""
+    if not isinstance(value, str) or len(value) > _MAX_URL_LENGTH or _UNSAFE_IN_URL.search(value):
         return None
     try:
         parts = urlsplit(value)
@@ -99,20 +99,20 @@ def url(_: Conventions, value: Any) -> str | None:
 
 
 def picture(conventions: Conventions, value: Any) -> str | None:
-    """A link to a picture: https only, for mail programs load it by themselves."""
+    """Return a link to a picture. https only, because mail programs load it without a click."""
     link = url(conventions, value)
     return link if link and link.startswith("https://") else None
 
 
 def minutes(_: Conventions, value: Any) -> str | None:
-    """A running time."""
+    """Return a running time in hours and minutes."""
     try:
         total = int(value)
     except (TypeError, ValueError, OverflowError):
         raise Unpresentable("is no number of minutes") from None
     hours, rest = divmod(total, 60)
     parts = [f"{number} {unit}" for number, unit in ((hours, "h"), (rest, "min")) if number]
-    return " ".join(parts) if 0 < total < _LONGEST_FILM else None
+    return " ".join(parts) if 0 < total < _MAX_RUNNING_TIME_MINUTES else None
 
 
 def named(names: Mapping[str, str]) -> Presenter:
@@ -126,11 +126,11 @@ def named(names: Mapping[str, str]) -> Presenter:
 
 
 def last_four(_: Conventions, value: Any) -> str | None:
-    """The end of a card number. Anything but four digits may be the whole of it, and is not shown."""
+    """Return the last four digits of a card. Anything else may be the whole number, and is not shown."""
     return str(value) if re.fullmatch(r"[0-9]{4}", str(value)) else None
 
 
 def harmless(conventions: Conventions, value: Any) -> str | None:
-    """A sender's own reason for a failure, unless it tells what banks hide."""
+    """Return a sender's reason for a failure, unless it reveals what banks withhold."""
     reason = text(conventions, value)
     return None if TELLTALE.search(reason) else reason

@@ -1,4 +1,4 @@
-"""The code that opens the door: a booking number as a QR code."""
+"""QR codes of tickets, as PNG."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 import zxingcpp
 
 #: Pixels: what a scanner reads off a phone at arm's length.
-_LEAST = 232
+_MIN_SIZE_PIXELS = 232
 
 #: zxing's pixels, black and white, as digits.
 _DIGITS = bytes.maketrans(b"\x00\xff", b"01")
 
 
 def qr_png(text: str) -> tuple[bytes, int]:
-    """A PNG of `text`, with error correction M, and its width and height in pixels.
+    """Return a QR code of `text` as PNG, with error correction M, and its width and height in pixels.
 
     Around the code four modules stay white (ISO/IEC 18004, 5.3.8).
     """
@@ -25,13 +25,13 @@ def qr_png(text: str) -> tuple[bytes, int]:
     image: Any = code.to_image(scale=1, add_quiet_zones=True)
     modules = memoryview(image)
     size = len(modules)
-    scale = -(-_LEAST // size)
+    scale = -(-_MIN_SIZE_PIXELS // size)
     digits = modules.tobytes().translate(_DIGITS).decode("ascii")
     return _png((digits[start : start + size] for start in range(0, size * size, size)), scale), size * scale
 
 
 def _png(rows: Iterable[str], scale: int) -> bytes:
-    """A picture in black and white: PNG, https://www.w3.org/TR/png-3/, with one bit for each pixel.
+    """Return a black and white PNG (https://www.w3.org/TR/png-3/) with one bit for each pixel.
 
     Args:
         rows: of a square, a digit for each module: 0 is black.

@@ -16,7 +16,7 @@ from actors.channels.email.errors import AuthenticationFailed, TooManyConnection
 from actors.errors import DeliveryError, PermanentFailure, Postponed, TemporaryFailure, Uncertain
 from app.text import one_line
 
-_LONGEST_REPLY = 400
+_MAX_REPLY_LENGTH = 400
 
 
 class Phase(StrEnum):
@@ -49,7 +49,7 @@ class Reply:
     def of(cls, code: int, text: bytes | str) -> Self:
         """A reply as smtplib gives it."""
         words = text if isinstance(text, str) else text.decode("utf-8", "replace")
-        return cls(code, one_line(words, _LONGEST_REPLY))
+        return cls(code, one_line(words, _MAX_REPLY_LENGTH))
 
     @property
     def enhanced(self) -> str:

@@ -1,4 +1,4 @@
-"""Sample events for every template: what the command line, the gallery and the tests render."""
+"""Sample events for every template, for the command line, the gallery, and the tests."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 
 def variants(template: str) -> list[str]:
-    """The names of a template's samples, as `full`, `minimal` and `hostile`."""
+    """Return the names of a template's samples, such as `full`, `minimal`, and `hostile`."""
     names = (entry.name for entry in files("email_templates").joinpath("samples").iterdir())
     return sorted(name.split(".")[1] for name in names if name.startswith(f"{template}."))
 
 
 def sample(template: str, variant: str = "full") -> dict[str, Any]:
-    """One sample event.
+    """Return one sample event.
 
     Raises:
         FileNotFoundError: there is none of that name.

@@ -1,4 +1,4 @@
-"""Which SMTP servers to use, and how."""
+"""The SMTP servers that the settings name, and what connections have learned about them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Server:
 
     @property
     def address(self) -> str:
-        """Host and port, as people write them."""
+        """`host:port`, for messages."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property

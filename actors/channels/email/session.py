@@ -1,4 +1,4 @@
-"""One connection to the SMTP server. Every command has its time, its phase, and its failure told as ours."""
+"""One connection to an SMTP server. Each command has a timeout, a phase, and errors of ours."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 #: Seconds for what is only polite: asking a kept connection if it lives, saying goodbye.
-_COURTESY = 5.0
+_RSET_AND_QUIT_TIMEOUT_SECONDS = 5.0
 
 #: Told of a step and the seconds it took.
 Watch = Callable[[Phase, float], None]
 
 
 def count(phase: Phase, seconds: float) -> None:
-    """The watch of every session that nobody else watches: for the metrics."""
+    """Observe the duration of a step in the metrics: the default `Watch`."""
     metrics.SMTP.labels(phase).observe(seconds)
 
 
@@ -111,7 +111,7 @@ class Session:
         return reply
 
     def ask(self, sender: str, recipient: str) -> None:
-        """Ask whether the server would take a mail, without sending one.
+        """Check whether the server would accept a mail, without sending one.
 
         Raises:
             DeliveryError: it would not.
@@ -146,7 +146,7 @@ class Session:
         return str(sock.version()), datetime.fromtimestamp(expiry, UTC)
 
     def ready(self, trusted: float) -> bool:
-        """Whether it is good for another mail; asks the server only where that can be doubted.
+        """Whether the connection can send another mail. Checks with RSET only after it was idle.
 
         Args:
             trusted: seconds after a mail in which the server is taken to listen still.
@@ -155,23 +155,23 @@ class Session:
         return in_use or self.alive()
 
     def alive(self) -> bool:
-        """Ask the server if it still listens, and end what an earlier mail left open."""
+        """Send RSET: check that the server responds, and end a transaction that an earlier mail left open."""
         try:
-            self._limit(_COURTESY)
+            self._limit(_RSET_AND_QUIT_TIMEOUT_SECONDS)
             self._in_the_midst = self._smtp.rset()[0] != 250
         except OSError:
             return False
         return not self._in_the_midst
 
-    def close(self, patience: float = _COURTESY) -> None:
-        """Say goodbye, for at most `patience` seconds. What goes wrong now concerns no mail."""
+    def close(self, patience: float = _RSET_AND_QUIT_TIMEOUT_SECONDS) -> None:
+        """Send QUIT, and wait for at most `patience` seconds. A failure now affects no mail."""
         with suppress(OSError):
             self._limit(patience)
             self._smtp.quit()
         self.drop()
 
     def drop(self) -> None:
-        """Close our end without a word."""
+        """Close the socket without QUIT."""
         self._smtp.close()
         if self._open:
             self._open = False
@@ -265,7 +265,7 @@ class Session:
                 raise failure(phase, reply)
 
     def _verdict(self) -> Reply:
-        """The reply to a whole mail. From here on silence is no failure: nobody knows."""
+        """Read the reply to the end of DATA. Without a reply, the outcome is uncertain."""
         self._limit(self._server.longest_after_data)
         started = time.monotonic()
         try:
@@ -279,7 +279,7 @@ class Session:
 
     @contextmanager
     def _phase(self, phase: Phase) -> Iterator[None]:
-        """One command: within its time, its failure ours, and a span."""
+        """Run one command with its timeout, in a span, and turn its failure into ours."""
         with tracing.span(f"smtp {phase}"), self._timed(phase):
             yield
 

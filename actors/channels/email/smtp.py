@@ -1,4 +1,4 @@
-"""Sends mails over connections that are kept, to a mail server and to its fallback.
+"""Send mail over reused connections, to a mail server and to its fallback.
 
 Flask-Mail's `Connection` is not used: it requires a Flask app's context and settings, verifies no
 certificate, has no timeouts, logs in for each `send`, and raises if QUIT fails after an accepted mail, which
@@ -38,7 +38,7 @@ _CODES = frozenset(
 _QUIT_SECONDS = 3.0
 
 #: A server that replies at these steps has let us in.
-_LET_IN = (Phase.RCPT, Phase.DATA, Phase.AFTER_DATA)
+_PHASES_AFTER_LOGIN = (Phase.RCPT, Phase.DATA, Phase.AFTER_DATA)
 
 
 class Transport:
@@ -216,11 +216,11 @@ class Transport:
             # A kept connection that the server closes says nothing: a new one is opened.
             if session.mails == 0 or not connection_lost(error):
                 self._circuit.failed(error, probe=probe)
-        elif isinstance(error, Uncertain) or error.phase in _LET_IN:
+        elif isinstance(error, Uncertain) or error.phase in _PHASES_AFTER_LOGIN:
             self._circuit.accepted(seconds)
 
     def _take(self) -> Session | None:
-        """A kept connection that works."""
+        """Return an idle connection that works, or None."""
         self._forget_parents()
         while True:
             try:

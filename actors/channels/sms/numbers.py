@@ -1,4 +1,4 @@
-"""Phone numbers, checked before a provider is asked."""
+"""Phone numbers, checked before anything is submitted to a provider."""
 
 from __future__ import annotations
 

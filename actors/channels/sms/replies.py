@@ -1,4 +1,4 @@
-"""What Twilio's refusal means for the text: one table, first match wins.
+"""What Twilio's refusal means for the SMS: one table, first match wins.
 
 Codes: https://www.twilio.com/docs/api/errors. Twilio changes and splits them now and then, so the HTTP status
 decides where no row names the code.
@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from actors.errors import DeliveryError, PermanentFailure, Postponed, TemporaryFailure
 from app.text import one_line
 
-_LONGEST_REPLY = 400
+_MAX_REPLY_LENGTH = 400
 
 
 class AccountRefused(Postponed):
-    """Twilio refuses the account or its sender: the settings are wrong, not the text, which is kept."""
+    """Twilio refuses the account or its sender: the settings are wrong, not the SMS, which is held."""
 
     seconds = 300.0
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One row: the error that says what to do, and which replies it is about. What is left open, fits."""
+    """One row: the error to raise, and the replies it covers. An empty field covers all."""
 
     error: type[DeliveryError]
     why: str
@@ -31,7 +31,7 @@ class Rule:
     statuses: Container[int] = ()
 
     def fits(self, status: int, code: int) -> bool:
-        """Whether a reply is what this row is about."""
+        """Whether this row covers a reply."""
         return (not self.codes or code in self.codes) and (not self.statuses or status in self.statuses)
 
 
@@ -65,7 +65,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def failure(status: int, code: int, words: str) -> DeliveryError:
-    """The error that a reply amounts to which is not the one hoped for.
+    """Return the error that a refusal means.
 
     Args:
         status: of HTTP.
@@ -73,4 +73,4 @@ def failure(status: int, code: int, words: str) -> DeliveryError:
         words: Twilio's.
     """
     rule = next(rule for rule in RULES if rule.fits(status, code))
-    return rule.error(f"Twilio {status}, error {code}: {one_line(words, _LONGEST_REPLY)} ({rule.why})")
+    return rule.error(f"Twilio {status}, error {code}: {one_line(words, _MAX_REPLY_LENGTH)} ({rule.why})")

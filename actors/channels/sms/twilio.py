@@ -1,4 +1,4 @@
-"""The way to Twilio, through its SDK.
+"""Send SMS through Twilio, with its SDK.
 
 Twilio has no idempotency key. The one policy: a text is sent again only if it surely was not taken: Twilio
 refused it, or was never reached. A request that went out and got no answer is `Uncertain`: the text may be on
@@ -34,7 +34,7 @@ _UNREADABLE = "Twilio's answer can't be read; the text may have been sent"
 
 
 class TwilioProvider:
-    """Sends texts from the account that `settings` name. One for each process, for all its threads."""
+    """Sends SMS from the account that `settings` name. One for each process, for all its threads."""
 
     def __init__(self, settings: Settings) -> None:
         # Connections are kept, and nothing is tried twice: the SDK's defaults.
@@ -50,7 +50,7 @@ class TwilioProvider:
         self._sender = settings.twilio_from_number
 
     def send(self, recipient: str, text: str) -> str:
-        """Hand one text to Twilio.
+        """Submit one SMS to Twilio.
 
         Args:
             recipient: E.164.

@@ -21,7 +21,7 @@ from app.messaging.redis import reasons_key
 _TIMEOUT = 5.0
 
 #: Letters read at once.
-_BATCH = 500
+_BATCH_SIZE = 500
 
 #: Moves a letter in one step, unless another command has.
 _REPLAY = """
@@ -58,7 +58,7 @@ class RedisDeadLetters:
         # What dies from now on is not looked at, so that a letter which dies again ends no loop.
         total = self.count(queue)
         while seen < total:
-            start, size = seen - self._removed, min(_BATCH, total - seen)
+            start, size = seen - self._removed, min(_BATCH_SIZE, total - seen)
             with _failures():
                 scored: Any = self._redis.zrange(key, start, start + size - 1, withscores=True)
                 names = [name for name, _ in scored]

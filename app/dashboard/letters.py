@@ -37,7 +37,8 @@ def letters() -> str:
     queues = (queue,) if queue in QUEUES else QUEUES
     selection = dead_letters.Selection(event_type=event_type, error=error, visible=masked)
     with _open_letters(queues) as (broker, names):
-        total = sum(map(broker.count, names))
+        total, unavailable = dead_letters.count(broker, names)
+        unread = [names.pop(full) for full in unavailable]
         with closing(dead_letters.find(broker, names, selection)) as found:
             cases = [(case, names[case.letter.queue]) for case in islice(found, _MOST)]
     results = {name: request.args.get(name, type=int) for name in ("replayed", "dropped", "left")}
@@ -45,6 +46,7 @@ def letters() -> str:
         "dead_letters",
         cases=cases,
         total=total,
+        unread=unread,
         queues=QUEUES,
         queue=queue,
         event_type=event_type,

@@ -13,7 +13,7 @@ import redis
 from app.errors import ServiceUnavailable
 from app.messaging.queues import QUEUES
 from app.messaging.rabbitmq import connection_parameters
-from app.messaging.topology import Topology
+from app.messaging.topology import Topology, is_on_a_node_that_is_down
 from app.settings import Broker
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class QueueDepth:
         delayed: wait for their time; on RabbitMQ only those that no worker has taken into its memory yet.
         dead: were given up.
         unacked: a worker has them; None on RabbitMQ, where AMQP does not tell.
+        unavailable: one of its queues is on a node of RabbitMQ that is down; what is there is not counted.
     """
 
     queue: str
@@ -40,6 +41,7 @@ class QueueDepth:
     delayed: int
     dead: int
     unacked: int | None = None
+    unavailable: bool = False
 
 
 def queue_depths(settings: Settings) -> list[QueueDepth]:
@@ -56,20 +58,22 @@ def _on_rabbitmq(url: str, topology: Topology) -> Iterable[QueueDepth]:
         with pika.BlockingConnection(connection_parameters(url)) as connection:
             for queue in QUEUES:
                 name = topology.queue(queue)
-                counts = (_count(connection, f"{name}{beside}") for beside in ("", ".DQ", ".XQ"))
-                yield QueueDepth(queue, *counts)
+                counts = [_count(connection, f"{name}{beside}") for beside in ("", ".DQ", ".XQ")]
+                ready, delayed, dead = (count or 0 for count in counts)
+                yield QueueDepth(queue, ready, delayed, dead, unavailable=None in counts)
     except (pika.exceptions.AMQPError, OSError) as error:
         raise ServiceUnavailable(f"RabbitMQ does not answer ({type(error).__name__}).") from error
 
 
-def _count(connection: pika.BlockingConnection, queue: str) -> int:
+def _count(connection: pika.BlockingConnection, queue: str) -> int | None:
+    """The messages that wait in `queue`; None if it is on a node that is down."""
     channel = connection.channel()
     try:
         count = int(channel.queue_declare(queue, passive=True).method.message_count)
     except pika.exceptions.ChannelClosedByBroker as error:
         if error.reply_code != 404:
             raise
-        return 0
+        return None if is_on_a_node_that_is_down(error) else 0
     channel.close()
     return count
 

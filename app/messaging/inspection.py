@@ -13,7 +13,7 @@ import pika.exceptions
 from app.errors import ServiceUnavailable
 from app.messaging.queues import QUEUES
 from app.messaging.rabbitmq import connection_parameters
-from app.messaging.topology import Topology
+from app.messaging.topology import Topology, is_on_a_node_that_is_down
 from app.settings import Broker
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ def _state(connection: pika.BlockingConnection, topology: Topology, name: str) -
     try:
         found = connection.channel().queue_declare(name, passive=True).method
     except pika.exceptions.ChannelClosedByBroker as error:
+        if is_on_a_node_that_is_down(error):
+            return QueueState(name, declared=True, wrong="its node is down")
         if error.reply_code == _NOT_FOUND:
             return QueueState(name, declared=False)
         return QueueState(name, declared=True, wrong=error.reply_text)

@@ -16,7 +16,7 @@ from dramatiq.middleware import Middleware
 
 from app.messaging.death import printable, reason_of
 from app.messaging.letter_headers import letter_properties
-from app.messaging.topology import Topology
+from app.messaging.topology import Topology, is_on_a_node_that_is_down
 from app.messaging.wire import Origin, Refused, accept
 from app.telemetry import tracing
 from app.telemetry.logs import get_logger
@@ -182,4 +182,11 @@ class EventBroker(RabbitmqBroker):
         return self.channel.queue_declare(f"{queue_name}.DQ", passive=True)
 
     def _declare_xq_queue(self, queue_name: str) -> Any:
-        return self.channel.queue_declare(f"{queue_name}.XQ", passive=True)
+        # The topology has declared it, and knows that its node may be down.
+        with self.channel.connection.channel() as asking:
+            try:
+                return asking.queue_declare(f"{queue_name}.XQ", passive=True)
+            except pika.exceptions.ChannelClosedByBroker as refused:
+                if not is_on_a_node_that_is_down(refused):
+                    raise
+                return None

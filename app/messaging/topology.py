@@ -38,8 +38,13 @@ _TYPES: dict[QueueType, dict[str, Any]] = {
     },
 }
 
-#: AMQP 0-9-1: reply code of a declaration that differs from what stands.
-_PRECONDITION_FAILED = 406
+#: AMQP 0-9-1: reply codes of a declaration that differs from what stands, and of a queue that is not found.
+_PRECONDITION_FAILED, _NOT_FOUND = 406, 404
+
+
+def is_on_a_node_that_is_down(refused: pika.exceptions.ChannelClosedByBroker) -> bool:
+    """Whether a queue exists on a node that is down. RabbitMQ says 404, as of a missing one."""
+    return refused.reply_code == _NOT_FOUND and "down or inaccessible" in refused.reply_text
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ class Topology:
         # Dead letters wait for a person: no TTL, unlike Dramatiq's own seven days. And never a quorum queue,
         # though it may be the virtual host's default: that throws away what was looked at too often.
         # https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling
-        channel.queue_declare(f"{queue}.XQ", durable=True, arguments=_TYPES["classic"])
+        _declare_dead_letters(channel, f"{queue}.XQ")
         arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": f"{queue}.XQ"}
         self._declare(channel, f"{queue}.DQ", arguments)
         self._declare(channel, queue, arguments)
@@ -115,6 +120,16 @@ class Topology:
                 queue_type=other,
                 wanted=wanted,
             )
+
+
+def _declare_dead_letters(channel: BlockingChannel, name: str) -> None:
+    """Declare a queue of dead letters, unless it stands on a node that is down. No consumer waits for it."""
+    try:
+        _try_to_declare(channel, name, _TYPES["classic"])
+    except pika.exceptions.ChannelClosedByBroker as refused:
+        if not is_on_a_node_that_is_down(refused):
+            raise
+        log.warning("the queue of dead letters is on a node that is down", queue=name)
 
 
 def _try_to_declare(channel: BlockingChannel, name: str, arguments: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from app.delivery_status import GIVEN_UP, DeliveryStatus
 from app.events.catalog import check_event
 from app.events.content import canonical
 from app.events.decode import InvalidEvent
-from app.messaging.dead_letters import DeadLetter, DeadLetters
+from app.messaging.dead_letters import DeadLetter, DeadLetters, QueueUnavailable
 from app.models import Notification, storage_errors
 from app.operations import notifications
 
@@ -112,6 +112,28 @@ class Selection:
         return (self.event_type is None or case.event_type == self.event_type) and (
             self.error is None or self.error.lower() in self.visible(case.error or "").lower()
         )
+
+
+def count(letters: DeadLetters, queues: Iterable[str]) -> tuple[int, list[str]]:
+    """Count dead letters.
+
+    Args:
+        letters: the broker's.
+        queues: full names.
+
+    Returns:
+        How many there are, and the queues whose dead letters can't be read now.
+
+    Raises:
+        ServiceUnavailable: the broker does not answer.
+    """
+    total, unavailable = 0, []
+    for queue in queues:
+        try:
+            total += letters.count(queue)
+        except QueueUnavailable:
+            unavailable.append(queue)
+    return total, unavailable
 
 
 def find(letters: DeadLetters, queues: Iterable[str], selection: Selection) -> Generator[Case, None, None]:

@@ -151,6 +151,10 @@ def _queues(settings: Settings, _timeout: float) -> Iterator[Finding]:
     if settings.broker is Broker.RABBITMQ:
         yield from _server_version(settings)
     yield from _queue_states(settings)
+    for depth in depths:
+        if depth.unavailable:
+            what = f"{depth.queue}: a queue of it is on a node that is down"
+            yield Finding("queues", Level.BAD, what, "Start the node; rabbitmqctl cluster_status names it.")
     dead = {depth.queue: depth.dead for depth in depths if depth.dead}
     if dead:
         counts = ", ".join(f"{count} in {queue}" for queue, count in dead.items())

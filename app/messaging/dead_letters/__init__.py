@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Protocol
 
-from app.messaging.dead_letters.letter import DeadLetter
+from app.messaging.dead_letters.letter import DeadLetter, QueueUnavailable
 from app.messaging.dead_letters.rabbitmq import RabbitDeadLetters
 from app.messaging.dead_letters.redis import RedisDeadLetters
 from app.messaging.topology import Topology
@@ -14,7 +14,7 @@ from app.settings import Broker
 if TYPE_CHECKING:
     from app.settings import Settings
 
-__all__ = ["DeadLetter", "DeadLetters", "open_dead_letters"]
+__all__ = ["DeadLetter", "DeadLetters", "QueueUnavailable", "open_dead_letters"]
 
 
 class DeadLetters(Protocol):

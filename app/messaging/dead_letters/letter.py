@@ -12,12 +12,17 @@ from dramatiq.common import q_name
 from dramatiq.message import Message
 
 from app.channels import CHANNELS
+from app.errors import ServiceUnavailable
 from app.messaging.queues import NOTIFY
 from app.messaging.wire import Origin, Refused, accept, dumps
 from app.telemetry import tracing
 
 #: Options that a replay keeps. With the others, a message would start where it gave up, or obey a stranger.
 _KEPT_OPTIONS = ("redis_message_id", tracing.TRACEPARENT)
+
+
+class QueueUnavailable(ServiceUnavailable):
+    """The dead letters of one queue can't be read now; those of others can."""
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ import pika.exceptions
 
 from app.errors import ServiceUnavailable
 from app.messaging import letter_headers
-from app.messaging.dead_letters.letter import DeadLetter
+from app.messaging.dead_letters.letter import DeadLetter, QueueUnavailable
 from app.messaging.rabbitmq import connection_parameters
+from app.messaging.topology import is_on_a_node_that_is_down
 
 if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingChannel
@@ -161,6 +162,8 @@ def _first(channel: BlockingChannel, queue: str) -> Any:
     try:
         found = channel.queue_declare(f"{queue}.XQ", passive=True).method
     except pika.exceptions.ChannelClosedByBroker as error:
+        if is_on_a_node_that_is_down(error):
+            raise QueueUnavailable(f"The dead letters of {queue} are on a node that is down.") from error
         if error.reply_code == _NOT_FOUND:
             return None
         raise

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -36,6 +39,15 @@ _ALIASES = {"dlq": "dead-letters"}
 
 class LazyGroup(click.Group):
     """A group that imports a command's module when the command is asked for."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command. A reader that closes the pipe, such as head, has seen enough: that is no failure."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # What is still buffered must not meet the closed pipe again when Python ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)

@@ -56,6 +56,10 @@ def init_app(app: Flask, settings: Settings) -> None:
     api.spec.components.schema("PaymentDeclined", schema=PaymentDeclined)  # named in a oneOf only
     for blueprint in (payments.blueprint, webhook.blueprint, health.blueprint, readiness.blueprint):
         api.register_blueprint(blueprint)
+    if not settings.auth_required:
+        auth.document_optional_keys(api.spec)
+    # Said of the whole object, which marshmallow has no words for.
+    api.spec.components.schemas["PaymentRequest"]["not"] = {"required": ["payment_token", "card_details"]}
     for moves_money in ("payments.process", "payments.refund", "payments.cancel"):
         limits.limit(app, moves_money, settings.ratelimit_payments)
     for reads in ("payments.status", "payments.booking", "payments.methods", "api-docs.openapi_json"):

@@ -13,6 +13,8 @@ from app.errors import Forbidden, Unauthorized
 from app.keys.keyring import Keyring
 
 if TYPE_CHECKING:
+    from apispec import APISpec
+
     from app.models import ApiKey
     from app.settings import Settings
 
@@ -52,6 +54,14 @@ def requires(scope: str) -> Callable[[Any], Any]:
         return checked
 
     return decorate
+
+
+def document_optional_keys(spec: APISpec) -> None:
+    """Say in the OpenAPI document that a key may be left out, where none is required."""
+    for path in spec._paths.values():
+        for operation in path.values():
+            if isinstance(operation, dict) and "security" in operation:
+                operation["security"] = [{}, {"apiKey": []}]
 
 
 def init_app(app: Flask, settings: Settings) -> None:

@@ -19,6 +19,7 @@ from app.api.responses import (
     refund_response,
 )
 from app.api.schemas import (
+    PAYMENT_EXAMPLE,
     BookingPayments,
     CancelRequest,
     CancelResult,
@@ -80,7 +81,7 @@ _DECLINE = {
 @blueprint.route("/process", methods=["POST"])
 @requires("payments:write")
 @blueprint.doc(parameters=[_IDEMPOTENCY_KEY])
-@blueprint.arguments(PaymentRequest)
+@blueprint.arguments(PaymentRequest, example=PAYMENT_EXAMPLE)
 @blueprint.response(200, PaymentSuccess)
 @blueprint.alt_response(202, schema=PaymentOpen)
 @blueprint.alt_response(

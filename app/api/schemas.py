@@ -65,6 +65,20 @@ class PaypalSchema(Schema):
     payment_id = Id(metadata={"example": "PAYID-…"})
 
 
+#: OpenAPI 3.0's words for an amount.
+_ABOVE_ZERO = {"type": "number", "minimum": 0, "exclusiveMinimum": True}
+
+#: A payment that works as it stands, in Swagger UI's "Execute" too.
+PAYMENT_EXAMPLE = {
+    "user_id": "user_123",
+    "booking_id": "BOOK-123",
+    "amount": 25.5,
+    "payment_method": "credit_card",
+    "user_email": "jane.doe@example.com",
+    "payment_token": "pm_card_visa",
+}
+
+
 class PaymentRequest(Schema):
     """A payment to take."""
 
@@ -72,7 +86,7 @@ class PaymentRequest(Schema):
     booking_id = Id(required=True, metadata={"example": "BOOK-123"})
     amount = Amount(
         required=True,
-        metadata={"type": "number", "minimum": 0, "description": "In major units, above 0.", "example": 25.5},
+        metadata=_ABOVE_ZERO | {"description": "In major units, above 0.", "example": 25.5},
     )
     payment_method = fields.String(required=True, validate=validate.OneOf(PAYMENT_METHODS))
     currency = fields.String(
@@ -154,11 +168,7 @@ class RefundRequest(Schema):
     user_id = Id(required=True, metadata={"example": "user_123"})
     reason = Text(500, required=True, metadata={"example": "Customer cancellation"})
     refund_amount = Amount(
-        metadata={
-            "type": "number",
-            "description": "In major units; all that is left if absent.",
-            "example": 10,
-        }
+        metadata=_ABOVE_ZERO | {"description": "In major units; all that is left if absent.", "example": 10}
     )
 
     @post_load

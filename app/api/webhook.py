@@ -21,7 +21,7 @@ _SIGNATURE = {
     "in": "header",
     "required": True,
     "schema": {"type": "string"},
-    "example": "t=1764613802,v1=5257a869…",
+    "example": "t=1764613802,v1=5257a869e7ecebeda32affa62cdca3fa51cad7e77a0e56ff536d0ce8e108d8bd",
 }
 _BODY = {
     "description": "An event: https://docs.stripe.com/api/events/object",

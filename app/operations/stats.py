@@ -181,13 +181,14 @@ def _payments(since: datetime, until: datetime) -> PaymentFigures:
     found = PaymentFigures(step, steps=[Step(start) for start in _starts(since, until, step)])
     steps = {each.start: each for each in found.steps}
     for group in Transaction.objects(created_at__gte=since).aggregate(_by_step(step)):
-        of, count, amount = group["_id"], group["count"], group["amount"].to_decimal()
+        # MongoDB leaves out what a record lacks: one bad record never breaks the statistics.
+        of, count, amount = _known(group["_id"]), group["count"], _decimal(group["amount"])
         found.by_status[of["status"]] += count
         found.by_method[of["method"]] += count
         # Whatever was created between this process's clock and the query belongs to the last step.
         during = steps.get(of["step"], found.steps[-1])
         if of["status"] == states.PaymentStatus.FAILED:
-            found.failures[of["error"] or "none"] += count
+            found.failures[group["_id"].get("error") or "none"] += count
             during.failed += count
         elif of["status"] in states.PAID:
             found.revenue[of["currency"]] += amount
@@ -201,7 +202,9 @@ def _payments(since: datetime, until: datetime) -> PaymentFigures:
         found.disputed[payment.currency] += payment.amount
     completed = Transaction.objects(status=states.PaymentStatus.COMPLETED, created_at__gte=since)
     newest = completed.order_by("-created_at").only("created_at", "processed_at").limit(SAMPLE).as_pymongo()
-    found.processing = Percentiles.of(seconds(each["created_at"], each["processed_at"]) for each in newest)
+    found.processing = Percentiles.of(
+        seconds(each["created_at"], each["processed_at"]) for each in newest if each.get("processed_at")
+    )
     return found
 
 
@@ -230,21 +233,28 @@ def _channels(since: datetime) -> dict[str, ChannelFigures]:
     sums = {"count": {"$sum": 1}, "retries": {"$sum": "$retry_count"}}
     channels: dict[str, ChannelFigures] = {}
     for found in Notification.objects(created_at__gte=since).aggregate([{"$group": {"_id": group, **sums}}]):
-        of = found["_id"]
+        of = _known(found["_id"])
         channel = channels.setdefault(of["channel"], ChannelFigures())
         channel.by_status[of["status"]] += found["count"]
-        template = channel.by_template.setdefault(of.get("template") or "none", Counter())
+        template = channel.by_template.setdefault(found["_id"].get("template") or "none", Counter())
         template[of["status"]] += found["count"]
         channel.retries += found["retries"]
     sent = Notification.objects(status=DeliveryStatus.SENT, created_at__gte=since).order_by("-created_at")
     fields = {"notification_type": 1, "created_at": 1, "sent_at": 1, "told_at": "$event_data.timestamp"}
     latencies: dict[str, list[float]] = {name: [] for name in channels}
     for each in sent.limit(SAMPLE).aggregate([{"$project": fields}]):
+        if "notification_type" not in each or not each.get("sent_at"):
+            continue
         happened = from_iso(each.get("told_at")) or each["created_at"]
         latencies.setdefault(each["notification_type"], []).append(seconds(happened, each["sent_at"]))
     for name, channel in channels.items():
         channel.latency = Percentiles.of(latencies[name])
     return channels
+
+
+def _known(group: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a group has in common; "unknown" for what its records lack."""
+    return defaultdict(lambda: "unknown", {name: value for name, value in group.items() if value is not None})
 
 
 def _part(some: int, whole: int) -> float | None:

@@ -17,7 +17,7 @@ from app import create_app
 from app.keys.scopes import SCOPES
 from app.keys.store import create_key, revoke_key
 from app.models import ApiKey
-from tests.support.commands import movieapp
+from tests.support.commands import MOVIEAPP, environment, movieapp
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
@@ -172,9 +172,15 @@ def test_openapi_says_where_a_key_is_needed(make_client: Any) -> None:
     assert secured == {
         "/payment/process",
         "/payment/refund",
+        "/payment/cancel",
         "/payment/status/{transaction_id}",
         "/payment/booking/{booking_id}",
     }
+    required = make_client(auth_required=True).get("/docs/openapi.json").json
+    for path in secured:
+        method = "get" if "get" in document["paths"][path] else "post"
+        optional, needed = document["paths"][path][method], required["paths"][path][method]
+        assert (optional["security"], needed["security"]) == ([{}, {"apiKey": []}], [{"apiKey": []}])
 
 
 def test_the_commands_make_list_and_revoke_keys(redis_settings: Settings) -> None:
@@ -189,6 +195,22 @@ def test_the_commands_make_list_and_revoke_keys(redis_settings: Settings) -> Non
     again = movieapp(redis_settings, "keys", "revoke", key["id"])
     assert (again.returncode, again.stderr) == (1, f"Error: no key in force is called {key['id']}\n")
     assert movieapp(redis_settings, "keys", "create", "shop").returncode == 2
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure(redis_settings: Settings) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [*MOVIEAPP, "templates", "list"],
+        env=environment(redis_settings),
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_command_without_mongodb_fails_in_one_line(redis_settings: Settings) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app import models
+from app import create_app, models
 from app.clock import iso, utcnow
 from app.messaging.broker import make_broker
 from app.messaging.queues import QUEUES
@@ -94,6 +94,31 @@ def test_the_figures_of_a_day(eventful: Settings) -> None:
     assert found.channels["sms"].latency == Percentiles(1, 2, 2, 2)
     assert found.queues is not None
     assert [(depth.queue, depth.ready, depth.dead) for depth in found.queues] == [(q, 0, 0) for q in QUEUES]
+
+
+def test_records_that_lack_something_break_nothing(stored_settings: Settings) -> None:
+    models.connect(stored_settings)
+    hour_ago = utcnow() - timedelta(hours=1)
+    transaction(1, hour_ago)
+    notification(1, hour_ago)
+    payments = Transaction._get_collection()
+    for number, status in enumerate(("failed", "completed", "refunded", "of another version", None)):
+        payments.insert_one({"_id": f"bad-{number}", "created_at": hour_ago, "status": status})
+    payments.insert_one({"_id": "bad", "created_at": hour_ago})
+    deliveries = Notification._get_collection()
+    for number, status in enumerate(("sent", "failed", None)):
+        deliveries.insert_one({"event_id": f"bad-{number}", "created_at": hour_ago, "status": status})
+
+    found = figures(stored_settings, utcnow() - timedelta(days=1))
+    assert found.payments.by_status.total() == 7
+    assert found.payments.failures == {"none": 1}
+    assert found.payments.processing == Percentiles(1, 1, 1, 1)
+    assert found.channels["unknown"].by_status.total() == 3
+    shown = movieapp(stored_settings, "stats")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    client = create_app(stored_settings).test_client()
+    for path in ("", "/payments", "/payments?status=failed", "/notifications"):
+        assert client.get(f"/dashboard{path}").status_code == 200, path
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ SWEEP, SLACK = 2, 6
 @pytest.fixture
 def paying(rabbit_settings: Settings, private_stripe: StripeSimulator) -> Settings:
     models.connect(rabbit_settings)
+    models.create_indexes()  # else the first lives of a process meet boundaries that later ones do not
     impatient = {
         "payment_gateway_connect_timeout": 1.0,
         "payment_gateway_read_timeout": 1.0,

@@ -138,9 +138,19 @@ def test_a_payment_of_the_browser_waits_for_it(stripe_simulator: StripeSimulator
     )
 
 
-@pytest.mark.parametrize("status", [429, 409, 500, 503])
-def test_trouble_that_passes_is_retried(stripe_simulator: StripeSimulator, status: int) -> None:
-    stripe_simulator.fault(match=CREATE, kind="error", status=status, times=2)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 429},
+        {"status": 429, "code": "lock_timeout"},
+        {"status": 409},
+        {"status": 500, "stored": False},
+        {"status": 503, "stored": False},
+    ],
+    ids=str,
+)
+def test_trouble_that_passes_is_retried(stripe_simulator: StripeSimulator, fault: Any) -> None:
+    stripe_simulator.fault(match=CREATE, kind="error", times=2, **fault)
     order = charge()
     assert isinstance(gateway(stripe_simulator).charge(order), Charged)
     assert len(stripe_simulator.charges(order.transaction_id)) == 1
@@ -153,7 +163,9 @@ def test_trouble_that_passes_is_retried(stripe_simulator: StripeSimulator, statu
         ({"status": 401}, Refused("AuthenticationError 401", transient=True)),
         ({"status": 403}, Refused("PermissionError 403", transient=True)),
         ({"status": 409}, Unknown("APIError 409 idempotency_key_in_use")),
+        ({"status": 429, "code": "lock_timeout"}, Refused("RateLimitError 429 lock_timeout", transient=True)),
         ({"status": 500}, Unknown("APIError 500")),
+        ({"status": 500, "stored": False}, Unknown("APIError 500")),
     ],
 )
 def test_trouble_that_stays(stripe_simulator: StripeSimulator, fault: Any, outcome: Any) -> None:
@@ -251,6 +263,21 @@ def test_a_refund_that_stripe_rejects(stripe_simulator: StripeSimulator) -> None
     assert isinstance(paid, Charged)
     refused = stripe.refund(RefundRequest(new_id("REF-"), paid.gateway_id, Decimal(1), "USD"))
     assert refused == Refused("InvalidRequestError 400 charge_disputed")
+
+
+def test_disputes_are_listed_as_they_stand(private_stripe: StripeSimulator) -> None:
+    stripe = gateway(private_stripe)
+    paid = stripe.charge(charge("pm_card_createDispute"))
+    assert isinstance(paid, Charged)
+    (opened,) = stripe.disputes(recently())
+    assert (opened.payment_gateway_id, opened.status, opened.reason) == (
+        paid.gateway_id,
+        "needs_response",
+        "fraudulent",
+    )
+    assert (opened.amount, opened.currency) == (Decimal("25.50"), "USD")
+    assert opened.evidence_due_by
+    assert not list(stripe.disputes(datetime.now(UTC) + timedelta(minutes=1)))
 
 
 def test_the_gateways_clock(private_stripe: StripeSimulator) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
+from bson import ObjectId
 from flask import request
 from werkzeug.exceptions import BadRequest
 
-from app.clock import from_iso, utcnow
+from app.clock import from_iso, iso, utcnow
 from app.dashboard import present
 from app.dashboard.access import READ
 from app.dashboard.blueprint import argument, blueprint, page, requires, settings
@@ -98,24 +99,35 @@ def _list(template: str, record: Any, ids: tuple[str, ...], statuses: tuple[str,
         # One more than is shown: whether there are older ones.
         found = next((rows for query in queries if (rows := _newest(record.objects(**query), status))), [])
     rows = found[:_ROWS]
-    before = rows[-1].created_at.isoformat() if len(found) > _ROWS else None
+    before = f"{iso(rows[-1].created_at)},{rows[-1].pk}" if len(found) > _ROWS else None
     return page(template, rows=rows, before=before, search=search, status=status, statuses=statuses)
 
 
 def _newest(query: Any, status: str | None) -> list[Any]:
-    conditions = {"status": status, "created_at__lt": _before()}
-    given = {name: value for name, value in conditions.items() if value}
-    return list(query.filter(**given).order_by("-created_at").limit(_ROWS + 1))
+    if status:
+        query = query.filter(status=status)
+    if before := _before():
+        query = query.filter(__raw__=before)
+    return list(query.order_by("-created_at", "-id").limit(_ROWS + 1))
 
 
-def _before() -> datetime | None:
-    """Return the time before which records are listed.
+def _before() -> dict[str, Any] | None:
+    """Return the filter for records older than the last one of the page before, which `before` names.
+
+    Records of the same millisecond are told apart by their ids, so that no page leaves any out.
 
     Raises:
-        BadRequest: the query's `before` is not a time.
+        BadRequest: the query's `before` is not a time, or a time and an id.
     """
     text = request.args.get("before")
-    moment = from_iso(text) if text else None
-    if text and moment is None:
+    if not text:
+        return None
+    time, _, last = text.partition(",")
+    moment = from_iso(time)
+    if moment is None:
         raise BadRequest("before must be a time such as 2026-12-01T10:30:00Z.")
-    return moment
+    older = {"created_at": {"$lt": moment}}
+    if not last:
+        return older
+    last_id = ObjectId(last) if ObjectId.is_valid(last) else last
+    return {"$or": [older, {"created_at": moment, "_id": {"$lt": last_id}}]}

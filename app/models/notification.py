@@ -73,11 +73,11 @@ class Notification(Record):
         "collection": "notification_logs",
         "indexes": [
             {"fields": ["event_id", "notification_type"], "unique": True},
-            {"fields": ["status", "created_at"]},
+            {"fields": ["status", "created_at", "id"]},
             {"fields": ["booking_id", "-created_at"]},
             {"fields": ["due_at"], "sparse": True},
             {"fields": ["recipient", "-created_at"]},
             {"fields": ["message_id"], "sparse": True},
-            {"fields": ["-created_at"]},
+            {"fields": ["-created_at", "-id"]},
         ],
     }

@@ -149,7 +149,7 @@ class Transaction(Record):
             {"fields": ["gateway_id"], "sparse": True},
             {"fields": ["history.request_id"], "sparse": True},
             {"fields": ["user_id", "-created_at"]},
-            {"fields": ["-created_at"]},
-            {"fields": ["status", "-created_at"]},
+            {"fields": ["-created_at", "-id"]},
+            {"fields": ["status", "-created_at", "-id"]},
         ],
     }

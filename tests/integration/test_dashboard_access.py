@@ -145,6 +145,39 @@ def test_a_time_that_is_none_is_refused(app: Flask, path: str, before: str) -> N
     assert (answer.status_code, "before must be a time" in answer.text) == (400, True)
 
 
+@pytest.mark.parametrize("path", ["payments", "notifications"])
+def test_pages_leave_out_no_record_of_the_same_millisecond(app: Flask, path: str) -> None:
+    at = utcnow()
+    for number in range(120):
+        Transaction(
+            id=f"TXN-{number:03}",
+            status="completed",
+            booking_id=f"BOOK-{number:03}",
+            user_id="u",
+            amount=1,
+            currency="USD",
+            payment_method="stripe",
+            created_at=at,
+        ).save()
+        Notification(
+            event_id=f"evt_{number}",
+            event_type="payment.success",
+            notification_type="email",
+            status="sent",
+            booking_id=f"BOOK-{number:03}",
+            event_data={},
+            created_at=at,
+        ).save()
+    client, seen = signed_in(app, "ops:read"), []
+    address = f"/dashboard/{path}"
+    while address:
+        page = client.get(address).text
+        seen += re.findall(r">(BOOK-\d{3})<", page)
+        older = re.search(r'href="(\?[^"]*before=[^"]*)"', page)
+        address = f"/dashboard/{path}{older[1].replace('&amp;', '&')}" if older else ""
+    assert sorted(seen) == [f"BOOK-{number:03}" for number in range(120)]
+
+
 def test_what_says_who_somebody_is_is_hidden(app: Flask) -> None:
     reply = f'SMTP rcpt: 550 5.1.1 <{ADDRESS}> no mailbox here for "{NAME}", call {PHONE}'
     event = sample("booking.confirmed") | {

@@ -87,7 +87,7 @@ class Gateway(Protocol):
         """
 
     def payments(self, since: datetime, until: datetime | None = None) -> Iterator[GatewayPayment]:
-        """List the payments that this deployment made, newest first.
+        """List the payments that this deployment made, newest first, and those without a deployment's mark.
 
         Args:
             since: the earliest time of creation, by the gateway's clock, in whole seconds.

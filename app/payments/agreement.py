@@ -26,8 +26,10 @@ def disagreement(payment: Payment, fact: GatewayPayment, namespace: str) -> str 
         fact: what the gateway has on its books.
         namespace: this deployment's.
     """
+    # Versions before the mark existed recorded no attempts either.
+    unmarked = payment.attempted_at is None and not fact.namespace
     ours = {
-        "namespace": (namespace, fact.namespace),
+        "namespace": (namespace, namespace if unmarked else fact.namespace),
         "transaction_id": (payment.id, fact.transaction_id),
         "booking_id": (payment.booking_id, fact.booking_id),
         "amount": (payment.amount, fact.amount),

@@ -120,6 +120,8 @@ class Reconciliation:
 
     def _compare_charge(self, fact: GatewayPayment, record: Payment | None) -> Iterator[Difference]:
         transaction_id = fact.transaction_id or ""
+        if record is None and fact.namespace != self._payments.settings.namespace:
+            return  # without a mark it may be another deployment's
         charge = f"{fact.gateway_id}: {fact.amount} {fact.currency}"
         if transaction_id in self._charged:
             yield Difference("charged twice", transaction_id, charge)

@@ -202,7 +202,8 @@ class StripeGateway:
         return {reading.NAMESPACE: self._namespace} if self._namespace else {}
 
     def _is_ours(self, metadata: reading.StripeObject) -> bool:
-        return bool(metadata.get(reading.NAMESPACE, "") == self._namespace)
+        # Versions before the mark existed made PaymentIntents without one.
+        return metadata.get(reading.NAMESPACE, "") in ("", self._namespace)
 
 
 def _intent_path(gateway_id: str) -> str:

@@ -251,7 +251,7 @@ def test_a_payment_that_does_not_exist_can_not_be_canceled() -> None:
         stripe.cancel("pi_1", abandoned=True)
 
 
-def test_payments_are_those_of_this_deployment() -> None:
+def test_payments_are_those_of_this_deployment_and_those_without_a_mark() -> None:
     listed = listing(
         intent(id="pi_4"),
         intent(id="pi_3", metadata=OURS | {"namespace": "other"}),
@@ -260,7 +260,7 @@ def test_payments_are_those_of_this_deployment() -> None:
         intent(id="pi_0", metadata={}, currency="xyz"),
     )
     stripe, transport = gateway(listed)
-    assert [made.gateway_id for made in stripe.payments(CREATED_AT, CREATED_AT)] == ["pi_4"]
+    assert [made.gateway_id for made in stripe.payments(CREATED_AT, CREATED_AT)] == ["pi_4", "pi_1"]
     assert sent(transport) == {
         "created[gte]": str(CREATED),
         "created[lte]": str(CREATED),

@@ -22,26 +22,24 @@ if TYPE_CHECKING:
     from app.settings import Settings
     from devtools.stack.plan import Stack
 
-#: Exit code of a program ended by Ctrl-C, as shells give it.
+#: Exit code of a program that Ctrl-C ended: 128 + SIGINT.
 _INTERRUPTED = 130
+
+_PORT = click.IntRange(1, 65535)
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(1, 65535), default=8003, show_default=True, help="The API.")
-@click.option(
-    "--smtp-port", type=click.IntRange(1, 65535), default=1025, show_default=True, help="Caught mails."
-)
-@click.option(
-    "--inbox-port", type=click.IntRange(1, 65535), default=1080, show_default=True, help="Their inbox."
-)
-@click.option("--reset", is_flag=True, help="Forget all data of earlier runs first.")
+@click.option("--port", type=_PORT, default=8003, show_default=True, help="Port of the API.")
+@click.option("--smtp-port", type=_PORT, default=1025, show_default=True, help="Port of the mail catcher.")
+@click.option("--inbox-port", type=_PORT, default=1080, show_default=True, help="Port of its web inbox.")
+@click.option("--reset", is_flag=True, help="Delete the data of earlier runs first.")
 @click.option("--data-dir", type=options.DATA_DIR_TYPE, help="Like `movieapp --data-dir`.")
 def dev(port: int, smtp_port: int, inbox_port: int, reset: bool, data_dir: Path | None) -> None:
     """Run the whole system on this machine: no server, account or network needed.
 
     Starts Valkey, SecantusDB (MongoDB's protocol), a mail catcher, a Stripe simulator, the API and the
-    worker. A component whose setting is in the environment or in .env (RABBITMQ_URL, MONGODB_URI, …) is used
-    instead of its stand-in. Ctrl-C stops everything; data is kept for the next run.
+    worker. A component whose setting is in the environment or in .env (RABBITMQ_URL, MONGODB_URI, …) replaces
+    its embedded server. Ctrl-C stops everything; data is kept for the next run.
 
     \b
     Example:
@@ -70,7 +68,7 @@ def dev(port: int, smtp_port: int, inbox_port: int, reset: bool, data_dir: Path 
         raise click.ClickException(f"another `movieapp dev` runs from {data_dir}; see --data-dir")
     try:
         if reset:
-            _forget(data_dir)
+            _delete_data(data_dir)
         try:
             stack = stacks.plan(settings, stacks.Ports(port, smtp_port, inbox_port), data_dir)
         except stacks.PortTaken as error:
@@ -83,7 +81,7 @@ def dev(port: int, smtp_port: int, inbox_port: int, reset: bool, data_dir: Path 
 def _run(
     stack: Stack, stack_file: StackFile, data_dir: Path, settings: Settings, port: int, stop: threading.Event
 ) -> int:
-    """Start everything, wait for the end, stop everything. Returns the exit code."""
+    """Start everything, wait for the end, stop everything. Return the exit code."""
     from devtools.stack.processes import ChildDied, Children, Interrupted
 
     logs = data_dir / "logs"
@@ -122,8 +120,8 @@ def _stop_on_signals() -> threading.Event:
     return stop
 
 
-def _forget(data_dir: Path) -> None:
-    """Delete what the stack keeps, and nothing else that may lie in that directory."""
+def _delete_data(data_dir: Path) -> None:
+    """Delete the stack's data, and nothing else in that directory."""
     for name in ("valkey", "mongodb", "logs"):
         shutil.rmtree(data_dir / name, ignore_errors=True)
     for pattern in ("mails.sqlite3*", "stripe.sqlite3*"):

@@ -1,4 +1,4 @@
-"""How other commands find a running `movieapp dev`: a file of its settings, true while a lock is held."""
+"""The settings of a running `movieapp dev` in a file, for other commands. Valid while a lock is held."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 class StackFile:
     """The settings of the embedded stack that runs from one data directory.
 
-    The lock, not a process id, says whether it runs: the kernel lets go of it however the process ends.
+    The lock, not a process id, shows whether it runs: the kernel releases it however the process ends.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -20,7 +20,7 @@ class StackFile:
         self._lock: int | None = None
 
     def acquire(self) -> bool:
-        """Claim the data directory until this process ends; False if another has it."""
+        """Lock the data directory until this process ends. Return False if another process has the lock."""
         lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -31,7 +31,7 @@ class StackFile:
         return True
 
     def running(self) -> bool:
-        """Whether a stack runs from here and has said where."""
+        """Return whether a stack runs from this directory and has written its settings."""
         if not self.path.exists():
             return False
         try:
@@ -47,14 +47,14 @@ class StackFile:
         return False
 
     def write(self, environment: Mapping[str, str]) -> None:
-        """Say where the stack is."""
+        """Write the settings by which commands reach the stack."""
         lines = "".join(f"{name}={value!r}\n" for name, value in environment.items())
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(lines)
 
     def remove(self) -> None:
-        """Say no more, and let go of the data directory."""
+        """Remove the settings and release the data directory."""
         self.path.unlink(missing_ok=True)
         if self._lock is not None:
             os.close(self._lock)

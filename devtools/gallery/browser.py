@@ -1,4 +1,4 @@
-"""The system's Chromium, without a window."""
+"""The system's Chromium, headless."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # The same letters on every machine.
+    # The same rendering of text on every machine.
     "--font-render-hinting=none",
     "--disable-lcd-text",
     "--force-color-profile=srgb",
@@ -29,7 +29,7 @@ _FLAGS = (
 
 
 class NoBrowser(Exception):
-    """What drives or draws the pages is not installed. The message says how to get it."""
+    """Chromium or playwright is not installed. The message says how to install it."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The gallery as files: a folder that any web server, or a browser by itself, can show."""
+"""Write the gallery as files, for a web server or a browser."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ SOURCES = "screenshots/sources.json"
 
 
 class ForeignFolder(Exception):
-    """A folder that holds something else than a gallery."""
+    """The folder holds something other than a gallery."""
 
 
 def export(settings: Settings, folder: Path, *, screenshots: bool) -> int:
-    """Write the gallery into `folder`, in place of one that is there. Returns how many files it has.
+    """Write the gallery into `folder` and replace one that is there. Return the number of files.
 
     Raises:
-        ForeignFolder: there is something else in it.
-        NoBrowser: screenshots are wanted, and nothing here can take them.
+        ForeignFolder: the folder holds something else.
+        NoBrowser: screenshots are requested, and no browser is installed.
         RenderError: a sample does not fit its template.
     """
     site = Site(settings, screenshots=screenshots)
     pages = {path: site.content(path) for path in site.paths()}
-    # Nothing is deleted before all that can fail has been done.
+    # Delete nothing before everything that can fail is done.
     with chromium() if screenshots else nullcontext() as browser:
         _empty(folder)
         for path, content in pages.items():

@@ -1,4 +1,4 @@
-"""The gallery of the mails, served while their templates are edited."""
+"""Serve the gallery while templates are edited."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from app.settings import Settings
 
-#: Nothing is kept, nothing is loaded from elsewhere, and no script of a mail would run.
+#: Nothing is cached, nothing is loaded from other origins, and no script of a mail can run.
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _MAIL_HEADERS = {
     "Content-Security-Policy": "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -31,9 +31,9 @@ _TYPES = {".html": "text/html", ".css": "text/css", ".md": "text/plain"}
 
 
 class LiveGallery:
-    """A WSGI application: the pages of `Site`, made anew of the templates as they are now.
+    """A WSGI application that renders the pages of `Site` from the current templates.
 
-    `version` answers what changes whenever one of their files does.
+    The response of `version` changes whenever a template file does.
 
     Args:
         settings: the sender and the brand.
@@ -46,9 +46,9 @@ class LiveGallery:
         self._sites: dict[str, Site] = {}
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        return self._answer(Request(environ))(environ, start_response)
+        return self._respond(Request(environ))(environ, start_response)
 
-    def _answer(self, request: Request) -> Response:
+    def _respond(self, request: Request) -> Response:
         if request.method not in ("GET", "HEAD"):
             return MethodNotAllowed(["GET", "HEAD"]).get_response()
         if not request.environ["PATH_INFO"]:
@@ -68,7 +68,7 @@ class LiveGallery:
             content = site.content(path)
         except TemplateSyntaxError as error:
             return _failed(f"{error.name}, line {error.lineno}: {error.message}", version)
-        # Half an edit can fail in any way; whoever edits wants to see how.
+        # An unfinished edit can fail in any way, and its author needs to see how.
         except Exception as error:
             return _failed(f"{type(error).__name__}: {error}", version)
         of_mail = _MAIL_HEADERS if path.endswith(".mail.html") else {}
@@ -81,10 +81,10 @@ class LiveGallery:
             return self._sites[version]
 
     def _version(self) -> str:
-        """Newest change, number and size of the files: edits, new files and removed ones all show."""
+        """Return the newest change, number, and size of the files: any edit, addition, or removal shows."""
         stats = []
         for path in self._folder.rglob("*.*"):
-            # Editors write beside a file and rename: what was listed may be gone.
+            # Editors write a second file and rename it: a listed file may no longer exist.
             with suppress(FileNotFoundError):
                 stats.append(path.stat())
         return f"{max(stat.st_mtime_ns for stat in stats)}-{len(stats)}-{sum(stat.st_size for stat in stats)}"

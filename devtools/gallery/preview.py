@@ -1,4 +1,4 @@
-"""Mails to look at: composed as the worker composes them, and sent to nobody."""
+"""Compose mails as the worker does, to show them instead of sending them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from actors.channels.email.render import Renderer
 if TYPE_CHECKING:
     from app.settings import Settings
 
-#: When mails to look at say that they were sent: the same event always makes the same bytes on a page.
+#: The Date of every preview: the same event always makes the same bytes.
 SENT_AT = datetime(2026, 12, 1, 10, 30, tzinfo=UTC)
 
-#: Takes the place of images from elsewhere: a page to look at loads nothing.
+#: Replaces images from other origins: a preview loads nothing.
 _STAND_IN = "data:image/svg+xml," + quote(
     """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 200 300" preserveAspectRatio="xMidYMid slice">\
 <rect width="200" height="300" fill="#24304f"/><circle cx="128" cy="104" r="62" fill="#e9b44c"/>\
@@ -35,12 +35,12 @@ _REMOTE_IMAGE = re.compile(r"""(<img\b[^>]*?\ssrc=")https?://[^"]*""", re.IGNORE
 
 
 def languages() -> list[str]:
-    """The languages that mails are written in."""
+    """Return the languages that mails are written in."""
     return list(Languages().all)
 
 
 class Previewer:
-    """Makes mails of the brand and from the sender that `settings` name.
+    """Composes mails with the brand and the sender that `settings` name.
 
     Templates are read once: make another one to see what has changed in them.
     """
@@ -50,7 +50,7 @@ class Previewer:
         self._renderer = Renderer(brand_of(settings), settings.default_currency, settings.default_timezone)
 
     def compose(self, template: str, event: Mapping[str, Any]) -> OutgoingMail:
-        """The mail that tells `event`, a checked one.
+        """Return the mail for `event`, which must be valid.
 
         Raises:
             RenderError: the template needs what the event lacks, or a value can't be shown.
@@ -69,7 +69,7 @@ class Previewer:
 
 
 class Preview:
-    """What is shown of a mail.
+    """The parts of a mail that a page shows.
 
     Args:
         wire: the message as it would be sent.
@@ -100,7 +100,7 @@ def _body(message: EmailMessage, subtype: str) -> str:
 
 
 def _with_attached(message: EmailMessage, html: str) -> str:
-    """`html` with each image that it shows by its Content-ID (RFC 2392)."""
+    """Return `html` with its attached images (RFC 2392) inlined as data URLs."""
     for part in message.walk():
         if part["Content-ID"] and part.get_content_maintype() == "image":
             data = base64.b64encode(part.get_content()).decode()

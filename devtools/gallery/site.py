@@ -1,4 +1,4 @@
-"""The pages of the gallery: an index, and for each mail a page and the mail's own HTML part in a frame.
+"""The pages of the gallery: an index, and for each mail a page with its HTML part in a frame.
 
 `movieapp templates gallery` writes them to files; `movieapp dev` serves the same pages while templates are
 edited.
@@ -33,7 +33,7 @@ class Exhibit:
 
     @property
     def name(self) -> str:
-        """What its files' names begin with."""
+        """The prefix of its files' names."""
         return f"{self.template}.{self.variant}.{self.language}"
 
 
@@ -44,7 +44,7 @@ class Mode:
     Attributes:
         name: the end of the file's name.
         width: CSS pixels.
-        scheme: of colours.
+        scheme: the color scheme.
     """
 
     name: str
@@ -56,7 +56,7 @@ MODES = (Mode("light", 640, "light"), Mode("dark", 640, "dark"), Mode("phone", 3
 
 
 def exhibits() -> list[Exhibit]:
-    """Every template with every sample in every language."""
+    """Return every template with every sample in every language."""
     return [
         Exhibit(template, variant, language)
         for template in TEMPLATES
@@ -71,7 +71,7 @@ def modes(exhibit: Exhibit) -> tuple[Mode, ...]:
 
 
 def screenshot(exhibit: Exhibit, mode: Mode) -> str:
-    """The path of a screenshot in the site."""
+    """Return the path of a screenshot in the site."""
     return f"screenshots/{exhibit.name}.{mode.name}.png"
 
 
@@ -86,18 +86,18 @@ _PAGES.globals["screenshot"] = screenshot
 
 
 def error_page(message: str, version: str) -> str:
-    """What is shown, until there is another version, in place of a page that can't be made."""
+    """Return the page shown instead of one that fails to render, until the templates change."""
     return _PAGES.get_template("error.html").render(message=message, version=version)
 
 
 class Site:
-    """The gallery of the brand that `settings` name.
+    """The gallery, in the brand that `settings` name.
 
     Args:
         settings: the sender and the brand.
         screenshots: whether there will be screenshots beside the pages.
-        version: of the templates. Pages ask their server for `version`, and load anew when it is another;
-            None: they are files, and ask nobody.
+        version: of the templates. Pages poll their server for `version` and reload when it changes. None for
+            pages that are files.
     """
 
     def __init__(self, settings: Settings, *, screenshots: bool = False, version: str | None = None) -> None:
@@ -115,14 +115,14 @@ class Site:
             self._makers[f"{exhibit.name}.mail.html"] = partial(self._mail, exhibit)
 
     def paths(self) -> list[str]:
-        """Every text file of the site; screenshots are taken of them."""
+        """Return the paths of the site's text files."""
         return list(self._makers)
 
     def content(self, path: str) -> str:
-        """The file at `path`, made anew.
+        """Render the file at `path`.
 
         Raises:
-            KeyError: there is none.
+            KeyError: there is no such file.
             RenderError: its sample does not fit its template.
         """
         return self._makers[path]()

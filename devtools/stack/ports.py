@@ -1,4 +1,4 @@
-"""Ports that nothing listens on."""
+"""Find free ports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import socket
 
 
 def is_free(port: int) -> bool:
-    """Whether a server can have that port of 127.0.0.1."""
+    """Return whether a server can bind that port of 127.0.0.1."""
     with socket.socket() as probe:
         try:
             probe.bind(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""The child processes of `movieapp dev`: started, watched, and ended to the last one."""
+"""Start, watch, and stop the child processes of `movieapp dev`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-#: Lines of a dead child's log that are shown.
+#: Number of log lines shown when a child has died.
 _LAST_LINES = 12
 
 #: `prctl` option: a signal for this process when its parent dies (Linux).
@@ -26,9 +26,9 @@ class Spec:
     """One child.
 
     Attributes:
-        name: what the user reads: "the API".
+        name: shown to the user, such as "the API".
         command: its argument vector.
-        ready: whether it answers; asked until it does.
+        ready: returns whether it responds; polled until it does.
     """
 
     name: str
@@ -37,22 +37,22 @@ class Spec:
 
 
 class ChildDied(Exception):
-    """A child ended that should be running."""
+    """A child ended unexpectedly."""
 
 
 class Interrupted(Exception):
-    """The user wants to stop."""
+    """The user asked to stop."""
 
 
 class Children:
     """Child processes in groups, in the order they were started.
 
-    Each has a session of its own: a Ctrl-C in the terminal reaches only this process, which then ends them
-    in the right order, and a child's own children can be ended with it.
+    Each has its own session: Ctrl-C in the terminal reaches only this process, which then ends the children
+    in order, each together with its own children.
 
     Args:
         log_dir: where each child's output goes, as NAME.log.
-        stopping: asked while waiting; True interrupts.
+        stopping: polled while waiting; True interrupts.
     """
 
     def __init__(self, log_dir: Path, stopping: Callable[[], bool]) -> None:
@@ -66,7 +66,7 @@ class Children:
 
         Raises:
             ChildDied: one ended, or was not ready in `timeout` seconds.
-            Interrupted: the user wants to stop.
+            Interrupted: the user asked to stop.
         """
         group: list[tuple[Spec, subprocess.Popen[bytes]]] = []
         self._groups.append(group)
@@ -93,7 +93,7 @@ class Children:
             waiting = [spec for spec in waiting if not spec.ready()]
             if waiting and time.monotonic() > deadline:
                 raise ChildDied(
-                    f"{waiting[0].name} did not answer in {timeout:.0f} s.\n{self._tail(waiting[0])}"
+                    f"{waiting[0].name} did not respond within {timeout:.0f} s.\n{self._tail(waiting[0])}"
                 )
             time.sleep(0.05)
 
@@ -105,7 +105,7 @@ class Children:
                 raise ChildDied(f"{spec.name} ended with code {code}.\n{self._tail(spec)}")
 
     def stop(self, timeout: float = 4.5) -> None:
-        """End every group, the last started first; kill what is left of one after `timeout` seconds."""
+        """End every group, the last started first, and kill what remains of one after `timeout` seconds."""
         for group in reversed(self._groups):
             deadline = time.monotonic() + timeout
             for _, process in group:
@@ -114,7 +114,7 @@ class Children:
             for _, process in group:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(max(0.0, deadline - time.monotonic()))
-                # Whatever is left of it and of what it started.
+                # What remains of it and of its children.
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
@@ -130,6 +130,6 @@ class Children:
 
 
 def _die_with_parent() -> None:
-    """Run in the child: however this process ends, SIGKILL included, the child is told to end."""
+    """Run in the child: it gets SIGTERM when this process ends in any way, SIGKILL included."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The HTTP side of the API: keys, idempotency, faults, and the table of endpoints."""
+"""The HTTP layer: API keys, idempotency, faults, and the table of endpoints."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _ENDPOINTS: tuple[tuple[str, str, Operation], ...] = (
     ("GET", "/v1/events/<record_id>", reading.retrieve("event")),
 )
 
-#: What a publishable key may do instead of the above.
+#: What these endpoints do for a publishable key, which may call no others.
 _BROWSER_ENDPOINTS: dict[tuple[str, str], Operation] = {
     ("GET", "/v1/payment_intents/<record_id>"): browser.retrieve,
     ("POST", "/v1/payment_intents/<record_id>/confirm"): browser.confirm,
@@ -85,7 +85,7 @@ def open_app(db: str, webhook_url: str, webhook_secret: str) -> Flask:
 
 
 def create_app(sim: Simulator) -> Flask:
-    """The simulator as a WSGI application."""
+    """Return the simulator as a WSGI application."""
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
     app.before_request(_name_request)
@@ -134,7 +134,7 @@ def _execute(
     claim: Claim,
     fault: Fault | None,
 ) -> Answer:
-    """Run an endpoint. What it does and the answer that is remembered are one transaction."""
+    """Run an endpoint. What it writes and the stored response are one transaction."""
     try:
         with sim.call(request.host_url, g.request_id, claim.key) as call:
             error_fault = fault if fault and fault.kind == "error" else None
@@ -157,9 +157,9 @@ def _execute(
 
 
 def _name_request() -> None:
-    """Give the request an id and, under /v1, ask for an API key."""
+    """Give the request an id and, under /v1, require an API key."""
     g.request_id = new_id("req")
-    # Read whatever comes of it: a body that is left unread costs the client its connection.
+    # An unread body would end the keep-alive connection.
     request.get_data()
     if not request.path.startswith("/v1/"):
         return
@@ -192,7 +192,7 @@ def _error(error: StripeError) -> Response:
 
 
 def _http_error(error: HTTPException) -> Response:
-    """An address that is none, or what else Flask refuses, in Stripe's shape."""
+    """Return what Flask refuses, such as an unknown path, in Stripe's format."""
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
     kind = "invalid_request_error" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "api_error"
     message = f"{error.name} ({request.method}: {request.path})."
@@ -200,7 +200,7 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _drop(_dropped: Dropped) -> Response:
-    """End the client's TCP connection; what is returned after that goes nowhere."""
+    """Close the client's TCP connection. The response that Flask requires reaches nobody."""
     connection: socket.socket = request.environ["gunicorn.socket"]
     connection.shutdown(socket.SHUT_RDWR)
     return Response()

@@ -8,7 +8,7 @@ from devtools.stripe_simulator.store import Record
 
 
 def retrieve(call: Call, _params: Params) -> Record:
-    """What came in and was not refunded, by currency; Stripe's fees are not simulated."""
+    """Return what was paid and not refunded, by currency. Stripe's fees are not simulated."""
     rows = call.store.execute(
         "SELECT json_extract(body, '$.currency'),"
         " sum(json_extract(body, '$.amount_captured') - json_extract(body, '$.amount_refunded'))"

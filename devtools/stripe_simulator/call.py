@@ -1,4 +1,4 @@
-"""What every act on the simulated account works with."""
+"""The context of every operation on the simulated account."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 from devtools.stripe_simulator.errors import no_such
 from devtools.stripe_simulator.store import Record, Store
 
-#: The version of the API whose shapes these are: the one that stripe 16 asks for.
+#: The simulated version of the API: the one that stripe 16 requests.
 API_VERSION = "2026-10-28.endive"
 
 
 def new_id(prefix: str) -> str:
-    """An id as Stripe's look; nobody can guess it."""
+    """Return an unguessable id in Stripe's format."""
     return f"{prefix}_{secrets.token_hex(12)}"
 
 
 @dataclass
 class Call:
-    """One request to the API, or one act of the customer or the bank: one transaction.
+    """One request to the API, or one action of the customer or the bank: one transaction.
 
     Attributes:
         now: seconds since 1970 by the simulator's clock.
@@ -40,12 +40,12 @@ class Call:
     events: list[str] = field(default_factory=list)
 
     def new(self, kind: str, prefix: str, **fields: Any) -> Record:
-        """An object with the members that all have. It is not saved yet."""
+        """Return an unsaved object with the members that all objects have."""
         common = {"object": kind, "created": self.now, "livemode": False}
         return {"id": new_id(prefix), **common, **fields}
 
     def get(self, kind: str, record_id: str, param: str = "id") -> Record:
-        """An object by its kind and id.
+        """Return an object by its kind and id.
 
         Raises:
             StripeError: there is none; `param` names where its id came from.

@@ -8,13 +8,13 @@ from devtools.stripe_simulator.store import Store
 
 
 class Clock:
-    """Tells the time. How far it was moved survives a restart."""
+    """A clock whose offset from real time survives a restart."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def now(self) -> int:
-        """Seconds since 1970."""
+        """Return seconds since 1970."""
         ((advanced,),) = self._store.execute("SELECT advanced FROM clock")
         return int(time.time()) + int(advanced)
 

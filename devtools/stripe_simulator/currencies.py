@@ -46,7 +46,7 @@ _STEP = {**dict.fromkeys(_THREE_DECIMALS, 10), "isk": 100, "ugx": 100}
 
 
 def check(amount: int, currency: str) -> None:
-    """Refuse what Stripe would not charge.
+    """Refuse an amount that Stripe would not charge.
 
     Args:
         amount: in minor units.
@@ -68,7 +68,7 @@ def check(amount: int, currency: str) -> None:
 
 
 def shown(amount: int, currency: str) -> str:
-    """An amount for people: `25.50 USD`."""
+    """Return an amount for people: `25.50 USD`."""
     decimals = 0 if currency in _ZERO_DECIMALS else 3 if currency in _THREE_DECIMALS else 2
     return f"{Decimal(amount).scaleb(-decimals):f} {currency.upper()}"
 

@@ -1,4 +1,4 @@
-"""Stripe's error answers: https://docs.stripe.com/api/errors"""
+"""Stripe's error responses: https://docs.stripe.com/api/errors"""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ _DOC_URL = "https://docs.stripe.com/error-codes#"
 
 
 class StripeError(Exception):
-    """An answer that is an error. As such: nothing was executed, and nothing is remembered.
+    """An error response. Nothing was executed, and idempotency stores nothing.
 
     Args:
         status: the HTTP status.
         message: for developers; for declines, for the customer.
         kind: Stripe's `type`.
-        fields: further members, as code, param or payment_intent.
+        fields: further members, such as code, param, or payment_intent.
     """
 
     def __init__(
@@ -29,21 +29,21 @@ class StripeError(Exception):
 
 
 class ExecutionError(StripeError):
-    """An error after execution began, as a decline: what it wrote is kept, and idempotency replays it."""
+    """An error after execution began, such as a decline. What it wrote is kept, and idempotency stores it."""
 
 
 class Dropped(Exception):
-    """The connection is to be closed without an answer."""
+    """Close the connection without a response."""
 
 
 def no_such(kind: str, record_id: str, param: str = "id") -> StripeError:
-    """An object that is not there."""
+    """Return the error for an object that does not exist."""
     status = 404 if param == "id" else 400
     return StripeError(status, f"No such {kind}: '{record_id}'", code="resource_missing", param=param)
 
 
 def unexpected_state(intent: dict[str, Any], verb: str) -> NoReturn:
-    """A move that a PaymentIntent's status does not allow."""
+    """Raise the error for an operation that a PaymentIntent's status does not allow."""
     raise ExecutionError(
         400,
         f"You cannot {verb} this PaymentIntent because it has a status of {intent['status']}.",

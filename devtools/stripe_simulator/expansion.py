@@ -12,7 +12,7 @@ _EXPANDABLE = frozenset({"latest_charge", "payment_method", "payment_intent", "c
 
 
 def expand(store: Store, record: Record, paths: list[str]) -> Record:
-    """A copy of `record` with the members that `paths` name expanded, as `data.latest_charge`.
+    """Return a copy of `record` with the members that `paths` name expanded, such as `data.latest_charge`.
 
     Raises:
         StripeError: a path leads nowhere.

@@ -96,14 +96,14 @@ class Fault:
 
 
 class Faults:
-    """The faults that are waiting for their requests."""
+    """The faults that are waiting for a matching request."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: list[Fault] = []
 
     def add(self, body: dict[str, Any]) -> None:
-        """Wait for a request with a new fault.
+        """Add a fault for the next matching request.
 
         Raises:
             StripeError: `body` does not describe one.
@@ -113,17 +113,17 @@ class Faults:
             self._waiting.append(fault)
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Remove every fault."""
         with self._lock:
             self._waiting.clear()
 
     def take(self, method: str, path: str) -> Fault | None:
-        """The fault that meets a request, the first added if several do."""
+        """Return the first added fault that matches a request, and use it up."""
         line = f"{method} {path}"
         with self._lock:
             for fault in self._waiting:
                 if line.startswith(fault.match):
-                    # One of 0 times goes below and never comes to its end.
+                    # A fault of 0 times goes negative and never ends.
                     fault.times -= 1
                     if fault.times == 0:
                         self._waiting.remove(fault)

@@ -38,7 +38,7 @@ def decode(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
 
 
 def without_card_number(params: dict[str, Any]) -> dict[str, Any]:
-    """`params` as they may be kept: of a card's number its last four digits, of its CVC nothing."""
+    """Return `params` as they may be stored: the last four digits of a card's number, and no CVC."""
     kept: dict[str, Any] = {}
     for name, value in params.items():
         if isinstance(value, dict):

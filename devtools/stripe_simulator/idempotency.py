@@ -15,7 +15,7 @@ from devtools.stripe_simulator.errors import StripeError
 from devtools.stripe_simulator.forms import without_card_number
 from devtools.stripe_simulator.store import Store
 
-#: Seconds that a key is remembered.
+#: Seconds that a key is kept.
 _KEPT = 24 * 3600
 
 _LONGEST_KEY = 255
@@ -23,7 +23,7 @@ _LONGEST_KEY = 255
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer.
+    """An HTTP response.
 
     Attributes:
         request_id: of the request that it first answered.
@@ -36,11 +36,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Claim:
-    """A key held by one running request; without a key, everything runs and nothing is kept.
+    """A key held by one running request. A request without a key runs, and nothing is stored.
 
     Attributes:
         key: None for no key.
-        stored: how the first request with this key was answered, if there was one.
+        stored: the response to the first request with this key, if there was one.
     """
 
     key: str | None = None
@@ -49,7 +49,7 @@ class Claim:
     _row: tuple[Any, ...] = ()
 
     def keep(self, answer: Answer) -> None:
-        """Remember an answer. In one transaction with what it tells, so that neither is without the other."""
+        """Store a response, in one transaction with the changes that it reports."""
         if self._store is None:
             return
         row = (*self._row, answer.request_id, answer.status, answer.body)
@@ -61,7 +61,7 @@ class Claim:
 
 
 class Idempotency:
-    """The keys in use and the answers remembered. A key belongs to one API key."""
+    """The keys in use and the stored responses. A key belongs to one API key."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
@@ -86,7 +86,7 @@ class Idempotency:
         fingerprint = _digest(json.dumps([path, without_card_number(params)], sort_keys=True))
         now = self._clock.now()
         with self._lock:
-            # Both checks under one lock: a request that ends between them would be run again.
+            # Both checks under one lock: a request that ends between them would run twice.
             stored = self._find(account, key, fingerprint, now)
             if stored is None:
                 if (account, key) in self._running:

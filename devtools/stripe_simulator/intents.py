@@ -24,7 +24,7 @@ def create(call: Call, params: Params) -> Record:
     amount = params.required_integer("amount", least=1)
     currency = params.required("currency").lower()
     currencies.check(amount, currency)
-    # Nothing else is simulated: better refused than silently taken for it.
+    # Other values are not simulated: refuse them instead of ignoring them.
     params.choice("capture_method", ("automatic", "automatic_async"))
     params.choice("confirmation_method", ("automatic",))
     confirmed = params.flag("confirm")
@@ -128,7 +128,7 @@ def _payment_method_types(params: Params) -> dict[str, Any]:
 
 
 def _take_method(call: Call, intent: Record, params: Params) -> None:
-    """Put the payment method that `params` bring, if any, into `intent`."""
+    """Set the payment method in `params`, if any, on `intent`."""
     if "payment_method_data" in params:
         method = payment_methods.create(call, params.group("payment_method_data"))
     elif method_id := params.text("payment_method"):

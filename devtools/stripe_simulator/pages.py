@@ -1,4 +1,4 @@
-"""The page that stands for the bank's or PayPal's, where the customer agrees or does not."""
+"""The page of the bank or of PayPal, where the customer approves or cancels."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ button { font: inherit; min-height: 2.75rem; padding: 0 1.5rem; margin: 0 .5rem 
 
 
 def blueprint(sim: Simulator) -> Blueprint:
-    """The page, for one simulator."""
+    """Return the page's routes for one simulator."""
     routes = Blueprint("pages", __name__)
 
     @routes.get(f"{PAGE}<intent_id>")
@@ -76,7 +76,7 @@ def _render(intent: Record) -> str:
 
 
 def _with_result(return_url: str, intent: Record) -> str:
-    """`return_url` with what Stripe adds: https://docs.stripe.com/payments/paypal/accept-a-payment"""
+    """Return `return_url` with what Stripe adds: https://docs.stripe.com/payments/paypal/accept-a-payment"""
     result = {
         "payment_intent": intent["id"],
         "payment_intent_client_secret": intent["client_secret"],

@@ -30,14 +30,14 @@ class Params:
         return name in self._values
 
     def text(self, name: str) -> str | None:
-        """A string, None if it is absent or empty."""
+        """Return a string, None if it is absent or empty."""
         value = self._values.get(name)
         if isinstance(value, dict):
             raise self._refused(name, "Invalid string", "parameter_invalid_string_blank")
         return value or None
 
     def required(self, name: str) -> str:
-        """A string that must be there."""
+        """Return a required string."""
         if name not in self._values:
             raise self._refused(name, "Missing required param", "parameter_missing")
         value = self.text(name)
@@ -46,7 +46,7 @@ class Params:
         return value
 
     def integer(self, name: str, least: int = 0) -> int | None:
-        """An integer of at least `least`, None if it is absent."""
+        """Return an integer of at least `least`, None if it is absent."""
         value = self.text(name)
         if value is None:
             return None
@@ -58,48 +58,48 @@ class Params:
         return int(value)
 
     def required_integer(self, name: str, least: int = 0) -> int:
-        """An integer of at least `least` that must be there."""
+        """Return a required integer of at least `least`."""
         self.required(name)
         value = self.integer(name, least)
         assert value is not None  # noqa: S101 - for the type checker
         return value
 
     def url(self, name: str) -> str | None:
-        """An absolute URL, of the web or of an app; None if it is absent."""
+        """Return an absolute URL, of the web or of an app; None if it is absent."""
         value = self.text(name)
         if value is not None and not re.fullmatch(r"[a-z][a-z0-9+.-]*://\S+", value, re.IGNORECASE):
             raise self._refused(name, "Not a valid URL", "url_invalid")
         return value
 
     def flag(self, name: str) -> bool:
-        """A boolean, False if it is absent."""
+        """Return a boolean, False if it is absent."""
         return self.choice(name, ("true", "false")) == "true"
 
     def choice(self, name: str, allowed: Collection[str]) -> str | None:
-        """One of `allowed`, None if it is absent."""
+        """Return one of `allowed`, None if it is absent."""
         value = self.text(name)
         if value is not None and value not in allowed:
             raise self._refused(name, f"Must be one of {', '.join(allowed)}")
         return value
 
     def items(self, name: str) -> list[str]:
-        """A list of strings, empty if it is absent."""
+        """Return a list of strings, empty if it is absent."""
         group = self.group(name)
         return [group.required(position) for position in group._values]
 
     def group(self, name: str) -> Params:
-        """A group of parameters, empty if it is absent."""
+        """Return a group of parameters, empty if it is absent."""
         value = self._values.get(name) or {}
         if not isinstance(value, dict):
             raise self._refused(name, "Invalid object")
         return Params(value, self._path(name))
 
     def is_group(self, name: str) -> bool:
-        """Whether it was sent as a group."""
+        """Return whether it was sent as a group."""
         return isinstance(self._values.get(name), dict)
 
     def metadata(self, current: dict[str, str] | None = None) -> dict[str, str]:
-        """`metadata`, within Stripe's limits, merged into what there is.
+        """Return `metadata`, within Stripe's limits, merged into the existing.
 
         An empty value removes its key; `metadata` itself empty removes all.
         """

@@ -1,4 +1,4 @@
-"""How a confirmed PaymentIntent is paid, declined, or waits for the customer.
+"""Pay or decline a confirmed PaymentIntent, or let it wait for the customer.
 
 Source: https://docs.stripe.com/payments/paymentintents/lifecycle
 """
@@ -14,7 +14,7 @@ from devtools.stripe_simulator.payment_methods import test_card_of
 from devtools.stripe_simulator.store import Record
 from devtools.stripe_simulator.test_cards import GENERIC, Decline
 
-#: Where the customer is sent; see `pages`.
+#: Path of the page that the customer is redirected to; see `pages`.
 PAGE = "/_simulator/authenticate/"
 
 #: What the customer, PayPal, or a bank can do with a PaymentIntent that waits: approve, cancel, refuse, take
@@ -37,7 +37,7 @@ def pay(call: Call, intent: Record, method: Record, return_url: str | None) -> N
     """Try to pay `intent` with `method`, or ask the customer first.
 
     Raises:
-        StripeError: the customer has to be sent away, and there is no `return_url` to come back to.
+        StripeError: the customer must be redirected, and there is no `return_url`.
     """
     card = test_card_of(method)
     if call.pending:
@@ -76,7 +76,7 @@ def authenticate(call: Call, intent_id: str, outcome: str) -> Record:
 
 
 def raise_decline(intent: Record) -> None:
-    """Raise the error that Stripe answers with when the attempt that has just ended was declined."""
+    """Raise Stripe's error if the attempt that has just ended was declined."""
     if intent["status"] == "requires_payment_method":
         error = dict(intent["last_payment_error"])
         raise ExecutionError(

@@ -22,7 +22,7 @@ _PAYER = {"payer_email": "payer@example.com", "payer_id": "SIMULATEDPAYER"}
 
 
 def create(call: Call, params: Params) -> Record:
-    """Make a PaymentMethod from a card, a token (`tok_visa`) or PayPal."""
+    """Create a PaymentMethod from a card, a token (`tok_visa`), or PayPal."""
     kind = params.choice("type", TYPES) or params.required("type")
     if kind == "paypal":
         return _save(call, kind, dict(_PAYER), params.metadata())
@@ -36,12 +36,12 @@ def create(call: Call, params: Params) -> Record:
 
 
 def retrieve(call: Call, _params: Params, record_id: str) -> Record:
-    """A PaymentMethod. Reading one of Stripe's test PaymentMethods makes a new one of its kind."""
+    """Return a PaymentMethod. Reading one of Stripe's test PaymentMethods creates a new one of its kind."""
     return resolve(call, record_id, "id")
 
 
 def resolve(call: Call, method_id: str, param: str) -> Record:
-    """The PaymentMethod with that id; a new one if it is one of Stripe's (`pm_card_visa`).
+    """Return the PaymentMethod with that id, a new one for Stripe's test ids (`pm_card_visa`).
 
     Raises:
         StripeError: there is none; `param` names where the id came from.
@@ -52,7 +52,7 @@ def resolve(call: Call, method_id: str, param: str) -> Record:
 
 
 def test_card_of(method: Record) -> TestCard | None:
-    """How a PaymentMethod behaves when it pays, None if it is no card."""
+    """Return the test card behind a PaymentMethod, None if it is not a card."""
     return card_of(method["card"]["brand"], method["card"]["last4"]) if method["type"] == "card" else None
 
 
@@ -79,7 +79,7 @@ def _usual_expiry(call: Call) -> tuple[int, int]:
 
 
 def _recognised(card: Params) -> TestCard:
-    """The test card that was typed in."""
+    """Return the test card with the entered number."""
     number = re.sub(r"[ -]", "", card.required("number"))
     if not re.fullmatch(r"[0-9]{12,19}", number) or not luhn_valid(number):
         raise _card_error("incorrect_number", "Your card number is incorrect.", "number")
@@ -98,7 +98,7 @@ def _recognised(card: Params) -> TestCard:
 
 def _expiry(call: Call, card: Params) -> tuple[int, int]:
     month, year = card.required_integer("exp_month"), card.required_integer("exp_year")
-    # Stripe takes years of two digits as well.
+    # Stripe also accepts years of two digits.
     year += 2000 if year < 100 else 0
     if not 1 <= month <= 12:
         raise _card_error("invalid_expiry_month", "Your card's expiration month is invalid.", "exp_month")

@@ -1,4 +1,4 @@
-"""Reading objects: one by its id, or a list, newest first: https://docs.stripe.com/api/pagination"""
+"""Read one object by its id, or a list, newest first: https://docs.stripe.com/api/pagination"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COMPARISONS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
 def retrieve(kind: str) -> Callable[[Call, Params, str], Record]:
-    """The endpoint that gives one object of a kind."""
+    """Return the operation that reads one object of a kind."""
 
     def endpoint(call: Call, _params: Params, record_id: str) -> Record:
         return call.get(kind, record_id)
@@ -24,7 +24,7 @@ def retrieve(kind: str) -> Callable[[Call, Params, str], Record]:
 
 
 def listing(kind: str, *filters: str) -> Callable[[Call, Params], Record]:
-    """The endpoint that gives one page of the objects of a kind.
+    """Return the operation that reads one page of the objects of a kind.
 
     It takes limit, starting_after, ending_before, created (a time, or gt, gte, lt, lte) and `filters`, which
     are members of the objects.
@@ -61,7 +61,7 @@ def listing(kind: str, *filters: str) -> Callable[[Call, Params], Record]:
 
 
 def _conditions(params: Params, kind: str, filters: tuple[str, ...]) -> tuple[list[str], list[str | int]]:
-    """What the objects have to meet, in SQL, and its values."""
+    """Return the conditions on the objects, in SQL, and their values."""
     conditions: list[str] = ["object = ?"]
     values: list[str | int] = [kind]
     for name in filters:

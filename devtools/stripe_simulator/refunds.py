@@ -13,7 +13,7 @@ _REASONS = ("duplicate", "fraudulent", "requested_by_customer")
 
 
 def create(call: Call, params: Params) -> Record:
-    """Refund a charge, in part or what is left of it."""
+    """Refund a part of a charge, or the rest."""
     amount = params.integer("amount", least=1)
     reason, metadata = params.choice("reason", _REASONS), params.metadata()
     charge = _charge_of(call, params)
@@ -45,7 +45,7 @@ def create(call: Call, params: Params) -> Record:
 
 
 def succeed(call: Call, refund_id: str) -> Record:
-    """Let a pending refund arrive."""
+    """Let a pending refund succeed."""
     refund = _in_status(call, refund_id, ("pending",))
     refund["status"] = "succeeded"
     refund.pop("pending_reason")
@@ -55,7 +55,7 @@ def succeed(call: Call, refund_id: str) -> Record:
 
 
 def fail(call: Call, refund_id: str) -> Record:
-    """Let a refund fail, also one that had succeeded: the bank sends the money back, days later."""
+    """Let a refund fail, even one that had succeeded: a bank can return the money days later."""
     refund = _in_status(call, refund_id, ("pending", "succeeded"))
     charge = call.get("charge", refund["charge"])
     refund.pop("pending_reason", None)
@@ -68,7 +68,7 @@ def fail(call: Call, refund_id: str) -> Record:
 
 
 def _charge_of(call: Call, params: Params) -> Record:
-    """The charge that `params` name, which must have succeeded."""
+    """Return the charge that `params` name. It must have succeeded."""
     if charge_id := params.text("charge"):
         charge = call.get("charge", charge_id, "charge")
     elif intent_id := params.text("payment_intent"):

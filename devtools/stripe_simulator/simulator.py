@@ -1,4 +1,4 @@
-"""The simulated account: its memory, its clock, its faults, and what goes out of it."""
+"""The simulated account: its store, clock, faults, and webhooks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from devtools.stripe_simulator.webhooks import Endpoint, Webhooks, mark
 
 
 class Simulator:
-    """Joins the parts.
+    """One simulated account.
 
     Args:
-        store: taken over.
+        store: owned by the simulator from now on.
         endpoint: where webhooks go, None to send none.
     """
 
@@ -32,7 +32,7 @@ class Simulator:
     def call(
         self, base_url: str, request_id: str | None = None, idempotency_key: str | None = None
     ) -> Iterator[Call]:
-        """A transaction on the account. Its events are sent after the commit, by other threads."""
+        """Run a transaction on the account. Other threads send its events after the commit."""
         call = Call(self.store, self.clock.now(), base_url.rstrip("/"), request_id, idempotency_key)
         with self.store.transaction():
             yield call
@@ -49,6 +49,6 @@ class Simulator:
             self._webhooks.send([event_id])
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Delete everything."""
         self.faults.clear()
         self.store.clear()

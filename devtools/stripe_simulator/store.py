@@ -1,4 +1,4 @@
-"""The simulator's memory: SQLite, so that a restart or a kill forgets nothing."""
+"""The simulator's data in SQLite, which survives a restart and a kill."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 #: An object of Stripe's API, as its JSON.
 Record = dict[str, Any]
 
-#: Of the schema below; another one is refused rather than misread.
+#: Version of the schema below. A file of another version is refused.
 _VERSION = 1
 
 _SCHEMA = """
@@ -46,7 +46,7 @@ class Store:
     """One connection, one transaction at a time; safe to share between threads.
 
     Args:
-        path: the file, made if it is not there.
+        path: the file, created if it does not exist.
 
     Raises:
         sqlite3.Error: it can't be opened, or is something else.
@@ -61,7 +61,7 @@ class Store:
             if tables and version != _VERSION:
                 raise sqlite3.DatabaseError("made by another version of the simulator; delete it")
             self._db.execute("PRAGMA journal_mode = WAL")
-            # A killed process loses nothing; only a power cut could.
+            # Nothing is lost when the process is killed, only when the machine is.
             self._db.execute("PRAGMA synchronous = NORMAL")
             if not tables:
                 self._db.executescript(
@@ -77,7 +77,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All of the block's writes, or none; a block inside another belongs to it."""
+        """Apply all of the block's writes, or none. A nested block belongs to the outer one."""
         with self._lock:
             if self._db.in_transaction:
                 yield
@@ -96,7 +96,7 @@ class Store:
             return self._db.execute(sql, values).fetchall()
 
     def save(self, record: Record) -> None:
-        """Insert an object, or replace it in its place."""
+        """Insert an object, or replace it."""
         self.execute(
             "INSERT INTO objects (id, object, created, body) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (id) DO UPDATE SET body = excluded.body",
@@ -104,20 +104,20 @@ class Store:
         )
 
     def get(self, record_id: str) -> Record | None:
-        """The object with that id."""
+        """Return the object with that id, None if there is none."""
         return next((json.loads(body) for (body,) in self._bodies("id = ?", [record_id])), None)
 
     def all(self, kind: str) -> list[Record]:
-        """Every object of a kind, newest first."""
+        """Return every object of a kind, newest first."""
         rows = self._bodies("object = ? ORDER BY seq DESC", [kind])
         return [json.loads(body) for (body,) in rows]
 
     def select(self, condition: str, values: Sequence[Any]) -> list[Record]:
-        """Objects that meet a condition in SQL, on the columns of `objects`."""
+        """Return the objects that meet a condition in SQL on the columns of `objects`."""
         return [json.loads(body) for (body,) in self._bodies(condition, values)]
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Delete everything."""
         with self.transaction():
             for table in ("objects", "answers"):
                 self.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names

@@ -142,10 +142,10 @@ _ALSO = (
 
 NUMBERS: dict[str, TestCard] = {card.number: card for card in (*CARDS.values(), *_ALSO)}
 
-#: A stored card is known by these two alone; no two test cards share them.
+#: A stored card is identified by these two alone. No two test cards share them.
 _KNOWN = {(card.brand, card.last4): card for card in NUMBERS.values()}
 
 
 def card_of(brand: str, last4: str) -> TestCard:
-    """The test card that a stored PaymentMethod was made from."""
+    """Return the test card that a stored PaymentMethod was created from."""
     return _KNOWN[brand, last4]

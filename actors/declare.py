@@ -14,6 +14,7 @@ from dramatiq.middleware import Middleware
 from actors.deliver import Deliver, DeliveryFailed, Sender
 from actors.dispatch import Dispatch
 from actors.event_status import EventStatus
+from actors.flooding import RecipientLimits
 from actors.metrics import MessageMetrics
 from actors.notify import Notify
 from actors.receipts import Receipts
@@ -85,8 +86,10 @@ def declare(broker: dramatiq.Broker, settings: Settings) -> None:
     closing = [sender.close for sender in senders.values()]
     broker.add_middleware(Closing(store.close, *closing, tracing.shutdown))
     receipts = Receipts(store, settings.namespace)
+    limits = RecipientLimits(store, settings.namespace, settings.recipient_budgets)
     deliver = {
-        name: Deliver(sender, receipts, settings.max_retry_attempts) for name, sender in senders.items()
+        name: Deliver(sender, receipts, settings.max_retry_attempts, limits.exceeded)
+        for name, sender in senders.items()
     }
     dispatch = Dispatch(broker, topology)
     notify = Notify(

@@ -12,7 +12,7 @@ import redis
 
 from actors import deliveries
 from actors.backoff import MAX_DELAY_MS, delay, spread
-from actors.errors import DeliveryError, Postponed, TemporaryFailure, Uncertain
+from actors.errors import DeliveryError, NotAllowed, Postponed, TemporaryFailure, Uncertain
 from actors.outcome import count_outcome, log_outcome
 from actors.relevance import obsolete
 from app.clock import from_iso, seconds, utcnow
@@ -77,15 +77,23 @@ class Deliver:
         sender: sends over the channel.
         receipts: remembers what was accepted, in case that it can't be recorded.
         max_retries: tries after the first.
+        exceeded: why a delivery is over a limit; None if it is not.
 
     Attributes:
         sender: as given.
     """
 
-    def __init__(self, sender: Sender, receipts: Receipts, max_retries: int) -> None:
+    def __init__(
+        self,
+        sender: Sender,
+        receipts: Receipts,
+        max_retries: int,
+        exceeded: Callable[[Notification], str | None] = lambda _: None,
+    ) -> None:
         self.sender = sender
         self._receipts = receipts
         self._max_retries = max_retries
+        self._exceeded = exceeded
 
     def __call__(self, notification_id: str, *, given_up: bool = False) -> None:
         """Send one delivery, unless it was sent before.
@@ -123,12 +131,13 @@ class Deliver:
             dramatiq.Retry: it may succeed later.
             DeliveryFailed: it never will, or was tried often enough.
         """
-        if reason := obsolete(notification, utcnow()):
-            deliveries.end(notification, DeliveryStatus.SKIPPED, reason)
-            log_outcome(notification, DeliveryStatus.SKIPPED, reason)
+        if reason := obsolete(notification, utcnow()) or self._exceeded(notification):
+            self._skip(notification, reason)
             return
         try:
             fields = self.sender.send(notification)
+        except NotAllowed as error:
+            self._skip(notification, str(error))
         except Postponed as error:
             self._postpone(notification, error)
         except TemporaryFailure as error:
@@ -140,6 +149,10 @@ class Deliver:
             self._give_up(notification, DeliveryError(f"unexpected {type(error).__name__}: {error!s:.300}"))
         else:
             self._accepted(notification, utcnow(), fields)
+
+    def _skip(self, notification: Notification, reason: str) -> None:
+        deliveries.end(notification, DeliveryStatus.SKIPPED, reason)
+        log_outcome(notification, DeliveryStatus.SKIPPED, reason)
 
     def _settled(self, notification: Notification) -> bool:
         """Whether a delivery that another worker abandoned needs no sending."""

@@ -41,5 +41,9 @@ class PermanentFailure(DeliveryError):
     """The message's trouble: it will never be accepted as it is. Dead-letter at once."""
 
 
+class NotAllowed(DeliveryError):
+    """The recipient must not get it, by a rule of ours. Skip it."""
+
+
 class Uncertain(DeliveryError):
     """Submitted, but the reply never came: it may or may not have been accepted."""

@@ -52,6 +52,11 @@ _BROKERS = {
 #: Characters that a key which signs sessions must have at least.
 _SECRET_KEY_LENGTH = 32
 
+#: What messages are counted by.
+_MESSAGE_KINDS = ("email", "sms", "booking")
+
+_COUNTRY = re.compile(r"[A-Z]{2}|any")
+
 #: What declined payments are counted by.
 ATTEMPT_KINDS = ("booking", "user", "ip", "card")
 
@@ -161,6 +166,17 @@ def _rate_limits(value: str) -> str:
         parse_many(value)
     except ValueError:
         raise ValueError("must be limits such as 100 per minute; 20 per 10 seconds") from None
+    return value
+
+
+def _recipient_limits(value: str) -> str:
+    parse_budgets(value, _MESSAGE_KINDS)
+    return value
+
+
+def _countries(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(map(_COUNTRY.fullmatch, value)):
+        raise ValueError("must be ISO 3166 codes such as US,CA, or any")
     return value
 
 
@@ -345,6 +361,13 @@ class Settings(BaseSettings):
     sms_provider: Literal["none", "console", "twilio"] = Field(
         "none", description="console writes texts to the log; twilio needs the extra: movieapp[sms]"
     )
+    sms_countries: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_countries)
+    ] = Field(
+        (),
+        description="countries that text messages go to, such as US,CA, or any; without one, the country of "
+        "TWILIO_FROM_NUMBER. Premium and satellite numbers never get any",
+    )
     twilio_account_sid: str = Field("", pattern=r"^(AC[0-9a-zA-Z]+)?$", description="AC…")
     twilio_auth_token: SecretStr = Field(SecretStr(""), description="of that account")
     twilio_from_number: str = Field(
@@ -374,6 +397,10 @@ class Settings(BaseSettings):
     ratelimit_enabled: bool = Field(True, description="limit requests for each client")
     ratelimit_payments: Annotated[str, AfterValidator(_rate_limits)] = Field(
         "100 per minute; 20 per 10 seconds", description="limits of the two POSTs that move money"
+    )
+    recipient_limits: Annotated[str, AfterValidator(_recipient_limits)] = Field(
+        "email 30/hour 100/day; sms 15/hour 30/day; booking 15/hour 40/day",
+        description="messages to one address, to one phone, and about one booking by each channel; or none",
     )
     card_attempt_limits: Annotated[str, AfterValidator(_attempt_limits)] = Field(
         "booking 9/hour 15/day; user 9/hour 15/day; ip 9/hour 30/day; card 12/hour 20/day",
@@ -457,6 +484,11 @@ class Settings(BaseSettings):
         """The largest payment in `currency`, in major units; None where none is set for it."""
         limits = _limits_by_currency(str(self.max_payment_amount))
         return limits.get(currency, limits.get("") if currency == self.default_currency else None)
+
+    @property
+    def recipient_budgets(self) -> Budgets:
+        """The limits of messages, by email, sms, and booking."""
+        return parse_budgets(self.recipient_limits, _MESSAGE_KINDS)
 
     @property
     def card_attempt_budgets(self) -> Budgets:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
+from actors.channels.sms.countries import Countries
 from actors.channels.sms.gsm7 import segments
 from actors.channels.sms.numbers import e164
 from actors.channels.sms.replies import AccountRefused
@@ -86,6 +87,7 @@ class SmsChannel:
         self.lease = timedelta(seconds=3 * settings.twilio_timeout + 60)
         self._texts = Texts(settings.from_name, settings.default_currency, settings.default_timezone)
         self._provider = _provider(settings)
+        self._countries = Countries.of(settings)
 
     def message_id(self, event_id: str) -> None:
         """None: the provider gives the id."""
@@ -97,6 +99,7 @@ class SmsChannel:
             The provider's id of it as `message_id`, and how many messages were billed as `segments`.
         """
         recipient = e164(notification.recipient)
+        self._countries.check(recipient)
         event = notification.event_data
         # What opens the door stays out of logs, also of a developer's.
         shown = without_codes(event) if isinstance(self._provider, _Console) else event

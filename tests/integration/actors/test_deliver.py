@@ -13,7 +13,7 @@ from pymongo.errors import AutoReconnect
 
 from actors import deliveries
 from actors.deliver import Deliver, DeliveryFailed, surely
-from actors.errors import DeliveryError, Postponed, TemporaryFailure, Uncertain
+from actors.errors import DeliveryError, NotAllowed, Postponed, TemporaryFailure, Uncertain
 from actors.receipts import Receipts
 from app import models
 from app.clock import iso, utcnow
@@ -356,3 +356,20 @@ def test_an_error_that_is_no_outage_is_raised_at_once() -> None:
     with pytest.raises(ValueError, match="a bug"):
         surely(act, (OSError,))
     assert len(tried) == 1
+
+
+def test_a_recipient_that_must_not_get_it_is_skipped(
+    channel: Channel, deliver: Deliver, made: Notification
+) -> None:
+    channel.error = NotAllowed("SMS_COUNTRIES does not list DE")
+    deliver(str(made.id))
+    delivery = made.reload()
+    assert (delivery.status, delivery.error_message) == ("skipped", "SMS_COUNTRIES does not list DE")
+
+
+def test_a_delivery_over_a_limit_is_skipped(channel: Channel, receipts: Memory, made: Notification) -> None:
+    deliver = Deliver(channel, cast(Receipts, receipts), MAX_RETRIES, lambda _: "too many messages")
+    deliver(str(made.id))
+    delivery = made.reload()
+    assert (delivery.status, delivery.error_message) == ("skipped", "too many messages")
+    assert channel.sent == []

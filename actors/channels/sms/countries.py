@@ -1,0 +1,74 @@
+"""The countries that text messages go to.
+
+Premium and satellite numbers never get any: each message costs dollars, and somebody earns them (SMS pumping:
+https://www.twilio.com/docs/glossary/what-is-sms-pumping-fraud).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import phonenumbers
+from phonenumbers import NumberParseException, PhoneNumberType
+
+from actors.errors import NotAllowed
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+#: Written instead of countries: any country.
+ANY = "any"
+
+#: libphonenumber's region of networks that belong to no country: satellite, international premium rate.
+_NO_COUNTRY = "001"
+
+_EXPENSIVE = {
+    PhoneNumberType.PREMIUM_RATE: "a premium-rate number",
+    PhoneNumberType.SHARED_COST: "a shared-cost number",
+    PhoneNumberType.UAN: "a company's number",
+    PhoneNumberType.PAGER: "a pager",
+    PhoneNumberType.VOICEMAIL: "a voicemail box",
+}
+
+
+class Countries:
+    """Decides which numbers get text messages.
+
+    Args:
+        allowed: ISO 3166 codes; None for any country.
+    """
+
+    def __init__(self, allowed: Collection[str] | None) -> None:
+        self._allowed = allowed
+
+    @classmethod
+    def of(cls, settings: Settings) -> Countries:
+        """Return the countries of SMS_COUNTRIES; without it, the country of the sender's number."""
+        if settings.sms_countries:
+            return cls(None if ANY in settings.sms_countries else settings.sms_countries)
+        try:
+            home = phonenumbers.region_code_for_number(phonenumbers.parse(settings.twilio_from_number))
+        except NumberParseException:
+            home = None
+        return cls([home] if home else None)
+
+    def check(self, number: str) -> None:
+        """Refuse a number, in E.164, that is not to get a text message.
+
+        Raises:
+            NotAllowed: says why.
+        """
+        parsed = phonenumbers.parse(number)
+        prefix = f"+{parsed.country_code}"
+        regions = phonenumbers.region_codes_for_country_code(parsed.country_code or 0)
+        if _NO_COUNTRY in regions:
+            raise NotAllowed(f"{prefix} is no country's prefix, but a satellite or special network's")
+        if kind := _EXPENSIVE.get(phonenumbers.number_type(parsed)):
+            raise NotAllowed(f"the number is {kind}")
+        if self._allowed is None:
+            return
+        # Ranges come into use before libphonenumber knows them: then the prefix decides.
+        country = phonenumbers.region_code_for_number(parsed)
+        if not ({country} if country else set(regions)) & set(self._allowed):
+            raise NotAllowed(f"SMS_COUNTRIES does not list {country or prefix}")

@@ -1,0 +1,69 @@
+"""Which numbers get text messages."""
+
+from __future__ import annotations
+
+import pytest
+
+from actors.channels.sms.countries import Countries
+from actors.errors import NotAllowed
+from app.settings import Settings, SettingsError, load_settings
+
+
+def countries(listed: tuple[str, ...] = (), sender: str = "+14155550100") -> Countries:
+    return Countries.of(Settings(_env_file=None, sms_countries=listed, twilio_from_number=sender))
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        ("+88213300000", "no country's prefix"),
+        ("+881612345678", "no country's prefix"),
+        ("+870772001234", "no country's prefix"),
+        ("+979123456789", "no country's prefix"),
+        ("+80012345678", "no country's prefix"),
+        ("+19005550123", "a premium-rate number"),
+        ("+449090879123", "a premium-rate number"),
+        ("+33899123456", "a premium-rate number"),
+    ],
+)
+@pytest.mark.parametrize("listed", [(), ("US", "GB", "FR"), ("any",)])
+def test_premium_and_satellite_numbers_never_get_any(
+    number: str, reason: str, listed: tuple[str, ...]
+) -> None:
+    with pytest.raises(NotAllowed, match=reason):
+        countries(listed).check(number)
+
+
+def test_without_a_list_the_sender_s_country_gets_them() -> None:
+    countries().check("+12025550123")
+    for abroad in ("+4915112345678", "+14165550123", "+18765550123"):
+        with pytest.raises(NotAllowed, match=r"SMS_COUNTRIES does not list (DE|CA|JM)"):
+            countries().check(abroad)
+
+
+def test_the_list_decides() -> None:
+    for number in ("+4915112345678", "+12025550123"):
+        countries(("DE", "US")).check(number)
+        countries(("any",)).check(number)
+    with pytest.raises(NotAllowed, match="SMS_COUNTRIES does not list US"):
+        countries(("DE",)).check("+12025550123")
+
+
+def test_a_range_that_nobody_knows_yet_counts_as_its_prefix_s() -> None:
+    countries(("US",)).check("+15555550123")
+    with pytest.raises(NotAllowed, match=r"SMS_COUNTRIES does not list \+1"):
+        countries(("DE",)).check("+15555550123")
+
+
+@pytest.mark.parametrize("sender", ["MovieApp", "12345", ""])
+def test_a_sender_without_a_country_writes_to_all_but_the_expensive(sender: str) -> None:
+    countries(sender=sender).check("+4915112345678")
+    with pytest.raises(NotAllowed):
+        countries(sender=sender).check("+19005550123")
+
+
+@pytest.mark.parametrize("value", ["usa", "us", "US;CA", "U1"])
+def test_a_list_that_is_none_stops_the_start(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMS_COUNTRIES", value)
+    with pytest.raises(SettingsError, match="SMS_COUNTRIES: must be ISO 3166 codes such as US,CA, or any"):
+        load_settings()

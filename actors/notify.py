@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import dramatiq
 import redis
 from dramatiq.errors import BrokerConnectionError
+from marshmallow import ValidationError
 
 from actors import deliveries
 from actors.deliver import DeliveryFailed, surely
@@ -23,6 +24,7 @@ from app.delivery_status import DeliveryStatus
 from app.events.catalog import check_event
 from app.events.content import canonical
 from app.events.decode import InvalidEvent
+from app.events.fields import Id
 from app.events.remarks import remarks
 from app.events.schemas import without_nulls
 from app.telemetry.logs import get_logger
@@ -37,6 +39,23 @@ log = get_logger(__name__)
 
 #: An OSError where its name does not resolve.
 _BROKER_AWAY = (BrokerConnectionError, redis.RedisError, OSError)
+
+
+_EVENT_ID = Id(required=True)
+
+
+def _usable_id(event: dict[str, Any]) -> str:
+    """Return the event's id, which becomes part of keys in Redis.
+
+    Raises:
+        InvalidEvent: the id is missing, too long, or not visible.
+    """
+    try:
+        return str(_EVENT_ID.deserialize(event.get("event_id")))
+    except ValidationError as error:
+        reason = f"event_id: {' '.join(map(str, error.messages))}"
+        log.error("event refused", event_type=event.get("event_type"), reason=reason)
+        raise InvalidEvent(reason) from None
 
 
 class Notify:
@@ -67,7 +86,7 @@ class Notify:
         Raises:
             InvalidEvent: it can't be handled; the message goes to the dead letters as it came.
         """
-        event_id = str(event.get("event_id"))
+        event_id = _usable_id(event)
         digest = hashlib.sha256(canonical(without_nulls(event)).encode()).hexdigest()[:32]
         status, known = self._status.begin(event_id)
         if (status, known) == ("processed", digest):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import logging.config
+import re
 import sys
 from typing import Any, Literal, TextIO
 
@@ -49,8 +50,16 @@ def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
     return cleaned
 
 
+#: Characters that JSON lets stand and that a terminal or a log viewer obeys: DEL and C1 controls, line and
+#: paragraph separators, zero-width and directional characters, lone surrogates.
+_OBEYED = re.compile(
+    "[\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+
+
 def _dumps(event: EventDict, **_: Any) -> str:
-    return json.dumps(event, default=str, ensure_ascii=False)
+    line = json.dumps(event, default=str, ensure_ascii=False)
+    return _OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
 
 
 def _without_arguments(logged: Any) -> Any:

@@ -79,3 +79,37 @@ def test_what_other_libraries_and_tracebacks_say_is_cleaned_too(lines: io.String
     assert line["message"] == "while charging [card number]"
     assert "bad card [card number]" in line["exception"]
     assert CARD not in lines.getvalue()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\x1b[31mred",
+        "\x7f",
+        "\x9b1m",
+        "\x85",
+        "\u202ebackwards",
+        "\u2066",
+        "\u200b",
+        "\u2028",
+        "\ufeff",
+        "\ud800",
+    ],
+)
+def test_characters_that_a_terminal_obeys_are_escaped(lines: io.StringIO, text: str) -> None:
+    logs.get_logger("app.test").warning("refused", reason=f"a{text}b", **{f"key{text}": 1})
+    written = lines.getvalue()
+    assert written.rstrip("\n").isprintable()
+    assert json.loads(written)["reason"] == f"a{text}b"
+
+
+def test_words_of_any_script_stay_readable(lines: io.StringIO) -> None:
+    logs.get_logger("app.test").warning("refused", reason="Amélie 李小龍 حجز 🎬")
+    assert "Amélie 李小龍 حجز 🎬" in lines.getvalue()
+
+
+def test_card_numbers_in_names_and_integers_are_masked() -> None:
+    assert redact({"5105-1051-0510-5100": 5105105105105100, "count": 5}) == {
+        "[card number]": "[card number]",
+        "count": 5,
+    }

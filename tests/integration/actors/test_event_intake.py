@@ -84,3 +84,16 @@ def test_an_invalid_copy_leaves_the_status_of_the_first(make_stub: Any, stored_s
     stub.publish(event | {"seats": "A1"})
     assert stub.dead(EVENTS) == ["notify"]
     assert status_of(event, stored_settings) == "processed"
+
+
+@pytest.mark.parametrize("event_id", ["x" * 256, "", "evt_\u0000", None, 7], ids=repr)
+def test_an_unusable_id_does_not_become_a_key(
+    make_stub: Any, stored_settings: Settings, log_lines: LogLines, event_id: object
+) -> None:
+    stub = make_stub()
+    stub.publish(sample("booking.confirmed") | {"event_id": event_id})
+    assert stub.dead(EVENTS) == ["notify"]
+    with redis.Redis.from_url(stored_settings.redis_url) as store:
+        assert store.keys(f"{stored_settings.namespace}event:*") == []
+    (refused,) = [line for line in log_lines() if line["message"] == "event refused"]
+    assert refused["reason"].startswith("event_id: ")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
+
+#: What tells the time. The simulation of payments puts its own clock here.
+source: Callable[[], datetime] = partial(datetime.now, UTC)
 
 
 def utcnow() -> datetime:
     """Now, in UTC, cut to the milliseconds that MongoDB stores."""
-    now = datetime.now(UTC)
+    now = source()
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 

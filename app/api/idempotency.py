@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -16,8 +15,8 @@ from flask import Response, request
 from app.api.auth import caller
 from app.api.errors import error_response
 from app.api.json import loads
-from app.errors import InvalidRequest, Problem, ServiceUnavailable
-from app.idempotency import Attempt, StoredResponse, begin
+from app.errors import InvalidRequest, Problem
+from app.idempotency import Attempt, StoredResponse, begin, lease_for
 from app.idempotency.mongo import MongoClaimStore
 from app.ids import new_id
 from app.services import services
@@ -25,9 +24,6 @@ from app.services import services
 _HEADER = "Idempotency-Key"
 _MAX_KEY_LENGTH = 255
 _KEPT_HEADERS = ("Content-Type", "Location", "Retry-After")
-
-#: Seconds that a request may need besides the gateway's time: writes that outlast an election.
-_MARGIN_SECONDS = 45
 
 
 @dataclass
@@ -75,12 +71,8 @@ def answered_once(prefix: str) -> Iterator[Exchange]:
         return
     try:
         yield exchange
-    except ServiceUnavailable:
-        attempt.release()
-        raise
     except Problem as problem:
-        if problem.transient:
-            attempt.forget()
+        if not attempt.ended_by(problem):
             raise
         exchange.response = error_response(problem.code, problem.message, problem.details)
     exchange.response = _finished(attempt, exchange.sent)
@@ -98,7 +90,7 @@ def _begin(prefix: str) -> Attempt:
     fingerprint = _digest(
         request.method.encode(), request.path.encode(), body.encode("utf-8", "surrogatepass")
     )
-    lease = timedelta(seconds=services().settings.gateway_time_budget + _MARGIN_SECONDS)
+    lease = lease_for(services().settings.gateway_time_budget)
     return begin(MongoClaimStore(), claim_id, fingerprint, transaction_id, lease)
 
 

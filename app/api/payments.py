@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flask import Response, jsonify, url_for
@@ -33,18 +32,13 @@ from app.api.schemas import (
     RefundResult,
     one_of,
 )
-from app.errors import GatewayError
-from app.ids import new_id
+from app.payments import attempts
 from app.payments.methods import payment_methods
 from app.payments.states import PaymentStatus
 from app.services import services
 
 if TYPE_CHECKING:
-    from app.idempotency import Attempt
     from app.payments.orders import CancelOrder, PaymentOrder, RefundOrder
-    from app.payments.records import Payment, Refund
-    from app.payments.refunds import Refunds
-    from app.payments.service import PaymentResult, Payments
 
 blueprint = JSONBlueprint("payments", __name__, url_prefix="/payment", description="Taking payments")
 blueprint.before_request(refuse_card_numbers)
@@ -93,28 +87,16 @@ def process(order: PaymentOrder) -> Response:
 
     A booking is paid once: while a payment for it is open or completed, another one gets 409.
     """
-    payments = services().payments
     with answered_once("TXN-") as exchange:
         if exchange.response is None:
-            exchange.response = payment_response(_pay(payments, order, exchange.attempt))
+            exchange.response = payment_response(
+                attempts.pay(services().payments, order, exchange.attempt, _result_page)
+            )
     return exchange.sent
 
 
-def _pay(payments: Payments, order: PaymentOrder, attempt: Attempt) -> PaymentResult:
-    """Pay, or go on where an earlier attempt of the same request ended."""
-    if attempt.resumed and (payment := payments.books.ledger.find(attempt.transaction_id)):
-        if not _was_refused(payment):
-            return payments.resume(payment)
-        attempt.restart(new_id("TXN-"))
-    if order.payment_method == "paypal" and not order.return_url:
-        page = url_for("payment_page.result", transaction_id=attempt.transaction_id)
-        order = replace(order, return_url=services().settings.public_url + page)
-    return payments.pay(order, attempt.transaction_id)
-
-
-def _was_refused(payment: Payment) -> bool:
-    """Whether a payment ended without a response that counts: the caller may pay as if for the first time."""
-    return payment.status == PaymentStatus.FAILED and payment.error_code == GatewayError.code
+def _result_page(transaction_id: str) -> str:
+    return services().settings.public_url + url_for("payment_page.result", transaction_id=transaction_id)
 
 
 @blueprint.route("/refund", methods=["POST"])
@@ -129,20 +111,12 @@ def refund(order: RefundOrder) -> Response:
 
     Several partial refunds are allowed; together they are never more than was paid.
     """
-    refunds = services().payments.refunds
     with answered_once("REF-") as exchange:
         if exchange.response is None:
-            exchange.response = refund_response(*_refund(refunds, order, exchange.attempt))
+            exchange.response = refund_response(
+                *attempts.refund(services().payments, order, exchange.attempt)
+            )
     return exchange.sent
-
-
-def _refund(refunds: Refunds, order: RefundOrder, attempt: Attempt) -> tuple[Payment, Refund]:
-    """Refund, or go on where an earlier attempt of the same request ended."""
-    if attempt.resumed:
-        ledger = services().payments.books.ledger
-        if payment := ledger.find_by_refund(attempt.transaction_id):
-            return refunds.resume(payment, attempt.transaction_id)
-    return refunds.refund(order, attempt.transaction_id)
 
 
 @blueprint.route("/cancel", methods=["POST"])

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from app.clock import utcnow
-from app.errors import IdempotencyConflict, IdempotencyKeyReused, ServiceUnavailable
+from app.errors import IdempotencyConflict, IdempotencyKeyReused, Problem, ServiceUnavailable
 from app.telemetry import metrics
 from app.telemetry.logs import get_logger
 
@@ -23,6 +23,9 @@ log = get_logger(__name__)
 
 #: How long a key is remembered.
 KEY_LIFETIME = timedelta(hours=24)
+
+#: What a request may need besides the gateway's time: writes that outlast an election.
+_LEASE_MARGIN = timedelta(seconds=45)
 
 #: A claim made so long ago that anyone may take it over.
 _FREE = datetime(1970, 1, 1, tzinfo=UTC)
@@ -124,6 +127,18 @@ class Attempt:
             return response
         return newest.response if newest and newest.response else response
 
+    def ended_by(self, problem: Problem) -> bool:
+        """Note that a problem ended the attempt.
+
+        Returns:
+            Whether the problem is the request's final response; else the claim is given up.
+        """
+        if isinstance(problem, ServiceUnavailable):
+            self.release()
+        elif problem.transient:
+            self.forget()
+        return not problem.transient
+
     def forget(self) -> None:
         """Nothing was done and the same request may succeed later: the next attempt starts afresh."""
         if self._claim and self._store:
@@ -142,6 +157,11 @@ class Attempt:
 
     def _warn(self) -> None:
         log.warning("idempotency record not written", transaction_id=self.transaction_id)
+
+
+def lease_for(gateway_time_budget: float) -> timedelta:
+    """The longest time that an attempt can be running, where gateway calls take at most so many seconds."""
+    return timedelta(seconds=gateway_time_budget) + _LEASE_MARGIN
 
 
 def begin(

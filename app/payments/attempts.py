@@ -1,0 +1,61 @@
+"""Payments and refunds under an Idempotency-Key: begun, or gone on with where an earlier attempt ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from app.errors import GatewayError
+from app.ids import new_id
+from app.payments.states import PaymentStatus
+
+if TYPE_CHECKING:
+    from app.idempotency import Attempt
+    from app.payments.orders import PaymentOrder, RefundOrder
+    from app.payments.records import Payment, Refund
+    from app.payments.service import PaymentResult, Payments
+
+
+def pay(
+    payments: Payments, order: PaymentOrder, attempt: Attempt, result_page: Callable[[str], str]
+) -> PaymentResult:
+    """Take a payment.
+
+    Args:
+        payments: the payment side.
+        order: see `Payments.pay`.
+        attempt: names the payment.
+        result_page: a payment's id → the URL of our page that shows its result.
+
+    Raises:
+        Problem: see `Payments.pay` and `Payments.resume`.
+    """
+    if attempt.resumed and (payment := payments.books.ledger.find(attempt.transaction_id)):
+        if not _was_refused(payment):
+            return payments.resume(payment)
+        attempt.restart(new_id("TXN-"))
+    if order.payment_method == "paypal" and not order.return_url:
+        order = replace(order, return_url=result_page(attempt.transaction_id))
+    return payments.pay(order, attempt.transaction_id)
+
+
+def _was_refused(payment: Payment) -> bool:
+    """Whether a payment ended without a response that counts: the caller may pay as if for the first time."""
+    return payment.status == PaymentStatus.FAILED and payment.error_code == GatewayError.code
+
+
+def refund(payments: Payments, order: RefundOrder, attempt: Attempt) -> tuple[Payment, Refund]:
+    """Give money back.
+
+    Args:
+        payments: the payment side.
+        order: see `Refunds.refund`.
+        attempt: names the refund.
+
+    Raises:
+        Problem: see `Refunds.refund` and `Refunds.resume`.
+    """
+    if attempt.resumed and (payment := payments.books.ledger.find_by_refund(attempt.transaction_id)):
+        return payments.refunds.resume(payment, attempt.transaction_id)
+    return payments.refunds.refund(order, attempt.transaction_id)

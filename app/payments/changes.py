@@ -233,10 +233,17 @@ def check_refundable(payment: Payment) -> None:
 def stray_refund_begun(
     payment: Payment, refund: Refund, *, actor: Actor, now: datetime, recover_in: timedelta
 ) -> Payment:
-    """Claim the refund of a charge that was made although the payment had ended unpaid; one at a time."""
-    if payment.stray_charge is None or payment.refund_reserved:
+    """Claim the refund of what is left of a charge that was made although the payment had ended unpaid.
+
+    One at a time, and no more than `MAX_REFUNDS`: what the gateway refuses as often is left to an operator.
+    """
+    begun = any(one.pending for one in payment.refunds)
+    if payment.stray_charge is None or begun or not payment.refundable:
         return payment
-    return _with_new_refund(payment, refund, actor, now, recover_in)
+    if len(payment.refunds) >= MAX_REFUNDS:
+        return changed(payment, recover_after=None) if payment.recover_after else payment
+    rest = _with(refund, amount=payment.refundable)
+    return _with_new_refund(payment, rest, actor, now, recover_in)
 
 
 def _with_new_refund(

@@ -19,7 +19,8 @@ from app.clock import utcnow
 from app.errors import GatewayError, ServiceUnavailable
 from app.gateway import GatewayPayment, GatewayRefund, Refused
 from app.payments import changes
-from app.payments.states import UNPAID, UNSETTLED, Actor
+from app.payments.agreement import agrees
+from app.payments.states import UNSETTLED, Actor
 from app.telemetry import tracing
 from app.telemetry.logs import get_logger
 
@@ -180,7 +181,7 @@ class _Round:
             payment = self._look_up_charge(payment, seal=seal)
         for refund in [refund for refund in payment.refunds if refund.pending]:
             payment = self._look_up_refund(payment, refund, seal=seal)
-        if payment.stray_charge and payment.status in UNPAID and self._payments.settings.refund_stray_charges:
+        if payment.stray_charge and self._payments.settings.refund_stray_charges:
             payment = self._payments.refunds.synchronize(payment, self._actor)
             payment = self._payments.refunds.refund_stray(payment, self._actor)
         return self._payments.books.change(payment, self._schedule)
@@ -216,6 +217,8 @@ class _Round:
         now = utcnow()
         since = [refund.created_at for refund in payment.refunds if refund.pending]
         if payment.status in UNSETTLED:
+            since.append(payment.last_attempt)
+        if payment.stray_charge and payment.recover_after:
             since.append(payment.last_attempt)
         if not since:
             return changes.nothing_left_to_look_up(payment)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from app.clock import utcnow
 from app.errors import GatewayError, InvalidAmount, RefundNotAllowed, ServiceUnavailable
-from app.gateway import Refunded, RefundFailed, RefundPending, RefundRequest, Refused
+from app.gateway import Refunded, RefundFailed, RefundPending, RefundRequest, Refused, Unknown
 from app.ids import new_id
 from app.money import canonical_amount
 from app.payments import changes
 from app.payments.records import Refund
-from app.payments.states import UNPAID, Actor, RefundStatus
+from app.payments.states import Actor, RefundStatus
 from app.telemetry import metrics
 from app.telemetry.logs import get_logger
 
@@ -221,10 +221,10 @@ class Refunds:
 
     def refund_stray(self, payment: Payment, actor: Actor) -> Payment:
         """Give back a charge that was made although the payment had ended unpaid, once."""
-        if payment.stray_charge is None or payment.status not in UNPAID:
+        if payment.stray_charge is None:
             return payment
         now = utcnow()
-        refund = Refund(new_id("REF-"), RefundStatus.PENDING, payment.amount, _STRAY_CHARGE, now)
+        refund = Refund(new_id("REF-"), RefundStatus.PENDING, payment.refundable, _STRAY_CHARGE, now)
         payment = self._books.change(
             payment,
             lambda stored: changes.stray_refund_begun(

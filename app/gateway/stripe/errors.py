@@ -72,6 +72,11 @@ def may_have_arrived(error: stripe.StripeError) -> bool:
     return not is_result(error) and not is_transient(error)
 
 
+def is_replayed(error: stripe.StripeError) -> bool:
+    """Whether the error is the stored result of an earlier request with the same key and parameters."""
+    return (error.headers or {}).get("idempotent-replayed") == "true"
+
+
 def charge_failure(error: stripe.StripeError) -> Declined | Refused | Unknown:
     """Read the error of a charge."""
     if isinstance(error, stripe.CardError):

@@ -19,7 +19,7 @@ from app.gateway.outcomes import Declined, PaymentOutcome, RefundOutcome, Refuse
 from app.gateway.stripe import reading
 from app.gateway.stripe.client import StripeApi
 from app.gateway.stripe.currencies import to_minor
-from app.gateway.stripe.errors import charge_failure, details, reason, refund_failure
+from app.gateway.stripe.errors import charge_failure, details, is_replayed, reason, refund_failure
 from app.gateway.stripe.test_cards import DEFAULT_TEST_METHOD, method_for
 from app.gateway.stripe.webhooks import read_webhook
 
@@ -137,6 +137,10 @@ class StripeGateway:
                 intent = self._api.call("post", "/v1/payment_intents", params, key)
             except stripe.IdempotencyError:
                 return False
+            except stripe.APIError as error:
+                if is_replayed(error):
+                    return True  # of this very request: Stripe replays nothing to one with other parameters
+                raise
         # For tidiness in Stripe's dashboard; when the key was sealed before, it is canceled already.
         with suppress(stripe.StripeError):
             self._api.call("post", f"{_intent_path(intent['id'])}/cancel", {})

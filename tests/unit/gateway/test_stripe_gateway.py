@@ -110,6 +110,11 @@ def test_a_seal_without_a_usable_response_decides_nothing(status: int) -> None:
         stripe.seal(*SEAL)
 
 
+def test_a_key_whose_seal_has_a_stored_error_is_sealed() -> None:
+    stripe, _ = gateway(error(500, headers={"Idempotent-Replayed": "true"}))
+    assert stripe.seal(*SEAL)
+
+
 def test_a_seal_whose_cancellation_fails_holds_all_the_same() -> None:
     stripe, _ = gateway(intent(status="requires_payment_method"), error(400))
     assert stripe.seal(*SEAL)

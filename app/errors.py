@@ -150,6 +150,7 @@ class Unacknowledged(ServiceUnavailable):
 
 
 class CancelNotAllowed(Problem):
-    """The payment can't be canceled any more."""
+    """The payment can't be canceled in its present state."""
 
     code = "PAYMENT_NOT_CANCELABLE"
+    transient = True

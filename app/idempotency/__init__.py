@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from app.clock import utcnow
-from app.errors import IdempotencyConflict, IdempotencyKeyReused, Problem, ServiceUnavailable
+from app.errors import GatewayError, IdempotencyConflict, IdempotencyKeyReused, Problem, ServiceUnavailable
 from app.telemetry import metrics
 from app.telemetry.logs import get_logger
 
@@ -73,8 +73,8 @@ class ClaimStore(Protocol):
     def replace(self, claim: Claim, **fields: object) -> bool:
         """Change fields of a claim that has no response and still has its owner; False if it has not."""
 
-    def remove(self, claim: Claim) -> None:
-        """Delete a claim that has no response and still has its owner."""
+    def remove(self, claim: Claim) -> bool:
+        """Delete a claim that has no response and still has its owner; False if it has not."""
 
     def remove_expired(self, claim_id: str, before: datetime) -> None:
         """Delete a claim that was created before then."""
@@ -95,6 +95,7 @@ class Attempt:
     replayed: StoredResponse | None = None
     _claim: Claim | None = field(default=None, repr=False)
     _store: ClaimStore | None = field(default=None, repr=False)
+    _lease: timedelta = field(default=timedelta(0), repr=False)
 
     def restart(self, transaction_id: str) -> None:
         """Give the request a new transaction: the old one ended without a response that counts.
@@ -115,6 +116,10 @@ class Attempt:
         Returns:
             The response to send: that of another attempt, if it has stored one first. If the database is
             unavailable the response is sent all the same, and the claim is taken over later.
+
+        Raises:
+            IdempotencyConflict: another attempt has taken the claim over, and its response is the one that
+                counts.
         """
         if self._claim is None or self._store is None:
             return response
@@ -123,40 +128,41 @@ class Attempt:
                 return response
             newest = self._store.find(self._claim.id)
         except ServiceUnavailable:
-            self._warn()
+            log.warning("idempotency record not written", transaction_id=self.transaction_id)
             return response
-        return newest.response if newest and newest.response else response
+        if newest is None:
+            return response
+        if newest.response is None:
+            raise _still_running()
+        return newest.response
 
     def ended_by(self, problem: Problem) -> bool:
-        """Note that a problem ended the attempt.
+        """Note that a problem ended the attempt. After a transient one the claim is given up.
 
         Returns:
-            Whether the problem is the request's final response; else the claim is given up.
+            Whether the problem is the request's final response.
+
+        Raises:
+            IdempotencyConflict: the transient problem says that nothing was done, but another attempt may
+                have done it, or may yet.
         """
-        if isinstance(problem, ServiceUnavailable):
-            self.release()
-        elif problem.transient:
-            self.forget()
-        return not problem.transient
-
-    def forget(self) -> None:
-        """Nothing was done and the same request may succeed later: the next attempt starts afresh."""
+        if not problem.transient:
+            return True
         if self._claim and self._store:
+            # An earlier attempt may have done what this one could not.
+            doubtful = self.resumed and isinstance(problem, GatewayError | ServiceUnavailable)
             try:
-                self._store.remove(self._claim)
+                # After a refusal by the database the same id must be used again: it may be on record.
+                if doubtful or isinstance(problem, ServiceUnavailable):
+                    owned = self._store.replace(self._claim, claimed_at=_FREE)
+                else:
+                    owned = self._store.remove(self._claim)
             except ServiceUnavailable:
-                self._warn()
-
-    def release(self) -> None:
-        """Nothing was done as far as is known: the next attempt goes on with the same transaction's id."""
-        if self._claim and self._store:
-            try:
-                self._store.replace(self._claim, claimed_at=_FREE)
-            except ServiceUnavailable:
-                self._warn()
-
-    def _warn(self) -> None:
-        log.warning("idempotency record not written", transaction_id=self.transaction_id)
+                log.warning("idempotency record not written", transaction_id=self.transaction_id)
+                owned = utcnow() < self._claim.claimed_at + self._lease
+            if doubtful or not owned:
+                raise _still_running() from problem
+        return False
 
 
 def lease_for(gateway_time_budget: float) -> timedelta:
@@ -184,7 +190,7 @@ def begin(
     now = utcnow()
     claim = Claim(claim_id, fingerprint, transaction_id, secrets.token_hex(8), now, now)
     if store.insert(claim):
-        return Attempt(transaction_id, _claim=claim, _store=store)
+        return Attempt(transaction_id, _claim=claim, _store=store, _lease=lease)
     first = store.find(claim_id)
     if first is None or first.created_at < now - KEY_LIFETIME:
         # It expired just now; MongoDB's TTL monitor is late by up to a minute.
@@ -198,7 +204,7 @@ def begin(
     if first.claimed_at > now - lease or not store.replace(first, owner=claim.owner, claimed_at=now):
         raise _still_running()
     mine = replace(first, owner=claim.owner, claimed_at=now)
-    return Attempt(first.transaction_id, resumed=True, _claim=mine, _store=store)
+    return Attempt(first.transaction_id, resumed=True, _claim=mine, _store=store, _lease=lease)
 
 
 def _still_running() -> IdempotencyConflict:

@@ -30,10 +30,12 @@ class MemoryClaimStore:
         self._claims[claim.id] = replace(stored, **fields)  # type: ignore[arg-type]
         return True
 
-    def remove(self, claim: Claim) -> None:
+    def remove(self, claim: Claim) -> bool:
         stored = self._claims.get(claim.id)
-        if stored and stored.response is None and stored.owner == claim.owner:
-            del self._claims[claim.id]
+        if stored is None or stored.response or stored.owner != claim.owner:
+            return False
+        del self._claims[claim.id]
+        return True
 
     def remove_expired(self, claim_id: str, before: datetime) -> None:
         stored = self._claims.get(claim_id)

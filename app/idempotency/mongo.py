@@ -49,9 +49,9 @@ class MongoClaimStore:
         with storage_writes():
             return IdempotencyRecord.compare_and_set(_unfinished(claim), {"$set": changes})
 
-    def remove(self, claim: Claim) -> None:
+    def remove(self, claim: Claim) -> bool:
         with storage_writes():
-            IdempotencyRecord.collection().delete_one(_unfinished(claim))
+            return bool(IdempotencyRecord.collection().delete_one(_unfinished(claim)).deleted_count)
 
     def remove_expired(self, claim_id: str, before: datetime) -> None:
         with storage_writes():

@@ -31,9 +31,12 @@ def pay(
     Raises:
         Problem: see `Payments.pay` and `Payments.resume`.
     """
-    if attempt.resumed and (payment := payments.books.ledger.find(attempt.transaction_id)):
-        if not _was_refused(payment):
+    if attempt.resumed:
+        payment = payments.books.ledger.find(attempt.transaction_id)
+        if payment and not _was_refused(payment):
             return payments.resume(payment)
+        if payment is None:
+            payments.rule_out(order, attempt.transaction_id)
         attempt.restart(new_id("TXN-"))
     if order.payment_method == "paypal" and not order.return_url:
         order = replace(order, return_url=result_page(attempt.transaction_id))
@@ -56,6 +59,10 @@ def refund(payments: Payments, order: RefundOrder, attempt: Attempt) -> tuple[Pa
     Raises:
         Problem: see `Refunds.refund` and `Refunds.resume`.
     """
-    if attempt.resumed and (payment := payments.books.ledger.find_by_refund(attempt.transaction_id)):
-        return payments.refunds.resume(payment, attempt.transaction_id)
+    if attempt.resumed:
+        payment = payments.books.ledger.find_by_refund(attempt.transaction_id)
+        if payment:
+            return payments.refunds.resume(payment, attempt.transaction_id)
+        payments.refunds.rule_out(order, attempt.transaction_id)
+        attempt.restart(new_id("REF-"))
     return payments.refunds.refund(order, attempt.transaction_id)

@@ -69,12 +69,26 @@ class Refunds:
             ServiceUnavailable: not recorded, so nothing was tried.
         """
         payment = self._books.get(order.original_transaction_id)
+        if payment.refund(refund_id):
+            return self.resume(payment, refund_id)  # another attempt of the same request was faster
         amount = _allowed_amount(payment, order)
         with self._gateway.admitted():
             now = utcnow()
             refund = Refund(refund_id, RefundStatus.PENDING, amount, order.reason, now)
             payment = self._reserve(payment, refund, now)
             return self._request(payment, refund_id)
+
+    def rule_out(self, order: RefundOrder, refund_id: str) -> None:
+        """Prevent that an attempt which left no record refunds after all: it may only be slow, and go on.
+
+        Raises:
+            TransactionNotFound: no such payment.
+            GatewayError: it is being carried out, or the gateway did not answer.
+        """
+        payment = self._books.get(order.original_transaction_id)
+        with self._gateway.admitted():
+            if not self._gateway.seal(refund_id, payment.amount, payment.currency):
+                raise GatewayError("An earlier attempt of this request is being carried out.")
 
     def resume(self, payment: Payment, refund_id: str) -> tuple[Payment, Refund]:
         """Go on with a refund that an earlier attempt of the same request has recorded.
@@ -89,7 +103,7 @@ class Refunds:
             with self._gateway.admitted():
                 later = utcnow() + self._recover_in
                 payment = self._books.change(payment, lambda stored: changes.looked_up_later(stored, later))
-                return self._request(payment, refund_id)
+                return self._request(payment, refund_id, first=False)
         if refund.status == RefundStatus.FAILED:
             raise _refused(payment, refund_id)
         return payment, refund
@@ -102,10 +116,13 @@ class Refunds:
             ),
         )
 
-    def _request(self, payment: Payment, refund_id: str) -> tuple[Payment, Refund]:
+    def _request(self, payment: Payment, refund_id: str, *, first: bool = True) -> tuple[Payment, Refund]:
         if not _of(payment, refund_id).pending:
             return payment, _of(payment, refund_id)
         outcome = self._ask(payment, refund_id)
+        if isinstance(outcome, Refused) and outcome.transient and not first:
+            # That says nothing about the earlier attempt, which may be on its way.
+            outcome = Unknown(outcome.reason)
         payment = self.record(payment, refund_id, outcome, Actor.API)
         refund = _of(payment, refund_id)
         if refund.status == RefundStatus.FAILED:

@@ -129,7 +129,29 @@ class Payments:
         with self.gateway.admitted(), self._attempt(order, transaction_id) as attempt:
             method = self._method_for(order)
             payment = self._open(order, transaction_id, method)
-            return self._charge(payment, attempt)
+            outcome = self.gateway.charge(_charge_of(payment))
+            if isinstance(outcome, Declined):
+                outcome = replace(
+                    outcome, decline=attempt.declined(outcome.decline, outcome.card_fingerprint)
+                )
+            elif isinstance(outcome, Charged):
+                attempt.paid()
+            return self._recorded(payment, outcome)
+
+    def rule_out(self, order: PaymentOrder, transaction_id: str) -> None:
+        """Prevent that an attempt which left no record charges after all: it may only be slow, and go on.
+
+        Args:
+            order: what it would charge.
+            transaction_id: the id that it has.
+
+        Raises:
+            GatewayError: it is being carried out, or the gateway did not answer.
+        """
+        order = self._check(order)
+        with self.gateway.admitted():
+            if not self.gateway.seal(transaction_id, order.amount, order.currency or ""):
+                raise GatewayError("An earlier attempt of this request is being carried out.")
 
     def resume(self, payment: Payment) -> PaymentResult:
         """Go on with a payment that an earlier attempt of the same request has recorded.
@@ -150,7 +172,11 @@ class Payments:
             )
             if payment.attempted_at != now:
                 return PaymentResult(payment)
-            return self._charge(payment)
+            outcome = self.gateway.charge(_charge_of(payment))
+            if isinstance(outcome, Refused):
+                # That says nothing about the earlier attempt, which may be on its way.
+                outcome = Unknown(outcome.reason)
+            return self._recorded(payment, outcome)
 
     def _attempt(self, order: PaymentOrder, transaction_id: str) -> Attempt:
         return self.attempts.begin(
@@ -161,12 +187,7 @@ class Payments:
             token=order.payment_token,
         )
 
-    def _charge(self, payment: Payment, attempt: Attempt | None = None) -> PaymentResult:
-        outcome = self.gateway.charge(_charge_of(payment))
-        if attempt and isinstance(outcome, Declined):
-            outcome = replace(outcome, decline=attempt.declined(outcome.decline, outcome.card_fingerprint))
-        elif attempt and isinstance(outcome, Charged):
-            attempt.paid()
+    def _recorded(self, payment: Payment, outcome: PaymentOutcome) -> PaymentResult:
         payment = self.record(payment, outcome, Actor.API)
         if isinstance(outcome, ActionRequired):
             self._looks.remember(payment.id, outcome)

@@ -117,6 +117,8 @@ class _Round:
         self._run = run
         #: The gateway does not answer: the rest waits for the claim to expire.
         self._stopped = False
+        #: Payments in a row for which it had no usable response.
+        self._failures = 0
         #: Payments and refunds whose key was used when we came, though they were not listed.
         self._used: list[Payment] = []
         self._charges: dict[str, GatewayPayment] = {}
@@ -140,13 +142,17 @@ class _Round:
     def _list(self, payments: Iterable[Payment], until: datetime | None) -> None:
         """Read the gateway's books for what is due and has no id there."""
         unnamed = [payment for payment in payments if _is_unnamed(payment)]
+        due = {payment.id: payment for payment in unnamed}
         reach = self._payments.recover_in + CLOCK_SKEW
         for since, end in windows(
             (payment.created_at - CLOCK_SKEW, until or payment.last_attempt + reach) for payment in unnamed
         ):
             for charge in self._gateway.payments(since, end):
                 self._claim.renew()
-                self._charges[charge.transaction_id or ""] = charge
+                payment = due.get(charge.transaction_id or "")
+                # A foreign payment with a copied id would hide ours, or keep it open for ever.
+                if payment and agrees(payment, charge, self._payments.settings.namespace):
+                    self._charges[payment.id] = charge
         requested = [refund.created_at for payment in payments for refund in _unnamed_refunds(payment)]
         for since, end in windows((at - CLOCK_SKEW, until or at + reach) for at in requested):
             for refund in self._gateway.refunds(since=since, until=end):
@@ -168,12 +174,15 @@ class _Round:
             try:
                 payment = self._look_up(payment, seal=seal)
             except GatewayError as error:
-                self._stopped = True
+                # One payment alone may have no usable response; the gateway is down if several have none.
+                self._failures += 1
+                self._stopped = self._failures >= CONCURRENT_CALLS
                 log.warning("recovery waits for the gateway", transaction_id=payment.id, reason=error.message)
                 return
             except ServiceUnavailable as error:
                 log.warning("recovery waits for the database", transaction_id=payment.id, reason=str(error))
                 return
+        self._failures = 0
         self._claim.done(payment)
 
     def _look_up(self, payment: Payment, *, seal: bool) -> Payment:

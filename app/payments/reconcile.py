@@ -97,6 +97,8 @@ class Reconciliation:
         self._since = since
         #: Transaction ids that the gateway charged.
         self._charged: set[str] = set()
+        #: Those of them whose charge agreed with our record.
+        self._seen: set[str] = set()
 
     def differences(self) -> Iterator[Difference]:
         """Every difference, as it is found.
@@ -123,19 +125,24 @@ class Reconciliation:
         if record is None and fact.namespace != self._payments.settings.namespace:
             return  # without a mark it may be another deployment's
         charge = f"{fact.gateway_id}: {fact.amount} {fact.currency}"
-        if transaction_id in self._charged:
+        field = record and disagreement(record, fact, self._payments.settings.namespace)
+        if record and record.gateway_id == fact.gateway_id:
+            self._charged.add(transaction_id)
+        # A charge that only carries a copy of our id must not hide the one that is ours.
+        if record and field in ("amount", "currency"):
+            detail = f"{charge}, recorded {record.amount} {record.currency}"
+            yield Difference("amount differs", transaction_id, detail)
+            return
+        if field and field != "gateway_id":
+            yield Difference("charge of another payment", transaction_id, f"{charge}, {field} differs")
+            return
+        if transaction_id in self._seen:
             yield Difference("charged twice", transaction_id, charge)
             return
+        self._seen.add(transaction_id)
         self._charged.add(transaction_id)
         if record is None:
             yield Difference("charge without record", transaction_id, charge, self._recreation(fact))
-            return
-        field = disagreement(record, fact, self._payments.settings.namespace)
-        if field in ("amount", "currency"):
-            detail = f"{charge}, recorded {record.amount} {record.currency}"
-            yield Difference("amount differs", transaction_id, detail)
-        elif field and field != "gateway_id":
-            yield Difference("charge of another payment", transaction_id, f"{charge}, {field} differs")
         elif record.status in UNPAID:
             repair = None if _undone(record) else self._undoing(record, fact)
             yield Difference(f"charged, recorded as {record.status}", transaction_id, charge, repair)
@@ -153,7 +160,8 @@ class Reconciliation:
         for batch in _batches(self._gateway.refunds(since=self._since - _CLOCK_SKEW)):
             charges = [fact.payment_gateway_id for fact in batch if fact.payment_gateway_id]
             records = self._books.ledger.find_all_by_gateway_id(charges)
-            for fact in batch:
+            # What has failed first: another refund may have been made in its place.
+            for fact in sorted(batch, key=lambda fact: not isinstance(fact.outcome, RefundFailed)):
                 seen.add(fact.gateway_id)
                 payment = records.get(fact.payment_gateway_id or "")
                 if payment:  # else it belongs to somebody else's payment, or to one reported above
@@ -244,7 +252,8 @@ class Reconciliation:
     def _record_refund(self, payment: Payment, fact: GatewayRefund, target: str) -> str:
         # The repair before this one may have changed the same payment.
         newest = self._books.get(payment.id)
-        self._payments.refunds.record_fact(newest, fact, Actor.OPERATOR)
+        if self._payments.refunds.record_fact(newest, fact, Actor.OPERATOR) is newest:
+            return f"not recorded: the payment is {newest.status}"
         return f"recorded as {target}"
 
     def _note_dispute(self, payment: Payment, fact: GatewayDispute) -> str:

@@ -191,7 +191,8 @@ class Refunds:
 
     def record_all(self, payment: Payment, facts: Iterable[GatewayRefund], actor: Actor) -> Payment:
         """Record what the gateway has on its books about refunds of a payment."""
-        for fact in facts:
+        # What has failed first: another refund may have been made in its place.
+        for fact in sorted(facts, key=lambda fact: not isinstance(fact.outcome, RefundFailed)):
             payment = self.record_fact(payment, fact, actor)
         return payment
 
@@ -215,9 +216,19 @@ class Refunds:
             processed_at=now,
         )
         # Ours are recorded before the gateway is asked: the newest record knows this one if it is ours.
-        return self._books.change(
-            payment, lambda stored: changes.refund_adopted(stored, made, actor=actor, now=now)
-        )
+        try:
+            return self._books.change(
+                payment, lambda stored: changes.refund_adopted(stored, made, actor=actor, now=now)
+            )
+        except changes.IllegalMove as error:
+            log.error(
+                "refund outcome does not fit the record",
+                reason=str(error),
+                transaction_id=payment.id,
+                gateway_id=fact.gateway_id,
+                actor=actor,
+            )
+            return payment
 
     def undo_charge(self, payment: Payment, gateway_id: str, actor: Actor, *, automatic: bool) -> Payment:
         """Note a charge that was made although the payment had ended unpaid, and give it back.

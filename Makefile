@@ -10,8 +10,12 @@ MUTATION_STAMP := .venv/installed-mutation
 # One more than there are processors: many tests wait for a server.
 TEST_PROCESSES ?= $(shell expr $$(nproc 2>/dev/null || sysctl -n hw.ncpu) + 1)
 
+# How long `make simulate` runs, and on how many processes: all, unless told otherwise.
+SIMULATE_MINUTES ?= 10
+SIMULATE_ARGS ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help install dev test lint bench docs audit coverage mutate lock format clean
+.PHONY: help install dev test simulate lint bench docs audit coverage mutate lock format clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
@@ -52,6 +56,9 @@ dev: $(DEV_STAMP) ## run the whole system on this machine
 
 test: install ## run every test (PYTEST_ARGS="tests/unit -k money" for a part)
 	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
+
+simulate: install ## run the payment side's histories for SIMULATE_MINUTES=10 on every core
+	@$(BIN)/python -m tests.simulation --minutes $(SIMULATE_MINUTES) $(SIMULATE_ARGS)
 
 lint: install ## ruff, mypy (tests too), and the rule that imports go one way
 	@$(BIN)/ruff check .

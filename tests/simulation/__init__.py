@@ -1,0 +1,1 @@
+"""The whole money side in one thread, under a seeded scheduler: see docs/testing.md."""

@@ -274,6 +274,8 @@ def refund_completed(
     refund = payment.refund(refund_id)
     if refund is None or refund.status == RefundStatus.COMPLETED:
         return payment
+    if refund.status == RefundStatus.FAILED and refund.gateway_id:
+        return payment  # as the gateway reported: a failure is final there, and this is known from before it
     reserved = payment.refund_reserved
     if refund.status == RefundStatus.FAILED:  # it had counted as failed, and its amount as free again
         reserved += refund.amount

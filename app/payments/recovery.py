@@ -42,6 +42,9 @@ LONGEST_PAUSE = timedelta(minutes=5)
 #: The gateway's clock may differ from ours by as much.
 CLOCK_SKEW = timedelta(minutes=5)
 
+#: A request may arrive late, for as long as the gateway can remember that its key was used up.
+KEY_MEMORY = timedelta(hours=24)
+
 #: Windows that are closer than this are listed as one.
 _WINDOW_GAP = timedelta(minutes=30)
 
@@ -143,7 +146,7 @@ class _Round:
         """Read the gateway's books for what is due and has no id there."""
         unnamed = [payment for payment in payments if _is_unnamed(payment)]
         due = {payment.id: payment for payment in unnamed}
-        reach = self._payments.recover_in + CLOCK_SKEW
+        reach = KEY_MEMORY + CLOCK_SKEW
         for since, end in windows(
             (payment.created_at - CLOCK_SKEW, until or payment.last_attempt + reach) for payment in unnamed
         ):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.errors import IdempotencyConflict, IdempotencyKeyReused, ServiceUnavailable
+from app.errors import GatewayError, IdempotencyConflict, IdempotencyKeyReused, Problem, ServiceUnavailable
 from app.idempotency import KEY_LIFETIME, Attempt, Claim, StoredResponse, begin
 from app.idempotency.memory import MemoryClaimStore
 from app.telemetry import metrics
@@ -18,6 +18,8 @@ LEASE = timedelta(seconds=77)
 TICK = timedelta(milliseconds=1)
 ANSWER = StoredResponse(200, {"Content-Type": "application/json"}, b'{"status":"success"}')
 OTHER = StoredResponse(400, {}, b"{}")
+DOWN = ServiceUnavailable("The database did not answer.")
+SLOW = GatewayError("The gateway is slow.")
 
 
 class Site:
@@ -123,11 +125,12 @@ def test_a_request_that_lost_its_claim_returns_the_winners_response(site: Site) 
     assert site.request().replayed == ANSWER
 
 
-def test_a_request_that_lost_its_claim_to_one_that_still_runs_returns_its_own_response(site: Site) -> None:
+def test_a_request_that_lost_its_claim_to_one_that_still_runs_has_no_response(site: Site) -> None:
     slow = site.request()
     site.now = START + LEASE
     running = site.request()
-    assert slow.finish(OTHER) is OTHER
+    with pytest.raises(IdempotencyConflict):
+        slow.finish(OTHER)
     assert running.finish(ANSWER) is ANSWER
     assert site.request().replayed == ANSWER, "only the owner stores a response"
 
@@ -159,13 +162,13 @@ def test_a_key_that_expired_between_two_reads_is_claimed_anew(
 
 
 def test_a_released_claim_is_resumed_at_once_with_its_transaction(site: Site) -> None:
-    site.request().release()
+    assert not site.request().ended_by(DOWN)
     attempt = site.request()
     assert (attempt.transaction_id, attempt.resumed) == ("TXN-1", True)
 
 
 def test_a_forgotten_claim_starts_afresh(site: Site) -> None:
-    site.request().forget()
+    assert not site.request().ended_by(SLOW)
     attempt = site.request("another body")
     assert (attempt.transaction_id, attempt.resumed) == ("TXN-2", False)
 
@@ -175,8 +178,9 @@ def test_a_request_that_lost_its_claim_releases_and_forgets_nothing(site: Site) 
     site.now = START + LEASE
     site.request()
     claim = site.claim()
-    slow.release()
-    slow.forget()
+    for problem in (DOWN, SLOW):
+        with pytest.raises(IdempotencyConflict):
+            slow.ended_by(problem)
     assert site.claim() == claim
 
 
@@ -203,8 +207,8 @@ def test_a_request_that_lost_its_claim_can_not_restart(site: Site) -> None:
 def test_without_a_key_nothing_is_stored(site: Site) -> None:
     attempt = Attempt("TXN-1", resumed=True)
     assert attempt.finish(ANSWER) is ANSWER
-    attempt.forget()
-    attempt.release()
+    assert not attempt.ended_by(SLOW)
+    assert not attempt.ended_by(DOWN)
     attempt.restart("TXN-2")
     assert (attempt.transaction_id, attempt.resumed) == ("TXN-2", False)
 
@@ -222,13 +226,13 @@ def test_a_response_that_cannot_be_stored_is_sent_all_the_same(
     assert (line["level"], line["transaction_id"]) == ("warning", "TXN-1")
 
 
-@pytest.mark.parametrize(("act", "method"), [("forget", "remove"), ("release", "replace")])
+@pytest.mark.parametrize(("problem", "method"), [(SLOW, "remove"), (DOWN, "replace")])
 def test_a_claim_that_cannot_be_given_back_runs_out(
-    site: Site, monkeypatch: pytest.MonkeyPatch, log_lines: Any, act: str, method: str
+    site: Site, monkeypatch: pytest.MonkeyPatch, log_lines: Any, problem: Problem, method: str
 ) -> None:
     attempt = site.request()
     monkeypatch.setattr(site.store, method, unavailable)
-    getattr(attempt, act)()
+    assert not attempt.ended_by(problem)
     (line,) = [line for line in log_lines() if line["message"] == "idempotency record not written"]
     assert line["transaction_id"] == "TXN-1"
     assert site.claim().claimed_at == START

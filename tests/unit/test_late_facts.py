@@ -240,6 +240,13 @@ def test_failed_refund_is_recorded_before_the_one_made_in_its_place(
     assert [one.status for one in found.refunds] == [RefundStatus.FAILED, RefundStatus.COMPLETED]
 
 
+def test_late_success_of_a_refund_that_failed_since_changes_nothing(payments: Payments) -> None:
+    failed = Refund("REF-1", RefundStatus.FAILED, Decimal("25.00"), "changed my mind", LONG_AGO, "re_1")
+    payments.books.open(completed(refunds=(failed,)))
+    found = payments.refunds.record(payments.books.get("TXN-1"), "REF-1", Refunded("re_1"), Actor.API)
+    assert (found.status, found.amount_refunded) == (PaymentStatus.COMPLETED, Decimal(0))
+
+
 def test_refund_of_a_payment_that_is_not_settled_waits(payments: Payments, gateway: ScriptedGateway) -> None:
     payments.books.open(record(gateway_id="pi_1"))
     fact = refund("re_1", Refunded("re_1"))

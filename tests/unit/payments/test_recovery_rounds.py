@@ -23,7 +23,14 @@ from app.gateway import (
 )
 from app.payments.orders import RefundOrder
 from app.payments.records import Payment
-from app.payments.recovery import CLOCK_SKEW, LONGEST_PAUSE, recover_due, windows
+from app.payments.recovery import (
+    CLOCK_SKEW,
+    CONCURRENT_CALLS,
+    KEY_MEMORY,
+    LONGEST_PAUSE,
+    recover_due,
+    windows,
+)
 from app.payments.states import Actor, PaymentStatus, RefundStatus
 from tests.unit.payments.conftest import START, TXN, Clock, Site, statuses
 
@@ -86,7 +93,7 @@ def test_a_charge_on_the_gateways_books_completes_the_payment(site: Site, unknow
     payment = site.stored()
     assert statuses(payment) == [("pending", Actor.API), ("completed", Actor.RECOVERY)]
     assert (payment.gateway_id, payment.recover_after) == ("pi_1", None)
-    reach = site.payments.recover_in + CLOCK_SKEW
+    reach = KEY_MEMORY + CLOCK_SKEW
     assert site.gateway.asked == [("payments", START - CLOCK_SKEW, START + reach)]
     assert recover(site) == 0
 
@@ -137,8 +144,8 @@ def test_another_deployments_charge_is_not_adopted(site: Site, unknown: Payment)
     site.fact(Charged("pi_1"), namespace="other.")
     recover(site)
     payment = site.stored()
-    assert (payment.status, payment.gateway_id) == (P.PENDING, None)
-    assert payment.recover_after is not None
+    assert (payment.status, payment.gateway_id) == (P.FAILED, None)
+    assert ("seal", TXN, Decimal(25), "USD") in site.gateway.asked
 
 
 def test_a_gateway_that_is_down_leaves_everything_as_it_was(
@@ -152,20 +159,25 @@ def test_a_gateway_that_is_down_leaves_everything_as_it_was(
     assert line["reason"] == "The payment gateway did not answer."
 
 
-def test_after_a_failed_read_the_rest_of_the_round_waits(site: Site, clock: Clock, log_lines: Any) -> None:
-    for number in (1, 2, 3):
+def test_after_several_failed_reads_the_rest_of_the_round_waits(
+    site: Site, clock: Clock, log_lines: Any
+) -> None:
+    due = CONCURRENT_CALLS + 2
+    for number in range(due):
         site.gateway.outcome = Unknown("500", f"pi_{number}")
         site.pay(f"TXN-{number}", booking_id=f"BOOK-{number}")
     clock.pass_by(hours=1)
     site.gateway.down = True
-    assert recover(site) == 3
-    assert asked(site) == ["payment"], "one read was enough to know"
-    (line,) = [line for line in log_lines() if line["message"] == "recovery waits for the gateway"]
-    assert line["transaction_id"] == "TXN-1"
+    assert recover(site) == due
+    assert asked(site) == ["payment"] * CONCURRENT_CALLS, "one for each call that may be in flight"
+    lines = [line for line in log_lines() if line["message"] == "recovery waits for the gateway"]
+    assert [line["transaction_id"] for line in lines] == [
+        f"TXN-{number}" for number in range(CONCURRENT_CALLS)
+    ]
     site.gateway.down = False
     assert recover(site) == 0, "the claim still stands"
     clock.pass_by(hours=1)
-    assert recover(site) == 3
+    assert recover(site) == due
 
 
 def test_a_database_that_is_down_affects_one_payment_and_is_logged(
@@ -266,7 +278,7 @@ def test_a_refund_gets_the_outcome_on_the_gateways_books(
     recover(site)
     (refund,) = site.stored().refunds
     assert (refund.status, refund.gateway_id) == (status, "re_1")
-    reach = site.payments.recover_in + CLOCK_SKEW
+    reach = KEY_MEMORY + CLOCK_SKEW
     assert site.gateway.asked == [("refunds", None, START - CLOCK_SKEW, START + reach)]
     assert site.stored().recover_after is None
 

@@ -53,7 +53,7 @@ class Response:
         kind: pay, refund, or cancel.
         transaction_id: of the payment or refund that the request makes.
         born: when the request came in.
-        at: when it was answered.
+        at: when it was answered or, refused, when that was decided: the response may be slow.
         key: its Idempotency-Key.
         replayed: whether it is the response to another attempt.
         stored: whether it is stored for the key.
@@ -115,7 +115,7 @@ class Site:
             raise RuntimeError("only actors serve requests")
         transaction_id = new_id("REF-" if kind == "refund" else "TXN-")
         attempt = Attempt(transaction_id)
-        action, code, replayed = None, None, False
+        action, code, replayed, decided = None, None, False, None
         try:
             if key:
                 fingerprint = f"{kind} {order}"
@@ -129,6 +129,7 @@ class Site:
                 try:
                     status, body, action = _ACTS[kind](payments, order, attempt)
                 except Problem as problem:
+                    decided = self.world.now
                     if not attempt.ended_by(problem):
                         raise
                     code = problem.code
@@ -147,7 +148,7 @@ class Site:
             kind,
             attempt.transaction_id,
             born,
-            self.world.now,
+            self.world.now if decided is None else decided,
             key,
             sent.status,
             sent.body,

@@ -75,7 +75,7 @@ def waiting(settings: Settings) -> int:
         return sum(channel.queue_declare(name, passive=True).method.message_count for name in names)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_a_bad_night_ends_with_every_mail_sent_once(
     rabbit_settings: Settings, stripe_simulator: StripeSimulator, smtpd: Smtpd, tmp_path: Path
 ) -> None:

@@ -40,7 +40,7 @@ from tests.support.wait import wait_for, wait_within
 if TYPE_CHECKING:
     from tests.support.stripe import StripeSimulator
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 SECRET = "whsec_tests"
 CREATE = "POST /v1/payment_intents"
@@ -77,7 +77,9 @@ def api(paying: Settings, tmp_path: Path) -> Iterator[FailingApi]:
 def events(paying: Settings) -> Iterator[Callable[[], dict[str, set[str]]]]:
     """Event type and transaction → ids of the events that other services have received so far."""
     received: dict[str, set[str]] = defaultdict(set)
-    with pika.BlockingConnection(pika.URLParameters(paying.rabbitmq_url)) as connection:
+    parameters = pika.URLParameters(paying.rabbitmq_url)
+    parameters.heartbeat = 0  # nobody answers heartbeats while processes die and come back
+    with pika.BlockingConnection(parameters) as connection:
         channel = connection.channel()
         queue = channel.queue_declare("", exclusive=True).method.queue
         channel.exchange_declare(paying.rabbitmq_exchange, exchange_type="topic", durable=True)

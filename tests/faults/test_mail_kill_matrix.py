@@ -41,7 +41,7 @@ def confirmation(number: int) -> dict[str, Any]:
     }
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_an_event_whose_worker_dies_anywhere_is_mailed(
     rabbit_settings: Settings, mail_sink: MailSink, tmp_path: Path
 ) -> None:

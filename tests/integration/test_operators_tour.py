@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.support.mail import MailSink
     from tests.support.stripe import StripeSimulator
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 #: These run until they are stopped: tests/e2e/test_dev.py, and every test with a server or a worker.
 ENDLESS = {"dev", "serve", "worker"}

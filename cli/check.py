@@ -1,4 +1,4 @@
-"""`movieapp check`: whether every dependency works, and what to do about those that do not."""
+"""`movieapp check`: check every dependency, and say what to do about those that fail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cli.output import json_option, print_json, table
 @click.command()
 @json_option
 def check(as_json: bool) -> None:
-    """Check the settings, every server this depends on, and work that is overdue.
+    """Check the settings, every server, and overdue work.
 
     Changes nothing and sends nothing. Exit code: 0 if nothing is bad (warnings are allowed), 1 otherwise.
 

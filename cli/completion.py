@@ -1,4 +1,4 @@
-"""`movieapp completion`: what a shell needs to complete commands, options and their values."""
+"""`movieapp completion`: shell completion of commands, options, and their values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(_SHELLS))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the script that makes SHELL complete `movieapp`.
+    """Print the completion script for SHELL.
 
     \b
     Examples:

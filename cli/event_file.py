@@ -1,4 +1,4 @@
-"""An event in a file that an operator gives, decoded and validated as the worker does it."""
+"""Read an operator's event file, decoded and validated as the worker does it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read_event(file: IO[bytes]) -> dict[str, Any]:
 
 
 def warnings(event: dict[str, Any]) -> list[str]:
-    """Return what a valid event loses on its way to people: unknown zones, numbers that no SMS can go to."""
+    """Return warnings about a valid event: unknown time zones, phone numbers that no SMS can reach."""
     from actors.channels.sms.numbers import e164
     from actors.errors import PermanentFailure
 

@@ -1,4 +1,4 @@
-"""`movieapp events`: sample events, checked and published as any service would."""
+"""`movieapp events`: print samples, validate events, and publish them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _event_file = click.argument("file", type=click.File("rb"))
 
 @click.group()
 def events() -> None:
-    """Make, check and publish events.
+    """Print samples, validate events, and publish them.
 
     \b
     Example:
@@ -60,7 +60,7 @@ def sample(name: str, new_id: bool, to: str | None) -> None:
 @_event_file
 @json_option
 def validate(file: IO[bytes], as_json: bool) -> None:
-    """Check the event in FILE (- for standard input). Exit code 1 if the worker would refuse it.
+    """Validate the event in FILE (- for standard input). Exits with 1 if the worker would refuse it.
 
     \b
     Example:
@@ -91,7 +91,7 @@ def validate(file: IO[bytes], as_json: bool) -> None:
 @_event_file
 @expected_failures
 def publish(file: IO[bytes]) -> None:
-    """Publish the event in FILE (- for standard input), once it has been checked.
+    """Validate the event in FILE (- for standard input), then publish it.
 
     \b
     Example:

@@ -27,7 +27,7 @@ log = logs.get_logger(__name__)
 
 
 class JSONLogger(Logger):  # type: ignore[misc] # gunicorn ships no types
-    """gunicorn's own lines, sent through this project's logging."""
+    """gunicorn's logger, through this project's logging."""
 
     def setup(self, cfg: Any) -> None:
         self.error_log.propagate = True

@@ -1,4 +1,4 @@
-"""`movieapp keys`: API keys."""
+"""`movieapp keys`: create, list, and revoke API keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cli.output import json_option, print_json, table
 
 @click.group()
 def keys() -> None:
-    """Make, list and revoke API keys.
+    """Create, list, and revoke API keys.
 
     \b
     Example:
@@ -29,7 +29,7 @@ def keys() -> None:
 @json_option
 @expected_failures
 def create(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
-    """Make a key called NAME. Its token is shown once and stored nowhere.
+    """Create a key called NAME. Its token is shown once and never stored.
 
     \b
     Example:
@@ -50,7 +50,7 @@ def create(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
 @json_option
 @expected_failures
 def list_all(as_json: bool) -> None:
-    """List every key, newest first.
+    """List all keys, newest first.
 
     \b
     Example:
@@ -74,7 +74,7 @@ def list_all(as_json: bool) -> None:
 @click.argument("key_id")
 @expected_failures
 def revoke(key_id: str) -> None:
-    """Revoke the key KEY_ID, for good. Every process refuses it within half a minute.
+    """Revoke the key KEY_ID permanently. Every process refuses it within half a minute.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`movieapp notifications`: every mail and text, what became of it, and sending it again."""
+"""`movieapp notifications`: list, show, and resend emails and SMS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ERROR = 160
 
 @click.group()
 def notifications() -> None:
-    """List and show what was sent to whom, and send it again.
+    """List, show, and resend emails and SMS.
 
     \b
     Example:
@@ -80,7 +80,7 @@ def list_all(limit: int, as_json: bool, **criteria: Any) -> None:
 @json_option
 @expected_failures
 def show(notification_id: str, as_json: bool) -> None:
-    """Show one notification: every try with the server's reply, and its event.
+    """Show one notification: every attempt with the server's reply, and its event.
 
     \b
     Example:
@@ -107,7 +107,7 @@ def show(notification_id: str, as_json: bool) -> None:
 @json_option
 @expected_failures
 def resend(ids: tuple[str, ...], force: bool, as_json: bool) -> None:
-    """Queue notifications again, under the same Message-ID. Their records say that an operator did.
+    """Queue notifications again, with the same Message-ID. The records name the operator as the cause.
 
     What failed, was skipped, or may or may not have arrived is sent again; what is being sent right now is
     not, and what was sent only with --force. Exit code 1 if one is refused.
@@ -136,12 +136,12 @@ def resend(ids: tuple[str, ...], force: bool, as_json: bool) -> None:
 
 
 def attempts(notification: Notification) -> list[dict[str, Any]]:
-    """Every try, oldest first, with what the server said."""
+    """Return every attempt, oldest first, with the server's reply."""
     return [{"at": each.at, "outcome": each.outcome, "detail": each.detail} for each in notification.attempts]
 
 
 def print_details(details: dict[str, Any]) -> None:
-    """Print one thing for a person: its fields, then its `attempts` and its `event`, if it has them."""
+    """Print a record: its fields, then its `attempts` and its `event`, if it has them."""
     fields({name: value for name, value in details.items() if name not in ("attempts", "event")})
     if details["attempts"]:
         click.echo("\nTries:")

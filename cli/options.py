@@ -1,4 +1,4 @@
-"""What commands share: their settings, arguments of one type, and expected failures in one line."""
+"""Shared by commands: settings, argument types, and one-line messages for expected failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands print: tables and progress for a person at a terminal, plain lines and JSON for programs.
+"""Command output: tables and progress bars on a terminal, plain lines and JSON for programs.
 
 What is shown comes from customers and other services, so nothing of it reaches a terminal as a control
 character or as markup.
@@ -22,7 +22,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows under their headings: laid out on a terminal, else tab-separated and never cut.
+    """Print rows under headings: aligned on a terminal, else tab-separated and never cut.
 
     Args:
         columns: the headings. The first column is an id: it is never wrapped.
@@ -45,7 +45,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 def plot(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print how numbers went over time: as `table`, on a terminal each with a bar beside it.
+    """Print numbers over time: as `table` does, with bars on a terminal.
 
     Args:
         columns: the headings; the first is of the time.
@@ -73,7 +73,7 @@ def plot(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def fields(values: Mapping[str, object]) -> None:
-    """Print one thing's fields, one a line, without those that are None."""
+    """Print the fields of a record, one a line, without those that are None."""
     width = max(map(len, values), default=0) + 2
     for name, value in values.items():
         if value is not None:
@@ -81,12 +81,12 @@ def fields(values: Mapping[str, object]) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print JSON; times as ISO 8601 in UTC."""
+    """Print JSON, with times as ISO 8601 in UTC."""
     click.echo(json.dumps(value, indent=2, default=_jsonable))
 
 
 def progress(iterable: Iterable[T], total: int | None, label: str) -> Iterator[T]:
-    """Pass `iterable` on and, where stderr is a terminal, show on it how far that has come.
+    """Yield from `iterable`, with a progress bar if stderr is a terminal.
 
     Args:
         iterable: what is worked on.
@@ -103,7 +103,7 @@ def progress(iterable: Iterable[T], total: int | None, label: str) -> Iterator[T
 
 
 def text(value: object) -> str:
-    """`value` on one line that is safe to print: control characters, line ends too, become escapes."""
+    """Return `value` on one line that is safe to print: control characters become escapes."""
     if value is None:
         return ""
     if isinstance(value, datetime):

@@ -98,7 +98,7 @@ def list_payments(
 @json_option
 @expected_failures
 def show(payment_id: str, as_json: bool) -> None:
-    """Show a payment with its whole history, by its id or that of one of its refunds.
+    """Show a payment and its history. Takes the id of the payment or of one of its refunds.
 
     \b
     Example:
@@ -237,7 +237,7 @@ def _difference(item: Difference) -> dict[str, Any]:
 
 
 def _plan(found: Sequence[Difference]) -> str:
-    """What the repairs would do, and how much money they would move."""
+    """Return what the repairs would do, and how much money they would move."""
     repairs = [difference.repair for difference in found if difference.repair]
     totals: Counter[str] = Counter()
     for repair in repairs:

@@ -1,4 +1,4 @@
-"""Generate docs/commands.md from the commands: `python -m cli.reference > docs/commands.md`."""
+"""Generate docs/commands.md: `python -m cli.reference > docs/commands.md`."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _WIDTH = 100
 
 
 def commands(group: click.Group = main, path: tuple[str, ...] = ("movieapp",)) -> Iterator[tuple[str, ...]]:
-    """The words of every command that does something, and of no group."""
+    """Return the words of every command that is not a group."""
     for words, command in walk(group, path):
         if not isinstance(command, click.Group):
             yield words
 
 
 def walk(group: click.Group, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command under `group` with the words that name it."""
+    """Yield every command under `group` with the words that name it."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
@@ -42,7 +42,7 @@ def walk(group: click.Group, path: tuple[str, ...]) -> Iterator[tuple[tuple[str,
 
 
 def reference() -> str:
-    """The whole page."""
+    """Return the whole page."""
     blocks = [_HEADER]
     for words, command in [(("movieapp",), main), *walk(main, ("movieapp",))]:
         settings = {**main.context_settings, "max_content_width": _WIDTH, "terminal_width": _WIDTH}

@@ -1,4 +1,4 @@
-"""`movieapp smtp-check`: every step of sending a mail but the mail, and what to do about one that fails."""
+"""`movieapp smtp-check`: run every step of sending a mail except the mail, and advise on failures."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ADVICE = {
 
 @dataclass
 class Probe:
-    """How far one got with the mail server.
+    """Result of a connection attempt to the SMTP server: the steps reached and the first failure.
 
     Attributes:
         steps: the steps that succeeded, and the milliseconds that each took.
@@ -54,12 +54,12 @@ class Probe:
 
     @property
     def expiring(self) -> bool:
-        """Whether the certificate wants renewing."""
+        """Whether the certificate is about to expire."""
         return self.expires is not None and self.expires - utcnow() < _RENEW_BEFORE
 
     @property
     def advice(self) -> str | None:
-        """What to do about the failure, where its own words do not say it."""
+        """Advice on the failure, if its message has none."""
         failed = self.failed
         if failed and self.expires and self.expires < utcnow():
             return f"The certificate expired on {self.expires:%Y-%m-%d}: renew it on the mail server."
@@ -69,7 +69,7 @@ class Probe:
 
 
 def probe(settings: Settings, recipient: str | None = None, server: Server | None = None) -> Probe:
-    """Do everything that sending takes, up to asking for `recipient`, and send nothing.
+    """Run every step of sending, up to RCPT for `recipient`, and send nothing.
 
     Args:
         settings: the SMTP_* ones.
@@ -106,7 +106,7 @@ def probe(settings: Settings, recipient: str | None = None, server: Server | Non
 
 
 def _expired_at(server: Server) -> datetime | None:
-    """When the certificate of `server` expired: looked at as if time did not matter, and all else did."""
+    """Return when the certificate of `server` expired, verified in every other respect."""
     from actors.channels.email.session import Session
     from actors.errors import DeliveryError
 
@@ -124,7 +124,7 @@ def _expired_at(server: Server) -> datetime | None:
 @click.option("--to", "recipient", metavar="ADDRESS", help="Also ask whether a mail to it would be taken.")
 @json_option
 def smtp_check(recipient: str | None, as_json: bool) -> None:
-    """Connect to the SMTP server, secure the connection and log in, without sending anything.
+    """Connect to the SMTP server, negotiate TLS, and log in, without sending anything.
 
     Names the step that fails and what to do about it. Exit code: 0 if all is well, 1 if a step fails or the
     certificate expires within two weeks.

@@ -1,4 +1,4 @@
-"""`movieapp stats`: how payments and notifications went, as tables and plots."""
+"""`movieapp stats`: statistics of payments and notifications, as tables and plots."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @json_option
 @expected_failures
 def stats(since: datetime, watch: bool, interval: int, as_json: bool) -> None:
-    """Show success rates, times, failures, revenue and queues.
+    """Show success rates, times, failures, revenue, and queues.
 
     Times are from asking for a payment to its completion, and from an event to the acceptance of its mail;
     percentiles are of the newest 10 000.
@@ -75,7 +75,7 @@ def _jsonable(found: Figures) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """What `dataclasses.asdict` gives, which takes a Counter's items for things to count."""
+    """`dataclasses.asdict`, which would break on a Counter."""
     if is_dataclass(value):
         return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, Mapping):
@@ -114,7 +114,7 @@ def _payments(payments: PaymentFigures) -> None:
 
 
 def _course(payments: PaymentFigures) -> None:
-    """Payments and revenue over time. Revenue of several currencies can't be one plot: the largest is."""
+    """Print payments and revenue over time. Of several currencies, the largest is plotted."""
     currency = max(payments.revenue, key=payments.revenue.__getitem__, default=None)
 
     def revenue(step: Step) -> Decimal:

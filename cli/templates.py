@@ -1,4 +1,4 @@
-"""`movieapp templates`: the mails, looked at without sending one."""
+"""`movieapp templates`: list and render mail templates without sending anything."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cli.output import json_option, print_json, table
 
 @click.group()
 def templates() -> None:
-    """Look at the mails' templates.
+    """List and render mail templates.
 
     \b
     Example:
@@ -24,7 +24,7 @@ def templates() -> None:
 @templates.command("list")
 @json_option
 def list_all(as_json: bool) -> None:
-    """List the templates, the events each one tells, its samples and its languages.
+    """List the templates, with the events, samples, and languages of each.
 
     \b
     Example:
@@ -71,7 +71,7 @@ def render(
     part: str,
     output: Path | None,
 ) -> None:
-    """Render TEMPLATE as the worker would, and print one part of the mail or all of it.
+    """Render TEMPLATE as the worker does, and print one part of the mail or all parts.
 
     \b
     Example:
@@ -110,7 +110,7 @@ def render(
 )
 @click.option("--screenshots", is_flag=True, help="Add screenshots. Needs Chromium and playwright.")
 def gallery(output: Path, screenshots: bool) -> None:
-    """Write a static site that shows every template with every sample.
+    """Write a static site of every template with every sample.
 
     \b
     Example:
@@ -130,7 +130,7 @@ def gallery(output: Path, screenshots: bool) -> None:
 
 
 def _event(template: str, data: Any) -> dict[str, Any]:
-    """The event in the file `data`, checked as the worker checks it; without one the full sample."""
+    """Return the event in the file `data`, validated as the worker does it; else the full sample."""
     from actors.channels.email.samples import sample
     from app.events.catalog import CATALOG
     from app.events.decode import InvalidEvent

@@ -1,4 +1,4 @@
-"""`movieapp trace`: everything on record about one payment or booking."""
+"""`movieapp trace`: show everything on record about a payment or booking."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cli.output import json_option, print_json, table
 @json_option
 @expected_failures
 def trace(wanted: str, as_json: bool) -> None:
-    """Show the whole story behind an ID, oldest first.
+    """Show everything on record about ID, oldest first.
 
     ID is that of a payment, a refund, a booking, an HTTP request, an event, a PaymentIntent of Stripe's, or a
     mail's Message-ID.

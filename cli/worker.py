@@ -1,4 +1,4 @@
-"""`movieapp worker`: Dramatiq with this project's actors."""
+"""`movieapp worker`: run Dramatiq with this project's actors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _REDIS_POLL_MS = 100
 @click.option("--threads", type=click.IntRange(1, 64), default=8, show_default=True, help="Threads of each.")
 @click.option("--queues", multiple=True, metavar="QUEUE", help="Only these queues; may be repeated.")
 def worker(processes: int, threads: int, queues: tuple[str, ...]) -> None:
-    """Turn events into emails and texts, and run the sweeps.
+    """Turn events into emails and SMS, and run the sweeps.
 
     \b
     Example:

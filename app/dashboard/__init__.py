@@ -1,4 +1,4 @@
-"""/dashboard: figures, payments, notifications and dead letters, rendered here for a browser."""
+"""/dashboard: statistics, payments, notifications, and dead letters, as server-rendered pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Put the dashboard on `app`."""
+    """Register the dashboard on `app`."""
     configure_sessions(app, settings)
     app.extensions["dashboard"] = Access(settings)
     app.jinja_env.filters.update(FILTERS)

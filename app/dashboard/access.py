@@ -1,4 +1,4 @@
-"""Who may use the dashboard: an API key, entered once, begins a session of a working day.
+"""Access to the dashboard: signing in with an API key begins a session of a working day.
 
 The cookie is Flask's, signed with DASHBOARD_SECRET_KEY. It holds a random token whose hash the server stores:
 signing out and revoking the key end the session at once, wherever the cookie was copied to. Forms carry a
@@ -63,7 +63,7 @@ class Access:
         raise Forbidden(f"This API key lacks the scope {scope}.")
 
     def sign_in(self, token: str) -> None:
-        """Begin a session with the API key of that token.
+        """Begin a session with the API key of a token.
 
         Raises:
             Unauthorized: the key does not exist, is revoked, or lacks `ops:read`.

@@ -1,4 +1,4 @@
-"""What all pages of the dashboard share: who may see them, how they and their errors are rendered."""
+"""Shared by all dashboard pages: access checks, rendering, and error pages."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _MAX_ARGUMENT_LENGTH = 320
 
 
 def settings() -> Settings:
-    """The process's settings."""
+    """Return the settings of this process."""
     return services().settings
 
 
 def requires(scope: str) -> Callable[[Any], Any]:
-    """Decorate a page that only callers with `scope` get."""
+    """Decorate a page that needs `scope`."""
 
     def decorate(view: Any) -> Any:
         @wraps(view)
@@ -61,7 +61,7 @@ def page(template: str, **values: Any) -> str:
 
 
 def argument(name: str) -> str | None:
-    """A part of the query, bounded; None if it is empty."""
+    """Return a query argument, cut to a maximum length; None if it is empty."""
     return request.args.get(name, "").strip()[:_MAX_ARGUMENT_LENGTH] or None
 
 

@@ -1,4 +1,4 @@
-"""The pages to look at: the overview, payments, notifications."""
+"""The read-only pages: overview, payments, notifications."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _DELIVERY_IDS = ("event_id", "booking_id", "recipient", "message_id")
 @blueprint.route("")
 @requires(READ)
 def overview() -> str:
-    """How it goes: figures, charts, queues."""
+    """Overview: statistics, charts, and queues."""
     chosen = request.args.get("span", "24h")
     found = figures(settings(), utcnow() - SPANS.get(chosen, SPANS["24h"]))
     charts = present.courses(found.payments)
@@ -58,14 +58,14 @@ def overview() -> str:
 @blueprint.route("/payments")
 @requires(READ)
 def payments() -> str:
-    """Payments, newest first, or what was searched for."""
+    """Payments, newest first, or the search result."""
     return _list("payments", Transaction, _PAYMENT_IDS, STATUSES)
 
 
 @blueprint.route("/payments/<transaction_id>")
 @requires(READ)
 def payment(transaction_id: str) -> str:
-    """A payment's whole story: states, events, mails and texts, attempts."""
+    """One payment: states, events, notifications, and attempts."""
     found = services().payments.books.get(transaction_id)
     with storage_errors():
         of_booking = Notification.objects(booking_id=found.booking_id)
@@ -76,14 +76,14 @@ def payment(transaction_id: str) -> str:
 @blueprint.route("/notifications")
 @requires(READ)
 def all_notifications() -> str:
-    """Mails and texts, newest first, or what was searched for."""
+    """Notifications, newest first, or the search result."""
     return _list("notifications", Notification, _DELIVERY_IDS, DELIVERY_STATUSES)
 
 
 @blueprint.route("/notifications/<notification_id>")
 @requires(READ)
 def notification(notification_id: str) -> str:
-    """One mail or text: its attempts and its event."""
+    """One notification: its attempts and its event."""
     with storage_errors():
         found = notifications.by_ids([notification_id]).get(notification_id)
     if found is None:
@@ -92,7 +92,7 @@ def notification(notification_id: str) -> str:
 
 
 def _list(template: str, record: Any, ids: tuple[str, ...], statuses: tuple[str, ...]) -> str:
-    """The newest records, or those with the id that is searched for: of the first kind that finds any."""
+    """Return the newest records, or those that match the search."""
     search, status = argument("search"), argument("status")
     queries = [{name: search} for name in ids] if search else [{}]
     with storage_errors():

@@ -1,4 +1,4 @@
-"""How values look on a page: times, shares, and addresses of which only so much is shown."""
+"""Format values for pages: times, percentages, and masked addresses."""
 
 from __future__ import annotations
 
@@ -51,19 +51,19 @@ _UNITS = ((timedelta(days=1), "day"), (timedelta(hours=1), "hour"), (timedelta(m
 
 
 def moment(value: datetime | None) -> Markup:
-    """A time in UTC, to the second."""
+    """Format a time in UTC, to the second."""
     if value is None:
         return Markup("–")
     return Markup('<time datetime="{}">{:%Y-%m-%d %H:%M:%S}</time>').format(iso(value), value)
 
 
 def percent(part: float | None) -> str:
-    """`93.4 %`; a dash of nothing."""
+    """Format a share as `93.4 %`; a dash for None."""
     return "–" if part is None else f"{part:.1%}".replace("%", " %")
 
 
 def duration(seconds: float | None) -> str:
-    """`0.21 s`, `3 min`, `2 h`: as exact as anybody wants it."""
+    """Format seconds as `0.21 s`, `3 min`, or `2 h`."""
     if seconds is None:
         return "–"
     if seconds < 60:
@@ -72,19 +72,19 @@ def duration(seconds: float | None) -> str:
 
 
 def amount(value: Decimal | None) -> str:
-    """Digits in groups of three, as `1,234.50`."""
+    """Format an amount with digit groups, such as `1,234.50`."""
     return "–" if value is None else f"{value:,}"
 
 
 def span(value: timedelta) -> str:
-    """The length of a step: `5 minutes`, `1 hour`, `1 day`."""
+    """Format the length of a step: `5 minutes`, `1 hour`, `1 day`."""
     size, unit = next((size, unit) for size, unit in _UNITS if value >= size)
     count = value // size
     return f"{count} {unit}{'s' if count > 1 else ''}"
 
 
 def address(value: str | None) -> str:
-    """A mail address or a phone number, as far as this caller may see it."""
+    """Return an email address or phone number, masked unless this caller may see it."""
     if not value or PERSONAL in g.scopes:
         return value or "–"
     local, at, domain = value.rpartition("@")
@@ -125,7 +125,7 @@ def _field(name: str, value: Any) -> Any:
 
 
 def masked(text: object) -> str:
-    """Text that others wrote, without what may say who somebody is, unless this caller may see that.
+    """Return foreign text with personal data masked, unless this caller may see it.
 
     Hidden are addresses, numbers as long as a phone's, and whatever is quoted but a field's name.
     """
@@ -144,7 +144,7 @@ def _mask(found: re.Match[str]) -> str:
 
 
 def courses(figures: PaymentFigures) -> list[dict[str, Any]]:
-    """The charts: their titles, times in Unix seconds, and series of numbers."""
+    """Return the charts: titles, times in Unix seconds, and series of numbers."""
     times = [int(step.start.timestamp()) for step in figures.steps]
     charts: list[dict[str, Any]] = [
         {

@@ -39,7 +39,7 @@ CATALOG: dict[str, EventType] = {
 
 
 def check_event(event: dict[str, Any]) -> tuple[dict[str, Any], EventType]:
-    """The event without its nulls, and its row of the catalog.
+    """Validate an event; return it without its nulls, and its row of the catalog.
 
     Raises:
         InvalidEvent: of an unknown type, or a field is missing or wrong.
@@ -56,7 +56,7 @@ def check_event(event: dict[str, Any]) -> tuple[dict[str, Any], EventType]:
 
 
 def _faults(errors: Mapping[Any, Any], path: str = "") -> Iterator[str]:
-    """Each fault with the path to its field: marshmallow nests them."""
+    """Yield each validation error with the path to its field: marshmallow nests them."""
     for name, found in errors.items():
         where = f"{path}{name}"
         if isinstance(found, Mapping):

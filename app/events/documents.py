@@ -1,4 +1,4 @@
-"""The events for other teams: JSON Schema and AsyncAPI, made from the schemas that check them.
+"""JSON Schema and AsyncAPI documents of the events, generated from the schemas that validate them.
 
 python -m app.events.documents docs/events
 """
@@ -143,7 +143,7 @@ def json_schema(event_type: str) -> Json:
 
 
 def asyncapi() -> Json:
-    """The AsyncAPI 3 document: who publishes what where. https://www.asyncapi.com/docs/reference/specification"""
+    """Return the AsyncAPI 3 document (https://www.asyncapi.com/docs/reference/specification)."""
     exchange = Settings.model_fields["rabbitmq_exchange"].default
     messages = {
         event_type: {
@@ -198,7 +198,7 @@ def asyncapi() -> Json:
 
 
 def documents() -> dict[str, str]:
-    """File name → content, of all of them."""
+    """Return all documents: file name → content."""
     made = {f"{event_type}.schema.json": json_schema(event_type) for event_type in CATALOG}
     made["asyncapi.json"] = asyncapi()
     return {name: json.dumps(document, indent=2) + "\n" for name, document in made.items()}

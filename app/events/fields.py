@@ -1,4 +1,4 @@
-"""The kinds of values in events: what JSON of any language sends for them, and how much of it is taken."""
+"""Field types of events: what JSON from any language may send for them, and their limits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MAX_ADDRESS = 254
 
 
 class Matches:
-    """A validator: the regular expression is found in the value.
+    """Validator: the regular expression must match somewhere in the value.
 
     Args:
         pattern: in the syntax that Python and ECMAScript share; the JSON Schemas have it too.
@@ -51,7 +51,7 @@ _CURRENCY = Matches(CURRENCY_PATTERN, "Must be an ISO 4217 code such as USD.")
 
 
 class Text(fields.String):
-    """A string of bounded length. A required one has something to show."""
+    """A string of bounded length. A required one must not be blank."""
 
     def __init__(self, longest: int = 500, *, required: bool = False) -> None:
         checks: list[Any] = [validate.Length(int(required), longest)]

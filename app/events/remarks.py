@@ -1,4 +1,4 @@
-"""What is decided for the sender of a valid event, or left out: worth a warning, not a refusal."""
+"""Warnings about valid events: what the worker decides for the sender, or leaves out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an event must carry to be mailed. Unknown fields pass through; null means absent."""
+"""The schemas of events. Unknown fields pass through; null means absent."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ class BookingRefunded(Booking):
 
 
 def without_nulls(value: Any) -> Any:
-    """`value` with every null member of an object left out, at every depth."""
+    """Return `value` without null members of objects, at every depth."""
     if isinstance(value, Mapping):
         return {name: without_nulls(member) for name, member in value.items() if member is not None}
     if isinstance(value, list):

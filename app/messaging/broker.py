@@ -1,4 +1,4 @@
-"""Dramatiq's side of the broker that RABBITMQ_URL names."""
+"""Dramatiq's broker for RABBITMQ_URL."""
 
 from __future__ import annotations
 

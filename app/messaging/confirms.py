@@ -1,4 +1,4 @@
-"""Messages to RabbitMQ that wait for their confirms together.
+"""Publish batches of messages to RabbitMQ with publisher confirms.
 
 pika's BlockingChannel waits for the confirm of each message before it takes the next one: one round trip, and
 one flush to the broker's disk, for each. Here a batch is written at once and confirmed at once, on pika's
@@ -33,7 +33,7 @@ _NACKED = "RabbitMQ did not take it"
 
 @dataclass(frozen=True)
 class Message:
-    """A message; `properties.message_id` tells it from the others of its batch."""
+    """A message. `properties.message_id` is unique in its batch."""
 
     routing_key: str
     body: bytes

@@ -1,4 +1,4 @@
-"""Publishing an event so that it is either safe on the broker or reported as not."""
+"""Publish events: each is either confirmed by the broker or reported as failed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class PublishError(Exception):
 
 @dataclass(frozen=True)
 class OutgoingEvent:
-    """An event on its way out.
+    """An event to publish.
 
     Attributes:
         body: its JSON, which carries the id and the type too.
@@ -50,23 +50,23 @@ class OutgoingEvent:
 
     @property
     def trace(self) -> dict[str, str]:
-        """Its header, or its message's option."""
+        """The trace as a header or as a message option."""
         return {tracing.TRACEPARENT: self.traceparent} if self.traceparent else {}
 
 
 class Publisher(ABC):
-    """Publishes events; owned by one thread."""
+    """Publishes events. Belongs to one thread."""
 
     @abstractmethod
     def publish_all(self, events: Sequence[OutgoingEvent]) -> dict[str, str]:
-        """Publish events and wait until the broker has said of each whether it has it.
+        """Publish events, and wait until each is confirmed or refused.
 
         Returns:
             Event id → reason, of those that the broker does not have.
         """
 
     def publish(self, event: OutgoingEvent) -> None:
-        """Publish one event and wait until the broker has it.
+        """Publish one event, and wait for the broker's confirm.
 
         Raises:
             PublishError: not confirmed, or no queue takes it yet.
@@ -84,7 +84,7 @@ class Publisher(ABC):
 
 
 class RabbitPublisher(Publisher):
-    """Plain JSON onto the topic exchange, persistent, mandatory and confirmed."""
+    """Publishes plain JSON to the topic exchange: persistent, mandatory, and confirmed."""
 
     def __init__(self, settings: Settings) -> None:
         self._topology = Topology.of(settings)
@@ -109,7 +109,7 @@ class RabbitPublisher(Publisher):
         return self._channel
 
     def _declare(self) -> None:
-        """Whoever comes first declares the queues, so that no event is published past them.
+        """Declare the queues before the first event, so that none is unroutable.
 
         A publisher that may not declare (its RabbitMQ user has no such permission) relies on the worker's.
         """
@@ -158,7 +158,7 @@ def _words(error: Exception) -> str:
 
 
 class BrokerPublisher(Publisher):
-    """Onto the queues of a broker without exchanges (embedded Redis, stub): what the binding would do."""
+    """Enqueues events on a broker without exchanges (embedded Redis, stub), as bindings would route them."""
 
     def __init__(self, settings: Settings, broker: dramatiq.Broker | None = None) -> None:
         self._topology = Topology.of(settings)
@@ -169,7 +169,7 @@ class BrokerPublisher(Publisher):
         return {event_id: reason for event_id, reason in refused.items() if reason}
 
     def _enqueue(self, event: OutgoingEvent) -> str | None:
-        """Put one event on its queue; why that did not work, if it did not."""
+        """Enqueue one event; return the error, if it failed."""
         queue = self._topology.event_queue(event.event_type)
         if queue is None:
             return confirms.UNROUTABLE

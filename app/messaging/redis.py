@@ -9,7 +9,7 @@ from app.messaging.death import reason_of
 
 
 class ReasonedRedisConsumer(_RedisConsumer):
-    """Writes the reason to the hash `….XQ.reasons` before the message moves to its dead letters."""
+    """Stores the reason in the hash `….XQ.reasons` before the message becomes a dead letter."""
 
     broker: RedisBroker
 
@@ -28,7 +28,7 @@ class ReasonedRedisBroker(RedisBroker):
 
 
 def reasons_key(queue_key: str) -> str:
-    """The hash of message id → reason, for the dead letters of a queue.
+    """Return the key of the hash message id → reason, for the dead letters of a queue.
 
     Args:
         queue_key: namespace and full queue name, separated by a colon.

@@ -1,4 +1,4 @@
-"""What goes over the wire, and which messages a queue accepts.
+"""The wire format of messages, and which messages a queue accepts.
 
 An event queue accepts bare events: other services publish to it. A channel queue accepts our own Dramatiq
 messages for its actor. The two never mix, because Dramatiq obeys the options of a message whoever wrote
@@ -135,7 +135,7 @@ def _delivery(channel: Channel, body: bytes, dead: bool) -> MessageData:
 
 
 def _own_message(body: bytes, dead: bool) -> MessageData | None:
-    """The Dramatiq message in `body`; None if it is none of ours."""
+    """Return the Dramatiq message in `body`, or None if it is not one of ours."""
     if len(body) > MAX_MESSAGE_BYTES:
         return None
     try:
@@ -164,5 +164,5 @@ def _is_soon(eta: object) -> bool:
 
 
 def dumps(value: Any) -> str:
-    """`value` as compact JSON, as it goes on the wire."""
+    """Return `value` as the compact JSON that goes over the wire."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

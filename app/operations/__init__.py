@@ -1,1 +1,1 @@
-"""What operators do, over the command line or the dashboard: find, send again, put back."""
+"""What operators do on the command line and in the dashboard: find, resend, replay."""

@@ -1,4 +1,4 @@
-"""What an operator does with recorded deliveries: find them, and send them on their way again."""
+"""Find recorded deliveries, and send them again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NOT_RESENT = {
 
 @dataclass(frozen=True)
 class Criteria:
-    """Which deliveries to find; what is None does not matter.
+    """Which deliveries to find. A field that is None matches all.
 
     Attributes:
         since: recorded at this time or later.
@@ -42,7 +42,7 @@ class Criteria:
 
 
 def find(criteria: Criteria) -> Any:
-    """The deliveries that match, newest first: a query set."""
+    """Return a query for the deliveries that match, newest first."""
     wanted = {
         "status": criteria.status,
         "notification_type": criteria.channel,
@@ -57,14 +57,14 @@ def find(criteria: Criteria) -> Any:
 
 
 def by_ids(ids: Collection[str]) -> dict[str, Notification]:
-    """Id → the delivery, for those that exist."""
+    """Return the deliveries that exist, by id."""
     # What stands in a message's place for an id may be anything.
     valid = [found for found in ids if ObjectId.is_valid(found)]
     return {str(found.id): found for found in Notification.objects(id__in=valid)} if valid else {}
 
 
 def requeue(notification: Notification, note: str) -> bool:
-    """Make a delivery one that a worker takes, with all its tries before it; on record as a person's act.
+    """Reopen a finished delivery, with its retries reset. Its record notes that an operator did it.
 
     Args:
         notification: as it was read; if its status has changed since, nothing happens.
@@ -89,7 +89,7 @@ def requeue(notification: Notification, note: str) -> bool:
 
 
 def resend(notification_id: str, dispatch: Callable[[Notification], None], *, force: bool) -> str | None:
-    """Queue a delivery again, under the same Message-ID.
+    """Queue a delivery again, with the same Message-ID.
 
     Args:
         notification_id: its document's.

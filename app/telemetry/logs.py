@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on stderr.
+"""Structured logs: one JSON object for each line, on stderr.
 
 docs/logs.md has every field. What is bound with `structlog.contextvars.bind_contextvars` goes on every line
 logged in that context. Lines of other libraries (gunicorn, dramatiq, pika) take the same shape.
@@ -67,14 +67,14 @@ def _without_arguments(logged: Any) -> Any:
 
 
 def _name_messages(record: logging.LogRecord) -> bool:
-    """Dramatiq shows a message with its arguments: an event, with somebody's address in it."""
+    """Log Dramatiq's messages by name: their arguments are events, with personal data."""
     if isinstance(record.args, tuple):
         record.args = tuple(map(_without_arguments, record.args))
     return True
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to what `sys.stderr` is now: whoever replaces it may close what it was before."""
+    """Writes to the current `sys.stderr`: it may have been replaced, and the old one closed."""
 
     @property
     def stream(self) -> TextIO:
@@ -82,11 +82,11 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 
     @stream.setter
     def stream(self, _value: TextIO) -> None:
-        """The base class sets it once."""
+        """The current `sys.stderr`; the base class would keep the first one."""
 
 
 def configure(service: Service, level: str = "INFO", stream: TextIO | None = None) -> None:
-    """Send every logger of this process to `stream` (stderr) as JSON lines of `service`.
+    """Configure every logger of this process to write JSON lines of `service` to `stream` (stderr).
 
     Args:
         service: value of the field `service`.
@@ -144,6 +144,6 @@ def configure(service: Service, level: str = "INFO", stream: TextIO | None = Non
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """The logger called `name`; its methods take the message and fields as keywords."""
+    """Return the logger called `name`. Its methods take the message, and fields as keywords."""
     logger: structlog.stdlib.BoundLogger = structlog.get_logger(name)
     return logger

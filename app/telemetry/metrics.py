@@ -1,4 +1,4 @@
-"""What is counted and timed, for Prometheus. docs/metrics.md says what each is good for.
+"""The Prometheus metrics of all processes. docs/metrics.md explains each.
 
 Every label takes one of a few values that this project knows; what comes from elsewhere and is not known
 counts as `other`, so that nobody can make the number of series grow.
@@ -34,7 +34,7 @@ def _histogram(name: str, about: str, buckets: tuple[float, ...], *labels: str) 
 
 
 def _living(name: str, about: str, *labels: str) -> Gauge:
-    """A gauge summed over the processes that live."""
+    """Make a gauge that is summed over the living processes."""
     return Gauge(f"movieapp_{name}", about, labels, registry=_REGISTRY, multiprocess_mode="livesum")
 
 
@@ -94,7 +94,7 @@ SMTP_CERTIFICATE = Gauge(
 
 
 def registry() -> CollectorRegistry:
-    """What all processes of this service have counted together; further collectors may be added."""
+    """Return a registry with the metrics of all processes of this service."""
     whole = CollectorRegistry()
     if os.environ.get(DIRECTORY):
         MultiProcessCollector(whole)  # type: ignore[no-untyped-call]
@@ -104,7 +104,7 @@ def registry() -> CollectorRegistry:
 
 
 def known(value: str | None, values: Container[str]) -> str:
-    """A label's value: itself if it is one of `values`, `other` if not, empty if there is none."""
+    """Return a label value: `value` if it is one of `values`, `other` if not, empty if there is none."""
     if not value:
         return ""
     return value if value in values else "other"

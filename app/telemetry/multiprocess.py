@@ -1,4 +1,4 @@
-"""Metrics of several processes as one: prometheus_client keeps each one's numbers in files of a directory.
+"""Metrics across processes: prometheus_client keeps the values of each process in files of a directory.
 
 https://prometheus.github.io/client_python/multiprocess/
 """
@@ -15,7 +15,7 @@ DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def begin() -> Path:
-    """Make a new directory, for this process and those that it starts.
+    """Create the directory, for this process and its children.
 
     To be called before anything imports prometheus_client. An earlier one, as of a server that this one
     replaces, is left to whoever made it.
@@ -26,12 +26,12 @@ def begin() -> Path:
 
 
 def end(directory: Path) -> None:
-    """Remove what `begin` made."""
+    """Remove the directory."""
     shutil.rmtree(directory, ignore_errors=True)
 
 
 def process_ended(pid: int) -> None:
-    """Forget the gauges of a process that is gone; what it has counted stays counted."""
+    """Remove the gauges of a process that ended. Its counters stay."""
     from prometheus_client.multiprocess import mark_process_dead
 
     mark_process_dead(pid)  # type: ignore[no-untyped-call]

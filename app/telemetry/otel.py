@@ -1,4 +1,4 @@
-"""OpenTelemetry's SDK behind `app.telemetry.tracing`. Needs the extra: movieapp[tracing].
+"""The OpenTelemetry backend of `app.telemetry.tracing`. Needs the extra `movieapp[tracing]`.
 
 The variables that are no settings here (OTEL_TRACES_SAMPLER, OTEL_RESOURCE_ATTRIBUTES, OTEL_BSP_…,
 OTEL_EXPORTER_OTLP_CERTIFICATE, …) the SDK reads from the process's environment itself.
@@ -48,7 +48,7 @@ _EXPORT_TIMEOUT_SECONDS = 3.0
 
 
 class OpenTelemetry:
-    """Makes spans and sends them. The SDK is set up with the first: after gunicorn's and Dramatiq's forks.
+    """Creates and exports spans. The SDK starts with the first span: after gunicorn's and Dramatiq's forks.
 
     Args:
         service: `service.name`.

@@ -1,4 +1,4 @@
-"""Spans of OpenTelemetry where OTEL_EXPORTER_OTLP_ENDPOINT is set; where it is not, nothing, at no cost.
+"""OpenTelemetry spans, if OTEL_EXPORTER_OTLP_ENDPOINT is set; otherwise every function here does nothing.
 
 Instrumented by hand, not by OpenTelemetry's instrumentation packages: those know neither the outbox between a
 request and its event nor plain JSON on a Dramatiq queue, which is where a trace would end, and they put
@@ -28,7 +28,7 @@ _backend: OpenTelemetry | None = None
 
 
 def configure(service: Service, settings: Settings) -> None:
-    """Send the spans of this process where the settings say, if they do.
+    """Start tracing in this process, if the settings name an endpoint.
 
     Safe before a fork: no thread or connection is made before the first span.
 
@@ -50,7 +50,7 @@ def configure(service: Service, settings: Settings) -> None:
 
 
 def enabled() -> bool:
-    """Whether spans are sent."""
+    """Whether spans are exported."""
     return _backend is not None
 
 
@@ -61,7 +61,7 @@ def span(
     kind: Kind = "internal",
     parent: object = None,
 ) -> AbstractContextManager[None]:
-    """A span around this block, and current in it. An exception that passes marks it as failed.
+    """Run the block in a span. An exception that leaves the block marks the span as failed.
 
     Args:
         name: of few different ones: no ids in it.
@@ -74,7 +74,7 @@ def span(
 
 
 def annotate(attributes: Attributes) -> None:
-    """Add to the current span what was not known when it began."""
+    """Add attributes to the current span."""
     if _backend:
         _backend.annotate(attributes)
 
@@ -90,21 +90,21 @@ def failed(reason: str) -> None:
 
 
 def traceparent() -> str | None:
-    """The current span for whoever goes on with its trace; None outside of one."""
+    """Return the current span as a `traceparent` header, or None outside of a span."""
     return _backend.traceparent() if _backend else None
 
 
 def valid(value: object) -> str | None:
-    """`value`, from somebody else, if it is a traceparent; None if it is not, or nothing is traced."""
+    """Return `value` if it is a valid traceparent and tracing is on, else None."""
     return _backend.valid(value) if _backend else None
 
 
 def trace_id() -> str | None:
-    """The id of the current trace, as 32 hexadecimal digits; None outside of one."""
+    """Return the id of the current trace, 32 hexadecimal digits, or None outside of a trace."""
     return _backend.trace_id() if _backend else None
 
 
 def shutdown() -> None:
-    """Send what is left, for a few seconds at most."""
+    """Export what is left, for a few seconds at most."""
     if _backend:
         _backend.shutdown()

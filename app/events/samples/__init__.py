@@ -1,4 +1,4 @@
-"""Events of each type, as services publish them: for documents, `movieapp events sample` and tests."""
+"""Sample events of each type, for the documents, `movieapp events sample`, and the tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def sample(name: str) -> dict[str, Any]:
-    """The sample of an event type or, as `booking.confirmed.minimal`, a variant of it.
+    """Return the sample of an event type, or a variant such as `booking.confirmed.minimal`.
 
     Raises:
         FileNotFoundError: there is none.
@@ -18,6 +18,6 @@ def sample(name: str) -> dict[str, Any]:
 
 
 def sample_names() -> list[str]:
-    """The names of all samples."""
+    """Return the names of all samples."""
     names = (entry.name for entry in files(__name__).iterdir())
     return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))

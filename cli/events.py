@@ -37,7 +37,7 @@ def events() -> None:
 @events.command()
 @click.argument("name", metavar="TYPE", type=click.Choice(_SAMPLE_TYPES))
 @click.option("--new-id", is_flag=True, help="Give it a new event_id, so that it is told again.")
-@click.option("--to", metavar="ADDRESS", help="Whom the mail goes to.")
+@click.option("--to", metavar="ADDRESS", help="Recipient's address.")
 def sample(name: str, new_id: bool, to: str | None) -> None:
     """Print a sample event of TYPE.
 

@@ -34,12 +34,14 @@ def notifications() -> None:
 @notifications.command("list")
 @click.option("--status", type=click.Choice([status.value for status in DeliveryStatus]))
 @click.option("--channel", type=click.Choice([channel.value for channel in ChannelName]))
-@click.option("--booking", "booking_id", metavar="ID", help="About this booking.")
-@click.option("--recipient", metavar="ADDRESS", help="To this address or number.")
-@click.option("--event", "event_id", metavar="ID", help="For this event.")
-@click.option("--event-type", metavar="TYPE", help="For this type of event.")
+@click.option("--booking", "booking_id", metavar="ID", help="Only about this booking.")
+@click.option("--recipient", metavar="ADDRESS", help="Only messages to this email address or phone number.")
+@click.option("--event", "event_id", metavar="ID", help="Only for this event.")
+@click.option("--event-type", metavar="TYPE", help="Only for this event type.")
 @click.option("--since", type=moment, help="Recorded since: 2h, 7d, or a time.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=50, show_default=True, help="Maximum number to show."
+)
 @json_option
 @expected_failures
 def list_all(limit: int, as_json: bool, **criteria: Any) -> None:
@@ -72,7 +74,7 @@ def list_all(limit: int, as_json: bool, **criteria: Any) -> None:
         )
         table(columns, ([*list(row.values())[:-1], (row["error"] or "")[:_ERROR]] for row in rows))
     else:
-        click.echo("None match.", err=True)
+        click.echo("No notifications match.", err=True)
 
 
 @notifications.command()
@@ -103,7 +105,7 @@ def show(notification_id: str, as_json: bool) -> None:
 
 @notifications.command()
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
-@click.option("--force", is_flag=True, help="Also what was sent: it goes out a second time.")
+@click.option("--force", is_flag=True, help="Include sent notifications: they are sent a second time.")
 @json_option
 @expected_failures
 def resend(ids: tuple[str, ...], force: bool, as_json: bool) -> None:

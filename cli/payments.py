@@ -130,7 +130,7 @@ def show(payment_id: str, as_json: bool) -> None:
 
 @payments.command()
 @click.argument("payment_id", metavar="ID")
-@click.option("--reason", help="Why, for the audit trail.")
+@click.option("--reason", help="Reason for the audit trail.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 @expected_failures

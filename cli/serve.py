@@ -49,9 +49,11 @@ def _must_have_keys(settings: Settings) -> None:
 
 
 @click.command()
-@click.option("--bind", default=BIND, show_default=True, metavar="HOST:PORT", help="Where to listen.")
+@click.option("--bind", default=BIND, show_default=True, metavar="HOST:PORT", help="Address to listen on.")
 @click.option("--workers", type=click.IntRange(1, 64), default=WORKERS, show_default=True, help="Processes.")
-@click.option("--threads", type=click.IntRange(4, 256), help="Threads of each.  [default: WEB_THREADS]")
+@click.option(
+    "--threads", type=click.IntRange(4, 256), help="Threads for each process.  [default: WEB_THREADS]"
+)
 # `movieapp dev` serves more than the API.
 @click.option("--app", default="wsgi:app", hidden=True)
 @expected_failures

@@ -121,7 +121,12 @@ def _expired_at(server: Server) -> datetime | None:
 
 
 @click.command("smtp-check")
-@click.option("--to", "recipient", metavar="ADDRESS", help="Also ask whether a mail to it would be taken.")
+@click.option(
+    "--to",
+    "recipient",
+    metavar="ADDRESS",
+    help="Also check whether the server would accept a mail to this address.",
+)
 @json_option
 def smtp_check(recipient: str | None, as_json: bool) -> None:
     """Connect to the SMTP server, negotiate TLS, and log in, without sending anything.

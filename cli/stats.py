@@ -23,10 +23,21 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--since", type=moment, default="24h", show_default=True, metavar="AGE|TIME", help="From when on."
+    "--since",
+    type=moment,
+    default="24h",
+    show_default=True,
+    metavar="AGE|TIME",
+    help="Start of the period: 2h, 7d, or a time.",
 )
 @click.option("--watch", is_flag=True, help="Show them anew every few seconds, until Ctrl-C.")
-@click.option("--interval", type=click.IntRange(1, 3_600), default=5, show_default=True, help="Of --watch.")
+@click.option(
+    "--interval",
+    type=click.IntRange(1, 3_600),
+    default=5,
+    show_default=True,
+    help="Seconds between refreshes with --watch.",
+)
 @json_option
 @expected_failures
 def stats(since: datetime, watch: bool, interval: int, as_json: bool) -> None:

@@ -57,13 +57,17 @@ def list_all(as_json: bool) -> None:
 @click.option(
     "--data",
     type=click.File("rb"),
-    help="The event, as JSON; - reads it from the standard input.  [default: a full sample]",
+    help="File with the event as JSON; - reads standard input.  [default: a full sample]",
 )
-@click.option("--locale", metavar="TAG", help="In place of the event's own, as de or en-GB.")
-@click.option("--text", "part", flag_value="text", default="text", help="The plain text.  [default]")
-@click.option("--html", "part", flag_value="html", help="The HTML part.")
+@click.option("--locale", metavar="TAG", help="Locale to use instead of the event's, such as de or en-GB.")
+@click.option(
+    "--text", "part", flag_value="text", default="text", help="Print the plain-text part.  [default]"
+)
+@click.option("--html", "part", flag_value="html", help="Print the HTML part.")
 @click.option("--eml", "part", flag_value="eml", help="The whole message; mail programs open it as a file.")
-@click.option("--output", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write to it.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="File to write to."
+)
 def render(
     template: str,
     data: Any,
@@ -82,7 +86,7 @@ def render(
     from devtools.gallery.preview import Previewer
 
     if template not in TEMPLATES:
-        raise click.UsageError(f"no template is called {template}; there are {', '.join(TEMPLATES)}.")
+        raise click.UsageError(f"unknown template {template}; must be one of {', '.join(TEMPLATES)}")
     event = _event(template, data)
     if locale:
         event["locale"] = locale
@@ -106,9 +110,9 @@ def render(
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("build/gallery"),
     show_default=True,
-    help="Folder to write to. A gallery in it is replaced.",
+    help="Directory to write to. Replaces a gallery in it.",
 )
-@click.option("--screenshots", is_flag=True, help="Add screenshots. Needs Chromium and playwright.")
+@click.option("--screenshots", is_flag=True, help="Add screenshots. Requires Chromium and Playwright.")
 def gallery(output: Path, screenshots: bool) -> None:
     """Write a static site of every template with every sample.
 

@@ -19,7 +19,9 @@ _REDIS_POLL_MS = 100
 
 @click.command()
 @click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes.")
-@click.option("--threads", type=click.IntRange(1, 64), default=8, show_default=True, help="Threads of each.")
+@click.option(
+    "--threads", type=click.IntRange(1, 64), default=8, show_default=True, help="Threads for each process."
+)
 @click.option("--queues", multiple=True, metavar="QUEUE", help="Only these queues; may be repeated.")
 def worker(processes: int, threads: int, queues: tuple[str, ...]) -> None:
     """Turn events into emails and SMS, and run the sweeps.

@@ -78,7 +78,7 @@ class Conventions:
         except (InvalidOperation, ValueError):
             amount = Decimal("NaN")
         if isinstance(value, bool) or not amount.is_finite() or not 0 <= amount < _LARGEST:
-            raise Unpresentable("is no amount of money")
+            raise Unpresentable("is not an amount of money")
         amount += 0  # no minus before zero
         digits = _MINOR_UNITS.get(self.currency, get_currency_precision(self.currency))
         pattern = copy(self.locale.currency_formats["standard"])

@@ -45,7 +45,7 @@ def text(_: Conventions, value: Any) -> str:
     blank after the dot, and before the slashes of a scheme, prevents it and reads the same.
     """
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise Unpresentable("is no text")
+        raise Unpresentable("is not text")
     return _DOT.sub(r"\1 ", _SCHEME.sub(": //", one_line(str(value), _MAX_TEXT_LENGTH)))
 
 
@@ -66,7 +66,7 @@ def identifier(_: Conventions, value: Any) -> str:
 def items(value: Any) -> list[Any]:
     """Return the members of a list, without nulls."""
     if not isinstance(value, list | tuple):
-        raise Unpresentable("is no list")
+        raise Unpresentable("is not a list")
     return [item for item in value if item is not None]
 
 
@@ -109,7 +109,7 @@ def minutes(_: Conventions, value: Any) -> str | None:
     try:
         total = int(value)
     except (TypeError, ValueError, OverflowError):
-        raise Unpresentable("is no number of minutes") from None
+        raise Unpresentable("is not a number of minutes") from None
     hours, rest = divmod(total, 60)
     parts = [f"{number} {unit}" for number, unit in ((hours, "h"), (rest, "min")) if number]
     return " ".join(parts) if 0 < total < _MAX_RUNNING_TIME_MINUTES else None

@@ -128,7 +128,7 @@ class Renderer:
             RenderError: there is no such template, or a field has a value of the wrong kind.
         """
         if template not in TEMPLATES:
-            raise RenderError(f"there is no template {template!r:.100}")
+            raise RenderError(f"unknown template {template!r:.100}")
         try:
             wanted = Conventions.of(event, self._default_currency, self._default_zone)
             language, locale = self._languages.of(wanted.locale)

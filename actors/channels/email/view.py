@@ -33,7 +33,7 @@ _WORDS = {"payment_method", "reason", "processing_time"}
 def _showtimes(conventions: Conventions, value: Any) -> list[dict[str, Any]]:
     others = presenters.items(value)[:_MOST_SHOWTIMES]
     if not all(isinstance(other, Mapping) for other in others):
-        raise Unpresentable("is no list of showtimes")
+        raise Unpresentable("is not a list of showtimes")
     return [_present(conventions, other, ("showtime", "cinema_name", "booking_url")) for other in others]
 
 

@@ -40,7 +40,7 @@ def test_amounts(amount: object, currency: str | None, locale: str | None, text:
 
 @pytest.mark.parametrize("amount", [True, "", "NaN", "Infinity", -0.01, "1e13", "1e999999999", [], {}, "$5"])
 def test_what_is_no_amount(amount: object) -> None:
-    with pytest.raises(Unpresentable, match="is no amount of money"):
+    with pytest.raises(Unpresentable, match="is not an amount of money"):
         conventions().money(amount)
 
 

@@ -208,7 +208,7 @@ def test_a_value_of_the_wrong_kind_is_named(
 
 
 def test_an_unknown_template_is_refused(renderer: Renderer) -> None:
-    with pytest.raises(RenderError, match="no template 'layout'"):
+    with pytest.raises(RenderError, match="unknown template 'layout'"):
         renderer.render("layout", {})
 
 

@@ -271,7 +271,8 @@ def test_amounts_are_the_mails_in_the_alphabet_of_texts(
 
 
 @pytest.mark.parametrize(
-    ("changes", "field"), [({"amount": "much"}, "amount is no amount"), ({"booking_id": " "}, "booking_id")]
+    ("changes", "field"),
+    [({"amount": "much"}, "amount is not an amount"), ({"booking_id": " "}, "booking_id")],
 )
 def test_what_cant_be_told_is_given_up_naming_the_field(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(PermanentFailure, match=field):

@@ -130,25 +130,25 @@ class _Round:
     def work(self) -> None:
         """Look everything up, and record it."""
         try:
-            self._list(self._claim.payments, until=None)
+            self._list(self._claim.payments)
             self._run(self._recover, self._claim.payments)
             if self._used and not self._stopped:
                 # Carried out while we looked: after the listing, before their key was tried.
                 again, self._used = self._used, []
-                self._list(again, until=utcnow())
+                self._list(again)
                 self._run(self._recover_listed, again)
         except GatewayError as error:
             log.warning(
                 "recovery waits for the gateway", reason=error.message, count=len(self._claim.payments)
             )
 
-    def _list(self, payments: Iterable[Payment], until: datetime | None) -> None:
+    def _list(self, payments: Iterable[Payment]) -> None:
         """Read the gateway's books for what is due and has no id there."""
         unnamed = [payment for payment in payments if _is_unnamed(payment)]
         due = {payment.id: payment for payment in unnamed}
         reach = KEY_MEMORY + CLOCK_SKEW
         for since, end in windows(
-            (payment.created_at - CLOCK_SKEW, until or payment.last_attempt + reach) for payment in unnamed
+            (payment.created_at - CLOCK_SKEW, payment.last_attempt + reach) for payment in unnamed
         ):
             for charge in self._gateway.payments(since, end):
                 self._claim.renew()
@@ -156,11 +156,19 @@ class _Round:
                 # A foreign payment with a copied id would hide ours, or keep it open for ever.
                 if payment and agrees(payment, charge, self._payments.settings.namespace):
                     self._charges[payment.id] = charge
-        requested = [refund.created_at for payment in payments for refund in _unnamed_refunds(payment)]
-        for since, end in windows((at - CLOCK_SKEW, until or at + reach) for at in requested):
-            for refund in self._gateway.refunds(since=since, until=end):
+        requested = {
+            refund.id: (refund, payment.stray_charge or payment.gateway_id)
+            for payment in payments
+            for refund in _unnamed_refunds(payment)
+        }
+        for since, end in windows(
+            (refund.created_at - CLOCK_SKEW, refund.created_at + reach) for refund, _ in requested.values()
+        ):
+            for fact in self._gateway.refunds(since=since, until=end):
                 self._claim.renew()
-                self._refunds[refund.refund_id or ""] = refund
+                refund, charged = requested.get(fact.refund_id or "", (None, None))
+                if refund and (fact.payment_gateway_id, fact.amount) == (charged, refund.amount):
+                    self._refunds[refund.id] = fact
 
     def _recover(self, payment: Payment) -> None:
         self._settle(payment, seal=True)

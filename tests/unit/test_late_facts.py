@@ -166,6 +166,20 @@ def test_recovery_ends_a_payment_of_which_only_a_copy_was_charged(
     assert gateway.sealed == ["TXN-1"]
 
 
+def test_recovery_finds_our_refund_beside_one_with_a_copied_id(
+    payments: Payments, gateway: ScriptedGateway
+) -> None:
+    due = LONG_AGO + timedelta(minutes=1)
+    pending = Refund("REF-1", RefundStatus.PENDING, Decimal("25.00"), "changed my mind", LONG_AGO)
+    open_refund = completed(refunds=(pending,), refund_reserved=pending.amount)
+    payments.books.open(replace(open_refund, recover_after=due))
+    copied = replace(refund("re_2", Refunded("re_2"), "REF-1"), payment_gateway_id="pi_2")
+    gateway.refunds_made = [refund("re_1", Refunded("re_1"), "REF-1"), copied]
+    recover_due(payments, run=run_in_turn)
+    (found,) = payments.books.get("TXN-1").refunds
+    assert (found.status, found.gateway_id) == (RefundStatus.COMPLETED, "re_1")
+
+
 def test_recovery_goes_on_when_one_payment_has_no_usable_response(
     payments: Payments, gateway: ScriptedGateway
 ) -> None:

@@ -73,6 +73,11 @@ def _name_messages(record: logging.LogRecord) -> bool:
     return True
 
 
+def _drop_arguments(record: logging.LogRecord) -> bool:
+    """Drop the line in which each of Dramatiq's actors shows what it was called with: a whole event."""
+    return not (isinstance(record.msg, str) and record.msg.startswith("Received args="))
+
+
 class _StderrHandler(logging.StreamHandler[TextIO]):
     """Writes to the current `sys.stderr`: it may have been replaced, and the old one closed."""
 
@@ -131,6 +136,7 @@ def configure(service: Service, level: str = "INFO", stream: TextIO | None = Non
             ],
         )
     )
+    handler.addFilter(_drop_arguments)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)

@@ -42,6 +42,9 @@ CVV, CVV_AMEX = "739", "7391"
 PAYMENT = {
     "user_id": "user_1",
     "user_email": "jane.doe@example.com",
+    "user_name": "Jane Doe",
+    "user_phone": "+14155550123",
+    "customer_ip": "198.51.100.77",
     "amount": 50,
     "payment_method": "credit_card",
 }
@@ -157,7 +160,12 @@ def assert_clean(place: str, text: str) -> None:
 def test_no_card_is_anywhere_after_many_requests(
     rabbit_settings: Settings, private_stripe: StripeSimulator, tmp_path: Path
 ) -> None:
-    loud = {"log_level": "DEBUG", "ratelimit_enabled": True, "ratelimit_payments": "10000 per minute"}
+    loud = {
+        "log_level": "DEBUG",
+        "ratelimit_enabled": True,
+        "ratelimit_payments": "10000 per minute",
+        "card_attempt_limits": "none",
+    }
     impatient = {"payment_gateway_read_timeout": 3.0, "payment_gateway_max_retries": 1}
     settings = rabbit_settings.model_copy(update=private_stripe.settings | loud | impatient)
     api = ApiServer(tmp_path / "api", settings)
@@ -203,6 +211,12 @@ def test_no_card_is_anywhere_after_many_requests(
     assert_clean("what is stored", everything_stored(settings))
     assert_clean("the API's log", api.output())
     assert_clean("the worker's log", (tmp_path / "worker.log").read_text())
+    for log in (api.output(), (tmp_path / "worker.log").read_text()):
+        assert '"level": "debug"' in log
+        told = [
+            line for line in log.splitlines() if re.search(r"(?i)jane|\+14155550123|198\.51\.100\.77", line)
+        ]
+        assert told == [], "personal data at DEBUG"
 
 
 def test_a_crash_with_a_card_in_hand_tells_nobody(

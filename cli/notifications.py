@@ -174,6 +174,7 @@ def _details(notification: Notification) -> dict[str, Any]:
         "template": notification.template,
         "subject": notification.subject,
         "message_id": notification.message_id,
+        "relay": notification.relay,
         "retry_count": notification.retry_count,
         "attempts": attempts(notification),
         "event": notification.event_data,

@@ -48,6 +48,8 @@ class Notification(Record):
     subject = StringField()
     template = StringField()
     message_id = StringField()
+    #: `fallback` if the mail server that SMTP_FALLBACK_URL names accepted it.
+    relay = StringField()
     #: Of an SMS: how many messages it was billed as.
     segments = IntField()
     event_data = EventField(required=True)

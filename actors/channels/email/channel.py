@@ -69,7 +69,7 @@ class EmailChannel:
         with metrics.RENDER.labels(template).time(), tracing.span("render", {"movieapp.template": template}):
             rendered = self._renderer.render(template, notification.event_data)
         message_id = notification.message_id or self.message_id(notification.event_id)
-        self._relays.send(
+        relay = self._relays.send(
             compose(
                 rendered,
                 recipient=notification.recipient,
@@ -78,7 +78,8 @@ class EmailChannel:
                 date=utcnow(),
             )
         )
-        return {"subject": rendered.subject, "message_id": message_id}
+        sent = {"subject": rendered.subject, "message_id": message_id}
+        return sent if relay == "primary" else sent | {"relay": relay}
 
     def close(self) -> None:
         """Close the connections to the SMTP servers."""

@@ -129,17 +129,10 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         Postponed,
-        "the server refuses FROM_EMAIL, for every mail (RFC 3463, X.1.7 and X.1.8; Exchange 5.7.60)",
+        "the server knows no such domain as that of FROM_EMAIL (RFC 3463, X.1.7 and X.1.8)",
         codes=_ANY,
-        enhanced=("4.1.7", "5.1.7", "4.1.8", "5.1.8", "5.7.60"),
-        advice="Check FROM_EMAIL, and that the login may send as it",
-    ),
-    Rule(
-        Postponed,
-        "the login may not send as FROM_EMAIL (Postfix: reject_sender_login_mismatch)",
-        codes=_ANY,
-        words=r"not owned by user|(not allowed|permissions?) to send as",
-        advice="Check FROM_EMAIL, and that the login may send as it",
+        enhanced=("4.1.7", "5.1.7", "4.1.8", "5.1.8"),
+        advice="Check FROM_EMAIL",
     ),
     # The connection.
     Rule(TooManyConnections, "Exchange Online's limit of concurrent connections", codes=(432,)),

@@ -82,6 +82,11 @@ class Transport:
         return self._circuit.quick
 
     @property
+    def relay(self) -> str:
+        """`primary` or `fallback`."""
+        return self._server.relay
+
+    @property
     def longest(self) -> timedelta:
         """The longest that one `send` can take."""
         return timedelta(seconds=self._server.longest_to_data + self._server.longest_after_data)
@@ -263,8 +268,11 @@ class Relays:
         """The longest that one `send` can take."""
         return sum((transport.longest for transport in self._transports), timedelta())
 
-    def send(self, mail: OutgoingMail) -> Reply:
+    def send(self, mail: OutgoingMail) -> str:
         """Send one mail over the first server that is not in trouble.
+
+        Returns:
+            The relay that accepted it: `primary` or `fallback`.
 
         Raises:
             DeliveryError: not accepted, or nobody knows. Only a mail that a server surely did not take, for a
@@ -273,9 +281,11 @@ class Relays:
         held: Postponed | None = None
         for transport in self._transports:
             try:
-                return transport.send(mail)
+                transport.send(mail)
             except Postponed as error:
                 held = held or error
+            else:
+                return transport.relay
         assert held  # noqa: S101 - for the type checker
         raise held
 

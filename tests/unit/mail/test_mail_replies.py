@@ -74,8 +74,13 @@ from actors.errors import DeliveryError, PermanentFailure, Postponed, TemporaryF
         (Phase.RCPT, 504, "5.5.2 need fully-qualified hostname", Postponed),
         (Phase.RCPT, 450, "4.7.1 <web>: Helo command rejected: Host not found", Postponed),
         (Phase.MAIL, 550, "5.1.8 <a@b>: Sender address rejected: Domain not found", Postponed),
-        (Phase.MAIL, 550, "5.7.60 SMTP; Client does not have permissions to send as this sender", Postponed),
-        (Phase.RCPT, 553, "5.7.1 Sender address rejected: not owned by user shop", Postponed),
+        (
+            Phase.MAIL,
+            550,
+            "5.7.60 SMTP; Client does not have permissions to send as this sender",
+            PermanentFailure,
+        ),
+        (Phase.RCPT, 553, "5.7.1 Sender address rejected: not owned by user shop", PermanentFailure),
         # No SMTP at all.
         (Phase.MAIL, -1, "", Postponed),
         (Phase.DATA, 250, "ok?", Postponed),

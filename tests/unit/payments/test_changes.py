@@ -361,6 +361,9 @@ def test_a_refund_that_had_counted_as_failed_takes_its_amount_again() -> None:
     before = with_refund(P.COMPLETED, refund(RefundStatus.FAILED))
     after = changes.refund_completed(before, "REF-1", "re_1", actor=Actor.WEBHOOK, now=NOW)
     assert (after.refund_reserved, after.amount_refunded, after.status) == (TEN, TEN, P.PARTIALLY_REFUNDED)
+    beside = replace(before, refund_reserved=Decimal(5))
+    after = changes.refund_completed(beside, "REF-1", "re_1", actor=Actor.WEBHOOK, now=NOW)
+    assert after.refund_reserved == Decimal(15)
 
 
 @pytest.mark.parametrize("status", [P.PENDING, P.REQUIRES_ACTION])

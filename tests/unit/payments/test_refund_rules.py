@@ -369,6 +369,17 @@ def test_a_stray_charge_waits_for_an_operator_where_refunds_are_not_automatic(
     assert (stray.status, asked(site)) == (P.FAILED, [])
 
 
+def test_a_stray_charge_is_due_for_recovery_before_its_refund_begins(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.gateway.outcome = Unknown("timeout")
+    failed = site.payments.give_up(site.pay(), Actor.RECOVERY)
+    monkeypatch.setattr(site.payments.refunds, "refund_stray", lambda payment, _actor: payment)
+    left = site.payments.refunds.undo_charge(failed, "pi_1", Actor.WEBHOOK, automatic=True)
+    assert left.recover_after == START + site.payments.recover_in
+    assert (left.history[-1].at, left.history[-1].actor) == (START, Actor.WEBHOOK)
+
+
 @pytest.mark.parametrize(
     ("outcome", "status", "left"),
     [

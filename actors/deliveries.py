@@ -17,10 +17,10 @@ from bson.errors import BSONError
 from mongoengine.errors import NotUniqueError
 
 from actors.outcome import log_outcome
+from app.canonical_json import canonical
 from app.channels import ChannelName
 from app.clock import utcnow
 from app.delivery_status import FINISHED, GIVEN_UP, DeliveryStatus
-from app.events.content import canonical
 from app.events.decode import InvalidEvent
 from app.models import GRACE, Attempt, Notification
 from app.telemetry import tracing

@@ -19,10 +19,10 @@ from marshmallow import ValidationError
 from actors import deliveries
 from actors.deliver import DeliveryFailed, surely
 from actors.deliveries import ConflictingEvent
+from app.canonical_json import canonical
 from app.channels import CHANNELS, ChannelName
 from app.delivery_status import DeliveryStatus
 from app.events.catalog import check_event
-from app.events.content import canonical
 from app.events.decode import InvalidEvent
 from app.events.fields import Id
 from app.events.remarks import remarks

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any
 
 from flask import Response, request
 
 from app.api.auth import caller
 from app.api.errors import error_response
 from app.api.json import loads
+from app.canonical_json import canonical
 from app.errors import InvalidRequest, Problem
 from app.idempotency import Attempt, StoredResponse, begin, lease_for
 from app.idempotency.mongo import MongoClaimStore
@@ -86,7 +84,7 @@ def _begin(prefix: str) -> Attempt:
     if not 1 <= len(key) <= _MAX_KEY_LENGTH:
         raise InvalidRequest(f"{_HEADER} must have 1 to {_MAX_KEY_LENGTH} characters.", field=_HEADER)
     claim_id = _digest(caller().encode(), key.encode("utf-8", "surrogateescape"))
-    body = json.dumps(_by_value(loads(request.get_data(cache=True))), sort_keys=True)
+    body = canonical(loads(request.get_data(cache=True)))
     fingerprint = _digest(
         request.method.encode(), request.path.encode(), body.encode("utf-8", "surrogatepass")
     )
@@ -107,16 +105,3 @@ def _response(stored: StoredResponse) -> Response:
 
 def _digest(*parts: bytes) -> str:
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
-
-
-def _by_value(body: Any) -> Any:
-    """JSON without what it does not mean: 25.5 and 25.50 are one number, and names have no order."""
-    match body:
-        case dict():
-            return {name: _by_value(value) for name, value in body.items()}
-        case list():
-            return [_by_value(value) for value in body]
-        case bool() | None | str():
-            return body
-        case _:
-            return {"number": str(Decimal(body).normalize())}

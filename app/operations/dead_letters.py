@@ -15,9 +15,9 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
+from app.canonical_json import canonical
 from app.delivery_status import GIVEN_UP, DeliveryStatus
 from app.events.catalog import check_event
-from app.events.content import canonical
 from app.events.decode import InvalidEvent
 from app.messaging.dead_letters import DeadLetter, DeadLetters, QueueUnavailable
 from app.models import Notification, storage_errors

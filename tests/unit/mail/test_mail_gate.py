@@ -37,6 +37,9 @@ def test_it_is_light_and_well_made(mail: Rendered, language: str) -> None:
     assert max(len(style) for style in re.findall(r"<style.*?</style>", html, re.DOTALL)) < 16_000
     assert re.search(rf'<html [^>]*lang="{language}" dir="ltr"', html)
     assert re.search(rf'<div [^>]*role="article" lang="{language}" dir="ltr"', html)
+    assert 'name="color-scheme" content="light dark"' in html
+    assert "prefers-color-scheme: dark" in html
+    assert "x-apple-disable-message-reformatting" in html
     assert all('role="presentation"' in table for table in re.findall(r"<table[^>]*>", html))
     assert all(" alt=" in image for image in re.findall(r"<img[^>]*>", html))
     assert all(int(width) <= 600 for width in re.findall(r'\bwidth="(\d+)"', html))
@@ -73,6 +76,9 @@ def test_subject_and_preheader_fit(mail: Rendered) -> None:
     assert 10 <= len(mail.subject) <= 140
     assert 40 <= len(mail.preheader) <= 130
     assert (mail.subject + mail.preheader).replace("\N{NO-BREAK SPACE}", " ").isprintable()
+    page = Page(mail.html)
+    assert page.title == mail.subject
+    assert mail.preheader.replace("\N{NO-BREAK SPACE}", " ") in page.text
 
 
 @every_mail

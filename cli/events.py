@@ -19,6 +19,8 @@ _SAMPLE_TYPES = (
     "payment.success",
     "payment.failed",
     "payment.refund",
+    "payment.canceled",
+    "payment.disputed",
 )
 
 _event_file = click.argument("file", type=click.File("rb"))

@@ -93,7 +93,7 @@ def test_the_locale_of_the_option_wins(settings: Settings, data: Any) -> None:
     [
         ({"amount": None}, "payment.success: amount: Missing data"),
         ({"amount": "lots"}, "amount: Must be a number"),
-        ({"payment_method": " \n"}, "payment_method is missing"),
+        ({"payment_method": " \n"}, "payment.success: payment_method: Must not be blank."),
         ({"currency": "<U>"}, "currency"),
         ({"user_email": None}, "user_email"),
         ({"user_email": "jane\r\nBcc: x@example.com"}, "user_email"),
@@ -117,7 +117,7 @@ def test_a_file_that_holds_no_event_is_named(settings: Settings, data: Any, cont
 
 def test_an_event_of_another_template_is_refused(settings: Settings, data: Any) -> None:
     line = refused(settings, "payment_success", "--data", data(sample("payment_refund")))
-    assert "told by the template payment_refund" in line
+    assert "has the template payment_refund" in line
 
 
 def test_wrong_use_names_what_there_is(settings: Settings, tmp_path: Path) -> None:

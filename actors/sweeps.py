@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 #: Seconds that the sweeps may take to end, together.
-_PATIENCE = 3.0
+_JOIN_SECONDS = 3.0
 
 #: Opens what a sweep needs, in its own thread, and gives what one round of it does.
 Sweep = Callable[[], AbstractContextManager[Callable[[], object]]]
@@ -77,10 +77,10 @@ class Sweeps(Middleware):
         self._stop.set()
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        give_up_at = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _JOIN_SECONDS
         for thread in self._threads:
-            thread.join(max(0.0, give_up_at - time.monotonic()))
-        self._relay.close(max(0.0, give_up_at - time.monotonic()))
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._relay.close(max(0.0, deadline - time.monotonic()))
 
     def _run(self, sweep: Sweep, interval: float) -> None:
         with sweep() as round_:

@@ -31,7 +31,7 @@ HOURS_AHEAD = "HOURS_AHEAD"
 DIRECTORY = "FAILPOINTS"
 
 #: Threads that work for no request, by the name they have in the project.
-_OWN = ("outbox-relay", "payment recovery", "recovery_0", "overdue deliveries", "retention")
+_OWN = ("outbox-relay", "indexes", "payment recovery", "recovery_0", "overdue deliveries", "retention")
 
 
 class Arming:

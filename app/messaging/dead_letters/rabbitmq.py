@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _SESSION = 60.0
 
 #: Seconds without a letter although there are more.
-_PATIENCE = 10.0
+_INACTIVITY_SECONDS = 10.0
 
 #: AMQP counts a consumer's unacknowledged messages in 16 bits; 0 is no limit.
 _MOST_UNACKNOWLEDGED = 0xFFFF
@@ -132,7 +132,7 @@ class RabbitDeadLetters:
                 return
             more = first[0].message_count
             channel.basic_qos(prefetch_count=limit if limit <= _MOST_UNACKNOWLEDGED else 0)
-            rest = channel.consume(f"{queue}.XQ", exclusive=True, inactivity_timeout=_PATIENCE)
+            rest = channel.consume(f"{queue}.XQ", exclusive=True, inactivity_timeout=_INACTIVITY_SECONDS)
             try:
                 # Begun at once: who comes now is told that somebody is here.
                 yield 1 + more, chain([first, *islice(rest, min(more, 1))], rest)

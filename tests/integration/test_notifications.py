@@ -15,6 +15,7 @@ import redis
 
 from actors.declare import worker_broker
 from app import models
+from app.events.catalog import CATALOG
 from app.events.samples import sample, sample_names
 from app.messaging.dead_letters import open_dead_letters
 from app.messaging.publisher import OutgoingEvent, make_publisher
@@ -64,7 +65,30 @@ def delivery(event: dict[str, Any], status: str, channel: str = "email") -> Noti
     return wait_for(finished, 10, f"{event['event_id']} did not become {status}")
 
 
-@pytest.mark.parametrize("name", sample_names())
+#: Samples of events that become mails, and of those that are for other services only.
+MAILED = [name for name in sample_names() if CATALOG[sample(name)["event_type"]].template]
+NOT_MAILED = sorted(set(sample_names()) - set(MAILED))
+
+
+@pytest.mark.parametrize("name", NOT_MAILED)
+def test_an_event_for_other_services_becomes_no_message(
+    publish: Publish,
+    mail_sink: MailSink,
+    worker_settings: Settings,
+    dead_letters: Callable[[Settings, str], int],
+    name: str,
+) -> None:
+    event = sample(name)
+    publish(event)
+    key = f"{worker_settings.namespace}event:{event['event_id']}:status"
+    with closing(redis.Redis.from_url(worker_settings.redis_url, decode_responses=True)) as store:
+        wait_for(lambda: store.get(key) == "processed", 5, "the status in Redis")
+    assert Notification.objects(event_id=event["event_id"]).count() == 0
+    assert mail_sink.mails == []
+    assert dead_letters(worker_settings, "notification.payment_events") == 0
+
+
+@pytest.mark.parametrize("name", MAILED)
 def test_every_event_type_becomes_a_mail(publish: Publish, mail_sink: MailSink, name: str) -> None:
     event = sample(name)
     publish(event)

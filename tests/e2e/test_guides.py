@@ -44,6 +44,7 @@ ANSWERS = (
     "completed 25.5 USD",
     '"error_code":"INSUFFICIENT_FUNDS"',
     "202 requires_action /payment/status/TXN-",
+    "200 canceled",
     "200 success REF-",
     " 401 ",
 )

@@ -67,7 +67,8 @@ def test_a_node_killed_under_load_loses_nothing_and_what_it_keeps_is_named(
     with closing(make_publisher(settings)) as publisher:
 
         def publish(number: int) -> None:
-            event = sample("booking.confirmed") | {"event_id": f"evt_{number}"}
+            own = {"booking_id": f"BOOK-{number}", "user_email": f"user{number}@example.com"}
+            event = sample("booking.confirmed") | {"event_id": f"evt_{number}"} | own
             outgoing = OutgoingEvent(event["event_id"], event["event_type"], json.dumps(event))
 
             def is_confirmed() -> bool:

@@ -26,6 +26,7 @@ from pydantic import SecretStr
 
 from app import models
 from app.clock import utcnow
+from app.idempotency import lease_for
 from app.ids import new_id
 from app.models import Transaction
 from app.payments import states
@@ -216,7 +217,7 @@ def test_process(
     seconds = recover(paying, tmp_path, hours)
     told(matrix, seconds)
 
-    limit = published_time(paying) + SLACK
+    limit = lease_for(paying.gateway_time_budget).total_seconds() + SLACK
     for at in matrix:
         answer = until_answered(api, "/payment/process", body(at), f"key-{at}", limit)
         # What never reached the gateway has failed by now; the client that repeats its request pays anew.
@@ -257,7 +258,7 @@ def test_refund(
     matrix = die_everywhere(api, act)
     assert {"before gateway POST", "after gateway POST"} <= set(matrix.values())
     told(matrix, recover(paying, tmp_path))
-    limit = published_time(paying) + SLACK
+    limit = lease_for(paying.gateway_time_budget).total_seconds() + SLACK
     refunded = 0
     for at in matrix:
         answer = until_answered(api, "/payment/refund", body(at), f"key-{at}", limit)

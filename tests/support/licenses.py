@@ -32,6 +32,7 @@ _SPDX = {
     "bsd-3-clause": "BSD-3-Clause",
     "3-clause bsd license": "BSD-3-Clause",
     "isc": "ISC",
+    "isc license (iscl)": "ISC",
     "mit": "MIT",
     "mit license": "MIT",
     "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",

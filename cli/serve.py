@@ -33,7 +33,10 @@ def why_unusable(address: str) -> str | None:
     """Return why nothing can listen on HOST:PORT, None if something can."""
     host, _, port = address.rpartition(":")
     try:
-        socket.create_server((host, int(port))).close()
+        # Bound and not listening: a balancer must not take this for the service.
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, int(port)))
     except (OSError, OverflowError) as error:
         return getattr(error, "strerror", None) or str(error)
     return None

@@ -34,7 +34,10 @@ def main(host: str, port: int, db: Path, webhook_url: str, webhook_secret: str) 
     except sqlite3.Error as error:
         raise click.ClickException(f"{db}: {error}") from None
     try:
-        socket.create_server((host, port)).close()
+        # Bound and not listening: who waits for the simulator must not take this for it.
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
     except OSError as error:
         raise click.ClickException(f"{host}:{port} can't be used ({os.strerror(error.errno or 0)})") from None
     app = f"devtools.stripe_simulator.app:open_app({str(db)!r}, {webhook_url!r}, {webhook_secret!r})"

@@ -95,7 +95,9 @@ def looked_up_later(payment: Payment, at: datetime) -> Payment:
 
 def nothing_left_to_look_up(payment: Payment) -> Payment:
     """Stop looking up, unless something is open."""
-    return changed(payment, recover_after=None) if _all_known(payment) else payment
+    if payment.recover_after is None or not _all_known(payment):
+        return payment
+    return changed(payment, recover_after=None)
 
 
 def _all_known(payment: Payment) -> bool:

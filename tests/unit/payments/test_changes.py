@@ -241,7 +241,9 @@ def test_looking_up_ends_when_everything_is_known() -> None:
     for before in open_payments:
         assert changes.nothing_left_to_look_up(before) is before
     known = with_refund(P.COMPLETED, refund(RefundStatus.FAILED))
-    assert changes.nothing_left_to_look_up(known) == replace(known, recover_after=None)
+    settled = changes.nothing_left_to_look_up(known)
+    assert settled == replace(known, recover_after=None)
+    assert changes.nothing_left_to_look_up(settled) is settled, "what is settled is not written again"
     assert changes.looked_up_later(known, NOW + LATER) == replace(known, recover_after=NOW + LATER)
 
 

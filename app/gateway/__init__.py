@@ -11,7 +11,7 @@ from app.gateway.events import (
 )
 from app.gateway.factory import HANDLED_EVENTS, make_gateway
 from app.gateway.facts import GatewayDispute, GatewayPayment, GatewayRefund
-from app.gateway.gateway import KEY_LIFETIME, Gateway, GatewayUnavailable, Share
+from app.gateway.gateway import KEY_MEMORY, Gateway, GatewayUnavailable, Share
 from app.gateway.orders import CardDetails, Charge, ChargeKind, RefundRequest
 from app.gateway.outcomes import (
     ActionRequired,
@@ -29,7 +29,7 @@ from app.gateway.outcomes import (
 
 __all__ = [
     "HANDLED_EVENTS",
-    "KEY_LIFETIME",
+    "KEY_MEMORY",
     "ActionRequired",
     "BadWebhook",
     "Canceled",

@@ -15,9 +15,8 @@ from app.gateway.facts import GatewayDispute, GatewayPayment, GatewayRefund
 from app.gateway.orders import CardDetails, Charge, RefundRequest
 from app.gateway.outcomes import Declined, PaymentOutcome, RefundOutcome, Refused
 
-#: How long after its first request a charge or refund may be requested again with the same key. A gateway
-#: must remember its keys for longer; one that has forgotten a key would move the money once more.
-KEY_LIFETIME = timedelta(hours=20)
+#: How long a gateway remembers its keys: one that has forgotten a key would move the money once more.
+KEY_MEMORY = timedelta(hours=24)
 
 
 class GatewayUnavailable(GatewayError):
@@ -60,7 +59,7 @@ class Gateway(Protocol):
         """
 
     def charge(self, charge: Charge) -> PaymentOutcome:
-        """Make a payment. Repeating it within KEY_LIFETIME charges once and returns the first outcome.
+        """Make a payment. Repeating it within KEY_MEMORY charges once and returns the first outcome.
 
         Takes at most the time budget of the settings. Never raises for what a gateway can do.
         """
@@ -115,7 +114,7 @@ class Gateway(Protocol):
         """
 
     def refund(self, request: RefundRequest) -> RefundOutcome:
-        """Make a refund. Repeating it within KEY_LIFETIME refunds once and returns the first outcome."""
+        """Make a refund. Repeating it within KEY_MEMORY refunds once and returns the first outcome."""
 
     def find_refund(self, gateway_id: str) -> GatewayRefund | None:
         """Look up a refund by the gateway's id; None if there is none.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.clock import utcnow
 from app.errors import GatewayError, ServiceUnavailable
-from app.gateway import GatewayPayment, GatewayRefund, Refused
+from app.gateway import KEY_MEMORY, GatewayPayment, GatewayRefund, Refused
 from app.payments import changes
 from app.payments.agreement import agrees
 from app.payments.states import UNSETTLED, Actor
@@ -41,9 +41,6 @@ LONGEST_PAUSE = timedelta(minutes=5)
 
 #: The gateway's clock may differ from ours by as much.
 CLOCK_SKEW = timedelta(minutes=5)
-
-#: A request may arrive late, for as long as the gateway can remember that its key was used up.
-KEY_MEMORY = timedelta(hours=24)
 
 #: Windows that are closer than this are listed as one.
 _WINDOW_GAP = timedelta(minutes=30)
@@ -146,6 +143,7 @@ class _Round:
         """Read the gateway's books for what is due and has no id there."""
         unnamed = [payment for payment in payments if _is_unnamed(payment)]
         due = {payment.id: payment for payment in unnamed}
+        # A request may arrive late, for as long as the gateway remembers that its key was used up.
         reach = KEY_MEMORY + CLOCK_SKEW
         for since, end in windows(
             (payment.created_at - CLOCK_SKEW, payment.last_attempt + reach) for payment in unnamed

@@ -13,6 +13,7 @@ import pytest
 from app import declines
 from app.errors import ServiceUnavailable
 from app.gateway import (
+    KEY_MEMORY,
     ActionRequired,
     Charged,
     Declined,
@@ -26,7 +27,6 @@ from app.payments.records import Payment
 from app.payments.recovery import (
     CLOCK_SKEW,
     CONCURRENT_CALLS,
-    KEY_MEMORY,
     LONGEST_PAUSE,
     recover_due,
     windows,

@@ -1,0 +1,62 @@
+"""POST /notification/bounces: a mail server or forwarder submits a returned mail unchanged."""
+
+from __future__ import annotations
+
+from flask import Response, abort, jsonify, request
+
+from app.api.auth import requires
+from app.api.requests import JSONBlueprint, refuse_card_numbers
+from app.api.schemas import BounceReceipt
+from app.bounces.intake import Door, take
+from app.bounces.report import Bounce
+from app.services import services
+from app.settings import LARGER_BODIES
+
+blueprint = JSONBlueprint("bounces", __name__, url_prefix="/notification", description="Returned mails")
+blueprint.before_request(refuse_card_numbers)
+
+#: Also accepted: mail in UTF-8 (RFC 6532), and the generic type that some forwarders send.
+_TYPES = ("message/rfc822", "message/global", "application/octet-stream")
+
+_BODY = {
+    "description": "The returned mail as it came (RFC 5322), with all its headers; "
+    f"at most {LARGER_BODIES['/notification/bounces'] // 1024} KiB. "
+    "Of our mail in it the headers are enough.",
+    "required": True,
+    "content": {
+        name: {
+            "schema": {"type": "string", "format": "binary"},
+            "example": "From: MAILER-DAEMON@mail.example.com\r\nSubject: Undelivered Mail …\r\n\r\n…",
+        }
+        for name in _TYPES
+    },
+}
+
+
+@blueprint.route("/bounces", methods=["POST"])
+@requires("notifications:write")
+@blueprint.doc(requestBody=_BODY)
+@blueprint.response(200, BounceReceipt)
+@blueprint.errors(400, 401, 403, 413, 415, 422, 429, 500, 503)
+def report() -> Response:
+    """Accept a returned mail. Mail that is not a bounce changes nothing.
+
+    Safe to repeat: the same report changes a delivery once. After a 503, send it again.
+    """
+    if request.mimetype not in _TYPES:
+        abort(415)
+    taken = take(request.get_data(), services().settings, Door.WEBHOOK)
+    return jsonify(
+        {
+            "received": True,
+            "outcome": taken.outcome,
+            "notification_id": taken.notification_id,
+            "what": taken.what,
+            "bounce": _shown(taken.bounce) if taken.bounce else None,
+        }
+    )
+
+
+def _shown(bounce: Bounce) -> dict[str, object]:
+    verdict = bounce.verdict
+    return {"kind": verdict.kind, "reason": verdict.reason, "status": bounce.status, "reply": bounce.reply}

@@ -1,0 +1,1 @@
+"""Parse bounces, match them to deliveries, and record them."""

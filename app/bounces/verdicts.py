@@ -1,0 +1,255 @@
+"""Classify bounces as hard or soft by enhanced status code (RFC 3463) and reply text.
+
+Codes alone are not enough. Servers write 5.0.0 for everything, 5.7.1 for unknown users, and 5.4.1 for an
+address that their directory lacks, so rules for well-known reply texts come first. The first matching rule
+applies. docs/bounces.md shows the same table.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from re import IGNORECASE, Pattern, compile  # noqa: A004 - patterns are read more easily
+
+from app.bounces.report import BounceKind, Reason, Verdict
+
+#: Maximum characters of a reply that are matched.
+_LONGEST_REPLY = 2_000
+
+#: A separate code, not part of an IP address, a version, or a date.
+_ENHANCED = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d]|\.\d)")
+#: The same directly after a reply code: the reply of the server that refused.
+_REPLY_AND_ENHANCED = re.compile(r"\b[45]\d\d[ -]+(?:#|\()?([245]\.\d{1,3}\.\d{1,3})(?![\d]|\.\d)")
+_REPLY_CODE = re.compile(r"(?<![\d.#])([45][0-5]\d)(?![\d.])")
+
+_UNKNOWN_USER = (
+    r"(user|recipient|mailbox|account|address|addressee|mail ?box|mailid|alias|email)\b.{0,60}"
+    r"(unknown|not found|not exist|n[o']t exist|doesn't exist|no longer (exists|valid|available|on)|invalid"
+    r"|not listed|not have an? .{0,40}account|unavailable to this)"
+    r"|(unknown|invalid|no such|non-?existent|bad) (local )?(\w+ )?"
+    r"(user|recipient|mailbox|account|address|destination|final delivery|addressee|email)"
+    r"|(user|no) mailbox (here|found)|no mailbox here|there is no user|doesn'?t have an? \S+ account"
+    r"|does not have an? \S+ account|not (a )?known (at|here)|mailbox (is )?unavailable"
+    r"|is not recognized|not (a )?valid (user|mailbox|address|recipient)|unrouteable address"
+    r"|unroutable address"
+    r"|not our customer|no one by that name|recipnotfound|recipientnotfound|not listed in"
+    r"|is not a valid (user|mailbox|address)|account (that you tried|does not)"
+    r"|empfänger (unbekannt|existiert)|unbekannter (empfänger|benutzer)|existiert nicht"
+    r"|n['’]existe pas|inconnu|no existe|desconocid[oa]|não existe|nie istnieje|nieznany"
+    r"|не существует|нет такого|не найден|не зарегистрирован"
+    r"|用户不存在|帐号不存在|账号不存在|收件人.{0,12}不存在|不存在|存在しません|宛先不明|見つかりません"
+)
+
+_DISABLED = (
+    r"(account|mailbox|user|recipient|address)\b.{0,40}"
+    r"(disabled|inactive|deactivated|suspended|closed|terminated|blocked by (its|the) owner|locked|expired)"
+    r"|(disabled|inactive|deactivated) (account|mailbox|user|recipient)|deaktiviert|заблокирован|已停用|禁用"
+)
+
+_FULL = (
+    r"quota (exceeded|is full)|exceed\w* .{0,40}quota|over ?quota|overquota|over (its|the|their) .{0,20}quota"
+    r"|(mail)?box\b.{0,30}\b(is )?(full|exceeded)|mail(box)? (folder )?full|(insufficient|out of|not enough) "
+    r"(disk |system |mailbox )?(space|storage)|storage (limit|quota|allocation)|inbox is full"
+    r"|mailbox exceeds|quota .{0,30}(überschritten|dépass)|postfach.{0,20}voll|boîte .{0,30}pleine"
+    r"|buz[oó]n.{0,20}lleno"
+    r"|caixa .{0,30}cheia|переполнен|превышен|邮箱.{0,6}(已满|满)|容量|いっぱい|超過"
+)
+
+_POLICY = (
+    r"\bspam|blacklist|block ?list|\brbl\b|dnsbl|spamhaus|spamcop|reputation"
+    r"|barracuda(central)?\b.{0,20}blocked"
+    r"|policy|\bdmarc|\bdkim|\bspf\b|unauthenticated|not authenticated|authentication (is )?required"
+    r"|rate ?limit|too many|unsolicited|blocked|banned|denied by|greylist|virus|malware|phish"
+    r"|message (was )?(rejected|refused) (due|because|by)|垃圾邮件|迷惑メール|спам"
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row of the table.
+
+    Attributes:
+        verdict: the meaning of a matching reply.
+        why: the facts behind the row, for the documentation.
+        codes: prefixes of the code without its class: `1.1` stands for 4.1.1 and 5.1.1.
+        digit: required class of the code, or else of the reply code; "" for any.
+        words: required text of the reply.
+        replies: allowed SMTP reply codes.
+    """
+
+    verdict: Verdict
+    why: str
+    codes: tuple[str, ...] = ()
+    digit: str = ""
+    words: Pattern[str] | None = None
+    replies: tuple[str, ...] = ()
+
+    def fits(self, code: str | None, reply_code: str | None, words: str) -> bool:
+        """Return whether the rule matches a reply."""
+        leading = (code or reply_code or "")[:1]
+        return (
+            (not self.digit or leading == self.digit)
+            and (not self.codes or (code is not None and _within(code, self.codes)))
+            and (not self.replies or reply_code in self.replies)
+            and (self.words is None or self.words.search(words) is not None)
+        )
+
+
+def _within(code: str, families: tuple[str, ...]) -> bool:
+    detail = code.partition(".")[2]
+    return any(detail == family or detail.startswith(f"{family}.") for family in families)
+
+
+def _soft(reason: Reason, *, counts: bool = True) -> Verdict:
+    return Verdict(BounceKind.SOFT, reason, counts)
+
+
+def _hard(reason: Reason) -> Verdict:
+    return Verdict(BounceKind.HARD, reason, True)
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        _soft(Reason.SENDER, counts=False),
+        "the server rejects our sender address or domain, not the recipient",
+        codes=("1.7", "1.8"),
+    ),
+    Rule(
+        _soft(Reason.SENDER, counts=False),
+        "the same, recognized by the reply text",
+        words=compile(
+            r"sender('s)? (address|domain|verify|host)?.{0,40}(reject|not exist|not found|fail|invalid"
+            r"|unknown)"
+            r"|(domain of sender|sender domain)|relay(ing)? (access )?(denied|not permitted)|unable to relay",
+            IGNORECASE,
+        ),
+    ),
+    Rule(
+        _soft(Reason.CONTENT, counts=False),
+        "this mail is too large; a smaller one may be accepted",
+        codes=("2.3", "3.4"),
+    ),
+    Rule(
+        _soft(Reason.CONTENT, counts=False),
+        "the same, recognized by the reply text",
+        words=compile(
+            r"(message|mail|file) (size|is) .{0,20}(exceeds|too (large|big))|too large", IGNORECASE
+        ),
+    ),
+    Rule(
+        _soft(Reason.MAILBOX_FULL),
+        "the mailbox is full; its owner can free space, so 5.2.2 is soft too",
+        codes=("2.2",),
+    ),
+    Rule(
+        _soft(Reason.MAILBOX_FULL),
+        "the same, recognized by the reply text, with any code",
+        words=compile(_FULL, IGNORECASE),
+    ),
+    Rule(
+        _soft(Reason.TEMPORARY),
+        "a 4xx reply is temporary, whatever its text says",
+        digit="4",
+        words=compile(_UNKNOWN_USER, IGNORECASE),
+    ),
+    Rule(
+        _hard(Reason.NO_SUCH_RECIPIENT),
+        "the address does not exist, or the domain accepts no mail (5.1.10 of RFC 7505; Exchange's 5.1.10)",
+        codes=("1.0", "1.1", "1.2", "1.3", "1.4", "1.6", "1.9", "1.10"),
+        digit="5",
+    ),
+    Rule(
+        _hard(Reason.NO_SUCH_RECIPIENT),
+        "Exchange Online does not know the address; from other servers, 5.4.1 is an unreachable host",
+        codes=("4.1",),
+        digit="5",
+        words=compile(r"recipient address rejected", IGNORECASE),
+    ),
+    Rule(
+        _hard(Reason.MAILBOX_DISABLED),
+        "the mailbox is closed",
+        codes=("2.1",),
+        digit="5",
+    ),
+    Rule(
+        _hard(Reason.NO_SUCH_RECIPIENT),
+        "the reply text says that the user is unknown, with 5.0.0, 5.7.1, or no code",
+        words=compile(_UNKNOWN_USER, IGNORECASE),
+    ),
+    Rule(
+        _hard(Reason.NO_SUCH_RECIPIENT),
+        "the address is on the relay's own suppression list",
+        words=compile(r"previously bounced|suppress(ion|ed)", IGNORECASE),
+    ),
+    Rule(
+        _soft(Reason.POLICY, counts=False),
+        "spam filters, block lists, or authentication; not caused by the recipient",
+        codes=("7",),
+    ),
+    Rule(
+        _soft(Reason.POLICY, counts=False),
+        "the same, recognized by the reply text",
+        words=compile(_POLICY, IGNORECASE),
+    ),
+    Rule(
+        _hard(Reason.MAILBOX_DISABLED),
+        "the reply text says that the mailbox is closed",
+        words=compile(_DISABLED, IGNORECASE),
+    ),
+    Rule(_soft(Reason.EXPIRED), "the relay stopped retrying after days", codes=("4.7",)),
+    Rule(
+        _soft(Reason.UNREACHABLE),
+        "no route to the host, or no reply; 5.4.4 too, because a failing name server causes it as well",
+        codes=("4",),
+    ),
+    Rule(
+        _soft(Reason.UNREACHABLE),
+        "the same, recognized by the reply text",
+        words=compile(
+            r"(host|domain|name)\b.{0,40}(not found|unknown|unreachable|lookup)|no route to host"
+            r"|connection (refused|timed out)|timed? ?out|unreachable|couldn't find any host|no mx",
+            IGNORECASE,
+        ),
+    ),
+    Rule(_soft(Reason.CONTENT, counts=False), "the protocol or the content of this mail", codes=("5", "6")),
+    Rule(_soft(Reason.TEMPORARY), "the state of the recipient's mailbox or system", codes=("2", "3")),
+    Rule(
+        _hard(Reason.NO_SUCH_RECIPIENT),
+        "the mailbox is unavailable, with no other reason given (RFC 5321, 4.2.3)",
+        digit="5",
+        replies=("550", "551", "553"),
+    ),
+    Rule(
+        _soft(Reason.MAILBOX_FULL), "the storage limit is exceeded (RFC 5321, 4.2.3)", replies=("452", "552")
+    ),
+    Rule(_soft(Reason.TEMPORARY), "a temporary failure, with no reason given", digit="4"),
+)
+
+#: Verdict on a reply that matches no rule.
+_UNKNOWN = _soft(Reason.REFUSED, counts=False)
+
+
+def judge(status: str | None, reply: str) -> tuple[Verdict, str | None]:
+    """Return the verdict on a reply, and the enhanced status code behind it.
+
+    Args:
+        status: the report's code, if it has one.
+        reply: the server's reply.
+    """
+    words = reply[:_LONGEST_REPLY]
+    code = _code(status, words)
+    found = _REPLY_CODE.search(words)
+    reply_code = found[1] if found else None
+    rule = next((rule for rule in RULES if rule.fits(code, reply_code, words)), None)
+    return rule.verdict if rule else _UNKNOWN, code
+
+
+def _code(status: str | None, words: str) -> str | None:
+    """Return the refusing server's code, in preference to the reporting server's."""
+    if found := _REPLY_AND_ENHANCED.search(words):
+        return found[1]
+    own = _ENHANCED.search(status or "")
+    if own and (own[2], own[3]) != ("0", "0"):
+        return own[0]
+    inner = _ENHANCED.search(words)
+    return (inner or own or [None])[0]

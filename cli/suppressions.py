@@ -1,0 +1,138 @@
+"""`movieapp suppressions`: list, add, and remove suppressed recipients."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from app.channels import ChannelName
+from cli.listing import Listing, listing_options
+from cli.options import connect, expected_failures, operator
+from cli.output import json_option, print_json
+
+if TYPE_CHECKING:
+    from app.models import Suppression
+
+#: `app.suppressions.SuppressionReason`, without loading the models for --help.
+REASONS = ("hard_bounce", "soft_bounces", "stop", "operator")
+
+#: Heading → field of a list.
+_LISTED = {
+    "ID": "id",
+    "CHANNEL": "channel",
+    "ADDRESS": "hint",
+    "REASON": "reason",
+    "SOURCE": "source",
+    "NOTE": "note",
+    "SINCE": "created_at",
+    "UNTIL": "expires_at",
+}
+
+_reason_option = click.option("--reason", required=True, metavar="TEXT", help="Reason for the audit log.")
+
+
+@click.group()
+def suppressions() -> None:
+    """List, add, and remove suppressed recipients, who get no more messages.
+
+    \b
+    Example:
+        movieapp suppressions list --channel email
+        movieapp suppressions remove jane@example.com --reason "her mailbox works again"
+    """
+
+
+@suppressions.command("list")
+@click.option("--channel", type=click.Choice([channel.value for channel in ChannelName]))
+@click.option("--reason", type=click.Choice(REASONS))
+@click.option("--address", metavar="ADDRESS", help="Only this email address or phone number.")
+@listing_options()
+@expected_failures
+def list_all(listing: Listing, channel: str | None, reason: str | None, address: str | None) -> None:
+    """List entries in force, newest first. JSON and CSV are complete unless --limit is given.
+
+    Addresses are stored as keyed hashes: an entry shows the domain, or the number's first and last digits. To
+    find an entry, pass --address.
+
+    \b
+    Example:
+        movieapp suppressions list --address jane@example.com
+        movieapp suppressions list --reason stop --csv > stopped.csv
+    """
+    settings = connect()
+    from app.models import storage_errors
+    from app.operations.suppressions import look_up
+    from app.suppressions.store import listed
+
+    if address:
+        entry = look_up(address, settings)
+        entries = [entry] if entry else []
+    else:
+        with storage_errors():
+            entries = list(listed(channel=channel, reason=reason).limit(listing.wanted))
+    listing.show(map(_row, entries), _LISTED, empty="No suppression matches.")
+
+
+@suppressions.command()
+@click.argument("address")
+@_reason_option
+@json_option
+@expected_failures
+def add(address: str, reason: str, as_json: bool) -> None:
+    """Suppress ADDRESS, an email address or a phone number.
+
+    The entry ends after SUPPRESSION_DAYS. Only `remove` ends it earlier; START does not.
+
+    \b
+    Example:
+        movieapp suppressions add +14155550123 --reason "asked on the phone"
+    """
+    settings = connect()
+    from app.operations import suppressions as operations
+
+    result = operations.add(address, reason, operator(), settings)
+    if as_json:
+        print_json({"suppressed": True, "new": result == "added"})
+    else:
+        click.echo("Suppressed." if result == "added" else "It was suppressed already.")
+
+
+@suppressions.command()
+@click.argument("target", metavar="ADDRESS|ID")
+@_reason_option
+@json_option
+@expected_failures
+def remove(target: str, reason: str, as_json: bool) -> None:
+    """End the suppression of an address, or of an entry ID from the list.
+
+    \b
+    Example:
+        movieapp suppressions remove jane@example.com --reason "her mailbox works again"
+    """
+    settings = connect()
+    from app.operations import suppressions as operations
+
+    removed = operations.remove(target, reason, operator(), settings)
+    if as_json:
+        print_json({"removed": removed})
+    elif removed:
+        click.echo("It gets messages again.")
+    else:
+        click.echo("This address is not suppressed.", err=True)
+    if not removed:
+        sys.exit(1)
+
+
+def _row(entry: Suppression) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "channel": entry.channel,
+        "hint": entry.hint,
+        "reason": entry.reason,
+        "source": entry.source,
+        "note": entry.note,
+        "created_at": entry.created_at,
+        "expires_at": entry.expires_at,
+    }

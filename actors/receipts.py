@@ -1,8 +1,7 @@
-"""Receipts in Redis of what a mail server or SMS provider accepted, kept until MongoDB has recorded it.
+"""Receipts in Redis for accepted messages, kept until MongoDB has recorded them.
 
-A delivery that is accepted and not recorded would be sent again once its lease has ended. Redis takes the
-receipt in a fraction of the time, and also while MongoDB is unavailable. A worker that takes over a delivery
-looks here first.
+A delivery that is accepted but not recorded would be sent again after its lease. Redis stores the receipt
+faster, and also while MongoDB is unavailable. A worker that takes over a delivery checks here first.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ class Receipts:
     """Reads and writes receipts.
 
     Args:
-        store: Redis.
-        namespace: in front of every key.
+        store: the Redis client.
+        namespace: prefix of every key.
     """
 
     def __init__(self, store: redis.Redis, namespace: str) -> None:
@@ -38,7 +37,7 @@ class Receipts:
         self._namespace = namespace
 
     def keep(self, notification: Notification, sent_at: datetime, fields: Mapping[str, Any]) -> None:
-        """Store a receipt. While Redis is unavailable too, nothing is stored and nothing fails."""
+        """Store a receipt. Does nothing while Redis is unavailable."""
         note = json.dumps({"sent_at": iso(sent_at), **fields})
         try:
             self._redis.set(self._key(notification), note, ex=_KEPT_SECONDS)
@@ -49,7 +48,7 @@ class Receipts:
         """Return the fields to record if there is a receipt, else None.
 
         Raises:
-            redis.RedisError: whether it was can't be known now.
+            redis.RedisError: Redis is unavailable.
         """
         note: Any = self._redis.get(self._key(notification))
         if note is None:

@@ -1,4 +1,4 @@
-"""A Twilio for tests: a real HTTP server on loopback that answers, refuses, hangs and hangs up on demand."""
+"""A fake Twilio: a real HTTP server on loopback that responds, refuses, hangs, and disconnects on demand."""
 
 from __future__ import annotations
 
@@ -12,15 +12,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
+
+from pydantic import SecretStr
+from twilio.request_validator import RequestValidator
+
+if TYPE_CHECKING:
+    from flask.testing import FlaskClient
+    from werkzeug.test import TestResponse
 
 ACCOUNT, TOKEN, SENDER = "AC0123456789abcdef0123456789abcdef", "secret-of-the-account", "+14155550100"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What Twilio says: an HTTP status, and Twilio's code and words unless it is 201."""
+    """A response of Twilio: the HTTP status, and Twilio's code and message unless it is 201."""
 
     status: int = 201
     code: int = 0
@@ -34,13 +41,12 @@ TOO_MANY = Answer(429, 20429, "Too Many Requests")
 BROKEN = Answer(500, 20500, "Internal Server Error")
 REFUSED_LOGIN = Answer(401, 20003, "Authenticate")
 
-#: In place of an answer to a request that was read: nothing, an end of the connection, or no JSON. The text
-#: was taken each time.
+#: Instead of a valid response: none, a closed connection, or invalid JSON. The SMS was accepted each time.
 HANG, CUT, GIBBERISH = "hang", "cut", "gibberish"
 
 
 class FakeTwilio:
-    """Takes texts from one account.
+    """Accepts SMS from one account.
 
     Attributes:
         script: the next answers; after them each text is taken.
@@ -59,17 +65,17 @@ class FakeTwilio:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What makes a `Settings` send texts here; for `model_validate`, as a token is a secret."""
+        """Return the settings to send SMS here."""
         return {
             "sms_provider": "twilio",
             "twilio_account_sid": ACCOUNT,
-            "twilio_auth_token": TOKEN,
+            "twilio_auth_token": SecretStr(TOKEN),
             "twilio_from_number": SENDER,
             "twilio_api_base": f"http://127.0.0.1:{self.server.server_port}",
         }
 
     def secure(self, certificate: Path, key: Path) -> None:
-        """Speak HTTPS from now on."""
+        """Switch to HTTPS."""
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(certificate, key)
         self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
@@ -124,7 +130,15 @@ class _Connection(BaseHTTPRequestHandler):
         self.wfile.write(body.encode())
 
     def log_message(self, *args: object) -> None:
-        """Tests read what it keeps."""
+        """Server whose records tests read."""
+
+
+def post_signed(
+    client: FlaskClient, public_url: str, address: str, token: str = TOKEN, **fields: str
+) -> TestResponse:
+    """Call an application as Twilio does: a form, signed for `public_url` and the path."""
+    signature = RequestValidator(token).compute_signature(f"{public_url}{address}", fields)
+    return client.post(address, data=fields, headers={"X-Twilio-Signature": signature})
 
 
 @contextmanager

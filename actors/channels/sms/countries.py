@@ -1,6 +1,7 @@
-"""The countries that text messages go to.
+"""The countries that may receive SMS.
 
-Premium and satellite numbers never get any: each message costs dollars, and somebody earns them (SMS pumping:
+Premium-rate and satellite numbers are always refused, because fraudsters earn money with such messages (SMS
+pumping:
 https://www.twilio.com/docs/glossary/what-is-sms-pumping-fraud).
 """
 
@@ -17,7 +18,7 @@ from actors.errors import NotAllowed
 if TYPE_CHECKING:
     from app.settings import Settings
 
-#: Written instead of countries: any country.
+#: Value that allows any country.
 ANY = "any"
 
 #: libphonenumber's region of networks that belong to no country: satellite, international premium rate.
@@ -33,7 +34,7 @@ _EXPENSIVE = {
 
 
 class Countries:
-    """Decides which numbers get text messages.
+    """Filter of phone numbers by country.
 
     Args:
         allowed: ISO 3166 codes; None for any country.
@@ -44,7 +45,7 @@ class Countries:
 
     @classmethod
     def of(cls, settings: Settings) -> Countries:
-        """Return the countries of SMS_COUNTRIES; without it, the country of the sender's number."""
+        """Return the countries of SMS_COUNTRIES, or the country of the sender's number if it is not set."""
         if settings.sms_countries:
             return cls(None if ANY in settings.sms_countries else settings.sms_countries)
         try:
@@ -54,10 +55,10 @@ class Countries:
         return cls([home] if home else None)
 
     def check(self, number: str) -> None:
-        """Refuse a number, in E.164, that is not to get a text message.
+        """Refuse a number, in E.164, that may not receive SMS.
 
         Raises:
-            NotAllowed: says why.
+            NotAllowed: the number is refused. Has the reason.
         """
         parsed = phonenumbers.parse(number)
         prefix = f"+{parsed.country_code}"
@@ -68,7 +69,7 @@ class Countries:
             raise NotAllowed(f"the number is {kind}")
         if self._allowed is None:
             return
-        # Ranges come into use before libphonenumber knows them: then the prefix decides.
+        # libphonenumber may not know a new range yet, so its prefix decides.
         country = phonenumbers.region_code_for_number(parsed)
         if not ({country} if country else set(regions)) & set(self._allowed):
             raise NotAllowed(f"SMS_COUNTRIES does not list {country or prefix}")

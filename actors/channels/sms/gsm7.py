@@ -1,4 +1,4 @@
-"""The alphabet of SMS (3GPP TS 23.038, 6.2.1), what is written in it, and what a message costs.
+"""The GSM-7 alphabet of SMS (3GPP TS 23.038, 6.2.1), conversion to it, and segment counts.
 
 A segment holds 160 septets of GSM-7, or 70 units of UCS-2 as soon as one character is not in the alphabet.
 """
@@ -17,7 +17,7 @@ _BASIC = frozenset(
 _EXTENSION = frozenset("^{}\\[~]|€")
 _ALPHABET = _BASIC | _EXTENSION
 
-#: First and last character of the blocks that every language shares.
+#: First and last character of the blocks that all languages share.
 _SHARED = (
     ("\u00a0", "\u036f"),  # Latin, phonetic letters, combining marks
     ("\u1ab0", "\u1aff"),  # more marks
@@ -34,16 +34,16 @@ _SHARED = (
 #: Alphabets whose words can be recognized in Latin letters: Greek, Cyrillic, Armenian, Georgian.
 _ROMANIZED = (("\u0370", "\u058f"), ("\u10a0", "\u10ff"), ("\u1f00", "\u1fff"))
 
-#: What anyascii gives for an emoji: its name, which nobody wants to read.
+#: anyascii replaces an emoji by its name, which is removed.
 _EMOJI_NAME = re.compile(r":[a-z0-9_+-]+:")
 
 
 def plain(text: str, *, romanize: bool = False) -> str:
-    """Return `text` with what GSM-7 lacks replaced by its nearest twin there, and without pictures.
+    """Return `text` with characters outside GSM-7 replaced by similar ones, and without emoji.
 
     Args:
         text: one line.
-        romanize: write Greek, Cyrillic, Armenian, and Georgian in Latin letters. Other alphabets always stay.
+        romanize: transliterate Greek, Cyrillic, Armenian, and Georgian. Other scripts stay.
     """
     blocks = _SHARED + _ROMANIZED if romanize else _SHARED
     written = (
@@ -61,17 +61,17 @@ def _nearest(character: str) -> str:
 
 
 def septets(text: str) -> int | None:
-    """Return how many septets `text` takes; None if GSM-7 can't write it."""
+    """Return the number of septets of `text`; None if it is not in GSM-7."""
     if not _ALPHABET.issuperset(text):
         return None
     return len(text) + sum(character in _EXTENSION for character in text)
 
 
 def segments(text: str) -> int:
-    """Return how many messages `text` travels as, and is billed as.
+    """Return the number of segments that `text` is sent and billed as.
 
-    Segments of several have a header of 6 bytes (3GPP TS 23.040, 9.2.3.24.1). A character that two septets or
-    two units write is not divided, which can make one segment more than counted here.
+    Segments of several have a header of 6 bytes (3GPP TS 23.040, 9.2.3.24.1). A character of two septets or
+    units is not split, which can add one segment to this count.
     """
     count = septets(text)
     if count is not None:

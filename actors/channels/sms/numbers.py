@@ -1,4 +1,4 @@
-"""Phone numbers, checked before anything is submitted to a provider."""
+"""Validate phone numbers before a message is submitted to a provider."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _REASONS = {
 
 
 def e164(number: str) -> str:
-    """`number` in E.164, as `+14155550123`.
+    """Return `number` in E.164, for example `+14155550123`.
 
-    Only what can't be a number is refused: which ranges are in use changes faster than any list of them
-    (https://github.com/google/libphonenumber/blob/master/FALSEHOODS.md), and Twilio knows better.
+    Only impossible numbers are refused. Number ranges change faster than any list of them
+    (https://github.com/google/libphonenumber/blob/master/FALSEHOODS.md), and Twilio checks them anyway.
 
     Args:
-        number: with `+` and country code; blanks, dots, hyphens and brackets may stand in it.
+        number: with `+` and country code; may contain blanks, dots, hyphens, and parentheses.
 
     Raises:
-        PermanentFailure: it is no phone number; the message says why.
+        PermanentFailure: the number is invalid. The message gives the reason.
     """
     try:
         parsed = phonenumbers.parse(number)
     except NumberParseException as error:
-        raise PermanentFailure("the phone number is not valid: it needs + and a country's code") from error
+        raise PermanentFailure("the phone number is not valid: it requires + and a country code") from error
     result = phonenumbers.is_possible_number_with_reason(parsed)
     if result != ValidationResult.IS_POSSIBLE:
         raise PermanentFailure(f"the phone number is not valid: {_REASONS[result]}")

@@ -1,7 +1,7 @@
-"""What Twilio's refusal means for the SMS: one table, first match wins.
+"""Map Twilio's refusals to delivery errors, in one table. The first match wins.
 
-Codes: https://www.twilio.com/docs/api/errors. Twilio changes and splits them now and then, so the HTTP status
-decides where no row names the code.
+Codes: https://www.twilio.com/docs/api/errors. Twilio changes them occasionally, so the HTTP status decides if
+no row has the code.
 """
 
 from __future__ import annotations
@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass
 
-from actors.errors import DeliveryError, PermanentFailure, Postponed, TemporaryFailure
+from actors.errors import (
+    DeliveryError,
+    PermanentFailure,
+    Postponed,
+    TemporaryFailure,
+    Uncertain,
+    Unsubscribed,
+)
 from app.text import one_line
 
 _MAX_REPLY_LENGTH = 400
@@ -31,7 +38,7 @@ class Rule:
     statuses: Container[int] = ()
 
     def fits(self, status: int, code: int) -> bool:
-        """Whether this row covers a reply."""
+        """Return whether this row covers a reply."""
         return (not self.codes or code in self.codes) and (not self.statuses or status in self.statuses)
 
 
@@ -46,20 +53,19 @@ RULES: tuple[Rule, ...] = (
         "check TWILIO_FROM_NUMBER: the account can't send from it",
         codes=(21212, 21603, 21659, 21660, 21661),
     ),
-    Rule(
-        PermanentFailure, "the number is no number, or can't take texts", codes=(21211, 21217, 21614, 21635)
-    ),
-    Rule(PermanentFailure, "its owner has unsubscribed, by a STOP for one", codes=(21610,)),
+    Rule(PermanentFailure, "the number is invalid, or can't receive SMS", codes=(21211, 21217, 21614, 21635)),
+    Rule(Unsubscribed, "its owner has unsubscribed, for example by STOP", codes=(21610,)),
     Rule(
         PermanentFailure, "the account may not send to this country, or to this number", codes=(21408, 21608)
     ),
     Rule(PermanentFailure, "this number can't be reached from TWILIO_FROM_NUMBER", codes=(21606, 21612)),
     Rule(TemporaryFailure, "too many at once", codes=(14107, 20429, 21611, 63038)),
     Rule(TemporaryFailure, "too many at once", statuses=(429,)),
-    Rule(TemporaryFailure, "trouble at Twilio", statuses=range(500, 600)),
+    # The message may have been accepted.
+    Rule(Uncertain, "the message may have been sent", statuses=range(500, 600)),
     Rule(AccountRefused, "check the TWILIO_* settings", statuses=(401, 403, 404)),
     Rule(PermanentFailure, "refused", statuses=range(400, 500)),
-    # A redirect, say: whoever answers there is not Twilio.
+    # For example a redirect: the responding server is not Twilio.
     Rule(AccountRefused, "check TWILIO_API_BASE"),
 )
 
@@ -68,9 +74,9 @@ def failure(status: int, code: int, words: str) -> DeliveryError:
     """Return the error that a refusal means.
 
     Args:
-        status: of HTTP.
-        code: Twilio's own; the status where there is none.
-        words: Twilio's.
+        status: HTTP status.
+        code: Twilio's error code; the HTTP status if there is none.
+        words: Twilio's message.
     """
     rule = next(rule for rule in RULES if rule.fits(status, code))
     return rule.error(f"Twilio {status}, error {code}: {one_line(words, _MAX_REPLY_LENGTH)} ({rule.why})")

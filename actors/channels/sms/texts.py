@@ -1,8 +1,8 @@
-"""What each event says in an SMS: the booking's code, amounts, and times as in the mail, in one segment.
+"""Write the SMS of each event, in one segment if possible.
 
-Only the film's title is shortened, and only links are left out, to stay within a segment. What is too long
-nevertheless (a date in another alphabet, for example) goes out in several. Every language takes the same code
-path: the sentences come from the same catalogs as the mails'.
+To fit into one segment, only the movie title is shortened, and only links are left out. Longer messages (such
+as those with a date in another script) use several segments. All languages share the code, and mails and SMS
+share the catalogs.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -17,51 +18,93 @@ from babel.numbers import get_currency_symbol
 
 from actors.channels.email.conventions import Conventions
 from actors.channels.email.errors import Unpresentable
-from actors.channels.email.languages import Language, Languages
 from actors.channels.email.presenters import url
 from actors.channels.email.view import brief_of, view
 from actors.channels.sms import gsm7
 from actors.errors import PermanentFailure
+from app.events.catalog import REMINDER
 from app.events.changes import material_changes
+from app.languages import ENGLISH, Language, Languages
 
-#: Characters of a shortened title. A shorter one says nothing, and is left out instead.
+#: Minimum characters of a shortened title. A title that must be shorter is omitted.
 _SHORTEST_TITLE = 8
 
-#: Characters of a title in a message that takes several segments anyway.
+#: Maximum characters of a title in a message of several segments.
 _TITLE_IN_SEVERAL = 30
 
-#: Codes of a booking's tickets in one message; the others are behind the link.
+#: Segments of a non-GSM-7 message above which its title or link is omitted.
+_MOST_SEGMENTS_OF_UCS2 = 2
+
+#: RIGHT-TO-LEFT MARK.
+_MARKS = dict.fromkeys(map(ord, "\u200f"))
+
+#: Maximum number of ticket codes in a message; the link shows the others.
 _MOST_CODES = 10
+
+
+#: Ends of the first sentence.
+_WHOLE, _WHOLE_WITH_DETAILS = "{start}.", "{start}: {details}."
 
 
 @dataclass(frozen=True)
 class _Text:
-    """The sentences of one event type. Fields in braces; a sentence is there only if its fields are.
+    """The sentences of one event type, with fields in braces. A sentence without its fields is left out.
 
     Attributes:
-        start: with the booking's code.
-        details: follow it, after a colon, separated by commas.
+        start: first sentence, with the booking's code.
+        details: parts that follow it after a colon.
         more: sentences that follow.
+        comma: separator of the details.
+        whole: the first sentence without details; `whole_with_details` has them.
     """
 
     start: str
     details: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
+    comma: str = ", "
+    whole: str = _WHOLE
+    whole_with_details: str = _WHOLE_WITH_DETAILS
+
+    @property
+    def in_gsm7(self) -> bool:
+        """Return whether GSM-7 has its letters, apart from accents."""
+        return gsm7.septets(gsm7.plain(self.start)) is not None
 
     def in_language(self, language: Language) -> _Text:
-        """The same in another language."""
-        return _Text(language.gettext(self.start), self.details, tuple(map(language.gettext, self.more)))
+        """Return the sentences in another language, without accents if GSM-7 lacks only those."""
+        said = language.gettext
+        text = _Text(
+            said(self.start),
+            self.details,
+            tuple(map(said, self.more)),
+            language.comma,
+            said(self.whole),
+            said(self.whole_with_details),
+        )
+        if not text.in_gsm7:
+            return text
+        return replace(
+            text,
+            start=gsm7.plain(text.start),
+            more=tuple(map(gsm7.plain, text.more)),
+            whole=gsm7.plain(text.whole),
+            whole_with_details=gsm7.plain(text.whole_with_details),
+        )
 
     def fill(self, fields: Mapping[str, str]) -> str:
-        """The message with `fields` in it; a blank one is absent.
+        """Return the message filled with `fields`. Blank fields count as absent.
 
         Raises:
-            KeyError: `start` needs one that is absent.
+            KeyError: a field that `start` requires is absent.
         """
         known = {name: value for name, value in fields.items() if value}
-        details = ", ".join(_possible(self.details, known))
-        start = self.start.format_map(known) + (f": {details}." if details else ".")
-        return " ".join([start, *_possible(self.more, known)])
+        details = self.comma.join(_possible(self.details, known))
+        whole = self.whole_with_details if details else self.whole
+        first = whole.format(start=self.start.format_map(known), details=details)
+        # No space follows an ideographic full stop.
+        filled = " ".join([first, *_possible(self.more, known)]).replace("\u3002 ", "\u3002")
+        # A shortened title already ends with dots.
+        return filled.replace("....", "...")
 
 
 def _possible(parts: Iterable[str], fields: Mapping[str, str]) -> Iterator[str]:
@@ -75,7 +118,7 @@ def _possible(parts: Iterable[str], fields: Mapping[str, str]) -> Iterator[str]:
 _REFUND = _Text("{sender}: Refund of {refund_amount} for booking {booking_id} is on its way")
 _TICKETS = ("Codes: {codes}.", "Tickets: {ticket_url}")
 
-#: Event type → its message.
+#: Event type → its text.
 TEXTS = {
     "booking.confirmed": _Text(
         "{sender}: Booking {booking_id} confirmed", ("{movie_title}", "{showtime}"), _TICKETS
@@ -91,8 +134,9 @@ TEXTS = {
             *_TICKETS,
         ),
     ),
+    REMINDER: _Text("{sender}: Reminder of booking {booking_id}", ("{showtime}", "{movie_title}"), _TICKETS),
     "booking.cancelled": _Text(
-        "{sender}: Booking {booking_id} is cancelled",
+        "{sender}: Booking {booking_id} is canceled",
         ("{movie_title}", "{showtime}"),
         ("Refund: {refund_amount}.",),
     ),
@@ -107,7 +151,8 @@ TEXTS = {
 
 
 def sentences() -> Iterator[str]:
-    """Every sentence, in English: what the catalogs translate."""
+    """Yield every English sentence, as keys of the translation catalogs."""
+    yield from (_WHOLE, _WHOLE_WITH_DETAILS, ENGLISH.comma)
     for text in TEXTS.values():
         yield from (text.start, *text.more)
 
@@ -116,9 +161,9 @@ class Texts:
     """Writes SMS.
 
     Args:
-        sender: who is speaking; a phone shows a bare number.
-        default_currency: ISO 4217, for an event that names none.
-        default_zone: of the IANA database, for times that name none; "" leaves them as they stand.
+        sender: name of the sender, because a phone shows only a number.
+        default_currency: ISO 4217 code for events without one.
+        default_zone: IANA zone for times without one; "" to show them unchanged.
     """
 
     def __init__(self, sender: str, default_currency: str, default_zone: str = "") -> None:
@@ -127,53 +172,61 @@ class Texts:
         self._default_zone = default_zone
         self._languages = Languages()
 
-    def write(self, event_type: str, event: Mapping[str, Any]) -> str:
+    def write(self, event_type: str, event: Mapping[str, Any], *, with_codes: bool = False) -> str:
         """Write the message for one event.
 
+        Args:
+            event_type: type of the event.
+            event: a valid event.
+            with_codes: whether to include all ticket codes, with any number of segments.
+
         Raises:
-            PermanentFailure: a field is missing, or can't be shown.
+            PermanentFailure: a field is missing or invalid.
         """
         try:
             wanted = Conventions.of(event, self._default_currency, self._default_zone)
             language, locale = self._languages.of(wanted.locale)
             conventions = replace(wanted, locale=locale)
             text = TEXTS[event_type].in_language(language)
-            return _fitting(text, self._fields(event, conventions, language))
+            fields = self._fields(event, conventions, language, text.in_gsm7)
+            return _fitting(text, fields, with_codes=with_codes)
         except Unpresentable as error:
-            raise PermanentFailure(f"no text for {event_type}: the field {error}") from error
+            raise PermanentFailure(f"no SMS for {event_type}: the field {error}") from error
         except KeyError as error:
-            raise PermanentFailure(f"no text for {event_type}: the field {error} is missing") from error
+            raise PermanentFailure(f"no SMS for {event_type}: the field {error} is missing") from error
 
     def _fields(
-        self, event: Mapping[str, Any], conventions: Conventions, language: Language
+        self, event: Mapping[str, Any], conventions: Conventions, language: Language, in_gsm7: bool
     ) -> dict[str, str]:
+        plain = gsm7.plain if in_gsm7 else _without_marks
         shown = view(event, conventions, language)
         if shown.get("refund_eligible") is False:
             shown.pop("refund_amount", None)
         if not shown.get("retry_possible"):
             shown.pop("retry_url", None)
-        # Codes and links are their readers' to copy: as they are.
+        # Codes and links are copied by readers, so they are not changed.
         fields = {"sender": self._sender}
         fields |= {name: str(shown[name]) for name in ("booking_id", "retry_url") if name in shown}
-        fields |= {name: gsm7.plain(shown[name]) for name in ("movie_title", "showtime") if name in shown}
+        fields |= {name: plain(shown[name]) for name in ("movie_title", "showtime") if name in shown}
         if "showtime" in event:
-            fields["brief_showtime"] = gsm7.plain(conventions.brief(event["showtime"]))
+            fields["brief_showtime"] = plain(conventions.brief(event["showtime"]))
         amounts = {name: shown[name] for name in ("amount", "refund_amount") if name in shown}
-        fields |= {name: _amount(conventions, amount) for name, amount in amounts.items()}
+        amount_of = partial(_amount, conventions) if in_gsm7 else _without_marks
+        fields |= {name: amount_of(amount) for name, amount in amounts.items()}
         for change in material_changes(event):
-            fields[f"new_{change.name}"] = gsm7.plain(brief_of(change.new, conventions)) or "-"
-            fields[f"old_{change.name}"] = gsm7.plain(brief_of(change.old, conventions)) or "-"
+            fields[f"new_{change.name}"] = plain(brief_of(change.new, conventions, language)) or "-"
+            fields[f"old_{change.name}"] = plain(brief_of(change.old, conventions, language)) or "-"
         return fields | _tickets(event, conventions)
 
 
 def without_codes(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `event` with asterisks for the codes of its tickets."""
+    """Return `event` with its ticket codes masked by asterisks."""
     tickets = event.get("tickets")
     return {**event, "tickets": [{**ticket, "code": "****"} for ticket in tickets]} if tickets else {**event}
 
 
 def _tickets(event: Mapping[str, Any], conventions: Conventions) -> dict[str, str]:
-    """The codes of tickets, and the link to them; a booking without has its one code in its number."""
+    """Return the ticket codes and their link. A booking without tickets uses its id as code."""
     codes = [str(ticket["code"]) for ticket in event.get("tickets") or ()]
     if not codes:
         return {}
@@ -182,43 +235,55 @@ def _tickets(event: Mapping[str, Any], conventions: Conventions) -> dict[str, st
     return {"codes": ", ".join([*codes[:_MOST_CODES], *rest]), "ticket_url": link or ""}
 
 
+def _without_marks(text: str) -> str:
+    """Return `text` without CLDR's marks around numbers. SMS have one mark at the start."""
+    return text.translate(_MARKS)
+
+
 def _amount(conventions: Conventions, shown: str) -> str:
-    """An amount as the mail shows it, but by the currency's code where GSM-7 lacks its symbol."""
+    """Format an amount as in mails, but with the currency code if GSM-7 lacks its symbol."""
     symbol = get_currency_symbol(conventions.currency, conventions.locale)
     if gsm7.septets(symbol) is None:
         shown = re.sub(rf"\s*{re.escape(symbol)}\s*", f" {conventions.currency} ", shown).strip()
     return gsm7.plain(shown)
 
 
-def _fitting(text: _Text, fields: dict[str, str]) -> str:
-    """The message with as much of the title, and with the links, as one segment takes.
+def _fitting(text: _Text, fields: dict[str, str], *, with_codes: bool) -> str:
+    """Return the message with as much of the title and links as fit into one segment (two in UCS-2).
 
-    The codes of tickets give way to their link, and a long date to a short one before the title is left out.
+    A long date is replaced by a short one first, then ticket codes by their link, and the title is shortened.
+    In UCS-2, which holds less than half, the date is always short.
     """
     title, retry = fields.get("movie_title", ""), fields.get("retry_url", "")
     ways_in = [name for name in ("codes", "ticket_url") if fields.get(name)]
     variants = [{name: "" for name in ways_in if name != shown} for shown in ways_in] or [{}]
+    if with_codes:
+        # Only with the link, if there are more codes than fit into a message.
+        variants = [{}] if fields.get("codes", "").endswith("...") else variants[:1]
+    showtimes = ("showtime", "brief_showtime") if text.in_gsm7 else ("brief_showtime",)
     candidates = (
         text.fill(
             fields | variant | {"movie_title": shown, "retry_url": link, "showtime": fields.get(showtime, "")}
         )
-        for showtime, shown, link, variant in product(
-            ("showtime", "brief_showtime"), _titles(title), (retry, ""), variants
+        for shown, link, variant, showtime in product(
+            _titles(title, romanize=text.in_gsm7), (retry, ""), variants, showtimes
         )
     )
     several = fields | variants[-1] | {"movie_title": _shortened(title, _TITLE_IN_SEVERAL), "retry_url": ""}
-    return next((found for found in candidates if gsm7.segments(found) == 1), text.fill(several))
+    several["showtime"] = fields.get(showtimes[-1], "")
+    most = 1 if text.in_gsm7 else _MOST_SEGMENTS_OF_UCS2
+    return next((found for found in candidates if gsm7.segments(found) <= most), text.fill(several))
 
 
-def _titles(title: str) -> Iterator[str]:
-    """`title`, in Latin letters if it can be, ever shorter."""
+def _titles(title: str, *, romanize: bool) -> Iterator[str]:
+    """Yield `title`, transliterated if possible and allowed, shortened step by step."""
     yield title
-    romanized = gsm7.plain(title, romanize=True)
+    romanized = gsm7.plain(title, romanize=True) if romanize else title
     yield romanized
     for longest in range(len(romanized) - 1, _SHORTEST_TITLE - 1, -1):
         yield _shortened(romanized, longest)
 
 
 def _shortened(title: str, longest: int) -> str:
-    # Three dots: GSM-7 has no ellipsis.
+    # Three dots, because GSM-7 has no ellipsis.
     return title if len(title) <= longest else title[: longest - 3].rstrip() + "..."

@@ -1,9 +1,9 @@
 """Send SMS through Twilio, with its SDK.
 
-Twilio has no idempotency key. The one policy: a text is sent again only if it surely was not taken: Twilio
-refused it, or was never reached. A request that went out and got no answer is `Uncertain`: the text may be on
-its way, so nothing repeats it but a person, who can look it up in Twilio's message log and replay its dead
-letter. A 5xx is an answer, and counts as a refusal.
+Twilio has no idempotency key, so a message is retried only if it was certainly not accepted: Twilio refused
+it with a 4xx, or was not reached. A request without a response, or with a 5xx, is `Uncertain`: the message
+may be on its way. A receipt settles it (`app.feedback.receipts`). Without one, only an operator can resend
+it, after a look at Twilio's message log.
 """
 
 from __future__ import annotations
@@ -13,57 +13,66 @@ from typing import TYPE_CHECKING
 
 import requests
 import urllib3.exceptions
+from twilio.base import values
 from twilio.base.exceptions import TwilioRestException, TwilioServiceException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
+from actors.channels.sms.line import Unreachable
 from actors.channels.sms.replies import failure
-from actors.errors import DeliveryError, TemporaryFailure, Uncertain
+from actors.errors import DeliveryError, Uncertain
 
 if TYPE_CHECKING:
     from app.settings import Settings
 
-#: What urllib3 reports before a request went out.
+#: Errors of urllib3 that occur before a request is sent.
 _NEVER_SENT = (
     urllib3.exceptions.NewConnectionError,
     urllib3.exceptions.ConnectTimeoutError,
     urllib3.exceptions.ProxyError,
 )
 
-_UNREADABLE = "Twilio's answer can't be read; the text may have been sent"
+_UNREADABLE = "Twilio's answer can't be read; the SMS may have been sent"
 
 
 class TwilioProvider:
-    """Sends SMS from the account that `settings` name. One for each process, for all its threads."""
+    """SMS provider for the Twilio account of `settings`. One instance serves all threads of a process."""
 
     def __init__(self, settings: Settings) -> None:
-        # Connections are kept, and nothing is tried twice: the SDK's defaults.
+        # The SDK's defaults: connections are reused, and requests are not retried.
         self._http = TwilioHttpClient(timeout=settings.twilio_timeout)
         self._client = Client(
             settings.twilio_account_sid,
             settings.twilio_auth_token.get_secret_value(),
             http_client=self._http,
-            # Not empty, or the SDK reads the process's: TWILIO_EDGE and TWILIO_REGION would change the host.
+            # Not empty, or the SDK would read TWILIO_EDGE and TWILIO_REGION from the environment and change
+            # the host.
             environment={"TWILIO_REGION": ""},
         )
         self._client.api.base_url = settings.twilio_api_base
         self._sender = settings.twilio_from_number
 
-    def send(self, recipient: str, text: str) -> str:
+    def send(self, recipient: str, text: str, receipt_url: str | None) -> str:
         """Submit one SMS to Twilio.
 
         Args:
             recipient: E.164.
             text: the body.
+            receipt_url: URL for Twilio's receipts; None for no receipts.
 
         Returns:
-            Twilio's id of it, as `SM…`.
+            Twilio's message id (`SM…`).
 
         Raises:
-            DeliveryError: it was not taken, or nobody knows.
+            DeliveryError: not accepted, or uncertain.
         """
         try:
-            sent = self._client.messages.create(to=recipient, from_=self._sender, body=text)
+            sent = self._client.messages.create(
+                to=recipient,
+                from_=self._sender,
+                body=text,
+                status_callback=values.unset if receipt_url is None else receipt_url,
+            )
         except TwilioRestException as error:
             raise failure(error.status, error.code or error.status, error.msg) from error
         except TwilioServiceException as error:
@@ -89,5 +98,5 @@ def _unanswered(error: requests.RequestException) -> DeliveryError:
         reason.args[0], ssl.SSLCertVerificationError
     )
     if untrusted or isinstance(reason, _NEVER_SENT):
-        return TemporaryFailure(f"Twilio could not be reached: {type(reason).__name__}")
-    return Uncertain(f"Twilio did not answer: {type(error).__name__}; the text may have been sent")
+        return Unreachable(f"Twilio could not be reached: {type(reason).__name__}")
+    return Uncertain(f"Twilio did not respond: {type(error).__name__}; the SMS may have been sent")

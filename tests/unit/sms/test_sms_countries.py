@@ -1,4 +1,4 @@
-"""Which numbers get text messages."""
+"""Which numbers may receive SMS."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ def countries(listed: tuple[str, ...] = (), sender: str = "+14155550100") -> Cou
     ],
 )
 @pytest.mark.parametrize("listed", [(), ("US", "GB", "FR"), ("any",)])
-def test_premium_and_satellite_numbers_never_get_any(
+def test_premium_and_satellite_numbers_never_get_sms(
     number: str, reason: str, listed: tuple[str, ...]
 ) -> None:
     with pytest.raises(NotAllowed, match=reason):
         countries(listed).check(number)
 
 
-def test_without_a_list_the_sender_s_country_gets_them() -> None:
+def test_without_a_list_only_the_senders_country_gets_sms() -> None:
     countries().check("+12025550123")
     for abroad in ("+4915112345678", "+14165550123", "+18765550123"):
         with pytest.raises(NotAllowed, match=r"SMS_COUNTRIES does not list (DE|CA|JM)"):
             countries().check(abroad)
 
 
-def test_the_list_decides() -> None:
+def test_only_listed_countries_get_sms() -> None:
     for number in ("+4915112345678", "+12025550123"):
         countries(("DE", "US")).check(number)
         countries(("any",)).check(number)
@@ -49,21 +49,21 @@ def test_the_list_decides() -> None:
         countries(("DE",)).check("+12025550123")
 
 
-def test_a_range_that_nobody_knows_yet_counts_as_its_prefix_s() -> None:
+def test_an_unassigned_range_counts_as_its_prefixs_country() -> None:
     countries(("US",)).check("+15555550123")
     with pytest.raises(NotAllowed, match=r"SMS_COUNTRIES does not list \+1"):
         countries(("DE",)).check("+15555550123")
 
 
 @pytest.mark.parametrize("sender", ["MovieApp", "12345", ""])
-def test_a_sender_without_a_country_writes_to_all_but_the_expensive(sender: str) -> None:
+def test_a_sender_without_a_country_can_reach_all_but_expensive_numbers(sender: str) -> None:
     countries(sender=sender).check("+4915112345678")
     with pytest.raises(NotAllowed):
         countries(sender=sender).check("+19005550123")
 
 
 @pytest.mark.parametrize("value", ["usa", "us", "US;CA", "U1"])
-def test_a_list_that_is_none_stops_the_start(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_country_list_stops_the_start(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMS_COUNTRIES", value)
     with pytest.raises(SettingsError, match="SMS_COUNTRIES: must be ISO 3166 codes such as US,CA, or any"):
         load_settings()

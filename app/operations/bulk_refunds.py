@@ -1,0 +1,130 @@
+"""Plan, start, resume, and stop bulk refunds. Each action is in the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from app.clock import utcnow
+from app.errors import InvalidRequest
+from app.ids import new_id
+from app.operations.audit import Operator, record_action
+from app.payments.bulk.plan import digest_of, make_plan, total_text, totals_of
+from app.payments.bulk.progress import Result, result_of
+from app.payments.bulk.records import DEFAULT_RATE, Entry, Line, Run, RunStatus
+
+if TYPE_CHECKING:
+    from app.payments.bulk.store import RunStore
+    from app.payments.ledger import Ledger
+
+#: Maximum characters of a reason, which customers read, and of the name of a list.
+MAX_REASON_LENGTH = 200
+_MAX_SOURCE_LENGTH = 300
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A bulk refund that is not confirmed yet."""
+
+    run: Run
+    lines: Sequence[Line]
+
+
+def plan(
+    ledger: Ledger,
+    entries: Sequence[Entry],
+    *,
+    source: str,
+    reason: str,
+    operator: Operator,
+    rate: float = DEFAULT_RATE,
+) -> Plan:
+    """Plan a bulk refund. Stores nothing.
+
+    Args:
+        ledger: store of payments.
+        entries: the list.
+        source: where the list came from.
+        reason: reason of every refund; customers read it.
+        operator: who creates the plan.
+        rate: maximum number of refunds a second.
+
+    Raises:
+        InvalidRequest: the reason is empty or too long.
+        ServiceUnavailable: the database is unavailable.
+    """
+    reason = reason.strip()
+    if not reason or len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
+        raise InvalidRequest(f"The reason must be one line of 1 to {MAX_REASON_LENGTH} characters.")
+    lines = make_plan(ledger, entries)
+    run = Run(
+        id=new_id("RUN-"),
+        status=RunStatus.PLANNED,
+        source=source[:_MAX_SOURCE_LENGTH],
+        digest=digest_of(entries),
+        reason=reason,
+        rate=rate,
+        operator=operator.name,
+        line_count=len(lines),
+        created_at=utcnow(),
+        totals=totals_of(lines),
+    )
+    return Plan(run, lines)
+
+
+def begin(runs: RunStore, planned: Plan, operator: Operator) -> Run:
+    """Start a plan that the operator confirmed.
+
+    Raises:
+        ServiceUnavailable: the action is not recorded; nothing is refunded.
+    """
+    run = replace(planned.run, status=RunStatus.RUNNING, confirmed_at=utcnow())
+    _record(operator, "refunds.bulk", run)
+    runs.add(run, planned.lines)
+    return run
+
+
+def confirm(runs: RunStore, run: Run, operator: Operator) -> None:
+    """Start a stored plan, or resume a stopped run.
+
+    Raises:
+        InvalidRequest: the run is finished.
+        ServiceUnavailable: the action is not recorded.
+    """
+    _record(operator, "refunds.bulk" if run.status == RunStatus.PLANNED else "refunds.resume", run)
+    if not runs.begin(run.id, utcnow()) and runs.find(run.id).status == RunStatus.FINISHED:
+        raise InvalidRequest(f"{run.id} is finished.")
+
+
+def stop(runs: RunStore, run: Run, operator: Operator) -> None:
+    """Stop a run before its next refund.
+
+    Raises:
+        InvalidRequest: the run is not running.
+        ServiceUnavailable: the action is not recorded.
+    """
+    _record(operator, "refunds.stop", run)
+    if not runs.stop(run.id):
+        raise InvalidRequest(f"{run.id} is not running: it is {runs.find(run.id).status}.")
+
+
+def results(runs: RunStore, ledger: Ledger, run_id: str) -> list[Result]:
+    """Return the result of each line, from the current payments.
+
+    Raises:
+        ServiceUnavailable: the database is unavailable.
+    """
+    lines = runs.lines(run_id)
+    return results_of(ledger, run_id, lines)
+
+
+def results_of(ledger: Ledger, run_id: str, lines: Sequence[Line]) -> list[Result]:
+    """Return the results of given lines; see `results`."""
+    payments = ledger.find_all({line.transaction_id for line in lines if line.transaction_id})
+    return [result_of(run_id, line, payments.get(line.transaction_id or "")) for line in lines]
+
+
+def _record(operator: Operator, action: str, run: Run) -> None:
+    details = {"source": run.source, "total": total_text(run.totals) or "nothing", "lines": run.line_count}
+    record_action(operator, action, run.id, details)

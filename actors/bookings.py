@@ -1,0 +1,156 @@
+"""Derive a booking's current state from its recorded events.
+
+Events arrive late, twice, and out of order. The state depends on their timestamps and on whether they were
+recorded, not on their order of arrival or on sent messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from bson import ObjectId
+
+from app.events.times import read_time
+from app.models import Notification
+
+_CONFIRMED, _UPDATED, _CANCELLED = "booking.confirmed", "booking.updated", "booking.cancelled"
+
+#: Event types that report refunds. Both may report the same refund.
+_REFUNDS = ("booking.refunded", "payment.refund")
+
+#: Event types that contain the state of a booking.
+STATES = (_CONFIRMED, _UPDATED)
+
+#: Every event type that changes the state of a booking.
+CHANGES = (*STATES, _CANCELLED, *_REFUNDS)
+
+#: Fields of a ticket. A later state with the same values does not supersede an earlier one.
+_TICKET = ("movie_title", "cinema_name", "cinema_address", "screen", "seats", "tickets")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One recorded event about a booking.
+
+    Attributes:
+        event: the event.
+        recorded_at: when it was recorded.
+        notification_id: id of its delivery.
+        upcoming_showtime: the delivery's field.
+    """
+
+    event_id: str
+    event_type: str
+    event: Mapping[str, Any]
+    recorded_at: datetime
+    notification_id: ObjectId
+    upcoming_showtime: datetime | None = None
+
+
+def recorded_facts(booking_id: str) -> list[Fact]:
+    """Return the recorded events that change a booking's state, oldest record first."""
+    wanted = {"booking_id": booking_id, "event_type": {"$in": list(CHANGES)}}
+    fields = ("event_id", "event_type", "event_data", "created_at", "upcoming_showtime")
+    found: dict[str, Fact] = {}
+    for record in Notification.find(wanted, *fields):
+        fact = Fact(
+            record["event_id"],
+            record["event_type"],
+            record["event_data"],
+            record["created_at"],
+            record["_id"],
+            record.get("upcoming_showtime"),
+        )
+        # An event has a record for each channel; one of them carries the showtime.
+        if fact.upcoming_showtime or fact.event_id not in found:
+            found[fact.event_id] = fact
+    return sorted(found.values(), key=lambda fact: fact.recorded_at)
+
+
+def outdated(event: Mapping[str, Any], facts: Sequence[Fact]) -> str | None:
+    """Return why an event is outdated; None if it is not.
+
+    Args:
+        event: the event to check.
+        facts: the booking's facts, oldest record first.
+    """
+    if _cancelled(facts):
+        return "the booking is cancelled"
+    if _refunded_in_full(event, facts):
+        return "the booking is refunded in full"
+    current = current_state(facts)
+    if current is not None and _ticket(current.event) != _ticket(event):
+        return "the booking has changed since"
+    return None
+
+
+def happened_before(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Return whether one event certainly happened before another."""
+    try:
+        earlier, later = (datetime.fromisoformat(event["timestamp"]) for event in (first, second))
+        surely = earlier < later
+    except (KeyError, ValueError, TypeError):  # not ISO 8601, or only one of them with an offset
+        return False
+    return surely
+
+
+def _of_types(facts: Iterable[Fact], *event_types: str) -> Iterator[Fact]:
+    return (fact for fact in facts if fact.event_type in event_types)
+
+
+def current_state(facts: Sequence[Fact]) -> Fact | None:
+    """Return the latest state: the last recorded, unless it certainly happened before another."""
+    current: Fact | None = None
+    for fact in _of_types(facts, *STATES):
+        if current is None or not happened_before(fact.event, current.event):
+            current = fact
+    return current
+
+
+def _still_counts(fact: Fact, facts: Sequence[Fact]) -> bool:
+    """Return whether no later confirmation has renewed the booking."""
+    confirmed = _of_types(facts, _CONFIRMED)
+    return not any(happened_before(fact.event, again.event) for again in confirmed)
+
+
+def _cancelled(facts: Sequence[Fact]) -> bool:
+    return any(_still_counts(fact, facts) for fact in _of_types(facts, _CANCELLED))
+
+
+def _refunded_in_full(event: Mapping[str, Any], facts: Sequence[Fact]) -> bool:
+    """Return whether one service has reported refunds of the booking's whole total.
+
+    Sums of different services are not added: each may report the other's refunds.
+    """
+    total = _amount(event.get("total_amount"))
+    return bool(total) and any(
+        sum(_refunds(event, facts, reporter).values()) >= total for reporter in _REFUNDS
+    )
+
+
+def _refunds(event: Mapping[str, Any], facts: Sequence[Fact], reporter: str) -> dict[str, Decimal]:
+    """Return the refunds in the currency of `event`, by id, because one may be reported twice."""
+    return {
+        str(fact.event.get("refund_transaction_id") or fact.event_id): _amount(fact.event["refund_amount"])
+        for fact in _of_types(facts, reporter)
+        if _currency(fact.event, event) == _currency(event, fact.event) and _still_counts(fact, facts)
+    }
+
+
+def _currency(event: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Return the currency of an event, or the other event's if it has none."""
+    return str(event.get("currency") or other.get("currency") or "").upper()
+
+
+def _amount(value: object) -> Decimal:
+    return Decimal(0) if value is None else Decimal(str(value))
+
+
+def _ticket(event: Mapping[str, Any]) -> tuple[Any, ...]:
+    showtime = str(event.get("showtime"))
+    begins = read_time(showtime, event.get("timezone")).instant or showtime
+    return (begins, *(event.get(name) or None for name in _TICKET))

@@ -1,0 +1,245 @@
+"""Find, export, and erase the data about a person.
+
+Accounting data stays: amounts, ids, and states. `HELD` lists what happens to each collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import redis
+
+from app.abuse.attempts import make_guard
+from app.channels import ChannelName
+from app.clock import utcnow
+from app.errors import InvalidRequest
+from app.messaging.dead_letters import open_dead_letters
+from app.messaging.queues import QUEUES
+from app.messaging.topology import Topology
+from app.models import Notification, Transaction, storage_errors
+from app.operations import dead_letters, notifications
+from app.operations.audit import Operator, record_action
+from app.operations.dead_letters import Case, Selection
+from app.operations.finding import Condition, of_email, of_phone
+from app.payments import changes
+from app.payments.books import Books
+from app.payments.ledger.mongo import MongoLedger
+from app.payments.states import Actor
+from app.privacy.erasures import FRESH, Person, make_erasures
+from app.suppressions import make_suppressions
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+#: Collection → how its personal data is erased.
+HELD = {
+    "transaction_logs": "contact, metadata, and refund reasons are erased; ids, amounts, and states stay",
+    "notification_logs": "recipient, subject, event, and server replies are erased; ids and states stay",
+    "suppressions": "stays: a keyed hash, so that nothing is sent to a suppressed address",
+    "soft_bounces": "stays for a week: keyed hashes",
+    "handled_bounces": "stays for 60 days: hashes and ids",
+    "refund_runs": "stays: sums; reasons are an operator's words",
+    "refund_run_lines": "stays: ids and amounts",
+    "idempotency_keys": "stays for a day: ids and amounts",
+    "operator_actions": "stays: ids and keyed hashes",
+    "erasures": "added to: keyed hashes, so that old events stay erased",
+    "api_keys": "no data of customers",
+    "dashboard_sessions": "no data of customers",
+    "webhook_deliveries": "no data of customers",
+}
+
+#: Places that this program can't erase.
+ELSEWHERE = (
+    "log store: search it for the ids in this report; replies of mail servers may quote addresses",
+    "gateway: it keeps its own records of cardholders",
+    "backups: erase again after restoring one",
+)
+
+#: Ids in one query.
+_BATCH = 500
+
+
+@dataclass
+class Erased:
+    """The result of an erasure or its dry run.
+
+    Attributes:
+        transactions, notifications, dead_letters: ids of the erased or dropped records.
+        redis_keys: number of deleted counters of declined payments.
+        left: records that could not be erased now, and why.
+    """
+
+    transactions: list[str] = field(default_factory=list)
+    notifications: list[str] = field(default_factory=list)
+    dead_letters: list[str] = field(default_factory=list)
+    redis_keys: int = 0
+    left: dict[str, str] = field(default_factory=dict)
+
+
+class Privacy:
+    """Finds, exports, and erases the data about a person.
+
+    Args:
+        settings: have the servers' URLs.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._books = Books(MongoLedger())
+        self._erasures = make_erasures(settings)
+
+    def export(self, person: Person, operator: Operator) -> dict[str, Any]:
+        """Return everything that MongoDB and the broker store about a person.
+
+        Raises:
+            ServiceUnavailable: MongoDB or the broker is unavailable.
+        """
+        self._record(operator, "privacy.export", person)
+        payments, deliveries = self._found(person)
+        suppressions = make_suppressions(self._settings)
+        named = [(ChannelName.EMAIL, each) for each in person.emails]
+        named += [(ChannelName.SMS, each) for each in person.phones]
+        listed = [entry for channel, each in named if (entry := suppressions.find(channel, each))]
+        with closing(open_dead_letters(self._settings)) as letters:
+            buried = [case.letter for case in self._cases(letters, person, deliveries)]
+        return {
+            "transactions": [_document(each) for each in payments],
+            "notifications": [_document(each) for each in deliveries],
+            "dead_letters": [{"id": letter.id, "event": letter.event} for letter in buried],
+            "suppressions": [_document(each) for each in listed],
+            "collections": HELD,
+            "not_included": list(ELSEWHERE),
+        }
+
+    def erase(self, person: Person, operator: Operator, *, dry_run: bool) -> Erased:
+        """Erase a person's data. Safe to repeat, and to run again after it was interrupted.
+
+        Args:
+            person: who.
+            operator: who erases, for the audit log.
+            dry_run: report what would be erased, and change nothing.
+
+        Raises:
+            InvalidRequest: the person was active within the last minute.
+            ServiceUnavailable: MongoDB or the broker is unavailable; run it again.
+        """
+        payments, deliveries = self._found(person)
+        newest = max((each.created_at for each in (*payments, *deliveries)), default=None)
+        if newest and newest > utcnow() - FRESH:
+            raise InvalidRequest("This person was active within the last minute. Try again in a minute.")
+        person = _with_addresses(person, payments)
+        if not dry_run:
+            self._record(operator, "privacy.erase", person)
+            # First, so that events processed meanwhile are redacted too.
+            self._erasures.add(person, utcnow())
+        done = Erased()
+        for payment in payments:
+            self._erase_payment(payment.id, done, dry_run)
+        for delivery in deliveries:
+            self._erase_delivery(delivery, done, dry_run)
+        with closing(open_dead_letters(self._settings)) as letters:
+            found = [case.letter.id for case in self._cases(letters, person, deliveries)]
+            if found and not dry_run:
+                picked = Selection(ids=frozenset(found))
+                dropped = dead_letters.drop(letters, self._queues(), picked, len(found), operator)
+                found = [case.letter.id for case in dropped]
+            done.dead_letters = found
+        if not dry_run:
+            self._forget_attempts(person, payments, done)
+        return done
+
+    def _record(self, operator: Operator, action: str, person: Person) -> None:
+        first, *others = self._erasures.ids(person)
+        record_action(operator, action, first, {"others": others} if others else None)
+
+    def _found(self, person: Person) -> tuple[list[Transaction], list[Notification]]:
+        """Return the person's payments, and all notifications to the person or about the bookings."""
+        payments: dict[Any, Transaction] = {}
+        deliveries: dict[Any, Notification] = {}
+
+        def add(conditions: Iterable[tuple[Any, Condition]]) -> None:
+            for record, condition in conditions:
+                known: dict[Any, Any] = payments if record is Transaction else deliveries
+                known |= {each.pk: each for each in condition.find(record, 0)}
+
+        with storage_errors():
+            for user_id in person.user_ids:
+                add([(Transaction, Condition({"user_id": user_id}))])
+                add([(Notification, Condition({"event_data.user_id": user_id}))])
+            for email in person.emails:
+                add(of_email(email))
+            for phone in person.phones:
+                add(of_phone(phone))
+            for name, values in (
+                ("booking_id", {each.booking_id for each in payments.values()}),
+                ("event_id", {each.event_id for each in deliveries.values()}),
+            ):
+                for batch in _batches(sorted(values)):
+                    add([(Notification, Condition({name: {"$in": batch}}))])
+        return list(payments.values()), list(deliveries.values())
+
+    def _erase_payment(self, transaction_id: str, done: Erased, dry_run: bool) -> None:
+        payment = self._books.get(transaction_id)
+        if payment.outbox:
+            done.left[transaction_id] = "it has events to publish; run this again once they are published"
+            return
+        if not dry_run:
+            now = utcnow()
+            self._books.change(
+                payment, lambda stored: changes.personal_data_erased(stored, actor=Actor.OPERATOR, now=now)
+            )
+        done.transactions.append(transaction_id)
+
+    def _erase_delivery(self, delivery: Notification, done: Erased, dry_run: bool) -> None:
+        if not dry_run:
+            with storage_errors():
+                if not notifications.erase(delivery):
+                    done.left[str(delivery.id)] = "it is being sent or has just changed; run this again"
+                    return
+        done.notifications.append(str(delivery.id))
+
+    def _cases(self, letters: Any, person: Person, deliveries: Iterable[Notification]) -> Iterator[Case]:
+        """Yield the dead letters about the person, in every queue that can be read."""
+        known = {str(delivery.id) for delivery in deliveries}
+        _, unavailable = dead_letters.count(letters, self._queues())
+        if unavailable:
+            raise InvalidRequest(
+                f"Dead letters of {', '.join(unavailable)} can't be read now. Run this again."
+            )
+        with closing(dead_letters.find(letters, self._queues(), Selection())) as found:
+            for case in found:
+                if case.letter.notification_id in known or person.is_in(case.letter.event or {}):
+                    yield case
+
+    def _queues(self) -> list[str]:
+        topology = Topology.of(self._settings)
+        return [topology.queue(queue) for queue in QUEUES]
+
+    def _forget_attempts(self, person: Person, payments: Iterable[Transaction], done: Erased) -> None:
+        guard = make_guard(self._settings)
+        subjects = {("user", user_id) for user_id in person.user_ids}
+        subjects |= {("booking", payment.booking_id) for payment in payments}
+        try:
+            done.redis_keys = sum(guard.lift(kind, name) for kind, name in sorted(subjects))
+        except redis.RedisError as error:
+            done.left["redis"] = f"it is unavailable ({type(error).__name__}); its counters expire in 7 days"
+
+
+def _with_addresses(person: Person, payments: Iterable[Transaction]) -> Person:
+    """Add the addresses from a user's payments, so that old events to them stay erased too."""
+    of_user = [payment.contact for payment in payments if payment.user_id in person.user_ids]
+    emails = {*person.emails, *(each["user_email"] for each in of_user if each.get("user_email"))}
+    phones = {*person.phones, *(each["user_phone"] for each in of_user if each.get("user_phone"))}
+    return Person(person.user_ids, sorted(emails), sorted(phones))
+
+
+def _document(record: Any) -> dict[str, Any]:
+    return dict(record.to_mongo().to_dict())
+
+
+def _batches(values: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(values), _BATCH):
+        yield values[start : start + _BATCH]

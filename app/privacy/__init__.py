@@ -1,0 +1,1 @@
+"""Erasure of personal data. Import the modules, not the package."""

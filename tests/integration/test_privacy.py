@@ -1,0 +1,241 @@
+"""`movieapp privacy`: the data about a person is exported and erased, and stays erased."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+
+from actors.event_status import EventStatus
+from actors.notify import Notify
+from actors.reminders import Reminders
+from app import models
+from app.abuse.attempts import make_guard
+from app.channels import ChannelName
+from app.clock import iso, utcnow
+from app.errors import InvalidRequest
+from app.events.samples import sample
+from app.messaging.dead_letters import open_dead_letters
+from app.models import Attempt, Move, Notification, OperatorAction, Refund, Transaction, database
+from app.operations.audit import Operator, Surface
+from app.operations.dead_letters import Selection, find
+from app.operations.privacy import Erased, Privacy
+from app.payments.ledger.mongo import MongoLedger
+from app.privacy.erasures import Person, make_erasures
+from tests.support.commands import movieapp
+from tests.support.dead_letters import bury
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+EMAIL, PHONE, NAME, USER = "Jane.Doe@Example.com", "+14155550100", "Jane Q. Doe", "user_jane"
+OLD = iso(utcnow() - timedelta(days=3))
+OPERATOR = Operator("support@ops-1", Surface.CLI)
+QUEUE = "notification.booking_events"
+PAYMENT = "TXN-7c6b5a49382716059483726150493827"
+
+
+def event(event_id: str = "evt_1", **fields: Any) -> dict[str, Any]:
+    personal = {"user_id": USER, "user_email": EMAIL, "user_phone": PHONE, "user_name": NAME}
+    old = {"event_id": event_id, "timestamp": OLD}
+    return sample("booking.cancelled") | personal | old | {"booking_id": "BOOK-1"} | fields
+
+
+@pytest.fixture
+def customer(redis_settings: Settings) -> Settings:
+    """A customer with a payment, an email, an SMS, a dead letter, and declines; and another customer."""
+    models.connect(redis_settings)
+    long_ago = utcnow() - timedelta(days=3)
+    for transaction_id, booking, user, email in (
+        (PAYMENT, "BOOK-1", USER, EMAIL),
+        ("TXN-other", "BOOK-2", "user_john", "john@example.com"),
+    ):
+        Transaction(
+            id=transaction_id,
+            revision=1,
+            status="completed",
+            booking_id=booking,
+            user_id=user,
+            amount=Decimal("25.50"),
+            currency="USD",
+            payment_method="credit_card",
+            contact={"user_email": email, "user_phone": PHONE, "user_name": NAME},
+            metadata={"note": NAME},
+            refunds=[
+                Refund(
+                    id=f"REF-{user}", status="completed", amount=Decimal(5), reason=NAME, created_at=long_ago
+                )
+            ],
+            refund_reserved=Decimal(5),
+            history=[Move(at=long_ago, status="completed", actor="api")],
+            created_at=long_ago,
+        ).insert()
+    for number, (recipient, channel, status) in enumerate(
+        ((EMAIL.lower(), "email", "failed"), (PHONE, "sms", "queued"), ("john@example.com", "email", "sent"))
+    ):
+        reply = f"550 5.1.1 <{recipient}>: user unknown"
+        mine = recipient != "john@example.com"
+        about = event() if mine else event("evt_john", user_email=recipient, user_id="user_john")
+        Notification(
+            event_id=f"evt_{1 if mine else 'john'}",
+            event_type="booking.cancelled",
+            notification_type=channel,
+            status=status,
+            booking_id="BOOK-1" if mine else "BOOK-2",
+            recipient=recipient,
+            subject=f"{NAME}, your booking",
+            event_data=about,
+            created_at=long_ago,
+            error_message=reply,
+            attempts=[Attempt(at=long_ago, outcome=status, detail=reply)] if number == 0 else [],
+        ).insert()
+    bury(
+        redis_settings,
+        QUEUE,
+        [json.dumps(event("evt_dead")).encode(), json.dumps({"event_id": "x"}).encode()],
+    )
+    guard = make_guard(redis_settings)
+    attempt = guard.begin("TXN-x", booking_id="BOOK-1", user_id=USER, customer_ip=None, token=None)
+    guard.record_decline(attempt._subjects, None, None, "BOOK-1", "TXN-x")
+    return redis_settings
+
+
+def erase(settings: Settings, person: Person, *, dry_run: bool = False) -> Erased:
+    return Privacy(settings).erase(person, OPERATOR, dry_run=dry_run)
+
+
+def everything(settings: Settings) -> str:
+    """Return the content of MongoDB, the dead letters, and Redis as text."""
+    collections = [list(database()[name].find()) for name in database().list_collection_names()]
+    with closing(open_dead_letters(settings)) as letters:
+        bodies = [case.letter.body for case in find(letters, [settings.namespace + QUEUE], Selection())]
+    with redis.Redis.from_url(settings.redis_url) as store:
+        keys = sorted(store.scan_iter(f"{settings.namespace}*"))
+    return f"{collections} {bodies} {keys}"
+
+
+@pytest.mark.parametrize("who", [Person((USER,)), Person(emails=("jane.doe@EXAMPLE.com",))], ids=str)
+def test_a_person_is_erased_and_accounting_data_stays(customer: Settings, who: Person) -> None:
+    before = MongoLedger().find(PAYMENT)
+    report = erase(customer, who)
+    assert (report.transactions, len(report.notifications), len(report.dead_letters)) == (
+        [PAYMENT],
+        2,
+        1,
+    )
+    left = everything(customer).lower()
+    assert EMAIL.lower() not in left
+    after = MongoLedger().find(PAYMENT)
+    assert before is not None
+    assert after is not None
+    books = ("id", "status", "booking_id", "user_id", "amount", "currency", "refund_reserved", "created_at")
+    assert [getattr(after, name) for name in books] == [getattr(before, name) for name in books]
+    assert [(one.id, one.amount, one.status) for one in after.refunds] == [
+        (one.id, one.amount, one.status) for one in before.refunds
+    ]
+    assert (dict(after.contact), dict(after.metadata), after.refunds[0].reason) == ({}, {}, "erased")
+    assert after.history[-1].status == "personal_data_erased"
+    email = Notification.objects.get(event_id="evt_1", notification_type="email")
+    assert (email.recipient, email.subject, email.status) == (None, None, "failed")
+    assert (email.error_message, email.attempts[0].detail) == ("550 5.1.1 (erased)", "550 5.1.1 (erased)")
+    assert Notification.objects.get(event_id="evt_1", notification_type="sms").status == "skipped"
+    # The other customer's records are unchanged.
+    assert MongoLedger().find("TXN-other").contact["user_email"] == "john@example.com"
+    assert Notification.objects.get(event_id="evt_john").recipient == "john@example.com"
+    [action] = OperatorAction.objects(action="privacy.erase")
+    assert "jane" not in str(action.to_mongo()).lower().replace("user_jane", "")
+    assert erase(customer, who).left == {}, "and again changes nothing"
+    assert MongoLedger().find(PAYMENT) == after
+
+
+def test_a_replayed_old_event_is_redacted_and_a_new_one_is_not(customer: Settings) -> None:
+    erase(customer, Person(emails=(EMAIL,)))
+    with redis.Redis.from_url(customer.redis_url, decode_responses=True) as store:
+        notify = Notify(
+            {ChannelName.EMAIL: Unused()},  # type: ignore[dict-item]
+            lambda _: False,
+            lambda *_, **__: None,  # type: ignore[arg-type]
+            EventStatus(store, customer.namespace),
+            Reminders(timedelta(hours=3)),
+            make_erasures(customer),
+        )
+        notify(event("evt_replayed"))
+        notify(event())  # its record was redacted, but it is still the same event
+        notify(event("evt_new", timestamp=iso(utcnow() + timedelta(seconds=5))))
+    old = Notification.objects.get(event_id="evt_replayed")
+    assert (old.status, old.recipient) == ("skipped", None)
+    assert EMAIL not in str(old.event_data)
+    assert Notification.objects.get(event_id="evt_new").recipient == EMAIL
+
+
+class Sender:
+    """Dispatcher that only names messages."""
+
+    lease = timedelta(minutes=1)
+    quick = False
+
+    def message_id(self, event_id: str) -> str:
+        return f"<{event_id}@movies.example>"
+
+
+class Unused:
+    """A channel whose messages are queued, not sent."""
+
+    sender = Sender()
+
+
+def test_a_dry_run_changes_nothing_and_asks_for_no_confirmation(customer: Settings) -> None:
+    before = everything(customer)
+    report = erase(customer, Person(emails=(EMAIL,)), dry_run=True)
+    assert (len(report.transactions), len(report.notifications), report.redis_keys) == (1, 2, 0)
+    assert everything(customer) == before
+    refused = movieapp(customer, "privacy", "erase", "--email", EMAIL)
+    assert (refused.returncode, "pass --yes" in refused.stderr) == (2, True)
+    assert everything(customer) == before
+    assert movieapp(customer, "privacy", "erase", "--yes").returncode == 2
+
+
+def test_payments_with_unpublished_events_are_not_erased(customer: Settings) -> None:
+    waiting = {"event_id": "evt_w", "event_type": "payment.success", "body": "{}", "created_at": utcnow()}
+    Transaction._get_collection().update_one({"_id": PAYMENT}, {"$set": {"outbox": [waiting]}})
+    assert "events to publish" in erase(customer, Person((USER,))).left[PAYMENT]
+    assert MongoLedger().find(PAYMENT).contact
+
+
+def test_a_person_active_within_the_last_minute_is_erased_later(customer: Settings) -> None:
+    Transaction._get_collection().update_one({"_id": PAYMENT}, {"$set": {"created_at": utcnow()}})
+    with pytest.raises(InvalidRequest, match="Try again in a minute"):
+        erase(customer, Person((USER,)))
+
+
+def test_an_export_is_complete_and_readable_only_by_its_owner(customer: Settings, tmp_path: Path) -> None:
+    output = tmp_path / "jane.json"
+    done = movieapp(
+        customer, "privacy", "export", "--email", EMAIL, "--phone", PHONE, "--output", str(output)
+    )
+    assert done.returncode == 0, done.stderr
+    assert output.stat().st_mode & 0o777 == 0o600
+    exported = json.loads(output.read_text())
+    # Both customers gave the same phone number.
+    assert [each["_id"] for each in exported["transactions"]] == [PAYMENT, "TXN-other"]
+    assert exported["transactions"][0]["contact"]["user_name"] == NAME
+    assert len(exported["notifications"]) == 3
+    assert [each["event"]["event_id"] for each in exported["dead_letters"]] == ["evt_dead"]
+    assert OperatorAction.objects(action="privacy.export").count() == 1
+
+
+def test_only_events_from_before_the_erasure_are_redacted(customer: Settings) -> None:
+    erasures = make_erasures(customer)
+    now = utcnow()
+    assert not erasures.covers(event())
+    erasures.add(Person(emails=(EMAIL,)), now)
+    assert erasures.covers(event())
+    assert erasures.covers(event(timestamp="yesterday")), "what says no time may be from before"
+    assert not erasures.covers(event(timestamp=iso(now + timedelta(seconds=1))))
+    assert not erasures.covers(event(user_email="john@example.com"))

@@ -1,6 +1,6 @@
-"""Where payments are kept: an interface, with MongoDB behind it in production and memory in the simulation.
+"""The store of payments: an interface with implementations in MongoDB and, for the simulation, in memory.
 
-Only the two implementations write payments. `Books` is the only caller of what changes a record.
+Only the two implementations write payments. Only `Books` calls the methods that change a record.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from app.payments.records import OutboxEntry, Payment
 
-#: A count of a large backlog must stay cheap: it stops here.
+#: Counting stops here, to keep the count of a large backlog cheap.
 MAX_COUNTED = 10_000
 
 
@@ -22,7 +22,7 @@ class BookingTaken(Exception):
     """Another payment of the booking is open or completed.
 
     Attributes:
-        transaction_id: of that payment; None if it was closed meanwhile.
+        transaction_id: id of that payment; None if it was closed meanwhile.
     """
 
     def __init__(self, transaction_id: str | None) -> None:
@@ -40,89 +40,105 @@ class Unpublished:
 
 
 class Ledger(Protocol):
-    """Payments, each with its refunds, disputes, history, and outbox.
+    """Store of payments, each with its refunds, disputes, history, and outbox.
 
-    Every method raises `ServiceUnavailable` if the database does not answer. A write that may have been
-    carried out all the same raises its subclass `Unacknowledged`.
+    Every method raises `ServiceUnavailable` if the database is unavailable. A write with an unknown outcome
+    raises its subclass `Unacknowledged`.
     """
 
     def insert(self, payment: Payment) -> None:
         """Store a new payment and claim its booking, in one write.
 
         Raises:
-            BookingTaken: another payment holds the booking, or the id exists.
+            BookingTaken: another payment has the booking, or the id exists.
         """
 
     def write(self, before: Payment, after: Payment) -> bool:
-        """Store `after` in place of `before`, in one write, unless the record has changed since it was read.
+        """Replace `before` with `after` in one write, unless the record has changed since it was read.
 
-        The event that `after` adds becomes due for publishing. Whether the booking is taken follows from the
-        status; a payment that can't take its booking back, because another has it, is stored without it.
+        A new event in `after` becomes due for publishing. The status decides whether the payment holds its
+        booking. If another payment holds it, `after` is stored without the booking.
 
         Args:
-            before: the record as it was read.
-            after: the record with a change; its revision is raised by this method.
+            before: the record as read.
+            after: the changed record; this method increments its revision.
 
         Returns:
-            Whether it was stored.
+            True if it was stored.
         """
 
     def find(self, transaction_id: str) -> Payment | None:
-        """The payment with that id (`TXN-…`)."""
+        """Return the payment with that id (`TXN-…`), or None."""
 
     def find_by_refund(self, refund_id: str) -> Payment | None:
-        """The payment that the refund with that id (`REF-…`) belongs to."""
+        """Return the payment of the refund with that id (`REF-…`), or None."""
 
     def find_by_gateway_id(self, gateway_id: str) -> Payment | None:
-        """The payment that the gateway knows by that id."""
+        """Return the payment with that gateway id, or None."""
 
     def find_all(self, transaction_ids: Collection[str]) -> dict[str, Payment]:
-        """The payments with those ids that exist, by id."""
+        """Return the existing payments with those ids, by id."""
 
     def find_all_by_gateway_id(self, gateway_ids: Collection[str]) -> dict[str, Payment]:
-        """The payments that the gateway knows by those ids, by that id."""
+        """Return the payments with those gateway ids, by gateway id."""
+
+    def find_by_bookings(self, booking_ids: Collection[str]) -> Iterator[Payment]:
+        """Return all payments of those bookings, in any order."""
 
     def search(
         self,
-        limit: int,
+        limit: int | None,
         *,
         status: str | None = None,
         booking_id: str | None = None,
         user_id: str | None = None,
         since: datetime | None = None,
-    ) -> list[Payment]:
-        """Payments that meet every condition given, newest first."""
+    ) -> Iterator[Payment]:
+        """Return payments that meet every given condition, newest first; at most `limit`, or all if it is
+        None."""
 
     def paid_since(self, since: datetime, until: datetime) -> Iterator[Payment]:
-        """Payments created in between that the gateway must have charged."""
+        """Return payments created in the range that the gateway must have charged."""
 
     def refunded_since(self, since: datetime) -> Iterator[Payment]:
-        """Payments with a refund that was processed since then."""
+        """Return payments with a refund processed since then."""
 
     def disputed(self, limit: int) -> list[Payment]:
-        """Payments with a dispute that is open, newest first."""
+        """Return payments with an open dispute, newest first."""
 
-    def claim_due(self, now: datetime, until: datetime, token: str, limit: int) -> list[Payment]:
-        """Claim payments whose outcome is to be looked up by now, the longest overdue first.
+    def kept_stray_charges(self, limit: int) -> list[Payment]:
+        """Return payments with a stray charge that only an operator can refund."""
+
+    def due(self, before: datetime, limit: int) -> list[Payment]:
+        """Return payments that were due for a lookup before then, the longest overdue first; at most
+        `limit`."""
+
+    def claim(
+        self, transaction_ids: Collection[str], now: datetime, until: datetime, token: str
+    ) -> list[Payment]:
+        """Claim those of some payments that are still due for a lookup.
 
         Args:
+            transaction_ids: due payments. Another process may have claimed some.
             now: the time, UTC.
-            until: nobody else gets them before then.
-            token: names the claim, unguessable.
-            limit: at most this many.
+            until: expiry of the claim.
+            token: unguessable id of the claim.
+
+        Returns:
+            The claimed payments.
         """
 
     def renew(self, token: str, transaction_ids: Collection[str], until: datetime) -> None:
-        """Extend a claim on those of its payments that still have something to look up."""
+        """Extend a claim on its payments that still need a lookup."""
 
     def count_overdue(self, before: datetime) -> int:
-        """How many payments should have been looked up before then (`MAX_COUNTED` at most)."""
+        """Return the number of payments that were due before then, at most `MAX_COUNTED`."""
 
     def unpublished(self, booking_ids: Collection[str]) -> list[Unpublished]:
-        """Every event in the outboxes of those bookings, oldest first."""
+        """Return all events in the outboxes of those bookings, oldest first."""
 
     def take_out(self, entries: Collection[Unpublished]) -> None:
-        """Take published events out of their outboxes. Some may have been taken out by somebody else."""
+        """Remove published events from their outboxes. Others may have removed some already."""
 
     def claim_unpublished(self, before: datetime, now: datetime, until: datetime, limit: int) -> set[str]:
         """Claim bookings with an event that has waited since `before`, the oldest first.
@@ -130,9 +146,10 @@ class Ledger(Protocol):
         Args:
             before: only events older than this.
             now: the time, UTC.
-            until: nobody else gets them before then.
+            until: expiry of the claim.
             limit: at most this many payments.
         """
 
     def backlog(self) -> tuple[int, datetime | None]:
-        """How many payments have an event to publish (`MAX_COUNTED` at most), and the age of the oldest."""
+        """Return the number of payments with an unpublished event, at most `MAX_COUNTED`, and the age of the
+        oldest."""

@@ -1,4 +1,4 @@
-"""The ledger in memory: for the simulation, and for tests that need no database."""
+"""In-memory ledger, for the simulation and for tests without a database."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.payments.states import OPEN, PAID
 
 
 class MemoryLedger:
-    """See `Ledger`. One thread at a time: nothing here is locked."""
+    """A `Ledger` in memory. Not safe for threads."""
 
     def __init__(self) -> None:
         self._payments: dict[str, Payment] = {}
@@ -32,7 +32,7 @@ class MemoryLedger:
         stored = self._payments.get(before.id)
         if stored is None or stored.revision != before.revision:
             return False
-        # What was published meanwhile has left the outbox, without a new revision.
+        # Events published meanwhile were removed from the outbox without a new revision.
         added = after.outbox[len(before.outbox) :]
         self._store(replace(after, outbox=(*stored.outbox, *added)))
         return True
@@ -60,15 +60,21 @@ class MemoryLedger:
         found = (payment for payment in self._payments.values() if payment.gateway_id in gateway_ids)
         return {payment.gateway_id: payment for payment in found if payment.gateway_id}
 
+    def find_by_bookings(self, booking_ids: Collection[str]) -> Iterator[Payment]:
+        wanted = set(booking_ids)
+        for payment in list(self._payments.values()):
+            if payment.booking_id in wanted:
+                yield payment
+
     def search(
         self,
-        limit: int,
+        limit: int | None,
         *,
         status: str | None = None,
         booking_id: str | None = None,
         user_id: str | None = None,
         since: datetime | None = None,
-    ) -> list[Payment]:
+    ) -> Iterator[Payment]:
         found = [
             payment
             for payment in self._payments.values()
@@ -77,7 +83,7 @@ class MemoryLedger:
             and (user_id is None or payment.user_id == user_id)
             and (since is None or payment.created_at >= since)
         ]
-        return sorted(found, key=lambda payment: payment.created_at, reverse=True)[:limit]
+        yield from sorted(found, key=lambda payment: payment.created_at, reverse=True)[:limit]
 
     def paid_since(self, since: datetime, until: datetime) -> Iterator[Payment]:
         for payment in list(self._payments.values()):
@@ -97,10 +103,18 @@ class MemoryLedger:
         ]
         return sorted(found, key=lambda payment: payment.created_at, reverse=True)[:limit]
 
-    def claim_due(self, now: datetime, until: datetime, token: str, limit: int) -> list[Payment]:
-        due = [one for one in self._payments.values() if one.recover_after and one.recover_after < now]
-        due.sort(key=lambda payment: payment.recover_after or now)
-        claimed = [payment.id for payment in due[:limit]]
+    def kept_stray_charges(self, limit: int) -> list[Payment]:
+        kept = (one for one in self._payments.values() if one.stray_charge and not one.recover_after)
+        return list(kept)[:limit]
+
+    def due(self, before: datetime, limit: int) -> list[Payment]:
+        due = [one for one in self._payments.values() if one.recover_after and one.recover_after < before]
+        return sorted(due, key=lambda payment: payment.recover_after or before)[:limit]
+
+    def claim(
+        self, transaction_ids: Collection[str], now: datetime, until: datetime, token: str
+    ) -> list[Payment]:
+        claimed = [one.id for one in self.due(now, len(self._payments)) if one.id in transaction_ids]
         self._claims |= dict.fromkeys(claimed, token)
         self.renew(token, claimed, until)
         return [self._payments[one] for one in claimed]

@@ -1,16 +1,16 @@
-"""The ledger in MongoDB, in MongoDB's own language: one round trip for each insert and each change.
+"""The ledger in MongoDB: one round trip for each insert and each change.
 
-Not through MongoEngine: translating a document and an update to MongoDB's words takes longer than MongoDB's
-work. `app.models.Transaction` holds the indexes and describes the fields.
+It does not use MongoEngine, whose translation takes longer than MongoDB's work. `app.models.Transaction`
+holds the indexes and describes the fields.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+import secrets
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from enum import StrEnum
 from functools import cache
 from typing import Any
 
@@ -20,10 +20,12 @@ from pymongo.collection import Collection as MongoCollection
 
 from app.models import Transaction, storage_errors, storage_writes
 from app.payments.ledger import MAX_COUNTED, BookingTaken, Unpublished
+from app.payments.ledger.batches import Batches
+from app.payments.ledger.mongo_batches import CompareAndSet, Document, insert_all, update_all
 from app.payments.records import Dispute, OutboxEntry, Payment, Refund, Step
 from app.payments.states import DISPUTE_CLOSED, OPEN, PAID, Actor, PaymentStatus, RefundStatus
 
-#: Matches a time that is set; a range finds what is set by its sparse index.
+#: Matches a time that is set. A range query uses the sparse index.
 _EVER = {"$gt": datetime(1970, 1, 1, tzinfo=UTC)}
 
 #: Ids in one query.
@@ -31,7 +33,16 @@ _IDS_PER_QUERY = 1_000
 
 
 class MongoLedger:
-    """See `Ledger`. Stateless: works on the connection that `app.models.connect` set up."""
+    """A `Ledger` in MongoDB, on the connection of `app.models.connect`.
+
+    Args:
+        batched: whether threads that write at the same time share a round trip; see `Batches` for what the
+            threads must not do.
+    """
+
+    def __init__(self, *, batched: bool = False) -> None:
+        self._inserts = Batches[Document, bool](_insert) if batched else None
+        self._updates = Batches[CompareAndSet, bool](_compare_and_set) if batched else None
 
     def insert(self, payment: Payment) -> None:
         document = _document(payment) | {"revision": payment.revision + 1}
@@ -39,20 +50,26 @@ class MongoLedger:
             document["open_booking"] = payment.booking_id
         with storage_writes():
             try:
-                _payments().insert_one(document)
+                if self._inserts:
+                    self._inserts.write(document)
+                else:
+                    _payments().insert_one(document)
             except pymongo.errors.DuplicateKeyError:
                 found = _payments().find_one({"open_booking": payment.booking_id}, ["_id"])
                 raise BookingTaken(found["_id"] if found else None) from None
 
     def write(self, before: Payment, after: Payment) -> bool:
-        # Records of older versions have no revision, which a null matches.
+        # Records of older versions have no revision; null matches those.
         unchanged = {"_id": before.id, "revision": before.revision or None}
         update = _update(before, after)
         with storage_writes():
             try:
+                event_id = after.history[-1].event_id if len(after.history) > len(before.history) else None
+                if self._updates and event_id:
+                    return self._updates.write(CompareAndSet(unchanged, update, event_id))
                 return bool(_payments().update_one(unchanged, update).matched_count)
             except pymongo.errors.DuplicateKeyError:
-                # Another payment has taken the booking since this one was given back.
+                # Another payment has taken the booking since this one was refunded.
                 del update["$set"]["open_booking"]
                 return bool(_payments().update_one(unchanged, update).matched_count)
 
@@ -66,21 +83,26 @@ class MongoLedger:
         return _one({"gateway_id": gateway_id})
 
     def find_all(self, transaction_ids: Collection[str]) -> dict[str, Payment]:
-        return {payment.id: payment for payment in _some({"_id": {"$in": list(transaction_ids)}})}
+        found = (_some({"_id": {"$in": ids}}) for ids in _batches(list(transaction_ids)))
+        return {payment.id: payment for batch in found for payment in batch}
 
     def find_all_by_gateway_id(self, gateway_ids: Collection[str]) -> dict[str, Payment]:
         found = _some({"gateway_id": {"$in": list(gateway_ids)}})
         return {payment.gateway_id: payment for payment in found if payment.gateway_id}
 
+    def find_by_bookings(self, booking_ids: Collection[str]) -> Iterator[Payment]:
+        for ids in _batches(list(booking_ids)):
+            yield from _some({"booking_id": {"$in": ids}})
+
     def search(
         self,
-        limit: int,
+        limit: int | None,
         *,
         status: str | None = None,
         booking_id: str | None = None,
         user_id: str | None = None,
         since: datetime | None = None,
-    ) -> list[Payment]:
+    ) -> Iterator[Payment]:
         conditions = {
             "status": status,
             "booking_id": booking_id,
@@ -89,8 +111,8 @@ class MongoLedger:
         }
         given = {name: value for name, value in conditions.items() if value is not None}
         with storage_errors():
-            found = _payments().find(given).sort([("created_at", -1), ("_id", -1)]).limit(limit)
-            return [_payment(document) for document in found]
+            for document in _payments().find(given).sort([("created_at", -1), ("_id", -1)]).limit(limit or 0):
+                yield _payment(document)
 
     def paid_since(self, since: datetime, until: datetime) -> Iterator[Payment]:
         paid = {"status": {"$in": sorted(PAID)}, "created_at": {"$gte": since, "$lt": until}}
@@ -106,18 +128,25 @@ class MongoLedger:
             found = _payments().find(still_open).sort("created_at", -1).limit(limit)
             return [_payment(document) for document in found]
 
-    def claim_due(self, now: datetime, until: datetime, token: str, limit: int) -> list[Payment]:
-        claimed: list[Payment] = []
+    def kept_stray_charges(self, limit: int) -> list[Payment]:
+        # A range finds what is set by its sparse index.
+        with storage_errors():
+            found = _payments().find({"stray_charge": {"$gt": ""}, "recover_after": None}).limit(limit)
+            return [_payment(document) for document in found]
+
+    def due(self, before: datetime, limit: int) -> list[Payment]:
+        with storage_errors():
+            found = _payments().find({"recover_after": {"$lt": before}}).sort("recover_after", 1).limit(limit)
+            return [_payment(document) for document in found]
+
+    def claim(
+        self, transaction_ids: Collection[str], now: datetime, until: datetime, token: str
+    ) -> list[Payment]:
+        of_ids = {"_id": {"$in": list(transaction_ids)}}
+        due = of_ids | {"recover_after": {"$lt": now}}
         with storage_writes():
-            due = _payments().find({"recover_after": {"$lt": now}}, ["_id"]).sort("recover_after", 1)
-            for ids in _batches([document["_id"] for document in due.limit(limit)]):
-                _payments().update_many(
-                    {"_id": {"$in": ids}, "recover_after": {"$lt": now}},
-                    {"$set": {"recover_after": until, "recovery_claim": token}},
-                )
-                mine = _payments().find({"_id": {"$in": ids}, "recovery_claim": token})
-                claimed += [_payment(document) for document in mine]
-        return claimed
+            _payments().update_many(due, {"$set": {"recover_after": until, "recovery_claim": token}})
+            return [_payment(document) for document in _payments().find(of_ids | {"recovery_claim": token})]
 
     def renew(self, token: str, transaction_ids: Collection[str], until: datetime) -> None:
         with storage_writes():
@@ -149,23 +178,27 @@ class MongoLedger:
         with storage_writes():
             if _payments().update_many(alone, emptied).matched_count == len(ids):
                 return
-            # Another event was there, or has come meanwhile; the process that takes the last marks it empty.
+            # Other events are left or were added meanwhile. The process that removes the last one marks the
+            # outbox as empty.
             of_ids = {"_id": {"$in": ids}}
             _payments().update_many(of_ids, {"$pull": {"outbox": {"event_id": {"$in": event_ids}}}})
             _payments().update_many(of_ids | {"outbox": [], "outbox_since": {"$ne": None}}, emptied)
 
     def claim_unpublished(self, before: datetime, now: datetime, until: datetime, limit: int) -> set[str]:
-        free = {"$or": [{"outbox_claim": None}, {"outbox_claim": {"$lte": now}}]}
-        bookings = set()
+        # The expiry also names the claim. Two equal ones only publish an event twice.
+        until += timedelta(milliseconds=secrets.randbelow(1_000))
+        free = {"outbox_since": {"$lt": before}, "outbox_claim": {"$not": {"$gt": now}}}
         with storage_writes():
-            waiting = _payments().find(
-                {"outbox_since": {"$lt": before}, **free}, ["booking_id", "outbox_claim"]
-            )
-            for document in waiting.sort("outbox_since", 1).limit(limit):
-                seen = {"_id": document["_id"], "outbox_claim": document.get("outbox_claim")}
-                if _payments().update_one(seen, {"$set": {"outbox_claim": until}}).matched_count:
-                    bookings.add(document["booking_id"])
-        return bookings
+            while waiting := list(
+                _payments().find(free, ["booking_id"]).sort("outbox_since", 1).limit(limit)
+            ):
+                of_ids = {"_id": {"$in": [document["_id"] for document in waiting]}}
+                claimed = _payments().update_many(of_ids | free, {"$set": {"outbox_claim": until}})
+                if claimed.matched_count not in (0, len(waiting)):
+                    waiting = list(_payments().find(of_ids | {"outbox_claim": until}, ["booking_id"]))
+                if claimed.matched_count:  # otherwise another process was faster
+                    return {document["booking_id"] for document in waiting}
+        return set()
 
     def backlog(self) -> tuple[int, datetime | None]:
         with storage_errors():
@@ -174,6 +207,19 @@ class MongoLedger:
             if oldest is None:
                 return 0, None
             return _payments().count_documents(waiting, limit=MAX_COUNTED), oldest["outbox_since"]
+
+
+def _insert(documents: Sequence[Document]) -> Sequence[bool | Exception]:
+    if len(documents) > 1:
+        return insert_all(_payments(), documents)
+    _payments().insert_one(documents[0])
+    return [True]
+
+
+def _compare_and_set(changes: Sequence[CompareAndSet]) -> Sequence[bool | Exception]:
+    if len(changes) > 1:
+        return update_all(_payments(), changes)
+    return [bool(_payments().update_one(changes[0].expected, changes[0].update).matched_count)]
 
 
 def _payments() -> MongoCollection[dict[str, Any]]:
@@ -198,20 +244,18 @@ def _batches(ids: list[str]) -> Iterator[list[str]]:
 
 
 def _stored(value: Any) -> Any:
-    """A value as MongoDB stores it."""
-    match value:
-        case Decimal():
-            return Decimal128(value)
-        case tuple():
-            return [_document(item) for item in value]
-        case Mapping():
-            return dict(value)
-        case _:
-            return str(value) if isinstance(value, StrEnum) else value
+    """Convert a value to the form that MongoDB stores."""
+    if isinstance(value, str):
+        return str(value)  # without its enum
+    if isinstance(value, Decimal):
+        return Decimal128(value)
+    if isinstance(value, tuple):
+        return [_document(item) for item in value]
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def _document(record: Any) -> dict[str, Any]:
-    """A record or a part of one as a document; what it does not have is left out."""
+    """Convert a record or a part of one to a document, without empty fields."""
     document = {
         name: _stored(value)
         for name in _names(record.__class__)
@@ -227,12 +271,12 @@ def _names(record: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(field.name for field in fields(record))  # type: ignore[arg-type]
 
 
-#: Fields of which only new entries are written: the relay takes published events out at any time.
+#: Lists to which only new entries are appended, because the relay may remove published events at any time.
 _APPENDED = ("history", "outbox")
 
 
 def _update(before: Payment, after: Payment) -> dict[str, Any]:
-    """MongoDB's operators for what differs."""
+    """Return the MongoDB update from one document to another."""
     to_set: dict[str, Any] = {"revision": before.revision + 1}
     to_unset: dict[str, bool] = {}
     update: dict[str, Any] = {"$set": to_set}
@@ -263,11 +307,12 @@ def _decimal(value: Decimal128 | Decimal) -> Decimal:
 
 
 def _part(kind: Callable[..., Any], **types: Callable[[Any], Any]) -> Callable[[Mapping[str, Any]], Any]:
-    """Reads one kind of embedded document; `types` convert the fields that MongoDB stores otherwise."""
+    """Reader of one kind of embedded document. `types` convert the fields that MongoDB stores in another
+    form."""
     names = _names(kind)
 
     def read(document: Mapping[str, Any]) -> Any:
-        # Fields of other versions are left alone.
+        # Fields of other versions are not changed.
         given = {name: document[name] for name in names if document.get(name) is not None}
         for name, convert in types.items():
             if name in given:

@@ -1,0 +1,95 @@
+"""Carry out the writes of concurrent threads together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+Write = TypeVar("Write")
+Result = TypeVar("Result")
+
+#: Batches on their way at a time: with two, one connection that hangs does not hold up all threads.
+_MOST_AT_ONCE = 2
+
+#: Writes in a batch, far below MongoDB's limit.
+_LARGEST = 100
+
+
+class _Waiting(Generic[Write, Result]):
+    """The write of one thread.
+
+    Attributes:
+        turn: held until the outcome is known, or until this thread is to carry out a batch.
+        batch: what this thread is to carry out, its own write among it.
+        outcome: the result or the error; None while there is none.
+    """
+
+    __slots__ = ("batch", "outcome", "turn", "write")
+
+    def __init__(self, write: Write) -> None:
+        self.write = write
+        self.turn = threading.Lock()
+        self.turn.acquire()
+        self.batch: list[_Waiting[Write, Result]] = []
+        self.outcome: Result | Exception | None = None
+
+
+class Batches(Generic[Write, Result]):
+    """Carries out writes, those that arrive at the same time together.
+
+    Nobody waits for a batch to fill: a write goes out at once while fewer than two batches are on their way.
+    Otherwise it waits for one of them to end, and goes out with all that wait. Each thread gets the result or
+    the error of its own write.
+
+    Threads that use this must not be interrupted by exceptions from outside, as Dramatiq does with its own.
+
+    Args:
+        carry_out: carries out writes, and returns a result or an error for each. What it raises is the error
+            of all of them.
+    """
+
+    def __init__(self, carry_out: Callable[[Sequence[Write]], Sequence[Result | Exception]]) -> None:
+        self._carry_out = carry_out
+        self._lock = threading.Lock()
+        self._waiting: list[_Waiting[Write, Result]] = []
+        self._at_once = 0
+
+    def write(self, write: Write) -> Result:
+        """Carry out a write, and return its result.
+
+        Raises:
+            Exception: the error of this write, or of its batch.
+        """
+        mine: _Waiting[Write, Result] = _Waiting(write)
+        with self._lock:
+            if self._at_once < _MOST_AT_ONCE:
+                self._at_once += 1
+                mine.batch = [mine]
+            else:
+                self._waiting.append(mine)
+        if not mine.batch:
+            mine.turn.acquire()
+        if mine.batch:
+            self._lead(mine.batch)
+        if isinstance(mine.outcome, Exception):
+            raise mine.outcome
+        assert mine.outcome is not None  # noqa: S101 - for the type checker
+        return mine.outcome
+
+    def _lead(self, batch: Sequence[_Waiting[Write, Result]]) -> None:
+        """Carry out a batch, then pass the lead to the first thread that waits."""
+        try:
+            outcomes = self._carry_out([each.write for each in batch])
+        except Exception as error:
+            outcomes = [error] * len(batch)
+        for each, outcome in zip(batch, outcomes, strict=True):
+            each.outcome = outcome
+        with self._lock:
+            following, self._waiting = self._waiting[:_LARGEST], self._waiting[_LARGEST:]
+            if following:
+                following[0].batch = following
+            else:
+                self._at_once -= 1
+        for each in (*batch, *following[:1]):
+            each.turn.release()

@@ -1,7 +1,7 @@
-"""Whether a fact of the gateway is about our record: only then may it change the record.
+"""Check that a gateway object belongs to our record. Only then may it change the record.
 
-Somebody else may use the same account (another deployment, another application, a person with its dashboard),
-and metadata can be copied. So everything that both sides know must agree.
+Other deployments, applications, and people may use the same account, and metadata can be copied. So every
+field that both sides have must agree.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ log = get_logger(__name__)
 
 
 def disagreement(payment: Payment, fact: GatewayPayment, namespace: str) -> str | None:
-    """The first field in which a gateway's payment differs from the record; None if they agree.
+    """Return the first field in which a gateway's payment differs from the record; None if they agree.
 
     Args:
         payment: the record.
-        fact: what the gateway has on its books.
-        namespace: this deployment's.
+        fact: the gateway's payment.
+        namespace: namespace of this deployment.
     """
-    # Versions before the mark existed recorded no attempts either.
+    # Versions without namespaces recorded no attempts either.
     unmarked = payment.attempted_at is None and not fact.namespace
     ours = {
         "namespace": (namespace, namespace if unmarked else fact.namespace),
@@ -40,7 +40,7 @@ def disagreement(payment: Payment, fact: GatewayPayment, namespace: str) -> str 
 
 
 def agrees(payment: Payment, fact: GatewayPayment, namespace: str) -> bool:
-    """`disagreement`, logged and counted: a fact that does not agree needs an operator."""
+    """Return whether a fact agrees with the record. Log and count it if not: it needs an operator."""
     field = disagreement(payment, fact, namespace)
     if field is None:
         return True

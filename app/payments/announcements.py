@@ -1,4 +1,4 @@
-"""The events that payments publish. Shapes: contract, sections 2 and 8."""
+"""Build the events that payments publish."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from app.payments.records import Dispute, Payment, Refund
 
-#: What the event promises customers: https://docs.stripe.com/refunds#refund-timing
+#: The processing time announced to customers: https://docs.stripe.com/refunds#refund-timing
 REFUND_TIME = "5-10 business days"
 
 
@@ -50,13 +50,14 @@ _FIELDS: dict[str, Callable[[Payment], dict[str, Any]]] = {
 
 
 def payment_event(payment: Payment, now: datetime) -> OutboxEntry | None:
-    """The event of the status that `payment` has just come to, with a new event id; None if it has none."""
+    """Return the event for the new status of `payment`, with a new event id; None if the status has none."""
     event_type = EMITS.get(payment.status)
     if event_type is None:
         return None
     fields = {
         "transaction_id": payment.id,
-        # The only way out of Decimal: at most 13 significant digits, which a float's shortest form keeps.
+        # The only conversion from Decimal to float. An amount has at most 13 significant digits, which a
+        # float's shortest representation keeps.
         "amount": float(payment.amount),
         "payment_method": payment.payment_method,
         **_FIELDS[event_type](payment),
@@ -65,7 +66,7 @@ def payment_event(payment: Payment, now: datetime) -> OutboxEntry | None:
 
 
 def refund_event(payment: Payment, refund: Refund, now: datetime) -> OutboxEntry:
-    """The event of a completed refund."""
+    """Return the event of a completed refund."""
     fields = {
         "original_transaction_id": payment.id,
         "refund_transaction_id": refund.id,
@@ -77,7 +78,7 @@ def refund_event(payment: Payment, refund: Refund, now: datetime) -> OutboxEntry
 
 
 def dispute_event(payment: Payment, dispute: Dispute, now: datetime) -> OutboxEntry:
-    """The event of a dispute that was opened or has changed."""
+    """Return the event of a dispute that was opened or has changed."""
     fields = {
         "transaction_id": payment.id,
         "dispute_id": dispute.id,

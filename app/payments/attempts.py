@@ -1,4 +1,4 @@
-"""Payments and refunds under an Idempotency-Key: begun, or gone on with where an earlier attempt ended."""
+"""Start payments and refunds under an Idempotency-Key, or resume an earlier attempt."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def pay(
     """Take a payment.
 
     Args:
-        payments: the payment side.
+        payments: the payment service.
         order: see `Payments.pay`.
-        attempt: names the payment.
+        attempt: has the payment's id.
         result_page: a payment's id → the URL of our page that shows its result.
 
     Raises:
@@ -44,17 +44,17 @@ def pay(
 
 
 def _was_refused(payment: Payment) -> bool:
-    """Whether a payment ended without a response that counts: the caller may pay as if for the first time."""
+    """Return whether a payment ended without a final response, so that the caller may start again."""
     return payment.status == PaymentStatus.FAILED and payment.error_code == GatewayError.code
 
 
 def refund(payments: Payments, order: RefundOrder, attempt: Attempt) -> tuple[Payment, Refund]:
-    """Give money back.
+    """Refund a payment.
 
     Args:
-        payments: the payment side.
+        payments: the payment service.
         order: see `Refunds.refund`.
-        attempt: names the refund.
+        attempt: has the refund's id.
 
     Raises:
         Problem: see `Refunds.refund` and `Refunds.resume`.

@@ -1,4 +1,4 @@
-"""The one door to the ledger for what changes a payment: decide, store, report, announce."""
+"""The only way to change a payment: decide, store, report, and publish."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from app.payments.ledger import Ledger
     from app.payments.records import Payment, Refund
 
-#: Called with a booking whose payments have something new to publish.
+#: Called with a booking whose payments have new events to publish.
 Announce = Callable[[str], None]
 
 
@@ -27,8 +27,8 @@ def announce_nothing(_booking_id: str) -> None:
 #: Decides on a change: the record as stored → the record to store, or the same object for no change.
 Change = Callable[["Payment"], "Payment"]
 
-#: How long to keep trying to record what the gateway did: an election of a MongoDB replica set takes 12 s
-#: and more at its default settings.
+#: How long to retry recording a gateway outcome. With default settings, an election of a MongoDB replica set
+#: takes 12 s or more.
 ELECTION = timedelta(seconds=20)
 
 _PAUSE_SECONDS = 0.5
@@ -38,10 +38,10 @@ class Books:
     """Opens and changes payments.
 
     Args:
-        ledger: where they are kept.
-        announce: called with the booking's id once an event is stored; without it the event waits for a
+        ledger: store of payments.
+        announce: called with the booking id after an event is stored; without it, the event waits for a
             relay's sweep.
-        sleep: pauses between two tries, in seconds.
+        sleep: waits between attempts, in seconds.
     """
 
     def __init__(
@@ -55,20 +55,20 @@ class Books:
         self._sleep = sleep
 
     def get(self, transaction_id: str) -> Payment:
-        """The payment with that id.
+        """Return the payment with that id.
 
         Raises:
-            TransactionNotFound: there is none.
-            ServiceUnavailable: the database did not answer.
+            TransactionNotFound: no record has this id.
+            ServiceUnavailable: the database is unavailable.
         """
         return _found(self.ledger.find(transaction_id), transaction_id)
 
     def get_refund(self, refund_id: str) -> tuple[Payment, Refund]:
-        """A refund, and the payment it belongs to.
+        """Return a refund and its payment.
 
         Raises:
-            TransactionNotFound: there is none.
-            ServiceUnavailable: the database did not answer.
+            TransactionNotFound: no record has this id.
+            ServiceUnavailable: the database is unavailable.
         """
         payment = _found(self.ledger.find_by_refund(refund_id), refund_id)
         refund = payment.refund(refund_id)
@@ -77,34 +77,34 @@ class Books:
         return payment, refund
 
     def open(self, payment: Payment) -> Payment:
-        """Record a new payment and claim its booking; returns it as stored.
+        """Record a new payment, and claim its booking. Return the stored payment.
 
         Raises:
-            DuplicateTransaction: another payment of the booking is open or completed; names it.
-            ServiceUnavailable: not recorded, or the database did not say. Recovery never charges, so that
-                "nothing was tried" stays true.
+            DuplicateTransaction: another payment of the booking is open or completed. Has its id.
+            ServiceUnavailable: the payment is not recorded, or the database did not confirm it. Recovery
+            never charges, so "nothing was tried" stays true.
         """
         try:
             self.ledger.insert(payment)
         except BookingTaken as taken:
-            # Without an id it was closed between the two reads; the caller may try again.
+            # Without an id, it was closed between the two reads, and the caller may try again.
             details = {"transaction_id": taken.transaction_id} if taken.transaction_id else {}
             message = "This booking already has a payment."
             raise DuplicateTransaction(message, booking_id=payment.booking_id, **details) from None
         return reporting.stored(payment)
 
     def change(self, payment: Payment, decide: Change) -> Payment:
-        """Change a payment, on the newest record: the decision is made again when somebody else was faster.
+        """Change a payment. If the record changed meanwhile, decide again with the newest record.
 
         Args:
-            payment: as it was read.
-            decide: the change; may raise to refuse it.
+            payment: the record as read.
+            decide: returns the changed record; may raise to refuse.
 
         Returns:
-            The payment as it stands now.
+            The current payment.
 
         Raises:
-            ServiceUnavailable: the database did not answer; Unacknowledged if the change may be stored.
+            ServiceUnavailable: the database is unavailable; Unacknowledged if the change may be stored.
         """
         while True:
             after = decide(payment)
@@ -119,13 +119,12 @@ class Books:
             payment = self.get(payment.id)
 
     def record(self, payment: Payment, decide: Change) -> Payment:
-        """`change` for what the gateway has already done: it is tried again for as long as an election takes.
+        """Change a payment after the gateway has acted. Retries for the duration of a replica set election.
 
-        A change that was stored without an acknowledgment is found on the newer record, and changes nothing
-        twice.
+        A change that was stored without acknowledgment is found in the newer record, and not applied twice.
 
         Raises:
-            ServiceUnavailable: the database stayed unavailable. Recovery will find out and record it.
+            ServiceUnavailable: the database stayed unavailable. Recovery will look it up and record it.
         """
         until = utcnow() + ELECTION
         while True:

@@ -1,8 +1,8 @@
-"""Every change that a payment can undergo, as functions of its record: they decide and do nothing else.
+"""All changes of payments, as pure functions of the record.
 
-Each takes the record as it is stored and returns what is to be stored instead, events included, or the same
-object if there is nothing to change. `Books.change` stores the result, and calls the function once more with
-the newer record if somebody else was faster.
+Each function takes the stored record and returns the record to store instead, with its events, or the same
+object if nothing changes. `Books.change` stores the result, and calls the function again if the record
+changed meanwhile.
 """
 
 from __future__ import annotations
@@ -30,8 +30,14 @@ if TYPE_CHECKING:
     from app.declines import Decline
     from app.payments.orders import PaymentOrder
 
-#: Refunds of one payment; they live in its record.
+#: Replacement for an erased text.
+ERASED = "erased"
+
+#: Maximum number of refunds of a payment, because they are stored in its record.
 MAX_REFUNDS = 100
+
+#: History entry for a charge that was made although the payment had ended unpaid.
+CHARGED_ALTHOUGH_FAILED = "charged_although_failed"
 
 
 class IllegalMove(Exception):
@@ -50,15 +56,15 @@ def opened(
     now: datetime,
     recover_in: timedelta,
 ) -> Payment:
-    """A new pending payment.
+    """Return a new pending payment.
 
     Args:
-        order: in canonical form, its currency known.
+        order: the order, in canonical form and with a currency.
         transaction_id: the id to give it.
-        gateway_method: the gateway's id of what pays, None where the customer chooses at the gateway.
-        actor: who opens it.
+        gateway_method: the gateway's payment method id; None if the customer chooses at the gateway.
+        actor: who requests the payment.
         now: the time, UTC.
-        recover_in: how long after this attempt its outcome is to be looked up.
+        recover_in: time from this attempt until recovery looks up the outcome.
     """
     if order.currency is None:
         raise ValueError("the order's currency must be known")
@@ -82,19 +88,19 @@ def opened(
 
 
 def attempted(payment: Payment, now: datetime, recover_in: timedelta) -> Payment:
-    """The same client asks again to charge a payment whose outcome is unknown: a new attempt begins."""
+    """Start another attempt of a payment whose outcome is unknown, for the same client."""
     if payment.status != PaymentStatus.PENDING or payment.gateway_id:
         return payment
     return changed(payment, attempted_at=now, recover_after=now + recover_in)
 
 
 def looked_up_later(payment: Payment, at: datetime) -> Payment:
-    """Nothing new is known: look again at `at`."""
+    """Schedule the next lookup at `at`."""
     return changed(payment, recover_after=at)
 
 
 def nothing_left_to_look_up(payment: Payment) -> Payment:
-    """Stop looking up, unless something is open."""
+    """Stop lookups, unless something is open."""
     if payment.recover_after is None or not _all_known(payment):
         return payment
     return changed(payment, recover_after=None)
@@ -109,12 +115,12 @@ def _all_known(payment: Payment) -> bool:
 
 
 def named(payment: Payment, gateway_id: str) -> Payment:
-    """The gateway has named its id of the payment."""
+    """Record the gateway's id of the payment."""
     return payment if payment.gateway_id else changed(payment, gateway_id=gateway_id)
 
 
 def awaiting_customer(payment: Payment, gateway_id: str, *, actor: Actor, now: datetime) -> Payment:
-    """The customer has to confirm the payment."""
+    """Record that the customer has to confirm the payment."""
     if payment.status == PaymentStatus.REQUIRES_ACTION:
         return payment
     return _moved(payment, PaymentStatus.REQUIRES_ACTION, actor, now, gateway_id=gateway_id)
@@ -129,11 +135,18 @@ def completed(
     actor: Actor,
     now: datetime,
 ) -> Payment:
-    """The gateway has charged the payment."""
+    """Record that the gateway charged the payment."""
     if payment.status in REFUNDABLE or payment.status == PaymentStatus.REFUNDED:
         return payment
-    paid = changed(payment, card_brand=card_brand, card_last_four=card_last_four)
-    return _moved(paid, PaymentStatus.COMPLETED, actor, now, gateway_id=gateway_id)
+    return _moved(
+        payment,
+        PaymentStatus.COMPLETED,
+        actor,
+        now,
+        gateway_id=gateway_id,
+        card_brand=card_brand,
+        card_last_four=card_last_four,
+    )
 
 
 def failed(
@@ -146,34 +159,37 @@ def failed(
     announced: bool = True,
     note: str | None = None,
 ) -> Payment:
-    """Surely nothing was charged.
+    """Record a failure: certainly nothing was charged.
 
     Args:
-        payment: as stored.
-        decline: why, in our words.
+        payment: the stored record.
+        decline: the reason.
         gateway_id: the gateway's id of the payment, if it has one.
-        actor: who found out.
+        actor: who learned of it.
         now: the time, UTC.
-        announced: whether the customer gets a mail; not for a request that the caller is to repeat.
+        announced: whether to notify the customer; False for a request that the caller will repeat.
         note: the gateway's reason, for operators.
     """
     if payment.status in UNPAID:
         return payment
-    unpaid = changed(
+    return _moved(
         payment,
+        PaymentStatus.FAILED,
+        actor,
+        now,
+        gateway_id=gateway_id,
+        announced=announced,
+        note=note,
         error_code=decline.code,
         error_message=decline.message,
         retry_advice=decline.retry,
-    )
-    return _moved(
-        unpaid, PaymentStatus.FAILED, actor, now, gateway_id=gateway_id, announced=announced, note=note
     )
 
 
 def canceled(
     payment: Payment, gateway_id: str | None, *, actor: Actor, now: datetime, note: str | None
 ) -> Payment:
-    """The payment was called off before anything was charged."""
+    """Record a cancellation before anything was charged."""
     if payment.status in UNPAID:
         return payment
     return _moved(payment, PaymentStatus.CANCELED, actor, now, gateway_id=gateway_id, note=note)
@@ -188,12 +204,14 @@ def _moved(
     gateway_id: str | None,
     note: str | None = None,
     announced: bool = True,
+    **learned: object,
 ) -> Payment:
+    """Return the record in another status, with the fields that were learned with it."""
     if target not in MOVES[payment.status]:
         raise IllegalMove(payment, target)
-    moved = changed(payment, status=target, gateway_id=gateway_id or payment.gateway_id)
     if target not in UNSETTLED:
-        moved = changed(moved, processed_at=now, recover_after=None)
+        learned |= {"processed_at": now, "recover_after": None}
+    moved = changed(payment, status=target, gateway_id=gateway_id or payment.gateway_id, **learned)
     event = payment_event(moved, now) if announced else None
     step = _step(target, actor, now, moved.gateway_id, event.event_id if event else None, note)
     outbox = (*moved.outbox, event) if event else moved.outbox
@@ -203,7 +221,7 @@ def _moved(
 def refund_reserved(
     payment: Payment, refund: Refund, *, actor: Actor, now: datetime, recover_in: timedelta
 ) -> Payment:
-    """Claim the amount of a refund, before the gateway is asked for it.
+    """Reserve the amount of a refund before the gateway call.
 
     Raises:
         RefundNotAllowed: the payment can't be refunded, or less than that is left.
@@ -217,10 +235,10 @@ def refund_reserved(
 
 
 def check_refundable(payment: Payment) -> None:
-    """Check that some of the payment can be given back now.
+    """Check that the payment can be refunded now.
 
     Raises:
-        RefundNotAllowed: it can't; the message says why.
+        RefundNotAllowed: it can't. The message gives the reason.
     """
     details = {"transaction_id": payment.id}
     if payment.status not in REFUNDABLE:
@@ -235,9 +253,9 @@ def check_refundable(payment: Payment) -> None:
 def stray_refund_begun(
     payment: Payment, refund: Refund, *, actor: Actor, now: datetime, recover_in: timedelta
 ) -> Payment:
-    """Claim the refund of what is left of a charge that was made although the payment had ended unpaid.
+    """Reserve the refund of a stray charge.
 
-    One at a time, and no more than `MAX_REFUNDS`: what the gateway refuses as often is left to an operator.
+    One refund at a time, at most `MAX_REFUNDS`. After as many refusals, an operator has to handle it.
     """
     begun = any(one.pending for one in payment.refunds)
     if payment.stray_charge is None or begun or not payment.refundable:
@@ -262,24 +280,47 @@ def _with_new_refund(
 
 
 def refund_named(payment: Payment, refund_id: str, gateway_id: str) -> Payment:
-    """The gateway has accepted a refund and named its id; the outcome is still open."""
+    """Record the gateway's id of an accepted refund. Its outcome is still open."""
     refund = payment.refund(refund_id)
     if refund is None or refund.gateway_id:
         return payment
     return changed(payment, refunds=payment.with_refund(_with(refund, gateway_id=gateway_id)))
 
 
+def refund_resumed(payment: Payment, refund_id: str, look_at: datetime) -> Payment:
+    """Start another attempt of a pending refund. Recovery looks up its outcome at `look_at`."""
+    refund = payment.refund(refund_id)
+    if refund is None or not refund.pending:
+        return payment
+    payment = changed(payment, refunds=payment.with_refund(_with(refund, resumed=True)))
+    return looked_up_later(payment, look_at)
+
+
+def refund_refused(
+    payment: Payment, refund_id: str, reason: str, *, transient: bool, actor: Actor, now: datetime
+) -> Payment:
+    """Record that the gateway did not carry out a refund request.
+
+    This changes only a pending refund, because another attempt with the same key may have succeeded. If one
+    has started, a transient refusal leaves the outcome open.
+    """
+    refund = payment.refund(refund_id)
+    if refund is None or not refund.pending or (transient and refund.resumed):
+        return payment
+    return refund_failed(payment, refund_id, reason, actor=actor, now=now)
+
+
 def refund_completed(
     payment: Payment, refund_id: str, gateway_id: str, *, actor: Actor, now: datetime
 ) -> Payment:
-    """The gateway has given the money back."""
+    """Record that a refund succeeded."""
     refund = payment.refund(refund_id)
     if refund is None or refund.status == RefundStatus.COMPLETED:
         return payment
     if refund.status == RefundStatus.FAILED and refund.gateway_id:
-        return payment  # as the gateway reported: a failure is final there, and this is known from before it
+        return payment  # as the gateway reported: a failure is final there, so this success is older
     reserved = payment.refund_reserved
-    if refund.status == RefundStatus.FAILED:  # it had counted as failed, and its amount as free again
+    if refund.status == RefundStatus.FAILED:  # it counted as failed, and its amount as available
         reserved += refund.amount
     done = _with(
         refund,
@@ -293,7 +334,7 @@ def refund_completed(
 
 
 def refund_adopted(payment: Payment, refund: Refund, *, actor: Actor, now: datetime) -> Payment:
-    """A completed refund that was made elsewhere, for example in the gateway's dashboard."""
+    """Record a completed refund that was made elsewhere, for example in the gateway's dashboard."""
     if payment.refund(refund.id) or (refund.gateway_id and payment.refund_by_gateway_id(refund.gateway_id)):
         return payment
     payment = changed(
@@ -333,7 +374,7 @@ def refund_failed(
     now: datetime,
     gateway_id: str | None = None,
 ) -> Payment:
-    """A refund did not or will not happen; its amount is the payment's again."""
+    """Record that a refund failed, and release its amount."""
     refund = payment.refund(refund_id)
     if refund is None or refund.status == RefundStatus.FAILED:
         return payment
@@ -358,13 +399,14 @@ def refund_failed(
 
 
 def _taken_back(payment: Payment, refund: Refund, reason: str, actor: Actor, now: datetime) -> Payment:
-    """A refund that had succeeded failed after all: the customer's bank sent the money back."""
+    """Record that a successful refund failed later: the customer's bank returned the money."""
     left = payment.amount_refunded - refund.amount
     target = PaymentStatus.PARTIALLY_REFUNDED if left else PaymentStatus.COMPLETED
     over = _with(refund, status=RefundStatus.FAILED, error_message=reason)
     return changed(
         payment,
         status=target,
+        stray_charge=payment.stray_charge or _stray_charge_of(payment),
         refunds=payment.with_refund(over),
         refund_reserved=payment.refund_reserved - refund.amount,
         amount_refunded=left,
@@ -372,17 +414,22 @@ def _taken_back(payment: Payment, refund: Refund, reason: str, actor: Actor, now
     )
 
 
+def _stray_charge_of(payment: Payment) -> str | None:
+    """Return the id of the stray charge, refunded or not."""
+    return next((step.gateway_id for step in payment.history if step.status == CHARGED_ALTHOUGH_FAILED), None)
+
+
 def strayed(
     payment: Payment, gateway_id: str, *, actor: Actor, now: datetime, look_at: datetime | None
 ) -> Payment:
-    """The gateway charged a payment that had ended unpaid.
+    """Record a stray charge: the gateway charged a payment that had ended unpaid.
 
     Args:
-        payment: as stored.
+        payment: the stored record.
         gateway_id: the gateway's id of the charge.
-        actor: who found out.
+        actor: who learned of it.
         now: the time, UTC.
-        look_at: when recovery is to see that it was given back; None leaves it to an operator.
+        look_at: when recovery checks that it was refunded; None leaves it to an operator.
     """
     if payment.status not in UNPAID or payment.stray_charge:
         return payment
@@ -391,12 +438,30 @@ def strayed(
         stray_charge=gateway_id,
         gateway_id=gateway_id,
         recover_after=look_at,
-        history=payment.with_step(_step("charged_although_failed", actor, now, gateway_id)),
+        history=payment.with_step(_step(CHARGED_ALTHOUGH_FAILED, actor, now, gateway_id)),
     )
 
 
+def fraud_warned(payment: Payment, reason: str | None, *, actor: Actor, now: datetime) -> Payment:
+    """Record the card network's fraud warning. An operator can prevent a dispute with a refund."""
+    if payment.fraud_warning:
+        return payment
+    kind = reason or "unknown"
+    step = _step("fraud_warning", actor, now, payment.gateway_id, note=kind)
+    return changed(payment, fraud_warning=kind, history=payment.with_step(step))
+
+
+def personal_data_erased(payment: Payment, *, actor: Actor, now: datetime) -> Payment:
+    """Erase the customer's data. Ids, amounts, and states stay as accounting records."""
+    refunds = tuple(_with(refund, reason=ERASED) for refund in payment.refunds)
+    erased = changed(payment, contact={}, metadata={}, return_url=None, refunds=refunds)
+    if erased == payment:
+        return payment
+    return changed(erased, history=payment.with_step(_step("personal_data_erased", actor, now)))
+
+
 def dispute_noted(payment: Payment, dispute: Dispute, now: datetime) -> Payment:
-    """A dispute was opened or has changed. Facts come in any order: the newest counts, an end is final."""
+    """Record a new or changed dispute. Facts arrive in any order: the newest counts, and an end is final."""
     known = next((one for one in payment.disputes if one.id == dispute.id), None)
     if known and (
         known.status == dispute.status or known.at > dispute.at or (known.closed and not dispute.closed)

@@ -1,4 +1,4 @@
-"""A few looks at the gateway for each payment, however many clients ask for its status."""
+"""Limit the gateway lookups for each payment, however often clients poll its status."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from app.gateway import ActionRequired
 
-#: Looks at one payment within `WINDOW_SECONDS`: one before the customer acts, and one right after.
+#: Lookups of a payment within `WINDOW_SECONDS`: one before the customer acts, and one directly after.
 LOOKS_PER_WINDOW = 2
 WINDOW_SECONDS = 6.0
 
-#: Payments remembered, the oldest forgotten first.
+#: Maximum number of remembered payments; the oldest are forgotten first.
 _MAX_REMEMBERED = 10_000
 
 
 @dataclass
 class _Looks:
-    """The looks at one payment.
+    """The recent lookups of one payment.
 
     Attributes:
-        times: of the last ones, by the monotonic clock.
-        action: what the customer had to do at the last one.
+        times: times of the last lookups, by the monotonic clock.
+        action: the customer's required action at the last lookup.
     """
 
     times: tuple[float, ...] = ()
@@ -33,14 +33,14 @@ class _Looks:
 
 
 class RecentLooks:
-    """When each payment was last looked up by this process, and what its customer had to do then."""
+    """Recent lookups of payments by this process, with the customers' required actions."""
 
     def __init__(self) -> None:
         self._payments: OrderedDict[str, _Looks] = OrderedDict()
         self._lock = threading.Lock()
 
     def claim(self, transaction_id: str) -> bool:
-        """Whether the caller may look now."""
+        """Claim a lookup. Return whether the caller may do it now."""
         now = time.monotonic()
         with self._lock:
             looks = self._looks_of(transaction_id)
@@ -51,12 +51,12 @@ class RecentLooks:
         return True
 
     def remember(self, transaction_id: str, action: ActionRequired | None) -> None:
-        """Keep what the customer has to do, for those who ask before the next look."""
+        """Store the customer's required action until the next lookup."""
         with self._lock:
             self._looks_of(transaction_id).action = action
 
     def action(self, transaction_id: str) -> ActionRequired | None:
-        """What the customer had to do at the last look."""
+        """Return the customer's required action at the last lookup."""
         with self._lock:
             looks = self._payments.get(transaction_id)
             return looks.action if looks else None

@@ -1,4 +1,4 @@
-"""The ways to pay, as frontends list them."""
+"""The payment methods, for frontends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _METHODS = {
 
 
 def payment_methods(settings: Settings) -> list[dict[str, str | bool]]:
-    """Every method with its names, and whether `settings` enable it."""
+    """Return every payment method with its names, and whether `settings` enable it."""
     return [
         {"id": method, "name": name, "description": text, "enabled": method in settings.payment_methods}
         for method, (name, text) in _METHODS.items()

@@ -1,4 +1,4 @@
-"""What a caller asks for, after the API has checked its form."""
+"""Requests of callers, after the API has checked their form."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class PaymentOrder:
     Attributes:
         amount: in major units of `currency`.
         currency: ISO 4217, or None for the default.
-        contact: user_email, user_phone, user_name and locale, as far as known; goes into the events.
+        contact: user_email, user_phone, user_name, and locale, as far as known; copied into events.
         customer_ip: the shopper's address, for abuse limits.
         replace_open: cancel an open payment of the same booking and user that waits for its customer.
     """
@@ -37,7 +37,7 @@ class PaymentOrder:
 
 @dataclass(frozen=True)
 class RefundOrder:
-    """A refund to make. `amount` is in major units; None means what is left."""
+    """A refund to make. `amount` is in major units; None means the whole remaining amount."""
 
     original_transaction_id: str
     booking_id: str
@@ -48,7 +48,7 @@ class RefundOrder:
 
 @dataclass(frozen=True)
 class CancelOrder:
-    """A payment to call off before it is charged."""
+    """A payment to cancel before it is charged."""
 
     transaction_id: str
     booking_id: str

@@ -1,8 +1,9 @@
-"""The outbox: events decided together with a change, published until the broker has confirmed them.
+"""The outbox: events are stored with the change that causes them, and published until the broker confirms
+them.
 
-Every process that changes payments, and every worker, runs a `Relay`. It publishes what its process submits
-soon after the change is stored, and every few seconds what others left behind (broker unavailable, process
-killed), with the same event id: consumers drop the second.
+Every process that changes payments, and every worker, runs a `Relay`. The relay publishes submitted events
+soon after the change is stored. Every few seconds it publishes events that other processes left behind
+(broker down, process killed). A repeated event has the same event id, so consumers drop the second.
 """
 
 from __future__ import annotations
@@ -31,41 +32,40 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-#: Seconds between two looks for events that others left behind.
+#: Seconds between two sweeps for events that other processes left behind.
 SWEEP_INTERVAL_SECONDS = 2.0
 
-#: How long the process that made an event has to publish it, before others do.
+#: Age after which other processes publish an event.
 GRACE = timedelta(seconds=3)
 
-#: How long a sweep has the events it claimed to itself.
+#: How long a sweep's claim on events lasts.
 _CLAIM = timedelta(seconds=10)
 
-#: Payments whose events one sweep claims.
-_SWEEP_SIZE = 500
+#: Maximum number of payments whose events one sweep claims.
+_SWEEP_SIZE = 200
 
-#: Seconds in which events gather that are then published together: group commit. One event alone costs three
-#: round trips, and those of a busy process together hardly more. Nobody sees a mail come a tenth later.
+#: Seconds during which events are collected and then published together (group commit). A batch takes hardly
+#: more than the three round trips of a single event, and the delay is too short to notice.
 _GATHER_SECONDS = 0.1
 
-#: Bookings published together, at most.
+#: Maximum number of bookings in a batch.
 _MAX_TOGETHER = 100
 
 
 def publish_bookings(ledger: Ledger, publisher: Publisher, booking_ids: Collection[str]) -> dict[str, str]:
-    """Publish everything that the payments of some bookings have to announce, in the order it happened.
+    """Publish all events in the outboxes of some bookings, in order.
 
-    Every publisher begins with the oldest event of each booking: one that was left behind, by a process that
-    died or an unavailable broker, is never overtaken by a later one of its booking. Two that publish at the
-    same time, or one that dies between publishing and taking out of the outbox, publish twice, with the same
-    event id.
+    Every publisher starts with the oldest event of each booking, so a later event never overtakes one that
+    was left behind. Two concurrent publishers, or one that dies before it removes an event from the outbox,
+    publish an event twice, with the same event id.
 
     Returns:
-        Booking → why the broker does not have all its events; what is left stays in the outbox.
+        Booking → the error, if some of its events stay in the outbox.
     """
     waiting = ledger.unpublished(booking_ids)
     lost: dict[str, str] = {}
     while waiting:
-        # What follows in a booking is only sent once the broker has what came before.
+        # A later event of a booking is sent only after the broker has confirmed the earlier ones.
         oldest: dict[str, Unpublished] = {}
         for entry in waiting:
             oldest.setdefault(entry.booking_id, entry)
@@ -85,7 +85,7 @@ def publish_bookings(ledger: Ledger, publisher: Publisher, booking_ids: Collecti
 
 
 def _publish(publisher: Publisher, entries: Sequence[Unpublished]) -> dict[str, str]:
-    """Publish entries, each in the trace that it was decided in; see `Publisher.publish_all`."""
+    """Publish entries, each in the trace that caused it; see `Publisher.publish_all`."""
     events = []
     with ExitStack() as spans:
         for entry in entries:
@@ -120,10 +120,10 @@ def _take_out(ledger: Ledger, entries: Sequence[Unpublished]) -> None:
 
 
 def sweep(ledger: Ledger, publisher: Publisher, older_than: timedelta = GRACE) -> int:
-    """Publish what has waited in outboxes for longer than `older_than`, oldest first.
+    """Publish events that have waited in outboxes for longer than `older_than`, oldest first.
 
     Returns:
-        How many bookings had something to announce, and the broker has it now.
+        The number of bookings whose events the broker confirmed.
     """
     now = utcnow()
     bookings = ledger.claim_unpublished(now - older_than, now, now + _CLAIM, _SWEEP_SIZE)
@@ -133,29 +133,29 @@ def sweep(ledger: Ledger, publisher: Publisher, older_than: timedelta = GRACE) -
 
 
 def _warn(lost: Mapping[str, str], message: str) -> None:
-    """One line, however many wait."""
+    """Log one warning, however many events wait."""
     for booking_id, reason in islice(lost.items(), 1):
         log.warning(message, booking_id=booking_id, reason=reason, count=len(lost))
 
 
 def backlog() -> tuple[int, datetime | None]:
-    """How many payments have an event to publish (`MAX_COUNTED` at most), and since when the oldest waits.
+    """Return the number of payments with an unpublished event, at most `MAX_COUNTED`, and the oldest event's
+    time.
 
     Raises:
-        ServiceUnavailable: the database did not answer.
+        ServiceUnavailable: the database is unavailable.
     """
     return MongoLedger().backlog()
 
 
 class Relay:
-    """Publishes in a separate thread, which alone owns the broker connection.
+    """Publishes the outbox in a thread that owns the broker connection.
 
-    The request that made an event never waits for the broker, and the connection's heartbeats are answered
-    while there is nothing to do. The thread starts with the first event, after gunicorn's fork, or with
-    `start`.
+    Requests never wait for the broker, and the thread responds to heartbeats while it is idle. The thread
+    starts with the first event, after gunicorn's fork, or with `start`.
 
     Args:
-        ledger: holds the outboxes.
+        ledger: has the outboxes.
         make_publisher: called in the thread, once.
     """
 
@@ -167,19 +167,19 @@ class Relay:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start to publish what others left behind."""
+        """Start the thread, to publish events that others left behind."""
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="outbox-relay", daemon=True)
                 self._thread.start()
 
     def submit(self, booking_id: str) -> None:
-        """Publish soon what is in the outbox for a booking. Returns at once and never fails."""
+        """Schedule a booking's outbox for publishing. Returns immediately and never raises."""
         self.start()
         self._queue.put(booking_id)
 
     def close(self, timeout: float = 5.0) -> None:
-        """Publish what was submitted and stop; after `timeout` seconds it is left to another relay."""
+        """Publish submitted events and stop. After `timeout` seconds, leave the rest to another relay."""
         with self._lock:
             thread, self._thread = self._thread, None
         if thread is not None:
@@ -196,14 +196,16 @@ class Relay:
                 more = None not in submitted
                 self._publish(publisher, {booking_id for booking_id in submitted if booking_id})
                 if more and time.monotonic() >= sweep_at:
-                    self._sweep(publisher)
+                    is_backlog = self._sweep(publisher)
                     publisher.keep_alive()
-                    sweep_at = time.monotonic() + SWEEP_INTERVAL_SECONDS
+                    # What is submitted meanwhile takes turns with a backlog.
+                    sweep_at = time.monotonic() + (0 if is_backlog else SWEEP_INTERVAL_SECONDS)
         finally:
             publisher.close()
 
     def _gather(self, timeout: float) -> list[str | None]:
-        """What was submitted, once something is and a moment has passed for more; empty after `timeout`."""
+        """Return a batch of submitted bookings: wait for the first, then briefly for more. Empty after
+        `timeout`."""
         try:
             submitted = [self._queue.get(timeout=max(0.0, timeout))]
         except queue.Empty:
@@ -218,12 +220,14 @@ class Relay:
             return
         try:
             lost = publish_bookings(self._ledger, publisher, booking_ids)
-        except Exception as error:  # the thread must outlive every failure; a sweep will find the events
+        except Exception as error:  # the thread must survive every failure; a sweep will find the events
             lost = dict.fromkeys(booking_ids, f"{type(error).__name__}: {error}")
         _warn(lost, "events left to the outbox sweep")
 
-    def _sweep(self, publisher: Publisher) -> None:
+    def _sweep(self, publisher: Publisher) -> bool:
+        """Sweep once. Return whether to sweep again immediately."""
         try:
-            sweep(self._ledger, publisher)
-        except Exception as error:  # the thread must outlive every failure
+            return sweep(self._ledger, publisher) > 0
+        except Exception as error:  # the thread must survive every failure
             log.warning("sweep failed", sweep="outbox", reason=f"{type(error).__name__}: {error}")
+            return False

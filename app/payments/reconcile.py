@@ -1,7 +1,7 @@
-"""Our books against the gateway's, both ways: charges, refunds, and disputes, amounts and currencies.
+"""Reconcile our records with the gateway's, in both directions: charges, refunds, and disputes.
 
-Nothing here is needed in daily life: recovery and webhooks finish what is open. This finds what neither can:
-a database restored from a backup, refunds made in the gateway's dashboard, defects of ours.
+Recovery and webhooks settle everything in normal operation. Reconciliation finds what they can't: the effects
+of a restored backup, refunds made in the gateway's dashboard, and bugs in movieapp.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _BATCH_SIZE = 200
 #: Payments younger than this may not be settled yet.
 _SETTLING = timedelta(minutes=5)
 
-#: The gateway's clock may differ from ours by as much.
+#: Maximum difference between the gateway's clock and ours.
 _CLOCK_SKEW = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
 class Repair:
-    """What can be done about a difference.
+    """The repair of a difference.
 
     Attributes:
-        what: as an order: "refund 99.00 USD".
-        act: does it, and returns what was done.
-        refunds: the amount it gives back, in major units, and the currency; None if it moves no money.
+        what: the repair in the imperative: "refund 99.00 USD".
+        act: carries out the repair, and returns what it did.
+        refunds: the refunded amount in major units, and its currency; None if no money moves.
     """
 
     what: str
@@ -53,14 +53,14 @@ class Repair:
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that the two books do not agree on.
+    """A difference between our records and the gateway's.
 
     Attributes:
-        kind: what is wrong, in words that stay the same for programs.
-        subject: the transaction, the refund or, without either, the gateway's id.
-        detail: what each side has.
-        repair: what can be done about it; None leaves it to an operator.
-        repaired: what was done about it, None if nothing was.
+        kind: kind of difference, stable for programs.
+        subject: the id of the transaction or refund, else the gateway's id.
+        detail: the values on both sides.
+        repair: the possible repair; None leaves it to an operator.
+        repaired: the completed repair, or None.
     """
 
     kind: str
@@ -74,8 +74,8 @@ def repaired(difference: Difference) -> Difference:
     """Carry out the repair of a difference, if it has one.
 
     Raises:
-        GatewayError: the gateway did not answer.
-        ServiceUnavailable: the database did not answer.
+        GatewayError: the gateway is unavailable.
+        ServiceUnavailable: the database is unavailable.
     """
     if difference.repair is None:
         return difference
@@ -83,11 +83,11 @@ def repaired(difference: Difference) -> Difference:
 
 
 class Reconciliation:
-    """Compares what was paid since a point in time.
+    """Reconciles payments created since `since`.
 
     Args:
-        payments: the payment side, to repair with.
-        since: payments, refunds, and disputes made since then.
+        payments: the payment service, for repairs.
+        since: earliest creation time of payments, refunds, and disputes.
     """
 
     def __init__(self, payments: Payments, since: datetime) -> None:
@@ -101,11 +101,11 @@ class Reconciliation:
         self._seen: set[str] = set()
 
     def differences(self) -> Iterator[Difference]:
-        """Every difference, as it is found.
+        """Yield every difference.
 
         Raises:
-            GatewayError: the gateway did not show its books.
-            ServiceUnavailable: the database did not answer.
+            GatewayError: the gateway did not return its records.
+            ServiceUnavailable: the database is unavailable.
         """
         yield from self._compare_charges()
         yield from self._compare_records()
@@ -113,7 +113,7 @@ class Reconciliation:
         yield from self._compare_disputes()
 
     def _compare_charges(self) -> Iterator[Difference]:
-        """From the gateway's charges to our records; other deployments' charges are not listed."""
+        """Compare the gateway's charges with our records, without other deployments' charges."""
         made = self._gateway.payments(self._since - _CLOCK_SKEW)
         for batch in _batches(payment for payment in made if isinstance(payment.outcome, Charged)):
             records = self._books.ledger.find_all([fact.transaction_id for fact in batch])
@@ -123,12 +123,12 @@ class Reconciliation:
     def _compare_charge(self, fact: GatewayPayment, record: Payment | None) -> Iterator[Difference]:
         transaction_id = fact.transaction_id or ""
         if record is None and fact.namespace != self._payments.settings.namespace:
-            return  # without a mark it may be another deployment's
+            return  # without a namespace, it may belong to another deployment
         charge = f"{fact.gateway_id}: {fact.amount} {fact.currency}"
         field = record and disagreement(record, fact, self._payments.settings.namespace)
         if record and record.gateway_id == fact.gateway_id:
             self._charged.add(transaction_id)
-        # A charge that only carries a copy of our id must not hide the one that is ours.
+        # A foreign charge with a copy of our id must not hide our own.
         if record and field in ("amount", "currency"):
             detail = f"{charge}, recorded {record.amount} {record.currency}"
             yield Difference("amount differs", transaction_id, detail)
@@ -148,23 +148,23 @@ class Reconciliation:
             yield Difference(f"charged, recorded as {record.status}", transaction_id, charge, repair)
 
     def _compare_records(self) -> Iterator[Difference]:
-        """From our records to the gateway's charges."""
+        """Compare our records with the gateway's charges."""
         for payment in self._books.ledger.paid_since(self._since, utcnow() - _SETTLING):
             if payment.id not in self._charged:
                 detail = f"recorded as {payment.status}, not charged as {payment.gateway_id}"
                 yield Difference("record without charge", payment.id, detail)
 
     def _compare_refunds(self) -> Iterator[Difference]:
-        """Refunds, both ways."""
+        """Compare refunds in both directions."""
         seen: set[str] = set()
         for batch in _batches(self._gateway.refunds(since=self._since - _CLOCK_SKEW)):
             charges = [fact.payment_gateway_id for fact in batch if fact.payment_gateway_id]
             records = self._books.ledger.find_all_by_gateway_id(charges)
-            # What has failed first: another refund may have been made in its place.
+            # Failed refunds first, because another refund may have replaced one.
             for fact in sorted(batch, key=lambda fact: not isinstance(fact.outcome, RefundFailed)):
                 seen.add(fact.gateway_id)
                 payment = records.get(fact.payment_gateway_id or "")
-                if payment:  # else it belongs to somebody else's payment, or to one reported above
+                if payment:  # otherwise it belongs to a foreign payment, or to one reported above
                     yield from self._compare_refund(payment, fact)
         for payment in self._books.ledger.refunded_since(self._since):
             for refund in payment.refunds:
@@ -250,7 +250,7 @@ class Reconciliation:
         return Repair(f"record as {target}", partial(self._record_refund, payment, fact, target))
 
     def _record_refund(self, payment: Payment, fact: GatewayRefund, target: str) -> str:
-        # The repair before this one may have changed the same payment.
+        # An earlier repair may have changed the same payment.
         newest = self._books.get(payment.id)
         if self._payments.refunds.record_fact(newest, fact, Actor.OPERATOR) is newest:
             return f"not recorded: the payment is {newest.status}"
@@ -264,7 +264,7 @@ class Reconciliation:
 
 
 def _undone(record: Payment) -> bool:
-    """Whether the charge of an unpaid record is being given back already."""
+    """Return whether the charge of an unpaid record is already being refunded."""
     return bool(record.refund_reserved)
 
 

@@ -1,6 +1,6 @@
-"""A payment and its parts as the rules see them: plain values, whatever stores them.
+"""Payments and their parts as plain values, independent of the store.
 
-`app.models.Transaction` describes the same fields as MongoDB stores them; a test compares the two.
+`app.models.Transaction` describes the same fields for MongoDB. A test compares the two.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """An event that was decided together with a change, and is to be published.
+    """An event that was stored with a change, and waits to be published.
 
     Attributes:
-        body: the JSON for the wire, made once: every try publishes the same bytes.
-        traceparent: the trace in which it was decided.
+        body: the event as JSON. Every attempt publishes the same bytes.
+        traceparent: the trace that caused it.
     """
 
     event_id: str
@@ -51,7 +51,12 @@ class OutboxEntry:
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """Money given back, in part or whole. Its id (`REF-…`) is also the gateway's idempotency key."""
+    """A partial or full refund. Its id (`REF-…`) is also the gateway's idempotency key.
+
+    Attributes:
+        resumed: whether a second attempt of the same request has started. A transient refusal of one attempt
+            then leaves the other open.
+    """
 
     id: str
     status: RefundStatus
@@ -61,10 +66,11 @@ class Refund:
     gateway_id: str | None = None
     error_message: str | None = None
     processed_at: datetime | None = None
+    resumed: bool | None = None
 
     @property
     def pending(self) -> bool:
-        """Whether its outcome is not known yet."""
+        """Return whether the outcome is unknown."""
         return self.status == RefundStatus.PENDING
 
 
@@ -73,7 +79,7 @@ class Dispute:
     """A charge that the cardholder's bank disputes.
 
     Attributes:
-        at: as of when this is known.
+        at: time of the gateway's report.
     """
 
     id: str
@@ -85,12 +91,12 @@ class Dispute:
 
     @property
     def closed(self) -> bool:
-        """Whether it is over."""
+        """Return whether the payment has reached a final status."""
         return self.status in DISPUTE_CLOSED
 
     @property
     def holds_money(self) -> bool:
-        """Whether the bank has taken the money back, for now or for good."""
+        """Return whether the bank holds or has taken back the money."""
         return self.status in DISPUTE_HOLDS_MONEY
 
 
@@ -99,16 +105,17 @@ class Payment:
     """One payment (`TXN-…`). Its id is also the gateway's idempotency key.
 
     Attributes:
-        revision: raised by every change; a change is stored only if nobody else changed the record.
+        revision: incremented by every change, for optimistic locking.
         amount: in major units of `currency`.
         contact: user_email, user_phone, user_name and locale, as far as known; goes into the events.
-        gateway_method: the gateway's id of what pays, None where the customer chooses at the gateway.
-        attempted_at: when the gateway was last asked to charge.
-        recover_after: when to look up the outcome at the gateway; None once everything is known.
-        stray_charge: the gateway's id of a charge made although the payment had ended unpaid.
+        gateway_method: the gateway's id of the payment method; None if the customer chooses at the gateway.
+        attempted_at: time of the last charge request.
+        recover_after: when to look up the outcome at the gateway; None once it is known.
+        stray_charge: the gateway's id of a charge made after the payment had ended unpaid.
+        fraud_warning: the type of fraud that the card network suspects; a dispute is likely to follow.
         refund_reserved: sum of the refunds that are pending or completed: never more than `amount`.
         amount_refunded: sum of the refunds that are completed.
-        retry_advice: what can help after a failure; see `app.declines`.
+        retry_advice: advice after a failure; see `app.declines`.
     """
 
     id: str
@@ -128,6 +135,7 @@ class Payment:
     recover_after: datetime | None = None
     gateway_id: str | None = None
     stray_charge: str | None = None
+    fraud_warning: str | None = None
     card_brand: str | None = None
     card_last_four: str | None = None
     error_code: str | None = None
@@ -143,41 +151,41 @@ class Payment:
 
     @property
     def retry_possible(self) -> bool:
-        """Whether the customer can do anything about a failure."""
+        """Return whether the customer can retry after a failure."""
         return self.retry_advice != "never"
 
     @property
     def refundable(self) -> Decimal:
-        """What no refund has claimed yet, in major units."""
+        """Return the amount not yet reserved by refunds, in major units."""
         return self.amount - self.refund_reserved
 
     @property
     def disputed(self) -> bool:
-        """Whether the cardholder's bank holds the money or asks for evidence."""
+        """Return whether a dispute is open or holds the money."""
         return any(dispute.holds_money or not dispute.closed for dispute in self.disputes)
 
     @property
     def last_attempt(self) -> datetime:
-        """When the gateway was last asked to charge; records of older versions know only their creation."""
+        """Return the time of the last charge request, or of the creation for older records."""
         return self.attempted_at or self.created_at
 
     def refund(self, refund_id: str) -> Refund | None:
-        """The refund with that id (`REF-…`)."""
+        """Return the refund with that id (`REF-…`)."""
         return next((refund for refund in self.refunds if refund.id == refund_id), None)
 
     def refund_by_gateway_id(self, gateway_id: str) -> Refund | None:
-        """The refund with that id at the gateway."""
+        """Return the refund with that gateway id."""
         return next((refund for refund in self.refunds if refund.gateway_id == gateway_id), None)
 
     def with_refund(self, changed: Refund) -> tuple[Refund, ...]:
-        """`refunds` with one of them replaced."""
+        """Return `refunds` with one of them replaced."""
         return tuple(changed if refund.id == changed.id else refund for refund in self.refunds)
 
     def with_step(self, step: Step) -> tuple[Step, ...]:
-        """`history` with one more entry."""
+        """Return `history` with one more entry."""
         return (*self.history, step)
 
 
 def changed(payment: Payment, **fields: object) -> Payment:
-    """A copy of `payment` with other values in some fields."""
+    """Return a copy of `payment` with some fields changed."""
     return replace(payment, **fields)  # type: ignore[arg-type]

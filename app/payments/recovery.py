@@ -1,9 +1,12 @@
-"""The sweep that finds the outcome of payments and refunds whose response never came.
+"""Recovery: the sweep that finds the outcome of payments and refunds whose response never arrived.
 
-It looks, and never repeats a request: a repeated request gets the stored result of the first one, errors
-included, and may be carried out after all. What the gateway has on its books is read by id where an id is
-known, and from one listing for everything else that is due. What is not there gets its idempotency key used
-up, so that a request that is still on its way can't be carried out later; only then does it count as failed.
+Recovery looks up outcomes, and never repeats a request. A repeated request returns the first one's stored
+result, including errors, or may be carried out after all. Recovery looks up known gateway ids one by one, and
+everything else in one listing. If the gateway has no payment, recovery uses up the idempotency key, so that a
+late request can't be carried out. Only then does the payment count as failed.
+
+One listing serves all due payments, however many. A process claims them in batches, so that the processes
+share a backlog.
 """
 
 from __future__ import annotations
@@ -30,19 +33,26 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-#: Payments of one round: one listing serves them all.
+#: Maximum number of payments of one round, which share one listing.
 ROUND_SIZE = 10_000
 
-#: Gateway calls at the same time.
+#: Number of payments claimed together. Other processes claim the rest.
+CLAIM_SIZE = 100
+
+#: Maximum number of concurrent gateway calls.
 CONCURRENT_CALLS = 8
 
-#: The longest pause between two looks at the same payment.
+#: The longest interval between two lookups of a payment.
 LONGEST_PAUSE = timedelta(minutes=5)
 
-#: The gateway's clock may differ from ours by as much.
+#: Maximum difference between the gateway's clock and ours.
 CLOCK_SKEW = timedelta(minutes=5)
 
-#: Windows that are closer than this are listed as one.
+#: Time within which a request that was carried out appears in the gateway's list, short enough for an
+#: operator to wait.
+_LISTED_WITHIN = 2 * CLOCK_SKEW
+
+#: Time windows closer than this are merged.
 _WINDOW_GAP = timedelta(minutes=30)
 
 _NEVER_CARRIED_OUT = Refused("the request never reached the gateway")
@@ -51,7 +61,7 @@ Run = Callable[[Callable[[Any], None], Sequence[Any]], None]
 
 
 def run_in_threads(act: Callable[[Any], None], items: Sequence[Any]) -> None:
-    """Call `act` with each of `items`, a few at a time."""
+    """Call `act` with each of `items` in a few threads."""
     with ThreadPoolExecutor(CONCURRENT_CALLS, thread_name_prefix="recovery") as pool:
         list(pool.map(act, items))
 
@@ -59,45 +69,74 @@ def run_in_threads(act: Callable[[Any], None], items: Sequence[Any]) -> None:
 def recover_due(
     payments: Payments, limit: int = ROUND_SIZE, *, actor: Actor = Actor.RECOVERY, run: Run = run_in_threads
 ) -> int:
-    """Look up everything whose outcome should be known by now. Safe in many processes at once.
+    """Look up all overdue outcomes. Safe in many processes at once.
 
     Args:
         payments: the payment side.
-        limit: payments of one round.
-        actor: who looks.
-        run: calls a function with each of some items; any order, also at the same time.
+        limit: maximum number of payments in one round.
+        actor: who looks up.
+        run: calls a function with each item, in any order, possibly concurrently.
 
     Returns:
-        How many payments were claimed for looking up.
+        The number of claimed payments.
 
     Raises:
-        ServiceUnavailable: the database did not answer.
+        ServiceUnavailable: the database is unavailable.
     """
-    claim = _Claim(payments, limit)
-    if claim.payments:
-        _Round(payments, claim, actor, run).work()
-    return len(claim.payments)
+    return _Round(payments, actor, run).work(limit)
+
+
+def settle_listed(payments: Payments, payment: Payment, actor: Actor) -> Payment | None:
+    """Look for a payment without a gateway id in the gateway's list, and record the outcome.
+
+    It only looks. If the payment is not listed, a late request may still arrive. The sweep excludes that
+    before the payment counts as failed.
+
+    Args:
+        payments: the payment side.
+        payment: an unsettled payment without a gateway id.
+        actor: who looks up.
+
+    Returns:
+        The current payment; None if the gateway does not list it near the time of its last request.
+
+    Raises:
+        GatewayError: the gateway is unavailable.
+        ServiceUnavailable: the database is unavailable.
+    """
+    since, until = payment.created_at - CLOCK_SKEW, payment.last_attempt + _LISTED_WITHIN
+    for charge in payments.gateway.payments(since, until):
+        if charge.transaction_id == payment.id and agrees(payment, charge, payments.settings.namespace):
+            return payments.settle_by(payment, charge, actor).payment
+    return None
 
 
 class _Claim:
-    """Payments that are ours to look up, for as long as the claim is renewed."""
+    """A claim on the payments in hand, valid while it is renewed."""
 
-    def __init__(self, payments: Payments, limit: int) -> None:
+    def __init__(self, payments: Payments) -> None:
         self._ledger = payments.books.ledger
         self._lease = payments.recover_in
         self._token = secrets.token_hex(8)
-        self._renew_at = utcnow() + self._lease / 3
+        self._renew_at = utcnow()
         self._lock = threading.Lock()
+        self._left: set[str] = set()
+
+    def take(self, payments: Iterable[Payment]) -> list[Payment]:
+        """Claim those of `payments` that are still due, instead of the ones before. Return them as stored."""
         now = utcnow()
-        self.payments = self._ledger.claim_due(now, now + self._lease, self._token, limit)
-        self._left = {payment.id for payment in self.payments}
+        ids = [payment.id for payment in payments]
+        claimed = self._ledger.claim(ids, now, now + self._lease, self._token)
+        self._renew_at = now + self._lease / 3
+        self._left = {payment.id for payment in claimed}
+        return claimed
 
     def done(self, payment: Payment) -> None:
         """Stop renewing the claim on one payment."""
         self._left.discard(payment.id)
 
     def renew(self) -> None:
-        """Renew the claim if a third of it has passed; called often, by several threads."""
+        """Renew the claim if a third of its time has passed. Several threads call this often."""
         now = utcnow()
         with self._lock:
             if now < self._renew_at:
@@ -107,43 +146,50 @@ class _Claim:
 
 
 class _Round:
-    """Looks up the payments of one claim."""
+    """Looks up the payments that are due, as far as no other process does."""
 
-    def __init__(self, payments: Payments, claim: _Claim, actor: Actor, run: Run) -> None:
+    def __init__(self, payments: Payments, actor: Actor, run: Run) -> None:
         self._payments = payments
         self._gateway = payments.gateway
-        self._claim = claim
+        self._claim = _Claim(payments)
         self._actor = actor
         self._run = run
-        #: The gateway does not answer: the rest waits for the claim to expire.
+        #: The gateway is unavailable, so the other payments wait.
         self._stopped = False
-        #: Payments in a row for which it had no usable response.
+        #: Consecutive payments without a usable response.
         self._failures = 0
-        #: Payments and refunds whose key was used when we came, though they were not listed.
+        #: Payments and refunds that were not listed but whose key had been used.
         self._used: list[Payment] = []
         self._charges: dict[str, GatewayPayment] = {}
         self._refunds: dict[str, GatewayRefund] = {}
 
-    def work(self) -> None:
-        """Look everything up, and record it."""
+    def work(self, limit: int) -> int:
+        """Look up due payments, at most `limit`, and record the outcomes. Return how many were claimed."""
+        due = self._payments.books.ledger.due(utcnow(), limit)
+        count = 0
         try:
-            self._list(self._claim.payments)
-            self._run(self._recover, self._claim.payments)
-            if self._used and not self._stopped:
-                # Carried out while we looked: after the listing, before their key was tried.
+            for batch in batches(due, CLAIM_SIZE):
+                claimed = self._claim.take(batch)
+                is_first, count = not count, count + len(claimed)
+                if claimed and is_first:
+                    self._list(due)
+                self._run(self._recover, claimed)
+                if self._stopped:
+                    return count
+            if self._used:
+                # Carried out during the lookup, after the listing and before the seal.
                 again, self._used = self._used, []
                 self._list(again)
                 self._run(self._recover_listed, again)
         except GatewayError as error:
-            log.warning(
-                "recovery waits for the gateway", reason=error.message, count=len(self._claim.payments)
-            )
+            log.warning("recovery waits for the gateway", reason=error.message, count=len(due))
+        return count
 
     def _list(self, payments: Iterable[Payment]) -> None:
-        """Read the gateway's books for what is due and has no id there."""
+        """List the gateway's payments for due records without a gateway id."""
         unnamed = [payment for payment in payments if _is_unnamed(payment)]
         due = {payment.id: payment for payment in unnamed}
-        # A request may arrive late, for as long as the gateway remembers that its key was used up.
+        # A request may arrive late until the gateway deletes its key.
         reach = KEY_MEMORY + CLOCK_SKEW
         for since, end in windows(
             (payment.created_at - CLOCK_SKEW, payment.last_attempt + reach) for payment in unnamed
@@ -151,7 +197,7 @@ class _Round:
             for charge in self._gateway.payments(since, end):
                 self._claim.renew()
                 payment = due.get(charge.transaction_id or "")
-                # A foreign payment with a copied id would hide ours, or keep it open for ever.
+                # A foreign payment with a copied id would hide ours, or keep it open indefinitely.
                 if payment and agrees(payment, charge, self._payments.settings.namespace):
                     self._charges[payment.id] = charge
         requested = {
@@ -175,7 +221,7 @@ class _Round:
         self._settle(payment, seal=False)
 
     def _settle(self, payment: Payment, *, seal: bool) -> None:
-        """Look up one payment and schedule the next look; nothing is raised for what a server can do."""
+        """Look up one payment, and schedule the next lookup. Never raises for a server's failure."""
         if self._stopped:
             return
         self._claim.renew()
@@ -183,7 +229,7 @@ class _Round:
             try:
                 payment = self._look_up(payment, seal=seal)
             except GatewayError as error:
-                # One payment alone may have no usable response; the gateway is down if several have none.
+                # A single payment may have no usable response. If several have none, the gateway is down.
                 self._failures += 1
                 self._stopped = self._failures >= CONCURRENT_CALLS
                 log.warning("recovery waits for the gateway", transaction_id=payment.id, reason=error.message)
@@ -231,7 +277,7 @@ class _Round:
         return refunds.record(payment, refund.id, _NEVER_CARRIED_OUT, self._actor)
 
     def _schedule(self, payment: Payment) -> Payment:
-        """When to look again, if something is still open: the older it is, the less often."""
+        """Schedule the next lookup of an open outcome. Lookups become less frequent with age."""
         now = utcnow()
         since = [refund.created_at for refund in payment.refunds if refund.pending]
         if payment.status in UNSETTLED:
@@ -244,8 +290,13 @@ class _Round:
         return changes.looked_up_later(payment, now + pause)
 
 
+def batches(due: Sequence[Payment], size: int) -> Iterator[Sequence[Payment]]:
+    """Divide due payments into batches of at most `size`, in their order."""
+    return (due[start : start + size] for start in range(0, len(due), size))
+
+
 def windows(spans: Iterable[tuple[datetime, datetime]]) -> Iterator[tuple[datetime, datetime]]:
-    """The spans, merged where they overlap or nearly do; oldest first."""
+    """Merge spans that overlap or nearly overlap. Return them, oldest first."""
     current: tuple[datetime, datetime] | None = None
     for start, end in sorted(spans):
         if current is None:

@@ -1,6 +1,6 @@
-"""Giving money back: the amount is reserved by one conditional write, then asked for, then settled.
+"""Refund payments: reserve the amount in one conditional write, call the gateway, and record the outcome.
 
-No lock is held while the gateway works. What is reserved stays so until the gateway gives a definite outcome.
+No lock is held during the gateway call. The amount stays reserved until the outcome is definite.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from app.clock import utcnow
 from app.errors import GatewayError, InvalidAmount, RefundNotAllowed, ServiceUnavailable
-from app.gateway import Refunded, RefundFailed, RefundPending, RefundRequest, Refused, Unknown
+from app.gateway import Refunded, RefundFailed, RefundPending, RefundRequest, Refused
 from app.ids import new_id
 from app.money import canonical_amount
 from app.payments import changes
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-#: Reasons of refunds that nobody asked for here.
+#: Reasons of refunds that were not requested through the API.
 _REFUNDED_ELSEWHERE = "Refunded by our payment provider"
 _STRAY_CHARGE = "The payment had failed, and was charged all the same"
 
 
 class Refunds:
-    """Makes refunds and records their outcomes.
+    """Makes refunds, and records their outcomes.
 
     Args:
-        books: where payments are kept.
-        gateway: gives the money back.
-        recover_in: how long after a request the outcome of a refund is to be looked up.
+        books: changes payments.
+        gateway: makes the refunds.
+        recover_in: time from a request until recovery looks up the outcome.
     """
 
     def __init__(self, books: Books, gateway: Gateway, recover_in: timedelta) -> None:
@@ -50,50 +50,51 @@ class Refunds:
         self._gateway = gateway
         self._recover_in = recover_in
 
-    def refund(self, order: RefundOrder, refund_id: str) -> tuple[Payment, Refund]:
-        """Give money back.
+    def refund(self, order: RefundOrder, refund_id: str, actor: Actor = Actor.API) -> tuple[Payment, Refund]:
+        """Make a refund.
 
         Args:
-            order: what to give back.
-            refund_id: the id to give the refund; the same for every attempt of one request.
+            order: the refund to make.
+            refund_id: id of the new refund; the same for every attempt of one request.
+            actor: who requests it.
 
         Returns:
-            The payment and the refund as recorded: completed, or pending while its outcome is not known.
+            The recorded payment and refund: completed, or pending while the outcome is unknown.
 
         Raises:
             TransactionNotFound: no such payment.
-            RefundNotAllowed: not completed, another booking or user, disputed, or more than is left; or the
-                gateway refused it.
-            InvalidAmount: not an amount of that currency.
-            GatewayError: the gateway refused to work; surely nothing was refunded.
-            ServiceUnavailable: not recorded, so nothing was tried.
+            RefundNotAllowed: the payment is not completed, is disputed, has another booking or user, or has
+            too little left; or the gateway refused.
+            InvalidAmount: the amount is not valid in the currency.
+            GatewayError: the gateway refused the request; certainly nothing was refunded.
+            ServiceUnavailable: the refund is not recorded, so nothing was attempted.
         """
         payment = self._books.get(order.original_transaction_id)
         if payment.refund(refund_id):
-            return self.resume(payment, refund_id)  # another attempt of the same request was faster
+            return self.resume(payment, refund_id, actor)  # another attempt of the same request was faster
         amount = _allowed_amount(payment, order)
         with self._gateway.admitted():
             now = utcnow()
             refund = Refund(refund_id, RefundStatus.PENDING, amount, order.reason, now)
-            payment = self._reserve(payment, refund, now)
-            return self._request(payment, refund_id)
+            payment = self._reserve(payment, refund, actor, now)
+            return self._request(payment, refund_id, actor)
 
     def rule_out(self, order: RefundOrder, refund_id: str) -> None:
-        """Prevent that an attempt which left no record refunds after all: it may only be slow, and go on.
+        """Prevent a late refund by an attempt that left no record and may only be slow.
 
         Raises:
             TransactionNotFound: no such payment.
-            GatewayError: it is being carried out, or the gateway did not answer.
+            GatewayError: the attempt is being carried out, or the gateway is unavailable.
         """
         payment = self._books.get(order.original_transaction_id)
         with self._gateway.admitted():
             if not self._gateway.seal(refund_id, payment.amount, payment.currency):
                 raise GatewayError("An earlier attempt of this request is being carried out.")
 
-    def resume(self, payment: Payment, refund_id: str) -> tuple[Payment, Refund]:
-        """Go on with a refund that an earlier attempt of the same request has recorded.
+    def resume(self, payment: Payment, refund_id: str, actor: Actor = Actor.API) -> tuple[Payment, Refund]:
+        """Resume a refund that an earlier attempt of the same request recorded.
 
-        Under the same idempotency key, which the gateway carries out once.
+        It uses the same idempotency key, so the gateway refunds once.
 
         Raises:
             RefundNotAllowed, GatewayError: see `refund`.
@@ -102,28 +103,27 @@ class Refunds:
         if refund.pending and refund.gateway_id is None:
             with self._gateway.admitted():
                 later = utcnow() + self._recover_in
-                payment = self._books.change(payment, lambda stored: changes.looked_up_later(stored, later))
-                return self._request(payment, refund_id, first=False)
+                payment = self._books.change(
+                    payment, lambda stored: changes.refund_resumed(stored, refund_id, later)
+                )
+                return self._request(payment, refund_id, actor)
         if refund.status == RefundStatus.FAILED:
             raise _refused(payment, refund_id)
         return payment, refund
 
-    def _reserve(self, payment: Payment, refund: Refund, now: datetime) -> Payment:
+    def _reserve(self, payment: Payment, refund: Refund, actor: Actor, now: datetime) -> Payment:
         return self._books.change(
             payment,
             lambda stored: changes.refund_reserved(
-                stored, refund, actor=Actor.API, now=now, recover_in=self._recover_in
+                stored, refund, actor=actor, now=now, recover_in=self._recover_in
             ),
         )
 
-    def _request(self, payment: Payment, refund_id: str, *, first: bool = True) -> tuple[Payment, Refund]:
+    def _request(self, payment: Payment, refund_id: str, actor: Actor) -> tuple[Payment, Refund]:
         if not _of(payment, refund_id).pending:
             return payment, _of(payment, refund_id)
         outcome = self._ask(payment, refund_id)
-        if isinstance(outcome, Refused) and outcome.transient and not first:
-            # That says nothing about the earlier attempt, which may be on its way.
-            outcome = Unknown(outcome.reason)
-        payment = self.record(payment, refund_id, outcome, Actor.API)
+        payment = self.record(payment, refund_id, outcome, actor)
         refund = _of(payment, refund_id)
         if refund.status == RefundStatus.FAILED:
             if isinstance(outcome, Refused) and outcome.transient:
@@ -142,10 +142,10 @@ class Refunds:
         return self._gateway.refund(RefundRequest(refund_id, charge, amount, payment.currency))
 
     def record(self, payment: Payment, refund_id: str, outcome: RefundOutcome, actor: Actor) -> Payment:
-        """Record an outcome, once. What can't be recorded now stays pending, for recovery to look up.
+        """Record an outcome once. If that fails, the refund stays pending, and recovery looks it up.
 
         Returns:
-            The payment as it stands, also when another process was faster.
+            The current payment, also if another process recorded it first.
         """
         now = utcnow()
 
@@ -159,8 +159,10 @@ class Refunds:
                     return changes.refund_failed(
                         stored, refund_id, reason, actor=actor, now=now, gateway_id=gateway_id
                     )
-                case Refused(reason=reason):
-                    return changes.refund_failed(stored, refund_id, reason, actor=actor, now=now)
+                case Refused(reason=reason, transient=transient):
+                    return changes.refund_refused(
+                        stored, refund_id, reason, transient=transient, actor=actor, now=now
+                    )
                 case _:
                     return stored
 
@@ -168,7 +170,7 @@ class Refunds:
         try:
             payment = self._books.record(payment, decide)
         except changes.IllegalMove as error:
-            log.error("refund outcome does not fit the record", reason=str(error), **about)
+            log.error("refund outcome does not match the record", reason=str(error), **about)
             return self._books.get(payment.id)
         except ServiceUnavailable as error:
             log.warning("refund outcome not recorded", reason=str(error), **about)
@@ -180,7 +182,7 @@ class Refunds:
         return payment
 
     def synchronize(self, payment: Payment, actor: Actor) -> Payment:
-        """Record how the gateway's refunds of a payment stand, also those made elsewhere.
+        """Record the state of all refunds of a payment at the gateway, including those made elsewhere.
 
         Raises:
             GatewayError: the gateway did not list them.
@@ -190,14 +192,14 @@ class Refunds:
         return self.record_all(payment, self._gateway.refunds(payment=payment.gateway_id), actor)
 
     def record_all(self, payment: Payment, facts: Iterable[GatewayRefund], actor: Actor) -> Payment:
-        """Record what the gateway has on its books about refunds of a payment."""
-        # What has failed first: another refund may have been made in its place.
+        """Record the gateway's refunds of a payment."""
+        # Failed refunds first, because another refund may have replaced one.
         for fact in sorted(facts, key=lambda fact: not isinstance(fact.outcome, RefundFailed)):
             payment = self.record_fact(payment, fact, actor)
         return payment
 
     def record_fact(self, payment: Payment, fact: GatewayRefund, actor: Actor) -> Payment:
-        """Record one refund of the gateway's books; one that does not agree with the record is refused."""
+        """Record one refund from the gateway, unless it disagrees with the record."""
         ours = payment.refund_by_gateway_id(fact.gateway_id) or payment.refund(fact.refund_id or "")
         if not _agrees(payment, ours, fact):
             return payment
@@ -215,14 +217,14 @@ class Refunds:
             gateway_id=fact.gateway_id,
             processed_at=now,
         )
-        # Ours are recorded before the gateway is asked: the newest record knows this one if it is ours.
+        # Our refunds are recorded before the request, so the newest record contains this one if it is ours.
         try:
             return self._books.change(
                 payment, lambda stored: changes.refund_adopted(stored, made, actor=actor, now=now)
             )
         except changes.IllegalMove as error:
             log.error(
-                "refund outcome does not fit the record",
+                "refund outcome does not match the record",
                 reason=str(error),
                 transaction_id=payment.id,
                 gateway_id=fact.gateway_id,
@@ -231,13 +233,13 @@ class Refunds:
             return payment
 
     def undo_charge(self, payment: Payment, gateway_id: str, actor: Actor, *, automatic: bool) -> Payment:
-        """Note a charge that was made although the payment had ended unpaid, and give it back.
+        """Record and refund a stray charge.
 
         Args:
             payment: the record, failed or canceled.
             gateway_id: the gateway's id of the charge.
             actor: who found out.
-            automatic: whether to refund now; else it is kept for an operator.
+            automatic: whether to refund now, rather than leave it to an operator.
         """
         now = utcnow()
         look_at = now + self._recover_in if automatic else None
@@ -248,7 +250,7 @@ class Refunds:
         return self.refund_stray(payment, actor) if automatic else payment
 
     def refund_stray(self, payment: Payment, actor: Actor) -> Payment:
-        """Give back a charge that was made although the payment had ended unpaid, once."""
+        """Refund a stray charge, once."""
         if payment.stray_charge is None:
             return payment
         now = utcnow()
@@ -260,7 +262,7 @@ class Refunds:
             ),
         )
         if payment.refund(refund.id) is None:
-            return payment  # somebody else has begun one
+            return payment  # another process has started one
         return self.record(payment, refund.id, self._ask(payment, refund.id), actor)
 
 
@@ -280,7 +282,7 @@ def _refused(payment: Payment, refund_id: str) -> RefundNotAllowed:
 
 
 def _agrees(payment: Payment, ours: Refund | None, fact: GatewayRefund) -> bool:
-    """Whether a refund of the gateway's books is one of this payment: everything that both know is equal."""
+    """Return whether a refund at the gateway belongs to this payment: all shared fields are equal."""
     known = {
         "payment_gateway_id": (payment.gateway_id, fact.payment_gateway_id),
         "currency": (payment.currency, fact.currency),

@@ -1,4 +1,4 @@
-"""Logs and metrics of a stored change: one line for each fact, written by the process that stored it."""
+"""Log and count a stored change: one line for each fact, from the process that stored it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ log = get_logger(__name__)
 
 
 def stored(payment: Payment) -> Payment:
-    """The record as the ledger holds it after it was written."""
+    """Return the record as the ledger stores it."""
     return changed(payment, revision=payment.revision + 1)
 
 
 def report(before: Payment, after: Payment) -> None:
-    """Log and count what differs between two versions of a payment, `after` just stored."""
+    """Log and count the differences between two versions of a payment. `after` is the stored one."""
     step = after.history[-1]
     if after.status != before.status and not after.refunds:
         _report_payment(after, step)
@@ -34,6 +34,14 @@ def report(before: Payment, after: Payment) -> None:
     for dispute in set(after.disputes) - set(before.disputes):
         metrics.DISPUTES.labels(dispute.status).inc()
         log.warning("dispute", transaction_id=after.id, dispute_id=dispute.id, status=dispute.status)
+    if after.fraud_warning and not before.fraud_warning:
+        metrics.FRAUD_WARNINGS.inc()
+        log.warning(
+            "early fraud warning",
+            transaction_id=after.id,
+            gateway_id=after.gateway_id,
+            reason=after.fraud_warning,
+        )
     if after.stray_charge and not before.stray_charge:
         metrics.STRAY_CHARGES.inc()
         log.error(
@@ -48,7 +56,10 @@ def report(before: Payment, after: Payment) -> None:
 
 def _report_payment(payment: Payment, step: Step) -> None:
     metrics.PAYMENTS.labels(payment.status, payment.payment_method, payment.error_code or "").inc()
-    if payment.status in FINAL:
+    # If the customer had to confirm, the duration would include the customer's time.
+    if payment.status in FINAL and not any(
+        one.status == PaymentStatus.REQUIRES_ACTION for one in payment.history
+    ):
         metrics.PAYMENT_SECONDS.labels(payment.status).observe(seconds(payment.created_at, step.at))
     if payment.status == PaymentStatus.COMPLETED:
         metrics.REVENUE.labels(payment.currency).inc(float(payment.amount))

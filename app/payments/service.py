@@ -1,8 +1,8 @@
-"""Taking a payment: record, charge, record the outcome, announce it. The order is the safety.
+"""Take a payment: record it, charge it, record the outcome, publish the event. The order makes it safe.
 
-1. The pending record is written and claims the booking. If that fails, nothing is charged.
-2. The gateway is asked, with the record's id as idempotency key.
-3. The outcome and its event are written by one compare-and-set.
+1. Write the pending record, which claims the booking. If that fails, nothing is charged.
+2. Call the gateway, with the record's id as idempotency key.
+3. Write the outcome and its event in one compare-and-set.
 The process may die between any two steps. Recovery then looks up what the gateway did; it never charges.
 """
 
@@ -56,40 +56,41 @@ from app.payments.states import UNPAID, UNSETTLED, Actor, PaymentStatus
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
+    from app.payments.ledger import Ledger
     from app.payments.orders import CancelOrder, PaymentOrder
     from app.payments.records import Payment
     from app.settings import Settings
 
 log = get_logger(__name__)
 
-#: Beyond the gateway's time, for the writes before and after it.
+#: Time for the writes before and after the gateway call.
 _WRITES_TAKE = timedelta(seconds=10)
 
 _LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
-#: In major units of any currency; for currencies without a limit of their own.
+#: In major units; for currencies without their own limit.
 _BEYOND_ANY_PRICE = 1_000_000_000
 
-#: How often a booking may change hands while one request tries to replace its open payment.
+#: Maximum number of open payments that one request replaces.
 _MAX_REPLACED = 3
 
 
 @dataclass(frozen=True)
 class PaymentResult:
-    """A payment as recorded and, if the customer has to act, what for."""
+    """A recorded payment, and the customer's required action, if any."""
 
     payment: Payment
     action: ActionRequired | None = None
 
 
 class Payments:
-    """The payment side, whole: what the API, the sweeps, and the commands call.
+    """The payment service, used by the API, the sweeps, and the commands.
 
     Args:
         settings: limits, enabled methods, live or test mode.
         gateway: charges cards.
-        books: where payments are kept.
-        attempts: refuses attempts after too many declines; without one nothing is counted.
+        books: changes payments.
+        attempts: refuses attempts after too many declines; None for no limits.
     """
 
     def __init__(
@@ -104,26 +105,26 @@ class Payments:
 
     @property
     def recover_in(self) -> timedelta:
-        """How long a call to the gateway, made by any process, may wait for its response."""
+        """Return the longest duration of a gateway call in any process."""
         return timedelta(seconds=self.settings.gateway_time_budget) + _WRITES_TAKE
 
     def pay(self, order: PaymentOrder, transaction_id: str) -> PaymentResult:
         """Take a payment.
 
         Args:
-            order: what to charge; its form has been checked, its content is checked here.
-            transaction_id: the id to give it, new.
+            order: what to charge. Its form has been checked; this method checks its content.
+            transaction_id: a new id for the payment.
 
         Returns:
-            The payment as recorded: completed, failed, waiting for the customer, or still pending when the
-            gateway's outcome is unknown.
+            The recorded payment: completed, failed, waiting for the customer, or pending while the outcome is
+            unknown.
 
         Raises:
-            InvalidAmount, InvalidCard, CardExpired, InvalidRequest: refused before any call.
+            InvalidAmount, InvalidCard, CardExpired, InvalidRequest: refused before any gateway call.
             DuplicateTransaction: the booking has a payment.
             TooManyAttempts: too many attempts were declined.
-            GatewayError: the gateway refused to work; surely nothing was charged.
-            ServiceUnavailable: not recorded, so nothing was tried.
+            GatewayError: the gateway refused the request; certainly nothing was charged.
+            ServiceUnavailable: the payment is not recorded, so nothing was attempted.
         """
         order = self._check(order)
         with self.gateway.admitted(), self._attempt(order, transaction_id) as attempt:
@@ -131,22 +132,20 @@ class Payments:
             payment = self._open(order, transaction_id, method)
             outcome = self.gateway.charge(_charge_of(payment))
             if isinstance(outcome, Declined):
-                outcome = replace(
-                    outcome, decline=attempt.declined(outcome.decline, outcome.card_fingerprint)
-                )
-            elif isinstance(outcome, Charged):
-                attempt.paid()
-            return self._recorded(payment, outcome)
+                outcome = replace(outcome, decline=_counted(attempt, outcome))
+            elif isinstance(outcome, ActionRequired | Unknown):
+                attempt.left_open()
+            return self._recorded(payment, outcome, attempt)
 
     def rule_out(self, order: PaymentOrder, transaction_id: str) -> None:
-        """Prevent that an attempt which left no record charges after all: it may only be slow, and go on.
+        """Prevent a late charge by an attempt that left no record and may only be slow.
 
         Args:
-            order: what it would charge.
-            transaction_id: the id that it has.
+            order: the attempt's order.
+            transaction_id: the attempt's transaction id.
 
         Raises:
-            GatewayError: it is being carried out, or the gateway did not answer.
+            GatewayError: the attempt is being carried out, or the gateway is unavailable.
         """
         order = self._check(order)
         with self.gateway.admitted():
@@ -154,14 +153,14 @@ class Payments:
                 raise GatewayError("An earlier attempt of this request is being carried out.")
 
     def resume(self, payment: Payment) -> PaymentResult:
-        """Go on with a payment that an earlier attempt of the same request has recorded.
+        """Resume a payment that an earlier attempt of the same request recorded.
 
-        The customer is there, so that this may charge: under the same idempotency key, which the gateway
-        carries out once. An outcome that another process records meanwhile stands.
+        The customer is present, so this may charge. It uses the same idempotency key, so the gateway charges
+        once. An outcome that another process records meanwhile is kept.
 
         Raises:
-            GatewayError: the gateway refused to work; surely nothing was charged.
-            ServiceUnavailable: the database did not answer; nothing was tried.
+            GatewayError: the gateway refused the request; certainly nothing was charged.
+            ServiceUnavailable: the database is unavailable; nothing was attempted.
         """
         if payment.status != PaymentStatus.PENDING or payment.gateway_id:
             return self.look_up(payment, Share.CUSTOMER)
@@ -174,7 +173,7 @@ class Payments:
                 return PaymentResult(payment)
             outcome = self.gateway.charge(_charge_of(payment))
             if isinstance(outcome, Refused):
-                # That says nothing about the earlier attempt, which may be on its way.
+                # This does not settle the earlier attempt, which may still arrive.
                 outcome = Unknown(outcome.reason)
             return self._recorded(payment, outcome)
 
@@ -187,8 +186,18 @@ class Payments:
             token=order.payment_token,
         )
 
-    def _recorded(self, payment: Payment, outcome: PaymentOutcome) -> PaymentResult:
-        payment = self.record(payment, outcome, Actor.API)
+    def _resumed(self, payment: Payment) -> Attempt:
+        return self.attempts.resume(
+            payment.id,
+            booking_id=payment.booking_id,
+            user_id=payment.user_id,
+            token=payment.gateway_method,
+        )
+
+    def _recorded(
+        self, payment: Payment, outcome: PaymentOutcome, attempt: Attempt | None = None
+    ) -> PaymentResult:
+        payment = self.record(payment, outcome, Actor.API, attempt)
         if isinstance(outcome, ActionRequired):
             self._looks.remember(payment.id, outcome)
         if isinstance(outcome, Refused) and payment.status == PaymentStatus.FAILED:
@@ -197,9 +206,9 @@ class Payments:
         return _result(payment, outcome)
 
     def look_up(self, payment: Payment, share: Share = Share.STATUS) -> PaymentResult:
-        """Settle a payment for a caller that waits; as it stands if the gateway is too slow for that.
+        """Look up a payment for a waiting caller. Return the stored state if the gateway is too slow.
 
-        The gateway is asked once every few seconds for each payment; between, what it said last is returned.
+        Each payment is looked up at most once every few seconds. In between, the last result is returned.
         """
         if payment.status not in UNSETTLED or not payment.gateway_id:
             return PaymentResult(payment)
@@ -218,14 +227,14 @@ class Payments:
         return PaymentResult(payment, self._looks.action(payment.id) if waits else None)
 
     def settle(self, payment: Payment, actor: Actor) -> PaymentResult:
-        """Look up an unsettled payment by the gateway's id of it, and record its outcome.
+        """Look up an unsettled payment by its gateway id, and record the outcome.
 
         Args:
-            payment: as stored, with the gateway's id.
-            actor: who asks.
+            payment: the stored payment, with a gateway id.
+            actor: who looks up.
 
         Raises:
-            GatewayError: the gateway did not answer.
+            GatewayError: the gateway is unavailable.
         """
         if payment.gateway_id is None:
             raise ValueError(f"the gateway's id of {payment.id} is not known")
@@ -238,39 +247,61 @@ class Payments:
         return self.settle_by(payment, fact, actor)
 
     def settle_by(self, payment: Payment, fact: GatewayPayment, actor: Actor) -> PaymentResult:
-        """Record what the gateway has on its books about a payment.
+        """Record the gateway's state of a payment.
 
         Returns:
-            The payment as it stands; unchanged if the fact is about another payment, or nothing is new.
+            The current payment, unchanged if the fact is about another payment or already known.
         """
         if not agrees(payment, fact, self.settings.namespace):
             return PaymentResult(payment)
-        if self._is_over(payment, fact.outcome):
-            # The customer holds a secret with which the browser could confirm it again, and with another
-            # card: once it counts as failed here, that would be a charge for a booking that is free again.
+        shown, locked_out = self.count_decline(payment, fact.declined)
+        if self._is_over(payment, fact.outcome, locked_out=locked_out):
+            # With the client secret, the browser could confirm the payment again with another card. If it
+            # already counted as failed here, that would charge for a booking that is free again.
             fact = self.gateway.cancel(fact.gateway_id, abandoned=True)
-        payment = self.record(payment, fact.outcome, actor)
-        return _result(payment, fact.outcome)
+        outcome = fact.outcome
+        if shown and isinstance(outcome, Declined | Canceled):
+            outcome = replace(outcome, decline=shown)
+        payment = self.record(payment, outcome, actor)
+        return _result(payment, outcome)
 
-    def _is_over(self, payment: Payment, outcome: PaymentOutcome) -> bool:
-        """Whether a payment that its customer could still confirm has come to its end."""
+    def count_decline(
+        self, payment: Payment, declined: Declined | None
+    ) -> tuple[declines.Decline | None, bool]:
+        """Count a decline that the gateway reports after the response to the charge request.
+
+        Args:
+            payment: the payment.
+            declined: the gateway's report, which may repeat an earlier one.
+
+        Returns:
+            The decline to show, or None without a decline; and whether further attempts are refused.
+        """
+        if declined is None:
+            return None, False
+        attempt = self._resumed(payment)
+        return _counted(attempt, declined), attempt.locked_out
+
+    def _is_over(self, payment: Payment, outcome: PaymentOutcome, *, locked_out: bool) -> bool:
+        """Return whether the customer may no longer confirm a payment."""
         if isinstance(outcome, ActionRequired):
-            return utcnow() > payment.created_at + self._action_timeout or payment.status in UNPAID
+            late = utcnow() > payment.created_at + self._action_timeout
+            return late or locked_out or payment.status in UNPAID
         return isinstance(outcome, Declined) and payment.status == PaymentStatus.REQUIRES_ACTION
 
     @property
     def _action_timeout(self) -> timedelta:
-        """How long a customer may take to confirm; nothing is charged after it."""
+        """Return the customer's time limit to confirm. Nothing is charged after it."""
         return timedelta(minutes=self.settings.payment_action_timeout)
 
     def cancel(self, order: CancelOrder) -> Payment:
-        """Call off a payment that waits for its customer.
+        """Cancel a payment that waits for its customer.
 
         Raises:
             TransactionNotFound: no such payment of that booking and user.
-            CancelNotAllowed: it is charged, its outcome is unknown, or it is over.
-            GatewayError: the gateway did not answer; nothing is changed.
-            ServiceUnavailable: the database did not answer; nothing is changed.
+            CancelNotAllowed: the payment is charged, has an unknown outcome, or has ended.
+            GatewayError: the gateway is unavailable; nothing is changed.
+            ServiceUnavailable: the database is unavailable; nothing is changed.
         """
         payment = self.books.get(order.transaction_id)
         if (payment.booking_id, payment.user_id) != (order.booking_id, order.user_id):
@@ -278,7 +309,7 @@ class Payments:
         return self.cancel_payment(payment, Actor.API, order.reason)
 
     def cancel_payment(self, payment: Payment, actor: Actor, reason: str | None) -> Payment:
-        """See `cancel`; for a payment in hand."""
+        """Cancel a given payment; see `cancel`."""
         if payment.status == PaymentStatus.REQUIRES_ACTION and payment.gateway_id:
             with self.gateway.admitted():
                 fact = self.gateway.cancel(payment.gateway_id, abandoned=False)
@@ -302,7 +333,7 @@ class Payments:
         return payment
 
     def give_up(self, payment: Payment, actor: Actor) -> Payment:
-        """Record that a charge was never carried out, and never can be, unless a new attempt has begun."""
+        """Record that a charge was not and can't be carried out, unless a new attempt has started."""
         now = utcnow()
 
         def decide(stored: Payment) -> Payment:
@@ -319,23 +350,31 @@ class Payments:
 
         return self.books.record(payment, decide)
 
-    def record(self, payment: Payment, outcome: PaymentOutcome, actor: Actor) -> Payment:
-        """Record what the gateway said. What can't be recorded now stays as it is, for recovery to look up.
+    def record(
+        self, payment: Payment, outcome: PaymentOutcome, actor: Actor, attempt: Attempt | None = None
+    ) -> Payment:
+        """Record the gateway's outcome. If that fails, the payment is unchanged, and recovery looks it up.
+
+        Args:
+            payment: the payment.
+            outcome: the gateway's outcome.
+            actor: who learned of it.
+            attempt: the attempt in flight, if the caller has one.
 
         Returns:
-            The payment as it stands: also when a webhook or another process was faster.
+            The current payment, also if a webhook or another process recorded it first.
         """
-        now, attempt = utcnow(), payment.attempted_at
+        now, attempted_at = utcnow(), payment.attempted_at
 
         def decide(stored: Payment) -> Payment:
-            if isinstance(outcome, Refused) and stored.attempted_at != attempt:
+            if isinstance(outcome, Refused) and stored.attempted_at != attempted_at:
                 return stored  # another attempt has begun, and may succeed
             return _changed(stored, outcome, actor, now)
 
         try:
             payment = self.books.record(payment, decide)
             if isinstance(outcome, Unknown):
-                payment = self.books.get(payment.id)  # another process may know more by now
+                payment = self.books.get(payment.id)  # another process may have recorded more by now
         except changes.IllegalMove:
             payment = self.books.get(payment.id)
         except ServiceUnavailable as error:
@@ -345,6 +384,8 @@ class Payments:
             log.warning(
                 "payment outcome unknown", transaction_id=payment.id, reason=outcome.reason, actor=actor
             )
+        if isinstance(outcome, Charged) and payment.processed_at == now:  # not recorded by another process
+            (attempt or self._resumed(payment)).paid()
         if isinstance(outcome, Charged) and payment.status in UNPAID:
             payment = self.refunds.undo_charge(
                 payment, outcome.gateway_id, actor, automatic=self.settings.refund_stray_charges
@@ -352,7 +393,7 @@ class Payments:
         return payment
 
     def _check(self, order: PaymentOrder) -> PaymentOrder:
-        """The order with currency and amount in canonical form."""
+        """Check an order. Return it with currency and amount in canonical form."""
         if order.payment_method not in self.settings.payment_methods:
             raise InvalidRequest("This payment method is not enabled.", field="payment_method")
         if order.return_url and not self._may_return_to(order.return_url):
@@ -363,11 +404,12 @@ class Payments:
         if limit is not None and order.amount > limit:
             raise InvalidAmount(f"amount must be at most {limit} {currency}.", field="amount")
         if order.amount >= _BEYOND_ANY_PRICE:
-            raise InvalidAmount("amount is larger than any price.", field="amount")
+            raise InvalidAmount("amount is too large.", field="amount")
         return replace(order, currency=currency, amount=canonical_amount(order.amount, currency))
 
     def _may_return_to(self, url: str) -> bool:
-        """Whether customers may be sent to a URL: https, a configured scheme, or a shop under development."""
+        """Return whether customers may be redirected to a URL: https, a configured scheme, or a local shop in
+        development."""
         parts = urlsplit(url)
         local = parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS
         return local or parts.scheme in ("https", *self.settings.return_url_schemes)
@@ -387,7 +429,7 @@ class Payments:
                 replaced += 1
 
     def _replace(self, order: PaymentOrder, duplicate: DuplicateTransaction) -> None:
-        """Cancel the payment that holds the booking if it waits for the same user; else raise `duplicate`."""
+        """Cancel the booking's payment if it waits for the same user; else raise `duplicate`."""
         first = self.books.ledger.find(str(duplicate.details.get("transaction_id")))
         if first is None:
             return  # closed meanwhile
@@ -399,7 +441,7 @@ class Payments:
             raise duplicate from None
 
     def _method_for(self, order: PaymentOrder) -> str | None:
-        """The gateway's id of what pays; None where the customer chooses at the gateway."""
+        """Return the gateway's payment method id; None if the customer chooses at the gateway."""
         live = self.settings.gateway_live
         if order.payment_method == "paypal":
             return None
@@ -413,7 +455,7 @@ class Payments:
             return self.gateway.default_test_method
         if live and not self.settings.allow_raw_card_data:
             raise InvalidRequest(
-                "Card numbers are not taken here. Send a payment_token (pm_…) made with Stripe.js.",
+                "Raw card numbers are not accepted. Send a payment_token (pm_…) created with Stripe.js.",
                 field="payment_token",
             )
         check_card(order.card, utcnow())
@@ -429,14 +471,18 @@ class Payments:
         return method
 
 
-def make_payments(settings: Settings, announce: Announce = announce_nothing) -> Payments:
-    """The payment side on MongoDB and the gateway that the settings name.
+def make_payments(
+    settings: Settings, announce: Announce = announce_nothing, ledger: Ledger | None = None
+) -> Payments:
+    """Return the payment service with MongoDB and the settings' gateway.
 
     Args:
-        settings: of this process.
-        announce: called with the booking's id once an event is stored; without it a relay's sweep finds it.
+        settings: the process's settings.
+        announce: called with the booking id after an event is stored; without it, a relay's sweep finds the
+            event.
+        ledger: store of payments; None for one in MongoDB.
     """
-    books = Books(MongoLedger(), announce)
+    books = Books(ledger or MongoLedger(), announce)
     return Payments(settings, make_gateway(settings), books, make_guard(settings))
 
 
@@ -446,12 +492,18 @@ def _result(payment: Payment, outcome: PaymentOutcome) -> PaymentResult:
     return PaymentResult(payment)
 
 
+def _counted(attempt: Attempt, declined: Declined) -> declines.Decline:
+    """Count a decline. Return the decline to show."""
+    return attempt.declined(declined.decline, declined.card_fingerprint, declined.attempt_id)
+
+
 def _decline_of(outcome: Refused) -> declines.Decline:
     return declines.BAD_AMOUNT if outcome.bad_amount else declines.GATEWAY_ERROR
 
 
 def _charge_of(payment: Payment) -> Charge:
-    """What to ask the gateway for; the same each time, for its idempotency compares."""
+    """Return the gateway request, equal in every attempt, because the gateway's idempotency compares
+    requests."""
     if payment.gateway_method:
         kind: ChargeKind = "card"
     else:
@@ -470,11 +522,11 @@ def _charge_of(payment: Payment) -> Charge:
 
 
 def _changed(payment: Payment, outcome: PaymentOutcome, actor: Actor, now: datetime) -> Payment:
-    """The record with what an outcome means for it."""
+    """Return the record with an outcome applied."""
     match outcome:
         case Charged():
             if payment.status in UNPAID:
-                return payment  # not a change of this record's status: the charge goes back
+                return payment  # the status does not change; the charge is refunded
             return changes.completed(
                 payment, outcome.gateway_id, outcome.card_brand, outcome.card_last_four, actor=actor, now=now
             )

@@ -1,4 +1,4 @@
-"""The states of payments and refunds, and the legal moves between them, as data."""
+"""Statuses of payments and refunds, and the allowed transitions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class PaymentStatus(StrEnum):
-    """Where a payment stands. The values are the contract's."""
+    """Status of a payment. The values are part of the API."""
 
     PENDING = "pending"
     REQUIRES_ACTION = "requires_action"
@@ -18,7 +18,7 @@ class PaymentStatus(StrEnum):
 
 
 class RefundStatus(StrEnum):
-    """Where a refund stands."""
+    """Status of a refund."""
 
     PENDING = "pending"
     COMPLETED = "completed"
@@ -36,14 +36,14 @@ class Actor(StrEnum):
 
 _P = PaymentStatus
 
-#: Status → the statuses that may follow. Every other move is refused.
+#: Status → the statuses that may follow. Every other transition is refused.
 MOVES: dict[PaymentStatus, frozenset[PaymentStatus]] = {
     _P.PENDING: frozenset({_P.REQUIRES_ACTION, _P.COMPLETED, _P.FAILED, _P.CANCELED}),
     _P.REQUIRES_ACTION: frozenset({_P.COMPLETED, _P.FAILED, _P.CANCELED}),
     _P.COMPLETED: frozenset({_P.PARTIALLY_REFUNDED, _P.REFUNDED}),
     _P.PARTIALLY_REFUNDED: frozenset({_P.PARTIALLY_REFUNDED, _P.REFUNDED, _P.COMPLETED}),
     _P.REFUNDED: frozenset({_P.PARTIALLY_REFUNDED, _P.COMPLETED}),
-    # Only for a charge that the gateway made after all, once it is refunded.
+    # Only after the refund of a stray charge.
     _P.FAILED: frozenset({_P.PARTIALLY_REFUNDED, _P.REFUNDED}),
     _P.CANCELED: frozenset({_P.PARTIALLY_REFUNDED, _P.REFUNDED}),
 }
@@ -63,7 +63,7 @@ UNPAID = frozenset({_P.FAILED, _P.CANCELED})
 #: Statuses in which the gateway must have charged.
 PAID = frozenset({_P.COMPLETED, _P.PARTIALLY_REFUNDED, _P.REFUNDED})
 
-#: Statuses from which money can be given back.
+#: Statuses from which money can be refunded.
 REFUNDABLE = frozenset({_P.COMPLETED, _P.PARTIALLY_REFUNDED})
 
 #: Status entered → event published.
@@ -76,5 +76,5 @@ EMITS: dict[PaymentStatus, str] = {
 #: Statuses of a dispute that is over: https://docs.stripe.com/api/disputes/object#dispute_object-status
 DISPUTE_CLOSED = frozenset({"won", "lost", "warning_closed", "prevented"})
 
-#: Statuses of a dispute that took the money, for now or for good.
+#: Statuses of a dispute in which the money is withdrawn, temporarily or permanently.
 DISPUTE_HOLDS_MONEY = frozenset({"needs_response", "under_review", "lost"})

@@ -1,8 +1,8 @@
-"""Webhooks of the gateway: each is a hint to look, not the truth.
+"""Handle the gateway's webhooks. Each is a hint to look up the current state.
 
-Webhooks come late, twice, and in any order. So one about a payment or a refund makes us look up how it
-stands now; what is recorded is that, by the same compare-and-set as everywhere. Only disputes are taken from
-the webhook itself, and only in their order.
+Webhooks arrive late, twice, and out of order. So a webhook about a payment or refund triggers a lookup, and
+its result is recorded with the usual compare-and-set. Only disputes are read from the webhook itself, in
+order.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from app.telemetry.logs import get_logger
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from app.gateway import GatewayEvent
+    from app.gateway import Declined, GatewayEvent
     from app.payments.records import Payment
     from app.payments.service import Payments
 
@@ -32,19 +32,19 @@ log = get_logger(__name__)
 
 
 class WebhookLog(Protocol):
-    """Remembers which webhooks were acted on, so that a repeated one costs nothing."""
+    """Log of handled webhooks, so that repeated ones are skipped."""
 
     def seen(self, event_id: str) -> bool:
-        """Whether that event was acted on."""
+        """Return whether the event was handled."""
 
     def remember(self, event: GatewayEvent, now: datetime) -> None:
-        """Note that an event was acted on."""
+        """Record that the event was handled."""
 
 
 class MongoWebhookLog:
-    """See `WebhookLog`.
+    """A `WebhookLog` in MongoDB.
 
-    Both methods raise `ServiceUnavailable` if MongoDB does not answer.
+    Both methods raise `ServiceUnavailable` if MongoDB is unavailable.
     """
 
     def seen(self, event_id: str) -> bool:
@@ -52,16 +52,16 @@ class MongoWebhookLog:
             return bool(WebhookDelivery.objects(id=event_id).count())
 
     def remember(self, event: GatewayEvent, now: datetime) -> None:
-        # Not unique: it came twice at the same time.
+        # Not unique: the webhook arrived twice at the same time.
         with storage_errors(), suppress(NotUniqueError):
             WebhookDelivery(id=event.id, type=event.type, received_at=now).insert()
 
 
 def last_received() -> datetime | None:
-    """When the last valid webhook came in; None if none did in two weeks.
+    """Return when the last valid webhook arrived; None if none did within two weeks.
 
     Raises:
-        ServiceUnavailable: MongoDB did not answer.
+        ServiceUnavailable: MongoDB is unavailable.
     """
     with storage_errors():
         last = WebhookDelivery.objects.order_by("-received_at").only("received_at").first()
@@ -69,14 +69,14 @@ def last_received() -> datetime | None:
 
 
 def handle(payments: Payments, event: GatewayEvent, deliveries: WebhookLog) -> bool:
-    """Act on a verified event.
+    """Handle a verified event.
 
     Returns:
-        Whether it was new. One that failed half way is not remembered, and acted on when it comes again.
+        Whether it was new. A failed event is not recorded, and is handled when it is redelivered.
 
     Raises:
-        GatewayError: the gateway did not answer, or is too slow: it will deliver again.
-        ServiceUnavailable: the database did not answer: the gateway will deliver again.
+        GatewayError: the gateway is unavailable or too slow. It will redeliver the webhook.
+        ServiceUnavailable: the database is unavailable. The gateway will redeliver the webhook.
     """
     now = utcnow()
     kind = metrics.known(event.type, HANDLED_EVENTS)
@@ -85,8 +85,8 @@ def handle(payments: Payments, event: GatewayEvent, deliveries: WebhookLog) -> b
         metrics.WEBHOOKS.labels(kind, "repeated").inc()
         return False
     match event.change:
-        case PaymentChanged(gateway_id, transaction_id):
-            _settle(payments, gateway_id, transaction_id)
+        case PaymentChanged(gateway_id, transaction_id, declined=declined):
+            _settle(payments, gateway_id, transaction_id, declined)
         case RefundChanged(gateway_id):
             _synchronize_refunds(payments, gateway_id)
         case DisputeChanged():
@@ -100,10 +100,10 @@ def handle(payments: Payments, event: GatewayEvent, deliveries: WebhookLog) -> b
 
 
 def _find(payments: Payments, gateway_id: str | None, transaction_id: str | None) -> Payment | None:
-    """The payment that an event is about, also when the gateway's id of it was never recorded.
+    """Find the payment of an event, also if its gateway id was never recorded.
 
     Raises:
-        GatewayError: only the gateway knows, and it did not answer.
+        GatewayError: the lookup needs the gateway, which is unavailable.
     """
     if not gateway_id:
         return None
@@ -119,9 +119,17 @@ def _find(payments: Payments, gateway_id: str | None, transaction_id: str | None
     return found
 
 
-def _settle(payments: Payments, gateway_id: str | None, transaction_id: str | None) -> Payment | None:
-    """Look up the payment that an event is about, and record how it stands."""
+def _settle(
+    payments: Payments,
+    gateway_id: str | None,
+    transaction_id: str | None,
+    declined: Declined | None = None,
+) -> Payment | None:
+    """Look up the payment of an event, and record its state."""
     payment = _find(payments, gateway_id, transaction_id)
+    if payment and payment.gateway_id == gateway_id:
+        # The lookup shows the last attempt only, and a browser may have made several since.
+        payments.count_decline(payment, declined)
     if payment is None or gateway_id is None or (payment.status in PAID and payment.gateway_id == gateway_id):
         return payment
     with payments.gateway.admitted(Share.WEBHOOK):
@@ -141,7 +149,7 @@ def _synchronize_refunds(payments: Payments, gateway_id: str | None) -> None:
 
 def _note_dispute(payments: Payments, change: DisputeChanged, as_of: datetime) -> None:
     fact = change.dispute
-    # The first webhook about a payment may be this one: what it is about is settled first.
+    # This may be the first webhook about the payment, so the payment is settled first.
     payment = _settle(payments, fact.payment_gateway_id, None)
     if payment is None or payment.gateway_id != fact.payment_gateway_id:
         return
@@ -152,4 +160,7 @@ def _note_dispute(payments: Payments, change: DisputeChanged, as_of: datetime) -
 def _warn_of_fraud(payments: Payments, gateway_id: str | None, reason: str | None) -> None:
     payment = _find(payments, gateway_id, None)
     if payment:
-        log.warning("early fraud warning", transaction_id=payment.id, gateway_id=gateway_id, reason=reason)
+        now = utcnow()
+        payments.books.change(
+            payment, lambda stored: changes.fraud_warned(stored, reason, actor=Actor.WEBHOOK, now=now)
+        )

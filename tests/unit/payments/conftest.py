@@ -1,4 +1,4 @@
-"""The payment side in memory: a ledger, a gateway, and a clock that the test moves."""
+"""The payment service in memory: a ledger, a gateway, and a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TXN = "TXN-1"
 
 
 class Clock:
-    """Stands still until it is moved."""
+    """A clock that stands still until it is moved."""
 
     def __init__(self) -> None:
         self.now = START
@@ -33,13 +33,13 @@ class Clock:
         return self.now
 
     def pass_by(self, **time: float) -> None:
-        """Move on by a `timedelta`'s arguments."""
+        """Advance by a `timedelta` with these arguments."""
         self.now += timedelta(**time)
 
 
 @dataclass
 class Site:
-    """The payment side, and what it stands on.
+    """The payment service and its dependencies.
 
     Attributes:
         announced: bookings with an event to publish, in order.
@@ -55,7 +55,7 @@ class Site:
         self.payments = self.with_settings()
 
     def with_settings(self, **changes: Any) -> Payments:
-        """The same side with other settings."""
+        """Return the same service with other settings."""
         self.settings = self.settings.model_copy(update=changes)
         books = Books(self.ledger, self.announced.append, lambda seconds: self.clock.pass_by(seconds=seconds))
         self.payments = Payments(self.settings, self.gateway, books)
@@ -75,7 +75,7 @@ class Site:
         return found
 
     def fact(self, outcome: PaymentOutcome, gateway_id: str = "pi_1", **changes: Any) -> GatewayPayment:
-        """What the gateway has on its books about TXN-1; it agrees with the record. Put there, too."""
+        """Return a gateway payment that agrees with TXN-1, and store it at the gateway."""
         fact = GatewayPayment(
             gateway_id,
             self.settings.namespace,
@@ -92,7 +92,7 @@ class Site:
         return fact
 
     def refund_fact(self, gateway_id: str = "re_1", **changes: Any) -> GatewayRefund:
-        """A refund of 10 USD on the gateway's books, made elsewhere."""
+        """Return a refund of 10 USD at the gateway that was made elsewhere."""
         fact = GatewayRefund(gateway_id, None, "pi_1", Decimal(10), "USD", START, Refunded(gateway_id))
         fact = replace(fact, **changes)
         self.gateway.refunds_there[gateway_id] = fact
@@ -113,12 +113,12 @@ def site(settings: Settings, clock: Clock) -> Site:
 
 
 def statuses(payment: Payment) -> list[tuple[str, Actor]]:
-    """Who brought the payment to which status, in order."""
+    """Return the actors and statuses of the payment's history, in order."""
     return [(step.status, step.actor) for step in payment.history]
 
 
 def event_types(payment: Payment) -> list[str]:
-    """The events that wait to be published, in order."""
+    """Return the unpublished events, in order."""
     return [entry.event_type for entry in payment.outbox]
 
 

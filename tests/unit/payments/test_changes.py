@@ -1,4 +1,4 @@
-"""Every change of a payment's record, and that it changes nothing else."""
+"""Every change of a payment's record, and that other fields stay the same."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def refund(status: RefundStatus = RefundStatus.PENDING, amount: int = 10, **chan
 
 
 def with_refund(status: PaymentStatus, refund: Refund, **changes: Any) -> Payment:
-    """A payment with one refund; its sums are right."""
+    """Return a payment with one refund and correct sums."""
     reserved = Decimal(0) if refund.status == RefundStatus.FAILED else refund.amount
     refunded = refund.amount if refund.status == RefundStatus.COMPLETED else Decimal(0)
     sums: dict[str, Any] = {"refund_reserved": reserved, "amount_refunded": refunded}
@@ -45,7 +45,7 @@ def dispute(status: str = "needs_response", at: float = 0, **changes: Any) -> Di
 
 
 def only_event(before: Payment, after: Payment) -> dict[str, Any]:
-    """The body of the one event that a change added."""
+    """Return the body of the single event that a change added."""
     (entry,) = after.outbox[len(before.outbox) :]
     body: dict[str, Any] = json.loads(entry.body)
     assert (entry.event_id, entry.event_type) == (body.pop("event_id"), body["event_type"])
@@ -222,7 +222,7 @@ def test_only_an_unsettled_payment_can_fail_or_be_canceled(status: PaymentStatus
                 change()
 
 
-def test_a_canceled_payment_says_why_and_announces_it() -> None:
+def test_a_canceled_payment_has_a_reason_and_is_announced() -> None:
     before = payment(P.REQUIRES_ACTION)
     after = changes.canceled(before, "pi_2", actor=Actor.OPERATOR, now=NOW, note="changed their mind")
     assert only_event(before, after)["event_type"] == "payment.canceled"
@@ -231,7 +231,7 @@ def test_a_canceled_payment_says_why_and_announces_it() -> None:
     assert (step.note, after.gateway_id, after.processed_at) == ("changed their mind", "pi_2", NOW)
 
 
-def test_looking_up_ends_when_everything_is_known() -> None:
+def test_lookups_end_when_every_outcome_is_known() -> None:
     open_payments = (
         payment(P.PENDING, recover_after=NOW),
         payment(P.REQUIRES_ACTION, recover_after=NOW),
@@ -278,7 +278,7 @@ def test_a_refund_over_the_remaining_amount_is_refused() -> None:
 
 
 @pytest.mark.parametrize("status", list(P))
-def test_only_paid_money_can_be_given_back(status: PaymentStatus) -> None:
+def test_only_paid_money_can_be_refunded(status: PaymentStatus) -> None:
     before = payment(status)
     if status in REFUNDABLE:
         changes.check_refundable(before)
@@ -301,7 +301,7 @@ def test_only_paid_money_can_be_given_back(status: PaymentStatus) -> None:
         ("warning_closed", False),
     ],
 )
-def test_a_dispute_that_holds_the_money_forbids_a_refund(status: str, holds_money: bool) -> None:
+def test_an_open_or_lost_dispute_prevents_a_refund(status: str, holds_money: bool) -> None:
     before = payment(disputes=(dispute("won", id="dp_0"), dispute(status)))
     assert before.disputed is (holds_money or status in ("warning_needs_response", "warning_under_review"))
     if not holds_money:
@@ -312,7 +312,7 @@ def test_a_dispute_that_holds_the_money_forbids_a_refund(status: str, holds_mone
     assert refused.value.details == {"transaction_id": TXN}
 
 
-def test_a_payment_has_a_hundred_refunds_at_most() -> None:
+def test_a_payment_has_at_most_a_hundred_refunds() -> None:
     refunds = tuple(refund(RefundStatus.FAILED, id=f"REF-{number}") for number in range(100))
     changes.check_refundable(payment(refunds=refunds[:99]))
     with pytest.raises(RefundNotAllowed, match="refunded too many times"):
@@ -359,7 +359,7 @@ def test_a_completed_refund_changes_the_status_and_is_announced(amount: int, sta
         assert changes.refund_completed(after, unknown, "re_1", actor=Actor.API, now=NOW) is after
 
 
-def test_a_refund_that_had_counted_as_failed_takes_its_amount_again() -> None:
+def test_a_failed_refund_that_succeeds_later_takes_its_amount_again() -> None:
     before = with_refund(P.COMPLETED, refund(RefundStatus.FAILED))
     after = changes.refund_completed(before, "REF-1", "re_1", actor=Actor.WEBHOOK, now=NOW)
     assert (after.refund_reserved, after.amount_refunded, after.status) == (TEN, TEN, P.PARTIALLY_REFUNDED)
@@ -369,7 +369,7 @@ def test_a_refund_that_had_counted_as_failed_takes_its_amount_again() -> None:
 
 
 @pytest.mark.parametrize("status", [P.PENDING, P.REQUIRES_ACTION])
-def test_money_that_was_never_taken_is_not_given_back(status: PaymentStatus) -> None:
+def test_an_uncharged_payment_cannot_be_refunded(status: PaymentStatus) -> None:
     before = with_refund(status, refund())
     with pytest.raises(IllegalMove):
         changes.refund_completed(before, "REF-1", "re_1", actor=Actor.WEBHOOK, now=NOW)
@@ -421,10 +421,28 @@ def test_a_refused_refund_releases_its_amount() -> None:
         assert changes.refund_failed(after, unknown, "no", actor=Actor.API, now=NOW) is after
 
 
+@pytest.mark.parametrize("transient", [True, False])
+def test_a_late_refusal_leaves_a_refund_that_another_attempt_completed(transient: bool) -> None:
+    before = with_refund(P.COMPLETED, refund())
+    resumed = changes.refund_resumed(before, "REF-1", NOW)
+    assert (resumed.refunds[0].resumed, resumed.recover_after) == (True, NOW)
+    done = changes.refund_completed(resumed, "REF-1", "re_1", actor=Actor.API, now=NOW)
+    late = changes.refund_refused(done, "REF-1", "401", transient=transient, actor=Actor.API, now=NOW)
+    assert late is done
+    assert changes.refund_resumed(done, "REF-1", NOW) is done
+
+
+@pytest.mark.parametrize(("transient", "status"), [(True, "pending"), (False, "failed")])
+def test_only_a_final_refusal_fails_a_refund_with_a_second_attempt(transient: bool, status: str) -> None:
+    resumed = changes.refund_resumed(with_refund(P.COMPLETED, refund()), "REF-1", NOW)
+    after = changes.refund_refused(resumed, "REF-1", "429", transient=transient, actor=Actor.API, now=NOW)
+    assert after.refunds[0].status == status
+
+
 @pytest.mark.parametrize(
     ("others", "status"), [(0, P.COMPLETED), (5, P.PARTIALLY_REFUNDED)], ids=["alone", "beside another"]
 )
-def test_a_refund_that_fails_after_it_succeeded_is_taken_back(others: int, status: PaymentStatus) -> None:
+def test_a_refund_that_fails_after_it_succeeded_is_reversed(others: int, status: PaymentStatus) -> None:
     done = refund(RefundStatus.COMPLETED, gateway_id="re_1", processed_at=START)
     total = Decimal(10 + others)
     before = with_refund(P.PARTIALLY_REFUNDED, done, refund_reserved=total, amount_refunded=total)
@@ -439,7 +457,7 @@ def test_a_refund_that_fails_after_it_succeeded_is_taken_back(others: int, statu
     )
 
 
-# --- Charged although it had ended unpaid
+# --- Charged although ended unpaid
 
 
 @pytest.mark.parametrize("status", list(P))
@@ -459,7 +477,7 @@ def test_a_stray_charge_is_noted_on_an_unpaid_payment_only(status: PaymentStatus
     assert changes.strayed(after, "pi_8", actor=Actor.WEBHOOK, now=NOW, look_at=None) is after
 
 
-def test_a_stray_charge_is_refunded_once_and_whole() -> None:
+def test_a_stray_charge_is_refunded_once_and_in_full() -> None:
     before = payment(P.FAILED, stray_charge="pi_9", recover_after=NOW)
 
     def begin(payment: Payment, refund_id: str) -> Payment:
@@ -476,7 +494,20 @@ def test_a_stray_charge_is_refunded_once_and_whole() -> None:
     assert (done.status, done.stray_charge, done.recover_after) == (P.REFUNDED, None, None)
 
 
-def test_a_stray_charge_that_is_given_back_in_part_stays_stray() -> None:
+def test_a_stray_charge_whose_refund_fails_after_it_had_succeeded_is_kept_for_an_operator() -> None:
+    stray = changes.strayed(payment(P.FAILED), "pi_9", actor=Actor.WEBHOOK, now=NOW, look_at=NOW)
+    back = refund(amount=25, id="REF-1")
+    begun = changes.stray_refund_begun(stray, back, actor=Actor.RECOVERY, now=NOW, recover_in=LATER)
+    done = changes.refund_completed(begun, "REF-1", "re_1", actor=Actor.API, now=NOW)
+    assert done.stray_charge is None
+    taken = changes.refund_failed(done, "REF-1", "card closed", actor=Actor.WEBHOOK, now=NOW)
+    assert (taken.stray_charge, taken.recover_after) == ("pi_9", None)
+    assert taken.amount_refunded == taken.refund_reserved == Decimal(0)
+    paid = payment(P.REFUNDED, refunds=(refund(RefundStatus.COMPLETED),), amount_refunded=Decimal(20))
+    assert changes.refund_failed(paid, "REF-1", "r", actor=Actor.WEBHOOK, now=NOW).stray_charge is None
+
+
+def test_a_partly_refunded_stray_charge_stays_stray() -> None:
     before = payment(P.CANCELED, stray_charge="pi_1", recover_after=NOW)
     part = refund(RefundStatus.COMPLETED, gateway_id="re_1")
     after = changes.refund_adopted(before, part, actor=Actor.WEBHOOK, now=NOW)
@@ -519,7 +550,7 @@ def test_a_dispute_is_noted_and_announced() -> None:
         (("under_review", 0), ("lost", 1), True),
     ],
 )
-def test_the_newest_fact_about_a_dispute_counts_and_an_end_is_final(
+def test_the_newest_state_of_a_dispute_counts_and_a_closed_dispute_stays_closed(
     known: tuple[str, int], new: tuple[str, int], is_noted: bool
 ) -> None:
     before = payment(disputes=(dispute(*known),))
@@ -530,6 +561,6 @@ def test_the_newest_fact_about_a_dispute_counts_and_an_end_is_final(
         assert after is before
 
 
-def test_every_move_out_of_a_status_is_in_the_table() -> None:
+def test_every_transition_is_in_the_table() -> None:
     for status, targets in MOVES.items():
         assert all(isinstance(target, P) and target != P.PENDING for target in targets), status

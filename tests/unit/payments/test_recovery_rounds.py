@@ -1,4 +1,4 @@
-"""What recovery looks up, when, and what it concludes. It asks and seals; it never charges."""
+"""What recovery looks up, when, and what it concludes. It looks up and seals, but never charges."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ from app.gateway import (
 from app.payments.orders import RefundOrder
 from app.payments.records import Payment
 from app.payments.recovery import (
+    CLAIM_SIZE,
     CLOCK_SKEW,
     CONCURRENT_CALLS,
     LONGEST_PAUSE,
     recover_due,
+    settle_listed,
     windows,
 )
 from app.payments.states import Actor, PaymentStatus, RefundStatus
@@ -44,7 +46,7 @@ def in_turn(act: Callable[[Any], None], items: Sequence[Any]) -> None:
 
 
 def recover(site: Site, limit: int = 100) -> int:
-    """One round of recovery; what was asked for before is forgotten."""
+    """Run one round of recovery, after clearing the recorded gateway calls."""
     site.gateway.asked.clear()
     return recover_due(site.payments, limit, run=in_turn)
 
@@ -55,7 +57,7 @@ def asked(site: Site) -> list[str]:
 
 @pytest.fixture
 def unknown(site: Site, clock: Clock) -> Payment:
-    """A payment whose response was lost; it is due."""
+    """Return a due payment whose response was lost."""
     site.gateway.outcome = Unknown("timeout")
     made = site.pay()
     clock.now = START + site.payments.recover_in + timedelta(seconds=1)
@@ -64,7 +66,7 @@ def unknown(site: Site, clock: Clock) -> Payment:
 
 @pytest.fixture
 def refunding(site: Site, clock: Clock) -> Payment:
-    """A payment of 25 USD with a refund of 10 whose response was lost; it is due."""
+    """Return a due payment of 25 USD with a refund of 10 whose response was lost."""
     site.pay()
     site.gateway.refund_outcome = Unknown("timeout")
     order = RefundOrder(TXN, "BOOK-1", "user_1", "asked for", Decimal(10))
@@ -87,7 +89,7 @@ def test_a_payment_is_looked_up_when_its_outcome_should_be_known_and_not_before(
     assert recover(site) == 1
 
 
-def test_a_charge_on_the_gateways_books_completes_the_payment(site: Site, unknown: Payment) -> None:
+def test_a_charge_in_the_gateways_records_completes_the_payment(site: Site, unknown: Payment) -> None:
     site.fact(Charged("pi_1", "visa", "4242"))
     assert recover(site) == 1
     payment = site.stored()
@@ -96,6 +98,25 @@ def test_a_charge_on_the_gateways_books_completes_the_payment(site: Site, unknow
     reach = KEY_MEMORY + CLOCK_SKEW
     assert site.gateway.asked == [("payments", START - CLOCK_SKEW, START + reach)]
     assert recover(site) == 0
+
+
+def test_an_operators_lookup_records_a_listed_charge(site: Site, unknown: Payment) -> None:
+    site.fact(Charged("pi_1"))
+    found = settle_listed(site.payments, unknown, Actor.OPERATOR)
+    assert found == site.stored()
+    assert statuses(site.stored()) == [("pending", Actor.API), ("completed", Actor.OPERATOR)]
+
+
+@pytest.mark.parametrize("namespace", [None, "other."])
+def test_an_operators_lookup_changes_nothing_if_no_payment_is_listed(
+    site: Site, unknown: Payment, namespace: str | None
+) -> None:
+    if namespace:
+        site.fact(Charged("pi_1"), namespace=namespace)
+    site.gateway.asked.clear()
+    assert settle_listed(site.payments, unknown, Actor.OPERATOR) is None
+    assert asked(site) == ["payments"], "it neither charges nor seals"
+    assert site.stored() == unknown
 
 
 def test_a_payment_that_never_reached_the_gateway_fails_once_its_key_is_used_up(
@@ -108,7 +129,7 @@ def test_a_payment_that_never_reached_the_gateway_fails_once_its_key_is_used_up(
     assert (payment.error_message, payment.recover_after) == (declines.GATEWAY_ERROR.message, None)
 
 
-def test_a_request_that_arrived_while_we_looked_is_found_on_the_second_look(
+def test_a_request_that_arrives_during_the_first_lookup_is_found_by_the_second(
     site: Site, unknown: Payment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def seal(key: str, amount: Decimal, currency: str) -> bool:
@@ -130,7 +151,7 @@ def test_a_used_key_without_a_listed_charge_means_that_nothing_was_charged(
     assert site.stored().status == P.FAILED
 
 
-def test_a_payment_with_a_gateway_id_is_read_by_it(site: Site, clock: Clock) -> None:
+def test_a_payment_with_a_gateway_id_is_looked_up_by_it(site: Site, clock: Clock) -> None:
     site.gateway.outcome = Unknown("500", "pi_1")
     site.pay()
     clock.pass_by(hours=1)
@@ -148,7 +169,7 @@ def test_another_deployments_charge_is_not_adopted(site: Site, unknown: Payment)
     assert ("seal", TXN, Decimal(25), "USD") in site.gateway.asked
 
 
-def test_a_gateway_that_is_down_leaves_everything_as_it_was(
+def test_recovery_changes_nothing_while_the_gateway_is_down(
     site: Site, unknown: Payment, log_lines: Any
 ) -> None:
     site.gateway.down = True
@@ -156,7 +177,7 @@ def test_a_gateway_that_is_down_leaves_everything_as_it_was(
     assert site.stored().status == P.PENDING
     (line,) = [line for line in log_lines() if line["message"] == "recovery waits for the gateway"]
     assert (line["count"], line["level"]) == (1, "warning")
-    assert line["reason"] == "The payment gateway did not answer."
+    assert line["reason"] == "The payment gateway did not respond."
 
 
 def test_after_several_failed_reads_the_rest_of_the_round_waits(
@@ -180,7 +201,7 @@ def test_after_several_failed_reads_the_rest_of_the_round_waits(
     assert recover(site) == due
 
 
-def test_a_database_that_is_down_affects_one_payment_and_is_logged(
+def test_a_database_failure_affects_one_payment_and_is_logged(
     site: Site, unknown: Payment, monkeypatch: pytest.MonkeyPatch, log_lines: Any
 ) -> None:
     def unavailable(*_: object) -> None:
@@ -192,7 +213,7 @@ def test_a_database_that_is_down_affects_one_payment_and_is_logged(
     assert (line["transaction_id"], line["reason"]) == (TXN, "down")
 
 
-def test_the_longest_overdue_come_first_and_a_round_is_limited(site: Site, clock: Clock) -> None:
+def test_the_longest_overdue_payments_come_first_in_a_limited_round(site: Site, clock: Clock) -> None:
     site.gateway.outcome = Unknown("timeout")
     for number in (1, 2, 3):
         site.pay(f"TXN-{number}", booking_id=f"BOOK-{number}")
@@ -203,13 +224,68 @@ def test_the_longest_overdue_come_first_and_a_round_is_limited(site: Site, clock
     assert recover(site, limit=2) == 1
 
 
+def lose_responses(site: Site, clock: Clock, count: int) -> list[str]:
+    """Take payments whose responses are lost; they are due. Return their ids, the longest overdue first."""
+    site.gateway.outcome = Unknown("timeout")
+    ids = [f"TXN-{number}" for number in range(count)]
+    for number, transaction_id in enumerate(ids):
+        site.pay(transaction_id, booking_id=f"BOOK-{number}", user_id=f"user_{number}")
+        clock.pass_by(seconds=0.01)
+    clock.pass_by(hours=1)
+    return ids
+
+
+@pytest.mark.parametrize("count", [2, 2 * CLAIM_SIZE + 1])
+def test_one_listing_serves_a_backlog_of_any_size(site: Site, clock: Clock, count: int) -> None:
+    lose_responses(site, clock, count)
+    assert recover(site, limit=10_000) == count
+    assert asked(site).count("payments") == 1
+    assert asked(site).count("seal") == count
+
+
+def test_a_backlog_is_left_to_the_others_but_for_the_batch_in_hand(
+    site: Site, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = lose_responses(site, clock, 2 * CLAIM_SIZE)
+    others: list[str] = []
+    seal = site.gateway.seal
+
+    def meanwhile(key: str, amount: Decimal, currency: str) -> bool:
+        if not others:
+            now = clock.now
+            claimed = site.ledger.claim(ids, now, now + site.payments.recover_in, "of another process")
+            others.extend(payment.id for payment in claimed)
+        return seal(key, amount, currency)
+
+    monkeypatch.setattr(site.gateway, "seal", meanwhile)
+    assert recover(site, limit=10_000) == CLAIM_SIZE
+    assert others == ids[CLAIM_SIZE:]
+    sealed = [what[1] for what in site.gateway.asked if what[0] == "seal"]
+    assert sealed == ids[:CLAIM_SIZE], "nothing is asked twice"
+
+
+def test_who_gets_no_payment_reads_no_list(site: Site, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    lose_responses(site, clock, 2)
+    monkeypatch.setattr(site.ledger, "claim", lambda *_: [])
+    assert recover(site) == 0
+    assert site.gateway.asked == []
+
+
+def test_what_arrived_while_we_looked_is_listed_once_for_all_batches(site: Site, clock: Clock) -> None:
+    ids = lose_responses(site, clock, 2 * CLAIM_SIZE)
+    site.gateway.used_keys = set(ids)
+    assert recover(site, limit=10_000) == 2 * CLAIM_SIZE
+    assert asked(site).count("payments") == 2
+    assert {site.stored(one).status for one in ids} == {P.FAILED}
+
+
 @pytest.mark.parametrize("actor", [Actor.RECOVERY, Actor.OPERATOR])
-def test_the_audit_trail_says_who_looked(site: Site, unknown: Payment, actor: Actor) -> None:
+def test_the_audit_trail_names_the_actor_of_a_lookup(site: Site, unknown: Payment, actor: Actor) -> None:
     recover_due(site.payments, actor=actor)
     assert statuses(site.stored())[-1] == ("failed", actor)
 
 
-# --- When to look again
+# --- Lookup intervals
 
 
 @pytest.mark.parametrize(
@@ -221,7 +297,7 @@ def test_the_audit_trail_says_who_looked(site: Site, unknown: Payment, actor: Ac
         (timedelta(hours=9), LONGEST_PAUSE),
     ],
 )
-def test_the_older_a_payment_the_longer_the_pause(
+def test_the_lookup_interval_grows_with_the_age_of_a_payment(
     site: Site, clock: Clock, age: timedelta, pause: timedelta | None
 ) -> None:
     site.with_settings(payment_action_timeout=24 * 60)
@@ -249,7 +325,9 @@ def test_a_pending_refund_is_polled_until_it_is_settled(site: Site, clock: Clock
     assert (site.stored().status, site.stored().recover_after) == (P.PARTIALLY_REFUNDED, None)
 
 
-def test_the_pause_follows_the_youngest_of_what_is_open(site: Site, clock: Clock, refunding: Payment) -> None:
+def test_the_lookup_interval_follows_the_youngest_open_item(
+    site: Site, clock: Clock, refunding: Payment
+) -> None:
     clock.now = START + timedelta(hours=5)
     order = RefundOrder(TXN, "BOOK-1", "user_1", "asked for", Decimal(5))
     site.payments.refunds.refund(order, "REF-2")
@@ -271,7 +349,7 @@ def test_the_pause_follows_the_youngest_of_what_is_open(site: Site, clock: Clock
 @pytest.mark.parametrize(
     ("outcome", "status"), [(Refunded("re_1"), R.COMPLETED), (RefundFailed("re_1", "closed"), R.FAILED)]
 )
-def test_a_refund_gets_the_outcome_on_the_gateways_books(
+def test_a_refund_gets_the_outcome_in_the_gateways_records(
     site: Site, refunding: Payment, outcome: Any, status: RefundStatus
 ) -> None:
     site.refund_fact(refund_id="REF-1", outcome=outcome)
@@ -292,7 +370,7 @@ def test_a_refund_that_never_reached_the_gateway_releases_its_amount(site: Site,
     assert statuses(payment)[-1] == ("refund_failed", Actor.RECOVERY)
 
 
-def test_a_refund_that_arrived_while_we_looked_is_found_on_the_second_look(
+def test_a_refund_that_arrives_during_the_first_lookup_is_found_by_the_second(
     site: Site, refunding: Payment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def seal(key: str, amount: Decimal, currency: str) -> bool:
@@ -317,10 +395,10 @@ def test_a_refund_that_the_gateway_no_longer_knows_stays_pending(
     assert site.stored().refunds[0].pending
 
 
-# --- Charges that were made although the payment had ended unpaid
+# --- Charged although ended unpaid
 
 
-def test_a_stray_charge_is_given_back_by_recovery_where_that_is_automatic(site: Site, clock: Clock) -> None:
+def test_recovery_refunds_a_stray_charge_if_refunds_are_automatic(site: Site, clock: Clock) -> None:
     site.with_settings(refund_stray_charges=True)
     site.gateway.outcome = Unknown("timeout")
     failed = site.payments.give_up(site.pay(), Actor.RECOVERY)
@@ -350,7 +428,7 @@ def test_a_stray_charge_that_was_refunded_elsewhere_is_not_refunded_again(site: 
     assert site.stored().status == P.REFUNDED
 
 
-def test_a_stray_charge_is_left_to_an_operator_where_refunds_are_not_automatic(
+def test_recovery_leaves_a_stray_charge_to_an_operator_if_refunds_are_not_automatic(
     site: Site, clock: Clock
 ) -> None:
     site.with_settings(refund_stray_charges=False)
@@ -365,7 +443,7 @@ def test_a_stray_charge_is_left_to_an_operator_where_refunds_are_not_automatic(
     assert site.stored().status == P.FAILED
 
 
-# --- The claim and the windows
+# --- Claims and time windows
 
 
 def test_a_claim_is_renewed_while_its_round_is_running(
@@ -396,7 +474,7 @@ def test_a_claim_is_renewed_while_its_round_is_running(
     assert renewed == [(["TXN-2"], lease)]
 
 
-def test_windows_that_overlap_or_nearly_do_are_one() -> None:
+def test_overlapping_and_adjacent_time_windows_are_merged() -> None:
     def at(minutes: float) -> Any:
         return START + timedelta(minutes=minutes)
 

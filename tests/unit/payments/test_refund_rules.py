@@ -1,4 +1,4 @@
-"""What becomes of a refund for each thing that the gateway can answer, and of refunds made elsewhere."""
+"""The result of a refund for each gateway outcome, and of refunds made elsewhere."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def asked(site: Site) -> list[RefundRequest]:
 
 @pytest.fixture
 def paid(site: Site) -> Payment:
-    """A completed payment of 25 USD, which the gateway has as pi_1."""
+    """Return a completed payment of 25 USD, pi_1 at the gateway."""
     return site.pay()
 
 
 # --- One request
 
 
-def test_a_refund_is_reserved_then_asked_for_then_completed(site: Site, paid: Payment) -> None:
+def test_a_refund_is_reserved_then_requested_then_completed(site: Site, paid: Payment) -> None:
     site.gateway.shares.clear()
     payment, refund = refunded(site)
     assert refund == Refund("REF-1", R.COMPLETED, TEN, "asked for", START, "re_1", processed_at=START)
@@ -88,7 +88,7 @@ def test_without_an_amount_the_rest_is_refunded(site: Site, paid: Payment) -> No
     ("outcome", "gateway_id"),
     [(RefundPending("re_1", "insufficient_funds"), "re_1"), (Unknown("timeout"), None)],
 )
-def test_a_refund_whose_outcome_is_open_stays_pending_and_reserved(
+def test_a_refund_with_an_unknown_outcome_stays_pending_and_reserved(
     site: Site, paid: Payment, log_lines: Any, outcome: RefundOutcome, gateway_id: str | None
 ) -> None:
     site.gateway.refund_outcome = outcome
@@ -110,7 +110,7 @@ def test_a_refund_whose_outcome_is_open_stays_pending_and_reserved(
         (Refused("rate limit", transient=True), GatewayError, "Nothing was refunded; please try again soon"),
     ],
 )
-def test_a_refund_that_surely_was_not_made_releases_its_amount(
+def test_a_refund_that_was_certainly_not_made_releases_its_amount(
     site: Site, paid: Payment, outcome: RefundOutcome, error: type[Exception], message: str
 ) -> None:
     site.gateway.refund_outcome = outcome
@@ -136,7 +136,7 @@ def test_a_refund_that_surely_was_not_made_releases_its_amount(
         ({"amount": Decimal("25.01")}, r"^Only 25\.00 USD are left to refund\.$"),
     ],
 )
-def test_a_refund_that_is_not_allowed_is_not_recorded(
+def test_a_disallowed_refund_is_not_recorded(
     site: Site, paid: Payment, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(RefundNotAllowed, match=message) as refused:
@@ -163,7 +163,7 @@ def test_a_refund_of_a_failed_or_unknown_payment_is_refused(site: Site) -> None:
         refunded(site)
 
 
-def test_an_amount_that_the_currency_does_not_have_is_refused(site: Site, paid: Payment) -> None:
+def test_an_amount_with_too_many_decimals_is_refused(site: Site, paid: Payment) -> None:
     with pytest.raises(InvalidAmount) as refused:
         refunded(site, "1.001")
     assert refused.value.details == {"field": "refund_amount"}
@@ -176,7 +176,7 @@ def test_a_refund_that_finds_no_slot_at_the_gateway_is_not_recorded(site: Site, 
     assert site.stored() == paid
 
 
-def test_two_refunds_at_once_never_exceed_what_was_paid(
+def test_concurrent_refunds_never_exceed_the_payment(
     site: Site, paid: Payment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, others = site.ledger.write, [1]
@@ -193,10 +193,10 @@ def test_two_refunds_at_once_never_exceed_what_was_paid(
     assert [refund.id for refund in site.stored().refunds] == ["REF-0"]
 
 
-# --- The same request, once more
+# --- The same request, repeated
 
 
-def test_a_repeated_refund_is_asked_for_with_the_same_key(site: Site, paid: Payment, clock: Clock) -> None:
+def test_a_repeated_refund_is_requested_with_the_same_key(site: Site, paid: Payment, clock: Clock) -> None:
     site.gateway.refund_outcome = Unknown("timeout")
     payment, _ = refunded(site)
     clock.pass_by(seconds=30)
@@ -230,7 +230,7 @@ def test_a_repeated_refund_that_failed_is_refused_again(site: Site, paid: Paymen
         site.payments.refunds.resume(site.stored(), "REF-9")
 
 
-def test_a_refund_that_a_webhook_completed_while_we_asked_is_complete(site: Site, paid: Payment) -> None:
+def test_a_refund_completed_by_a_webhook_during_the_request_is_complete(site: Site, paid: Payment) -> None:
     site.gateway.refund_outcome = Unknown("timeout")
     payment, _ = refunded(site)
     site.payments.refunds.record(payment, "REF-1", Refunded("re_1"), Actor.WEBHOOK)
@@ -240,7 +240,7 @@ def test_a_refund_that_a_webhook_completed_while_we_asked_is_complete(site: Site
     assert site.payments.refunds.resume(payment, "REF-1")[1].status == R.COMPLETED
 
 
-def test_an_outcome_that_cannot_be_recorded_stays_pending(
+def test_a_refund_whose_outcome_cannot_be_recorded_stays_pending(
     site: Site, paid: Payment, monkeypatch: pytest.MonkeyPatch, log_lines: Any
 ) -> None:
     site.gateway.refund_outcome = Unknown("timeout")
@@ -255,7 +255,7 @@ def test_an_outcome_that_cannot_be_recorded_stays_pending(
     assert (line["refund_transaction_id"], line["level"], line["reason"]) == ("REF-1", "warning", "down")
 
 
-def test_an_outcome_that_does_not_fit_the_record_is_an_error_in_the_log(
+def test_an_outcome_that_contradicts_the_record_is_logged_as_an_error(
     site: Site, paid: Payment, log_lines: Any
 ) -> None:
     site.gateway.refund_outcome = Unknown("timeout")
@@ -263,13 +263,13 @@ def test_an_outcome_that_does_not_fit_the_record_is_an_error_in_the_log(
     wrong = replace(payment, status=P.PENDING)
     assert site.ledger.write(payment, wrong)
     site.payments.refunds.record(wrong, "REF-1", Refunded("re_1"), Actor.RECOVERY)
-    (line,) = [line for line in log_lines() if line["message"] == "refund outcome does not fit the record"]
+    (line,) = [line for line in log_lines() if line["message"] == "refund outcome does not match the record"]
     assert (line["level"], line["transaction_id"], line["actor"]) == ("error", TXN, "recovery")
     assert line["reason"] == "TXN-1 is pending and can't become partially_refunded"
     assert site.stored().refunds[0].pending
 
 
-# --- On the gateway's books
+# --- In the gateway's records
 
 
 def test_refunds_made_elsewhere_are_adopted(site: Site, paid: Payment, clock: Clock) -> None:
@@ -318,7 +318,7 @@ def test_our_pending_refund_gets_the_gateways_outcome_by_either_id(site: Site, p
     assert statuses(payment)[-1] == ("partially_refunded", Actor.RECOVERY)
 
 
-def test_a_refund_that_fails_after_it_succeeded_is_taken_back(site: Site, paid: Payment) -> None:
+def test_a_refund_that_fails_after_it_succeeded_is_reversed(site: Site, paid: Payment) -> None:
     payment, _ = refunded(site)
     fact = site.refund_fact(refund_id="REF-1", outcome=RefundFailed("re_1", "account closed"))
     payment = site.payments.refunds.record_fact(payment, fact, Actor.WEBHOOK)
@@ -351,18 +351,18 @@ def test_a_payment_without_a_gateway_id_has_no_refunds_to_list(site: Site) -> No
     assert site.gateway.asked == []
 
 
-# --- Charges that were made although the payment had ended unpaid
+# --- Charged although ended unpaid
 
 
 @pytest.fixture
 def stray(site: Site) -> Payment:
-    """A failed payment of 25 USD that the gateway charged as pi_1, which an operator is to look at."""
+    """Return a failed payment of 25 USD that the gateway charged as pi_1, left to an operator."""
     site.gateway.outcome = Unknown("timeout")
     failed = site.payments.give_up(site.pay(), Actor.RECOVERY)
     return site.payments.refunds.undo_charge(failed, "pi_1", Actor.RECOVERY, automatic=False)
 
 
-def test_a_stray_charge_waits_for_an_operator_where_refunds_are_not_automatic(
+def test_a_stray_charge_waits_for_an_operator_if_refunds_are_not_automatic(
     site: Site, stray: Payment
 ) -> None:
     assert (stray.stray_charge, stray.gateway_id, stray.recover_after) == ("pi_1", "pi_1", None)
@@ -388,7 +388,7 @@ def test_a_stray_charge_is_due_for_recovery_before_its_refund_begins(
         (Refused("no"), P.FAILED, "pi_1"),
     ],
 )
-def test_a_stray_charge_is_refunded_whole(
+def test_a_stray_charge_is_refunded_in_full(
     site: Site, stray: Payment, outcome: RefundOutcome, status: PaymentStatus, left: str | None
 ) -> None:
     site.gateway.refund_outcome = outcome
@@ -402,21 +402,21 @@ def test_a_stray_charge_is_refunded_whole(
         assert payment.recover_after is not None
 
 
-def test_a_stray_refund_that_was_refused_can_be_tried_again(site: Site, stray: Payment) -> None:
+def test_a_refused_stray_refund_can_be_retried(site: Site, stray: Payment) -> None:
     site.gateway.refund_outcome = Refused("no")
     payment = site.payments.refunds.refund_stray(stray, Actor.OPERATOR)
     site.gateway.refund_outcome = Refunded("re_2")
     assert site.payments.refunds.refund_stray(payment, Actor.OPERATOR).status == P.REFUNDED
 
 
-def test_a_stray_refund_that_somebody_else_began_is_not_asked_for_twice(site: Site, stray: Payment) -> None:
+def test_a_stray_refund_started_elsewhere_is_not_requested_twice(site: Site, stray: Payment) -> None:
     site.gateway.refund_outcome = Unknown("timeout")
     site.payments.refunds.refund_stray(stray, Actor.RECOVERY)
     site.payments.refunds.refund_stray(stray, Actor.WEBHOOK)
     assert len(asked(site)) == 1
 
 
-def test_what_is_not_stray_is_not_refunded(site: Site) -> None:
+def test_a_charge_that_is_not_stray_is_not_refunded(site: Site) -> None:
     site.gateway.outcome = Charged("pi_1")
     paid = site.pay()
     assert site.payments.refunds.refund_stray(paid, Actor.OPERATOR) is paid

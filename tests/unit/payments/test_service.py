@@ -1,4 +1,4 @@
-"""What becomes of a payment for each thing that the gateway can answer."""
+"""The result of a payment for each gateway outcome."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_every_other_outcome_has_its_status(
     assert paid.recover_after == (START + site.payments.recover_in if unsettled else None)
 
 
-def test_the_outcome_is_due_when_no_gateway_call_can_still_be_running(site: Site) -> None:
+def test_the_first_lookup_is_due_after_the_longest_gateway_call(site: Site) -> None:
     budget = timedelta(seconds=site.settings.gateway_time_budget)
     assert site.payments.recover_in == budget + timedelta(seconds=10)
 
@@ -123,7 +123,7 @@ def test_the_outcome_is_due_when_no_gateway_call_can_still_be_running(site: Site
         ),
     ],
 )
-def test_a_refusal_fails_the_payment_and_is_an_error_for_the_caller(
+def test_a_refusal_fails_the_payment_and_raises_an_error(
     site: Site, outcome: Refused, error: type[Problem], message: str, events: list[str]
 ) -> None:
     site.gateway.outcome = outcome
@@ -150,7 +150,7 @@ def test_a_booking_is_paid_once(site: Site) -> None:
     assert len(site.gateway.asked) == 1
 
 
-# --- What is checked before any call
+# --- Checks before any gateway call
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_a_wrong_order_is_refused_before_anything_is_recorded(
         {"currency": None},
     ],
 )
-def test_an_order_at_the_limits_is_taken(site: Site, changes: dict[str, Any]) -> None:
+def test_an_order_at_the_limits_is_accepted(site: Site, changes: dict[str, Any]) -> None:
     site.with_settings(return_url_schemes=("cinemaapp",))
     paid = site.pay(**changes)
     assert (paid.status, paid.currency) == (P.COMPLETED, changes.get("currency") or "USD")
@@ -214,7 +214,7 @@ def test_a_refused_return_url_names_the_schemes(site: Site) -> None:
         ({"payment_method": "paypal"}, None, "paypal"),
     ],
 )
-def test_what_pays_follows_from_the_order(
+def test_the_order_selects_the_payment_source(
     site: Site, changes: dict[str, Any], method: str | None, kind: str
 ) -> None:
     site.pay(**changes)
@@ -229,10 +229,10 @@ def live(site: Site, **changes: Any) -> Site:
     return site
 
 
-def test_in_live_mode_a_token_is_required_and_card_numbers_are_not_taken(site: Site) -> None:
+def test_live_mode_requires_a_token_and_refuses_card_numbers(site: Site) -> None:
     for fields, message in (
         ({"card": None}, r"A payment_token \(pm_…\) is required"),
-        ({"card": CARD}, "Card numbers are not taken here"),
+        ({"card": CARD}, "Raw card numbers are not accepted"),
     ):
         with pytest.raises(InvalidRequest, match=message) as refused:
             live(site).pay(payment_token=None, **fields)
@@ -240,7 +240,7 @@ def test_in_live_mode_a_token_is_required_and_card_numbers_are_not_taken(site: S
     assert site.ledger.find(TXN) is None
 
 
-def test_in_live_mode_a_raw_card_is_tokenized_where_that_is_allowed(site: Site) -> None:
+def test_live_mode_tokenizes_a_raw_card_if_allowed(site: Site) -> None:
     live(site, allow_raw_card_data=True).pay(payment_token=None, card=CARD)
     assert site.gateway.asked[0] == ("tokenize", CARD)
     assert site.stored().gateway_method == "pm_tokenized"
@@ -265,7 +265,7 @@ def test_a_card_that_is_refused_at_tokenization_is_not_recorded(
     assert (site.ledger.find(TXN), len(site.gateway.asked)) == (None, 1)
 
 
-def test_a_wrong_card_number_reaches_no_gateway(site: Site) -> None:
+def test_an_invalid_card_number_is_not_sent_to_the_gateway(site: Site) -> None:
     with pytest.raises(InvalidCard):
         site.pay(payment_token=None, card=replace(CARD, number="4242424242424241"))
     with pytest.raises(CardExpired):
@@ -273,7 +273,7 @@ def test_a_wrong_card_number_reaches_no_gateway(site: Site) -> None:
     assert site.gateway.asked == []
 
 
-# --- The same request, once more
+# --- The same request, repeated
 
 
 def test_a_repeated_request_charges_an_unknown_payment_with_the_same_key(site: Site, clock: Clock) -> None:
@@ -298,7 +298,7 @@ def test_a_repeated_request_looks_up_a_payment_that_the_gateway_knows(site: Site
     assert site.gateway.asked[-1] == ("payment", "pi_2")
 
 
-def test_an_outcome_that_was_recorded_meanwhile_stands(site: Site, clock: Clock) -> None:
+def test_an_outcome_recorded_meanwhile_is_kept(site: Site, clock: Clock) -> None:
     site.gateway.outcome = Unknown("timeout")
     first = site.pay()
     clock.pass_by(seconds=5)
@@ -307,7 +307,7 @@ def test_an_outcome_that_was_recorded_meanwhile_stands(site: Site, clock: Clock)
     assert len(site.gateway.asked) == 1, "it was not charged again"
 
 
-def test_a_repetition_that_is_refused_says_nothing_about_the_first_request(site: Site, clock: Clock) -> None:
+def test_a_refused_repetition_does_not_settle_the_first_request(site: Site, clock: Clock) -> None:
     site.gateway.outcome = Unknown("timeout")
     first = site.pay()
     clock.pass_by(seconds=5)
@@ -316,7 +316,7 @@ def test_a_repetition_that_is_refused_says_nothing_about_the_first_request(site:
     assert (refused.status, site.stored().status) == (P.PENDING, P.PENDING)
 
 
-# --- Looked up
+# --- Lookups
 
 
 def test_a_status_read_settles_the_payment(site: Site) -> None:
@@ -330,14 +330,16 @@ def test_a_status_read_settles_the_payment(site: Site) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["slow", "down"])
-def test_a_status_read_returns_the_record_while_the_gateway_is_slow_or_down(site: Site, trouble: str) -> None:
+def test_a_status_read_returns_the_stored_state_while_the_gateway_is_slow_or_down(
+    site: Site, trouble: str
+) -> None:
     payment = waiting(site)
     site.gateway.full = {Share.STATUS} if trouble == "slow" else set()
     site.gateway.down = trouble == "down"
     assert site.payments.look_up(payment) == PaymentResult(payment, ACTION)
 
 
-def test_a_status_read_while_the_database_is_down_returns_what_is_known(
+def test_a_status_read_returns_the_read_state_if_its_update_fails(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payment = waiting(site)
@@ -349,7 +351,7 @@ def test_a_status_read_while_the_database_is_down_returns_what_is_known(
     assert site.payments.look_up(payment) == PaymentResult(payment, ACTION)
 
 
-def test_the_gateway_is_asked_a_few_times_only_however_often_clients_ask(site: Site) -> None:
+def test_frequent_status_requests_cause_few_gateway_calls(site: Site) -> None:
     payment = waiting(site)
     site.fact(ACTION)
     results = [site.payments.look_up(payment) for _ in range(10)]
@@ -375,7 +377,7 @@ def test_a_payment_without_a_gateway_id_is_not_looked_up(site: Site) -> None:
         site.payments.settle(payment, Actor.API)
 
 
-def test_a_payment_that_the_gateway_does_not_know_is_left_and_logged(site: Site, log_lines: Any) -> None:
+def test_a_payment_unknown_to_the_gateway_is_unchanged_and_logged(site: Site, log_lines: Any) -> None:
     payment = waiting(site)
     assert site.payments.settle(payment, Actor.RECOVERY) == PaymentResult(payment)
     (line,) = [line for line in log_lines() if line["message"] == "payment unknown to the gateway"]
@@ -397,7 +399,7 @@ def test_a_customer_has_an_hour_to_confirm(site: Site, clock: Clock, minutes: in
     assert result.action == (None if is_canceled else ACTION)
 
 
-def test_an_authentication_that_failed_is_canceled_before_the_payment_counts_as_failed(site: Site) -> None:
+def test_a_payment_with_failed_authentication_is_canceled_before_it_fails(site: Site) -> None:
     payment = waiting(site)
     fact = site.fact(Declined(declines.AUTHENTICATION, "pi_1"))
     site.gateway.after_cancel = replace(fact, outcome=Canceled("pi_1", declines.AUTHENTICATION))
@@ -406,7 +408,7 @@ def test_an_authentication_that_failed_is_canceled_before_the_payment_counts_as_
     assert (settled.status, settled.error_message) == (P.FAILED, declines.AUTHENTICATION.message)
 
 
-def test_a_customer_who_was_faster_than_the_cancellation_has_paid(site: Site, clock: Clock) -> None:
+def test_a_payment_confirmed_before_its_cancellation_is_paid(site: Site, clock: Clock) -> None:
     payment = waiting(site)
     fact = site.fact(ACTION)
     site.gateway.after_cancel = replace(fact, outcome=Charged("pi_1"))
@@ -414,7 +416,7 @@ def test_a_customer_who_was_faster_than_the_cancellation_has_paid(site: Site, cl
     assert site.payments.settle(payment, Actor.RECOVERY).payment.status == P.COMPLETED
 
 
-def test_a_decline_of_a_payment_that_nobody_can_confirm_needs_no_cancellation(site: Site) -> None:
+def test_a_declined_payment_that_cannot_be_confirmed_needs_no_cancellation(site: Site) -> None:
     site.gateway.outcome = Unknown("500", "pi_1")
     payment = site.pay()
     site.fact(Declined(declines.FUNDS, "pi_1"))
@@ -490,7 +492,7 @@ def test_a_charge_of_a_failed_payment_is_refunded_or_kept_for_an_operator(
     assert ("charged_although_failed", Actor.WEBHOOK) in statuses(settled)
 
 
-def test_a_stray_charge_is_given_back_once(site: Site) -> None:
+def test_a_stray_charge_is_refunded_once(site: Site) -> None:
     site.gateway.outcome = Unknown("timeout")
     failed = site.payments.give_up(site.pay(), Actor.RECOVERY)
     site.gateway.refund_outcome = Unknown("timeout")
@@ -501,7 +503,7 @@ def test_a_stray_charge_is_given_back_once(site: Site) -> None:
     assert len(site.stored().refunds) == 1
 
 
-def test_a_new_attempt_is_not_given_up(site: Site, clock: Clock) -> None:
+def test_give_up_does_not_fail_a_payment_with_a_new_attempt(site: Site, clock: Clock) -> None:
     site.gateway.outcome = Unknown("timeout")
     first = site.pay()
     clock.pass_by(seconds=1)
@@ -509,7 +511,7 @@ def test_a_new_attempt_is_not_given_up(site: Site, clock: Clock) -> None:
     assert site.payments.give_up(first, Actor.RECOVERY).status == P.PENDING
 
 
-# --- Recorded, or not
+# --- Recording outcomes
 
 
 def test_an_outcome_that_cannot_be_recorded_leaves_the_payment_pending(
@@ -525,7 +527,7 @@ def test_an_outcome_that_cannot_be_recorded_leaves_the_payment_pending(
     assert (line["transaction_id"], line["level"]) == (TXN, "warning")
 
 
-def test_an_outcome_whose_write_was_not_acknowledged_is_recorded_once(
+def test_an_outcome_with_an_unacknowledged_write_is_recorded_once(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, failures = site.ledger.write, [Unacknowledged("lost")]
@@ -542,7 +544,7 @@ def test_an_outcome_whose_write_was_not_acknowledged_is_recorded_once(
     assert event_types(site.stored()) == ["payment.success"]
 
 
-def test_a_webhook_that_was_faster_decides(site: Site) -> None:
+def test_an_outcome_recorded_first_by_a_webhook_is_kept(site: Site) -> None:
     site.gateway.outcome = Unknown("timeout")
     seen = site.pay()
     site.payments.settle_by(seen, site.fact(Charged("pi_1")), Actor.WEBHOOK)
@@ -560,7 +562,7 @@ def test_an_unknown_outcome_is_logged_with_its_reason(site: Site, log_lines: Any
     assert (line["reason"], line["actor"]) == ("read timeout", "api")
 
 
-# --- Canceled, or replaced
+# --- Canceled or replaced
 
 
 def cancel_order(**changes: Any) -> CancelOrder:
@@ -580,7 +582,7 @@ def test_a_payment_that_waits_for_its_customer_can_be_canceled(site: Site) -> No
     assert site.payments.cancel(cancel_order()) == canceled, "repeated"
 
 
-def test_a_charge_that_was_faster_than_the_cancellation_is_recorded(site: Site) -> None:
+def test_a_charge_before_the_cancellation_is_recorded(site: Site) -> None:
     waiting(site)
     site.gateway.after_cancel = site.fact(Charged("pi_1"))
     with pytest.raises(CancelNotAllowed, match="it is completed") as refused:
@@ -590,7 +592,7 @@ def test_a_charge_that_was_faster_than_the_cancellation_is_recorded(site: Site) 
 
 
 @pytest.mark.parametrize("outcome", [Charged("pi_1"), Unknown("timeout"), Declined(declines.FUNDS, "pi_1")])
-def test_what_does_not_wait_for_its_customer_cannot_be_canceled(site: Site, outcome: PaymentOutcome) -> None:
+def test_only_a_payment_that_requires_action_can_be_canceled(site: Site, outcome: PaymentOutcome) -> None:
     site.gateway.outcome = outcome
     site.pay()
     with pytest.raises(CancelNotAllowed):
@@ -601,7 +603,7 @@ def test_what_does_not_wait_for_its_customer_cannot_be_canceled(site: Site, outc
 @pytest.mark.parametrize(
     "changes", [{"booking_id": "BOOK-2"}, {"user_id": "user_2"}, {"transaction_id": "TXN-9"}]
 )
-def test_a_strangers_payment_cannot_be_canceled(site: Site, changes: dict[str, str]) -> None:
+def test_another_users_payment_cannot_be_canceled(site: Site, changes: dict[str, str]) -> None:
     waiting(site)
     with pytest.raises(TransactionNotFound, match=r"^No transaction has this id\.$") as refused:
         site.payments.cancel(cancel_order(**changes))
@@ -618,7 +620,7 @@ def test_a_cancellation_of_another_deployments_payment_changes_nothing(site: Sit
     assert site.stored().status == P.REQUIRES_ACTION
 
 
-def test_an_open_payment_is_replaced_when_its_user_asks_for_that(site: Site) -> None:
+def test_replace_open_replaces_an_open_payment_of_the_same_user(site: Site) -> None:
     waiting(site)
     site.gateway.after_cancel = site.fact(Canceled("pi_1", declines.NOT_CONFIRMED))
     site.gateway.outcome = Charged("pi_2")
@@ -628,7 +630,7 @@ def test_an_open_payment_is_replaced_when_its_user_asks_for_that(site: Site) -> 
 
 
 @pytest.mark.parametrize("case", ["another user", "not asked", "charged meanwhile", "completed", "pending"])
-def test_an_open_payment_is_not_replaced(site: Site, case: str) -> None:
+def test_an_open_payment_is_not_replaced_otherwise(site: Site, case: str) -> None:
     outcomes: dict[str, PaymentOutcome] = {"completed": Charged("pi_1"), "pending": Unknown("timeout")}
     site.gateway.outcome = outcomes.get(case, ACTION)
     site.pay()
@@ -642,7 +644,7 @@ def test_an_open_payment_is_not_replaced(site: Site, case: str) -> None:
     assert ("cancel" in {what[0] for what in site.gateway.asked}) is charged
 
 
-def test_a_booking_that_keeps_changing_hands_is_left_after_three_replacements(
+def test_a_booking_that_is_taken_repeatedly_is_refused_after_three_replacements(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting(site)
@@ -653,7 +655,7 @@ def test_a_booking_that_keeps_changing_hands_is_left_after_three_replacements(
     assert len(tried) == 3
 
 
-def test_a_payment_that_was_closed_between_two_reads_is_tried_again(
+def test_a_replacement_is_retried_if_the_open_payment_was_closed_meanwhile(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     insert, taken = site.ledger.insert, [1]
@@ -668,7 +670,7 @@ def test_a_payment_that_was_closed_between_two_reads_is_tried_again(
     assert site.pay(replace_open=True).status == P.COMPLETED
 
 
-def test_a_change_that_is_not_legal_names_the_statuses(site: Site) -> None:
+def test_an_illegal_transition_names_the_statuses(site: Site) -> None:
     paid = site.pay()
     with pytest.raises(changes.IllegalMove, match=r"^TXN-1 is completed and can't become failed$"):
         changes.failed(paid, declines.FUNDS, None, actor=Actor.API, now=START)

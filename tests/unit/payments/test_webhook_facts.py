@@ -1,4 +1,4 @@
-"""A webhook is a hint to look: what it changes is what the gateway has on its books."""
+"""A webhook triggers a lookup, and the gateway's current state is recorded."""
 
 from __future__ import annotations
 
@@ -104,7 +104,9 @@ def test_a_repeated_webhook_costs_nothing(site: Site, pending: Payment, seen: Se
     assert webhooks_counted("payment_intent.succeeded", "repeated") == before + 1
 
 
-def test_a_webhook_without_our_id_asks_the_gateway_for_it(site: Site, pending: Payment, seen: Seen) -> None:
+def test_a_webhook_without_our_id_looks_it_up_at_the_gateway(
+    site: Site, pending: Payment, seen: Seen
+) -> None:
     handle(site.payments, event(changed(transaction_id=None)), seen)
     assert site.stored().status == P.COMPLETED
     assert site.gateway.shares == [Share.WEBHOOK] * 2
@@ -143,7 +145,7 @@ def test_a_paid_payment_is_not_looked_up_again(site: Site, paid: Payment, seen: 
     assert (asked(site), site.stored()) == ([], paid)
 
 
-def test_a_second_charge_of_a_paid_payment_is_looked_at_and_refused(
+def test_a_second_charge_of_a_paid_payment_is_looked_up_and_rejected(
     site: Site, paid: Payment, seen: Seen, log_lines: Any
 ) -> None:
     site.fact(Charged("pi_2"), "pi_2")
@@ -155,7 +157,7 @@ def test_a_second_charge_of_a_paid_payment_is_looked_at_and_refused(
 
 
 @pytest.mark.parametrize("trouble", ["slow", "down"])
-def test_a_webhook_that_fails_half_way_is_acted_on_when_it_comes_again(
+def test_a_webhook_that_failed_is_processed_when_repeated(
     site: Site, pending: Payment, seen: Seen, trouble: str
 ) -> None:
     site.gateway.full = {Share.WEBHOOK} if trouble == "slow" else set()
@@ -168,7 +170,7 @@ def test_a_webhook_that_fails_half_way_is_acted_on_when_it_comes_again(
     assert site.stored().status == P.COMPLETED
 
 
-def test_a_webhook_of_an_unknown_type_is_remembered_and_nothing_else(site: Site, seen: Seen) -> None:
+def test_a_webhook_of_an_unknown_type_is_only_remembered(site: Site, seen: Seen) -> None:
     before = webhooks_counted("other", "new")
     assert handle(site.payments, event(None, kind="invoice.paid"), seen)
     assert (seen.ids, asked(site)) == (["evt_1"], [])
@@ -178,9 +180,7 @@ def test_a_webhook_of_an_unknown_type_is_remembered_and_nothing_else(site: Site,
 # --- Refunds
 
 
-def test_a_refund_webhook_records_the_refunds_on_the_gateways_books(
-    site: Site, paid: Payment, seen: Seen
-) -> None:
+def test_a_refund_webhook_records_the_gateways_refunds(site: Site, paid: Payment, seen: Seen) -> None:
     site.refund_fact()
     handle(site.payments, event(RefundChanged("pi_1", "re_1")), seen)
     payment = site.stored()
@@ -215,7 +215,9 @@ def dispute(status: str = "needs_response", **changes: Any) -> DisputeChanged:
 
 
 @pytest.mark.parametrize("status", ["needs_response", "won", "warning_closed"])
-def test_a_dispute_is_noted_as_of_its_webhook(site: Site, paid: Payment, seen: Seen, status: str) -> None:
+def test_a_dispute_is_recorded_with_the_time_of_its_webhook(
+    site: Site, paid: Payment, seen: Seen, status: str
+) -> None:
     handle(site.payments, event(dispute(status)), seen)
     payment = site.stored()
     as_of = START - timedelta(seconds=3)
@@ -236,7 +238,7 @@ def test_a_dispute_about_no_payment_of_ours_changes_nothing(
     assert site.stored() == paid
 
 
-def test_a_dispute_about_another_charge_that_names_our_payment_is_not_noted(
+def test_a_dispute_about_a_foreign_charge_with_our_id_is_not_recorded(
     site: Site, pending: Payment, seen: Seen
 ) -> None:
     site.fact(Charged("pi_2"), "pi_2", amount=Decimal(99))
@@ -244,19 +246,25 @@ def test_a_dispute_about_another_charge_that_names_our_payment_is_not_noted(
     assert site.stored().disputes == ()
 
 
-def test_a_fraud_warning_is_logged(site: Site, paid: Payment, seen: Seen, log_lines: Any) -> None:
+def test_a_fraud_warning_is_recorded_and_logged_once(
+    site: Site, paid: Payment, seen: Seen, log_lines: Any
+) -> None:
     handle(site.payments, event(FraudWarned("pi_1", "misc")), seen)
     (line,) = [line for line in log_lines() if line["message"] == "early fraud warning"]
     assert (line["level"], line["transaction_id"]) == ("warning", TXN)
     assert (line["gateway_id"], line["reason"]) == ("pi_1", "misc")
-    handle(site.payments, event(FraudWarned(None, "misc"), "evt_2"), seen)
-    assert site.stored() == paid
+    warned = site.stored()
+    assert (warned.status, warned.fraud_warning) == (paid.status, "misc")
+    assert (warned.history[-1].status, warned.history[-1].note) == ("fraud_warning", "misc")
+    for number, about in enumerate((None, "pi_1"), 2):
+        handle(site.payments, event(FraudWarned(about, "other"), f"evt_{number}"), seen)
+    assert site.stored() == warned
 
 
-# --- The alarm
+# --- Stray charges
 
 
-def test_a_charge_of_a_payment_recorded_as_failed_goes_back(site: Site, seen: Seen) -> None:
+def test_a_charge_of_a_failed_payment_is_refunded(site: Site, seen: Seen) -> None:
     site.with_settings(refund_stray_charges=True)
     site.gateway.outcome = Declined(declines.FUNDS, "pi_1")
     site.pay()

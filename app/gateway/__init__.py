@@ -1,4 +1,4 @@
-"""The payment gateway as the rest of the program sees it. Each gateway is a package beneath this one."""
+"""The interface of payment gateways. Each gateway is a subpackage."""
 
 from app.gateway.events import (
     BadWebhook,
@@ -9,7 +9,7 @@ from app.gateway.events import (
     PaymentChanged,
     RefundChanged,
 )
-from app.gateway.factory import HANDLED_EVENTS, make_gateway
+from app.gateway.factory import HANDLED_EVENTS, dashboard_url, make_gateway
 from app.gateway.facts import GatewayDispute, GatewayPayment, GatewayRefund
 from app.gateway.gateway import KEY_MEMORY, Gateway, GatewayUnavailable, Share
 from app.gateway.orders import CardDetails, Charge, ChargeKind, RefundRequest
@@ -58,5 +58,6 @@ __all__ = [
     "Refused",
     "Share",
     "Unknown",
+    "dashboard_url",
     "make_gateway",
 ]

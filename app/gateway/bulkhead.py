@@ -15,14 +15,14 @@ SLOT_WAIT_SECONDS = 2.0
 
 
 class Bulkhead:
-    """Admits a number of calls at a time, and refuses the others before anything is requested.
+    """Limits concurrent calls, and refuses others before anything is sent to the gateway.
 
-    Customers may use every slot. Each other share may use a quarter of them, at least one: webhooks and
-    status reads that hang leave the rest to payments. Only a few calls wait for a slot, because a thread
-    that waits serves nobody.
+    Customers may use every slot. Each other share may use a quarter of them, at least one, so that hanging
+    webhooks and status reads leave slots to payments. Only a few calls wait for a slot, because a waiting
+    thread serves no other request.
 
     Args:
-        size: calls in flight at a time.
+        size: maximum number of concurrent calls.
     """
 
     def __init__(self, size: int) -> None:
@@ -32,7 +32,8 @@ class Bulkhead:
         self._most_waiting = size // 6
         self._in_flight: Counter[Share] = Counter()
         self._waiting = 0
-        #: Shares in which a call waited for nothing, and none has ended since: nobody needs to wait again.
+        #: Shares in which a call has waited until the timeout and no call has ended since. Further calls do
+        #: not wait.
         self._stuck: set[Share] = set()
         self._slot_freed = threading.Condition()
 
@@ -41,7 +42,7 @@ class Bulkhead:
         """Hold a slot.
 
         Raises:
-            GatewayError: there is none; nothing was requested.
+            GatewayError: no slot is free; nothing was sent to the gateway.
         """
         with self._slot_freed:
             if not self._has_slot(share) and not self._wait_for_slot(share):

@@ -1,4 +1,4 @@
-"""The gateway's webhooks, in this program's words. Each says what to look up, and disputes what they are."""
+"""Gateway-independent webhook events. Each names what to look up; disputes are complete."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.gateway.facts import GatewayDispute
+from app.gateway.outcomes import Declined
 
 
 class BadWebhook(Exception):
@@ -14,16 +15,18 @@ class BadWebhook(Exception):
 
 @dataclass(frozen=True)
 class PaymentChanged:
-    """A payment is not what it was.
+    """A payment changed.
 
     Attributes:
-        transaction_id: ours, as the payment carries it; None if it carries none.
-        namespace: the deployment that made it, empty without a mark; None if the event does not say.
+        transaction_id: our id in the payment's metadata, or None.
+        namespace: the deployment that created it; empty without one, None if the event does not say.
+        declined: the last attempt when the event was created, if it was declined.
     """
 
     payment_gateway_id: str
     transaction_id: str | None
     namespace: str | None
+    declined: Declined | None = None
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class RefundChanged:
     """A refund was made, succeeded or failed. At least one of the two ids is known.
 
     Attributes:
-        payment_gateway_id: of the refunded payment.
+        payment_gateway_id: the gateway's id of the refunded payment.
         refund_gateway_id: None where the event is about the payment's refunds as a whole.
     """
 
@@ -44,7 +47,7 @@ class DisputeChanged:
     """A dispute was opened, changed or closed.
 
     Attributes:
-        dispute: as it stood when the event was made.
+        dispute: its state when the event was created.
     """
 
     dispute: GatewayDispute
@@ -55,7 +58,7 @@ class FraudWarned:
     """A card network expects that a charge will be disputed as fraud.
 
     Attributes:
-        reason: the network's type of fraud, in the gateway's word.
+        reason: the network's type of fraud, in the gateway's term.
     """
 
     payment_gateway_id: str | None
@@ -70,11 +73,11 @@ class GatewayEvent:
     """A verified webhook delivery.
 
     Attributes:
-        id: the gateway's; the same in every repetition of the delivery.
-        type: the gateway's name of it, for metrics and logs.
-        live: whether it is about real money.
+        id: the gateway's id; the same in every repeated delivery.
+        type: the gateway's event type, for metrics and logs.
+        live: whether it is from live mode.
         created: UTC.
-        change: what to act on; None for a type that this program does not handle.
+        change: the change to handle; None for an unhandled type.
     """
 
     id: str

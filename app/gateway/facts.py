@@ -1,4 +1,4 @@
-"""What the gateway has on its books."""
+"""Objects in the gateway's records."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from app.gateway.outcomes import PaymentOutcome, Refunded, RefundFailed, RefundPending
+from app.gateway.outcomes import Declined, PaymentOutcome, Refunded, RefundFailed, RefundPending
 
 
 @dataclass(frozen=True)
 class GatewayPayment:
-    """A payment at the gateway, ours or not.
+    """A payment at the gateway, whoever created it.
 
     Attributes:
-        namespace: the deployment that made it; empty for one without a mark.
-        transaction_id: ours (`TXN-…`); None for a payment that this program did not make.
+        namespace: the deployment that created it; empty without one.
+        transaction_id: our id (`TXN-…`); None for a payment made elsewhere.
         amount: in major units of `currency`.
         created_at: UTC, by the gateway's clock.
-        outcome: how it stands now.
-        card_fingerprint: identifies the card number across payments, where the gateway gives it.
+        outcome: its current state.
+        declined: the last attempt, if it was declined; the customer may be allowed another.
     """
 
     gateway_id: str
@@ -31,19 +31,19 @@ class GatewayPayment:
     currency: str
     created_at: datetime
     outcome: PaymentOutcome
-    card_fingerprint: str | None = None
+    declined: Declined | None = None
 
 
 @dataclass(frozen=True)
 class GatewayRefund:
-    """A refund at the gateway, ours or not.
+    """A refund at the gateway, whoever created it.
 
     Attributes:
-        refund_id: ours (`REF-…`); None for one made elsewhere, for example in the gateway's dashboard.
-        payment_gateway_id: of the refunded payment.
+        refund_id: our id (`REF-…`); None for a refund made elsewhere, for example in the gateway's dashboard.
+        payment_gateway_id: the gateway's id of the refunded payment.
         amount: in major units of `currency`.
         created_at: UTC, by the gateway's clock.
-        outcome: how it stands now.
+        outcome: its current state.
     """
 
     gateway_id: str
@@ -60,10 +60,10 @@ class GatewayDispute:
     """A dispute (chargeback) that a customer's bank opened.
 
     Attributes:
-        payment_gateway_id: of the disputed payment.
-        status: the gateway's word for it, for example `needs_response`, `won` or `lost`.
+        payment_gateway_id: the gateway's id of the disputed payment.
+        status: the gateway's status, for example `needs_response`, `won` or `lost`.
         amount: in major units of `currency`.
-        reason: the bank's reason in the gateway's word, for example `fraudulent`.
+        reason: the bank's reason in the gateway's term, for example `fraudulent`.
         evidence_due_by: UTC; None if no evidence is asked for.
         created_at: UTC, by the gateway's clock.
     """

@@ -1,4 +1,4 @@
-"""What this program needs of a payment gateway."""
+"""The interface that a payment gateway implements."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from app.gateway.facts import GatewayDispute, GatewayPayment, GatewayRefund
 from app.gateway.orders import CardDetails, Charge, RefundRequest
 from app.gateway.outcomes import Declined, PaymentOutcome, RefundOutcome, Refused
 
-#: How long a gateway remembers its keys: one that has forgotten a key would move the money once more.
+#: How long a gateway remembers its idempotency keys. After that, a repeated request would move the money
+#: again.
 KEY_MEMORY = timedelta(hours=24)
 
 
 class GatewayUnavailable(GatewayError):
-    """A read brought no usable response, so nothing is known."""
+    """A lookup failed, so the state is not known."""
 
 
 class Share(StrEnum):
-    """Who calls the gateway: each has its share of the calls in flight."""
+    """Kind of caller, which has a share of the concurrent calls."""
 
     CUSTOMER = "customer"
     WEBHOOK = "webhook"
@@ -33,19 +34,19 @@ class Share(StrEnum):
 
 
 class Gateway(Protocol):
-    """A payment gateway. Safe to share between threads, and to make before a fork.
+    """A payment gateway. Safe to share between threads, and to create before a fork.
 
     Every payment and refund made through it carries the deployment's namespace and our ids.
     """
 
-    #: The payment method that pays in test mode when a request names none.
+    #: The payment method used in test mode if a request has none.
     default_test_method: str
 
     def admitted(self, share: Share = Share.CUSTOMER) -> AbstractContextManager[None]:
-        """Hold one of the slots for calls in flight.
+        """Hold a slot for a call.
 
         Raises:
-            GatewayError: none was free; nothing was requested.
+            GatewayError: no slot is free; nothing was sent to the gateway.
         """
 
     def tokenize(self, card: CardDetails) -> str | Declined | Refused:
@@ -55,13 +56,13 @@ class Gateway(Protocol):
         """Return the id of the payment method that stands for a test card.
 
         Raises:
-            InvalidCard: the number is none of the gateway's test cards.
+            InvalidCard: the number is not one of the gateway's test cards.
         """
 
     def charge(self, charge: Charge) -> PaymentOutcome:
         """Make a payment. Repeating it within KEY_MEMORY charges once and returns the first outcome.
 
-        Takes at most the time budget of the settings. Never raises for what a gateway can do.
+        Takes at most the time budget of the settings. Never raises for a failure of the gateway.
         """
 
     def payment(self, gateway_id: str) -> GatewayPayment | None:
@@ -71,22 +72,29 @@ class Gateway(Protocol):
             GatewayUnavailable: the gateway gave no usable response.
         """
 
+    def payment_of_charge(self, charge_id: str) -> str | None:
+        """Return the gateway's id of the payment that a charge belongs to; None if there is no such charge.
+
+        Raises:
+            GatewayUnavailable: the gateway gave no usable response.
+        """
+
     def cancel(self, gateway_id: str, *, abandoned: bool) -> GatewayPayment:
-        """Cancel a payment that waits for its customer, so that nobody can confirm it any more.
+        """Cancel a payment that waits for its customer, so that it can't be confirmed.
 
         Args:
-            gateway_id: the payment's.
-            abandoned: the customer took too long; False if somebody asked for it.
+            gateway_id: the gateway's id of the payment.
+            abandoned: True if the customer took too long, False if someone asked for it.
 
         Returns:
-            How it stands then: also charged, if the customer was faster.
+            The outcome afterwards: charged if the customer was faster.
 
         Raises:
             GatewayUnavailable: the gateway gave no usable response; it may be canceled or not.
         """
 
     def payments(self, since: datetime, until: datetime | None = None) -> Iterator[GatewayPayment]:
-        """List the payments that this deployment made, newest first, and those without a deployment's mark.
+        """List payments of this deployment, and those without a deployment, newest first.
 
         Args:
             since: the earliest time of creation, by the gateway's clock, in whole seconds.
@@ -97,17 +105,17 @@ class Gateway(Protocol):
         """
 
     def seal(self, key: str, amount: Decimal, currency: str) -> bool:
-        """Use up an idempotency key, so that a request with it that is still on its way can't be carried out.
+        """Use up an idempotency key, so that a late request with it can't be carried out.
 
         Moves no money. Repeating it is harmless.
 
         Args:
-            key: a transaction's or refund's id.
-            amount: of the payment, in major units; an amount that the gateway accepts.
+            key: a transaction id or refund id.
+            amount: the payment's amount in major units, valid at the gateway.
             currency: ISO 4217.
 
         Returns:
-            Whether no request with the key has been carried out, and now none can be.
+            True if no request with the key was carried out, and none can be from now on.
 
         Raises:
             GatewayUnavailable: the gateway gave no usable response, or such a request is being carried out.

@@ -1,4 +1,4 @@
-"""What the gateway is asked for."""
+"""Requests to a payment gateway."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
-#: A card or another saved method by its id; PayPal's page; or whatever the customer chooses in the browser.
+#: A card or another saved method by its id, PayPal's page, or the customer's choice in the browser.
 ChargeKind = Literal["card", "paypal", "element"]
 
 
 @dataclass(frozen=True)
 class CardDetails:
-    """A card as typed by its holder, on its way to a payment method's id. `year` has four digits.
+    """Raw card details, to be exchanged for a payment method id. `year` has four digits.
 
-    The number and the CVV live nowhere else: the repr hides them, and nothing stores or logs them.
+    The number and the CVV exist only here: the repr hides them, and nothing stores or logs them.
     """
 
     number: str = field(repr=False)
@@ -29,13 +29,12 @@ class Charge:
     """A payment to make. Repeated with the same `transaction_id`, it must be equal in every field.
 
     Attributes:
-        transaction_id: ours; the idempotency key, so that any number of requests charge once.
+        transaction_id: our id and the idempotency key, so that repeated requests charge once.
         amount: in major units of `currency`, in canonical form (`app.money.canonical_amount`).
         payment_method: the gateway's id of the method that pays; only for the kind `card`.
         kind: how the customer pays. `element` is not confirmed here but in the customer's browser.
-        return_url: where a redirect ends; not for the kind `element`, where the browser says it.
-        metadata: the caller's, kept with the payment at the gateway. Names that this program uses itself
-            are left out.
+        return_url: where a redirect ends; not for the kind `element`, where the browser sets it.
+        metadata: the caller's, kept with the payment at the gateway. Names that movieapp uses are left out.
     """
 
     transaction_id: str
@@ -54,8 +53,8 @@ class RefundRequest:
     """A refund to make. Repeated with the same `refund_id`, it must be equal in every field.
 
     Attributes:
-        refund_id: ours (`REF-…`); the idempotency key.
-        payment_gateway_id: of the payment to refund.
+        refund_id: our id (`REF-…`) and the idempotency key.
+        payment_gateway_id: the gateway's id of the payment to refund.
         amount: in major units of `currency`, the payment's.
     """
 

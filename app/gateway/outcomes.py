@@ -1,4 +1,4 @@
-"""What a request to the gateway can come to: carried out, surely not carried out, or unknown."""
+"""Outcomes of gateway requests: carried out, certainly not carried out, or unknown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.declines import Decline
 
 @dataclass(frozen=True)
 class Charged:
-    """The money moved."""
+    """The payment succeeded."""
 
     gateway_id: str
     card_brand: str | None = None
@@ -18,10 +18,10 @@ class Charged:
 
 @dataclass(frozen=True)
 class ActionRequired:
-    """The customer has to act, and nothing moved yet.
+    """The customer has to act. Nothing is charged yet.
 
-    Either confirm (3-D Secure, PayPal's page), or pay in the browser with `client_secret`. In a browser a
-    declined attempt ends nothing: the customer may try the next card with the same secret.
+    Either confirm (3-D Secure, PayPal's page), or pay in the browser with `client_secret`. In a browser, a
+    declined attempt is not final: the customer may try another card with the same secret.
 
     Attributes:
         client_secret: lets a browser confirm this one payment. Never logged or stored.
@@ -35,20 +35,22 @@ class ActionRequired:
 
 @dataclass(frozen=True)
 class Declined:
-    """Surely not charged: the customer's bank said no, or the customer did.
+    """Certainly not charged: the bank or the customer refused.
 
     Attributes:
         card_fingerprint: identifies the card number across payments, where the gateway gives it.
+        attempt_id: identifies the attempt: the same in every report of it, another for each further attempt.
     """
 
     decline: Decline
     gateway_id: str | None = None
     card_fingerprint: str | None = None
+    attempt_id: str | None = None
 
 
 @dataclass(frozen=True)
 class Canceled:
-    """Surely not charged, and the gateway lets nobody confirm it any more.
+    """Certainly not charged, and it can no longer be confirmed.
 
     Attributes:
         decline: why the last attempt failed, or that nobody confirmed.
@@ -60,14 +62,14 @@ class Canceled:
 
 @dataclass(frozen=True)
 class Refused:
-    """Surely not carried out: the gateway rejected the request, or never received it.
+    """Certainly not carried out: the gateway rejected the request, or never received it.
 
-    That is said of this request alone, not of an earlier one with the same key.
+    This holds for this request only, not for an earlier one with the same key.
 
     Attributes:
         reason: for logs; holds no data of the request.
         transient: the same request may work later (rate limit, lock, no connection, rejected API key).
-        bad_amount: the amount is what the gateway rejected, for example below its minimum.
+        bad_amount: the gateway rejected the amount, for example as below its minimum.
     """
 
     reason: str
@@ -81,7 +83,7 @@ class Unknown:
 
     Attributes:
         reason: for logs; holds no data of the request.
-        gateway_id: what to look up, if any response named it.
+        gateway_id: the id to look up, if a response had it.
     """
 
     reason: str

@@ -1,1 +1,1 @@
-"""Stripe, or a server that speaks like it: the only package that imports the `stripe` SDK."""
+"""The Stripe gateway: the only package that imports the `stripe` SDK."""

@@ -1,4 +1,4 @@
-"""Calls of Stripe's API through its SDK: one request and its retries, within a time budget."""
+"""Call Stripe's API through its SDK, with retries within a time budget."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ PAGE_SIZE = 100
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 5.0
 
-#: With each request the SDK would tell Stripe of this machine, and how long the request before it took.
+#: With each request, the SDK would send Stripe details of this machine and the duration of the previous
+#: request.
 stripe.enable_telemetry = False
 
 
 class StripeApi:
-    """Stripe's API as parsed JSON. Every request goes through this class; a test can replace it as a whole.
+    """Stripe's API as parsed JSON. Every request goes through this class; tests can replace it.
 
-    The error that a call raises is that of the try which says the least about the request: what one lost
-    response leaves open, a later refusal does not settle. See `errors.may_have_arrived`.
+    If attempts fail differently, a call raises the least certain error: after a lost response, a later
+    refusal does not settle the outcome. See `errors.may_have_arrived`.
 
     Args:
         settings: URL, key, timeouts, retries.
-        transport: what sends one request.
+        transport: sends one request.
     """
 
     def __init__(self, settings: Settings, transport: stripe.HTTPClient | None = None) -> None:
@@ -120,7 +121,7 @@ class StripeApi:
             if may_have_arrived(last_error) and not _names_payment(open_error):
                 open_error = last_error
             if is_rate_limit(last_error):
-                # Fast, and executed nothing: only the time limits these.
+                # Rate limits are fast and execute nothing, so only the time limits these retries.
                 rate_limits += 1
                 pause = max(_pause_seconds(rate_limits), _retry_after_seconds(last_error))
             else:
@@ -137,7 +138,8 @@ class StripeApi:
         try:
             response = cast("stripe.StripeResponse", self._client.raw_request(method, path, **params))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            # The SDK's reading of a response that is not Stripe's, for example {"error": "text"} of a proxy.
+            # The SDK failed to parse a response that is not Stripe's, for example {"error": "text"} of a
+            # proxy.
             raise stripe.APIError("The response can't be read.") from error
         if not isinstance(response.data, dict) or "object" not in response.data:
             raise stripe.APIError("The response is not an object of Stripe.", http_status=response.code)
@@ -149,7 +151,7 @@ def _names_payment(error: stripe.StripeError | None) -> bool:
 
 
 def _is_retryable(error: stripe.StripeError) -> bool:
-    """Whether Stripe's advice, or else the kind of the error, is for a retry: the rules of Stripe's SDKs."""
+    """Return whether to retry, by Stripe's advice or else the kind of error, as Stripe's SDKs do."""
     advice = _header(error, "stripe-should-retry")
     if advice in ("true", "false"):
         return advice == "true"
@@ -160,7 +162,7 @@ def _is_retryable(error: stripe.StripeError) -> bool:
 
 
 def _pause_seconds(attempt: int) -> float:
-    """How long to wait before retry number `attempt`: exponential, the upper half of it random."""
+    """Return the seconds before retry number `attempt`: exponential with jitter."""
     longest = min(FIRST_PAUSE_SECONDS * 2.0 ** (attempt - 1), LONGEST_PAUSE_SECONDS)
     return longest * random.uniform(0.5, 1)  # noqa: S311 - not a secret
 

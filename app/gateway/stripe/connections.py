@@ -1,9 +1,9 @@
-"""Connections whose timeouts bound a whole step, not each part of it.
+"""Connections whose timeouts limit a whole step instead of each part of it.
 
 urllib3 applies the connect timeout to every address of a host and again to the TLS handshake, and the read
-timeout to every piece of a response. An unreachable host with six addresses, or a response that drips, would
-exceed a call's time budget many times over. Name resolution is not bounded here: it has the system's own
-timeouts (resolv.conf), and connections are kept open.
+timeout to every piece of a response. An unreachable host with six addresses, or a response that arrives
+slowly, would exceed a call's time budget many times over. Name resolution is not bounded here: it has the
+system's own timeouts (resolv.conf), and connections are kept open.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _SOCKET_OPTIONS = (
 
 
 class _TimedReader(io.RawIOBase):
-    """Reads from a socket until a deadline (monotonic clock, seconds)."""
+    """A reader of a socket with a deadline (monotonic clock, seconds)."""
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._sock = sock
         self._deadline = deadline
-        # The file of the socket, and not the socket alone: it stays open until the response is read.
+        # Replace the socket's file too, because it stays open until the response is read.
         self._file = sock.makefile("rb", buffering=0)
 
     def readable(self) -> bool:
@@ -53,7 +53,7 @@ class _TimedReader(io.RawIOBase):
 
 
 class _TimedSocket:
-    """A socket as `http.client.HTTPResponse` uses it: to make the file that it reads."""
+    """The part of a socket that `http.client.HTTPResponse` uses: it makes the file to read."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -64,14 +64,14 @@ class _TimedSocket:
 
 
 class _TimedResponse(http.client.HTTPResponse):
-    """A response that has to be complete before the socket's timeout, counted from here, has passed."""
+    """A response that must be complete within the socket's timeout."""
 
     def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(_TimedSocket(sock), *args, **options)  # type: ignore[arg-type]
 
 
 class _TimedConnection(HTTPConnection):
-    """A connection that is made within the connect timeout, TLS and every address included."""
+    """A connection whose connect timeout includes TLS and every address."""
 
     response_class = _TimedResponse
 
@@ -91,7 +91,7 @@ class _TimedConnection(HTTPConnection):
                 # An equal share of what is left, so that one unreachable address leaves time for the next.
                 sock.settimeout(max(remaining / (len(addresses) - number), 0.001))
                 sock.connect(address)
-                # What is left is for TLS.
+                # The remaining time is for TLS.
                 sock.settimeout(max(deadline - time.monotonic(), 0.001))
             except OSError as error:
                 sock.close()
@@ -104,7 +104,7 @@ class _TimedConnection(HTTPConnection):
 
 
 class _TimedTLSConnection(_TimedConnection, HTTPSConnection):
-    """The same, over TLS."""
+    """A `_TimedConnection` over TLS."""
 
 
 class _TimedPool(HTTPConnectionPool):
@@ -116,11 +116,11 @@ class _TimedTLSPool(HTTPSConnectionPool):
 
 
 def timed_pool(proxy: str | None, **options: Any) -> PoolManager:
-    """Return a pool of connections that keep to their timeouts, through a proxy if there is one.
+    """Return a pool of timed connections, through a proxy if there is one.
 
     Args:
-        proxy: its URL.
-        options: as those of `urllib3.PoolManager`.
+        proxy: URL of the proxy.
+        options: passed to `urllib3.PoolManager`.
     """
     pool = ProxyManager(proxy, **options) if proxy else PoolManager(**options)
     pool.pool_classes_by_scheme = {"http": _TimedPool, "https": _TimedTLSPool}

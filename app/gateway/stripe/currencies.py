@@ -1,4 +1,4 @@
-"""Amounts as Stripe writes them: integers in the minor unit of their currency.
+"""Convert amounts to and from Stripe's integers in minor units.
 
 Source: https://docs.stripe.com/currencies (zero-decimal, three-decimal and special cases). ISK and UGX have
 no decimals in everyday life, but two at Stripe.
@@ -19,7 +19,7 @@ def to_minor(amount: Decimal, currency: str) -> int:
     """Convert `amount`, in canonical form and in major units of `currency`, to minor units.
 
     Raises:
-        ValueError: the amount is not a whole number of minor units: it was not made canonical.
+        ValueError: the amount is not a whole number of minor units, so it is not canonical.
     """
     minor = amount.scaleb(_decimals(currency))
     if minor != int(minor):
@@ -28,7 +28,7 @@ def to_minor(amount: Decimal, currency: str) -> int:
 
 
 def from_minor(minor: int, currency: str) -> Decimal:
-    """Convert minor units to major units of `currency`, which may be one that is not accepted here."""
+    """Convert minor units to major units of `currency`, which the API need not accept."""
     return Decimal(minor).scaleb(-_decimals(currency))
 
 

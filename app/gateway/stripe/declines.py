@@ -1,8 +1,8 @@
 """Stripe's codes for failed payments, as rows of `app.declines`.
 
 Sources: https://docs.stripe.com/declines/codes and https://docs.stripe.com/error-codes. Stripe asks not to
-tell customers that a card was reported lost or stolen or that a charge looked fraudulent: those codes have no
-row of their own and say no more than a plain decline does.
+tell customers that a card was reported lost or stolen or that a charge looked fraudulent: those codes map to
+the generic decline.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from app.declines import (
     Decline,
 )
 
-#: Stripe's decline code or, where an error has none, its error code. Every other code is a plain decline.
+#: Stripe's decline code or, where an error has none, its error code. Every other code is a generic decline.
 _BY_CODE: dict[str, Decline] = {
     "insufficient_funds": FUNDS,
     "withdrawal_count_limit_exceeded": LIMIT,
@@ -64,7 +64,7 @@ _BY_CODE: dict[str, Decline] = {
     "revocation_of_all_authorizations": STOPPED,
     "revocation_of_authorization": STOPPED,
     "stop_payment_order": STOPPED,
-    # Not cards: the provider of another method said no, or the customer left its page or let it expire.
+    # Other methods: the provider declined, or the customer left its page or let it expire.
     "payment_method_provider_decline": PROVIDER,
     "payment_method_provider_timeout": PROVIDER,
     "payment_method_not_available": PROVIDER,
@@ -72,7 +72,7 @@ _BY_CODE: dict[str, Decline] = {
     "payment_intent_payment_attempt_expired": NOT_CONFIRMED,
 }
 
-#: Stripe's advice, for declines that name no reason:
+#: Stripe's advice for declines without a reason:
 #: https://docs.stripe.com/declines/codes#retrying-issuer-declines
 _BY_ADVICE: dict[str, Decline] = {
     "try_again_later": LATER,
@@ -80,7 +80,7 @@ _BY_ADVICE: dict[str, Decline] = {
     "do_not_try_again": GENERIC,
 }
 
-#: Decline codes whose reason the customer is not told: whatever the advice, they look like any other.
+#: Decline codes whose reason is not shown to the customer: they look like any other, whatever the advice.
 _SILENT = frozenset(
     {"lost_card", "stolen_card", "pickup_card", "fraudulent", "merchant_blacklist", "security_violation"}
 )

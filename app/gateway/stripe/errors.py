@@ -1,8 +1,8 @@
-"""What an error of Stripe's API says about the request: carried out, surely not, or unknown.
+"""Classify errors of Stripe's API: carried out, certainly not carried out, or unknown.
 
 Sources: https://docs.stripe.com/error-low-level, https://docs.stripe.com/api/errors and
-https://docs.stripe.com/rate-limits. Once Stripe has begun to execute a request, it stores the result under
-the idempotency key, whatever it is, and replays it for 24 hours: a repeated 500 says no more than the first.
+https://docs.stripe.com/rate-limits. Once Stripe starts to execute a request, it stores any result under the
+idempotency key and replays it for 24 hours, so a repeated 500 adds no information.
 Rate limits, rejected keys and lock timeouts come before execution and are not stored.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import stripe
 
+from app.declines import DETAILS
 from app.gateway.outcomes import Declined, Refused, Unknown
 from app.gateway.stripe.reading import declined
 
@@ -24,10 +25,10 @@ _LOCK_TIMEOUT = "lock_timeout"
 
 
 class NeverReached(stripe.APIConnectionError):
-    """No connection to Stripe came about: the request was not sent."""
+    """No connection to Stripe was made, so the request was not sent."""
 
 
-#: Errors that come before a request is executed, and say nothing about it.
+#: Errors that occur before a request is executed, so its outcome stays open.
 _BEFORE_EXECUTION = (
     stripe.AuthenticationError,
     stripe.PermissionError,
@@ -35,7 +36,7 @@ _BEFORE_EXECUTION = (
     NeverReached,
 )
 
-#: Errors that are the result of the request, at whichever try.
+#: Errors that are the result of the request, in any attempt.
 _RESULTS = (stripe.CardError, stripe.InvalidRequestError)
 
 
@@ -47,46 +48,57 @@ def details(error: stripe.StripeError) -> Mapping[str, Any]:
 
 
 def reason(error: stripe.StripeError) -> str:
-    """Describe an error in a few words that hold no data of the request."""
+    """Describe an error without data of the request."""
     return f"{type(error).__name__} {error.http_status or ''} {details(error).get('code') or ''}".strip()
 
 
 def is_rate_limit(error: stripe.StripeError) -> bool:
-    """Whether there were too many requests, or another one held the object: worth another try soon."""
+    """Return whether the request was rate limited or the object was locked. A retry may succeed soon."""
     return isinstance(error, stripe.RateLimitError) or details(error).get("code") == _LOCK_TIMEOUT
 
 
 def is_transient(error: stripe.StripeError) -> bool:
-    """Whether the request was surely not executed, for a reason that may pass."""
+    """Return whether the request was certainly not executed, for a temporary reason."""
     return is_rate_limit(error) or isinstance(error, _BEFORE_EXECUTION)
 
 
 def is_result(error: stripe.StripeError) -> bool:
-    """Whether the error is the result of the request, even if an earlier try with its key was executed."""
+    """Return whether the error is the result of the request, even if an earlier try with its key was
+    executed."""
     # Stripe replays the result of an executed request, so an invalid one was never executed with this key.
     return isinstance(error, _RESULTS) and not is_transient(error)
 
 
 def may_have_arrived(error: stripe.StripeError) -> bool:
-    """Whether the request may have been executed, or may yet be."""
+    """Return whether the request was or may yet be executed."""
     return not is_result(error) and not is_transient(error)
 
 
 def is_replayed(error: stripe.StripeError) -> bool:
-    """Whether the error is the stored result of an earlier request with the same key and parameters."""
+    """Return whether the error is the stored result of an earlier request with the same key and
+    parameters."""
     return (error.headers or {}).get("idempotent-replayed") == "true"
 
 
 def charge_failure(error: stripe.StripeError) -> Declined | Refused | Unknown:
-    """Read the error of a charge."""
+    """Return the outcome of a charge that raised an error."""
     if isinstance(error, stripe.CardError):
         return declined(details(error))
+    if _names_no_payment_method(error):
+        return Declined(DETAILS)
     return _failure(error)
 
 
 def refund_failure(error: stripe.StripeError) -> Refused | Unknown:
-    """Read the error of a refund."""
+    """Return the outcome of a refund that raised an error."""
     return Refused(reason(error)) if isinstance(error, stripe.CardError) else _failure(error)
+
+
+def _names_no_payment_method(error: stripe.StripeError) -> bool:
+    """Return whether Stripe does not know the `pm_...`. As after a decline, the customer can enter
+    another."""
+    found = details(error)
+    return (found.get("code"), found.get("param")) == ("resource_missing", "payment_method")
 
 
 def _failure(error: stripe.StripeError) -> Refused | Unknown:

@@ -1,4 +1,4 @@
-"""Stripe's webhook events, read as ours: https://docs.stripe.com/api/events/types"""
+"""Convert Stripe's webhook events to `app.gateway.events`: https://docs.stripe.com/api/events/types"""
 
 from __future__ import annotations
 
@@ -11,17 +11,26 @@ from app.gateway.events import (
     PaymentChanged,
     RefundChanged,
 )
-from app.gateway.stripe.reading import NAMESPACE, TRANSACTION_ID, StripeObject, dispute, object_id
+from app.gateway.stripe.reading import (
+    NAMESPACE,
+    TRANSACTION_ID,
+    StripeObject,
+    dispute,
+    last_declined,
+    object_id,
+)
 
 
 def _payment(intent: StripeObject) -> PaymentChanged:
     metadata = intent.get("metadata")
     namespace = None if metadata is None else metadata.get(NAMESPACE, "")
-    return PaymentChanged(intent["id"], (metadata or {}).get(TRANSACTION_ID), namespace)
+    return PaymentChanged(
+        intent["id"], (metadata or {}).get(TRANSACTION_ID), namespace, last_declined(intent)
+    )
 
 
 def _refunds_of_charge(charge: StripeObject) -> RefundChanged:
-    # Newer API versions do not list the refunds in the charge.
+    # Newer API versions do not include the refunds in the charge.
     return RefundChanged(object_id(charge.get("payment_intent")), None)
 
 
@@ -57,15 +66,15 @@ _READERS: dict[str, Callable[[StripeObject], GatewayChange]] = {
     "radar.early_fraud_warning.created": _fraud_warning,
 }
 
-#: Types of events that come with a change to act on.
+#: Event types that are handled.
 HANDLED_EVENTS = frozenset(_READERS)
 
 
 def change_of(event_type: str, subject: StripeObject) -> GatewayChange | None:
-    """Read the object that an event is about; None for a type that is not handled.
+    """Convert an event's object; None for an unhandled type.
 
     Raises:
-        KeyError, TypeError, AttributeError: the object is not what the type promises.
+        KeyError, TypeError, AttributeError: the object does not match the type.
     """
     reader = _READERS.get(event_type)
     return reader(subject) if reader else None

@@ -1,4 +1,4 @@
-"""Stripe as this program's payment gateway."""
+"""The payment gateway implementation for Stripe."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from app.gateway.orders import CardDetails, Charge, RefundRequest
     from app.settings import Settings
 
-#: Expanded, a PaymentIntent holds the card that was charged.
+#: An expanded PaymentIntent contains the card that was charged.
 _WITH_CHARGE = {"expand": ["latest_charge"]}
 _LIST_WITH_CHARGE = {"expand": ["data.latest_charge"]}
 
 
 class StripeGateway:
-    """See `app.gateway.Gateway`.
+    """A `Gateway` that uses Stripe's API.
 
     Args:
         settings: URL, keys, timeouts, namespace.
-        api: what sends the requests; a test may give another.
+        api: sends the requests; tests can replace it.
     """
 
     default_test_method = DEFAULT_TEST_METHOD
@@ -124,8 +124,8 @@ class StripeGateway:
                     yield reading.payment(intent)
 
     def seal(self, key: str, amount: Decimal, currency: str) -> bool:
-        # A PaymentIntent that nobody can confirm, as its secret goes nowhere. If the key was used for another
-        # request, Stripe refuses this one: https://docs.stripe.com/api/idempotent_requests
+        # A PaymentIntent that nobody can confirm, because its secret is discarded. If the key was used for
+        # another request, Stripe refuses this one: https://docs.stripe.com/api/idempotent_requests
         params = {
             "amount": to_minor(amount, currency),
             "currency": currency.lower(),
@@ -139,9 +139,10 @@ class StripeGateway:
                 return False
             except stripe.APIError as error:
                 if is_replayed(error):
-                    return True  # of this very request: Stripe replays nothing to one with other parameters
+                    return True  # stored for this same seal request
                 raise
-        # For tidiness in Stripe's dashboard; when the key was sealed before, it is canceled already.
+        # So that no open payment stays in Stripe's dashboard. If the key was sealed before, it is already
+        # canceled.
         with suppress(stripe.StripeError):
             self._api.call("post", f"{_intent_path(intent['id'])}/cancel", {})
         return True
@@ -157,6 +158,11 @@ class StripeGateway:
         except stripe.StripeError as error:
             return refund_failure(error)
         return reading.refund_outcome(made)
+
+    def payment_of_charge(self, charge_id: str) -> str | None:
+        charge = self._get(f"/v1/charges/{quote(charge_id, safe='')}")
+        payment = charge.get("payment_intent") if charge else None
+        return payment if isinstance(payment, str) else None
 
     def find_refund(self, gateway_id: str) -> GatewayRefund | None:
         made = self._get(f"/v1/refunds/{quote(gateway_id, safe='')}")
@@ -181,7 +187,7 @@ class StripeGateway:
         return read_webhook(payload, signature, self._webhook_secrets)
 
     def _get(self, path: str, params: dict[str, Any] | None = None) -> reading.StripeObject | None:
-        """Return an object, None if there is none."""
+        """Return an object, or None if it does not exist."""
         with _usable_response():
             try:
                 return self._api.call("get", path, params)
@@ -202,11 +208,12 @@ class StripeGateway:
         return given | self._mark() | ours
 
     def _mark(self) -> dict[str, str]:
-        """The deployment's mark. Stripe keeps no empty values: without a namespace there is no mark."""
+        """Return the metadata that marks the deployment. Stripe drops empty values, so an empty namespace has
+        none."""
         return {reading.NAMESPACE: self._namespace} if self._namespace else {}
 
     def _is_ours(self, metadata: reading.StripeObject) -> bool:
-        # Versions before the mark existed made PaymentIntents without one.
+        # Old versions made PaymentIntents without a namespace.
         return metadata.get(reading.NAMESPACE, "") in ("", self._namespace)
 
 
@@ -215,7 +222,7 @@ def _intent_path(gateway_id: str) -> str:
 
 
 def _created(since: datetime | None, until: datetime | None = None) -> dict[str, Any]:
-    """The filter of a list by time of creation, which Stripe keeps in whole seconds."""
+    """Return the list filter by creation time, which Stripe stores in whole seconds."""
     bounds = {"gte": since, "lte": until}
     given = {name: int(time.timestamp()) for name, time in bounds.items() if time}
     return {"created": given} if given else {}
@@ -223,8 +230,8 @@ def _created(since: datetime | None, until: datetime | None = None) -> dict[str,
 
 @contextmanager
 def _usable_response() -> Iterator[None]:
-    """Raise GatewayUnavailable for every error of Stripe."""
+    """Turn every Stripe error into GatewayUnavailable."""
     try:
         yield
     except stripe.StripeError as error:
-        raise GatewayUnavailable(f"The gateway did not answer: {reason(error)}.") from error
+        raise GatewayUnavailable(f"The gateway did not respond: {reason(error)}.") from error

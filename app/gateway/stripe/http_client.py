@@ -23,16 +23,16 @@ _PATH = re.compile(r"/v1/(?P<resource>[a-z_]+)(?:/[^/]+(?:/(?P<verb>[a-z_]+))?)?
 
 
 class HTTPClient(stripe.HTTPClient):
-    """The SDK's HTTP client on urllib3, with connections that all threads share.
+    """The SDK's HTTP client on urllib3, with connections shared by all threads.
 
-    It distinguishes what the SDK's own clients report alike: a connection that never came about
-    (`NeverReached`), and a lost response, after which the request may have been executed. Those clients also
-    cost more: the one on requests takes twice the processor time of the urllib3 under it.
+    Unlike the SDK's own clients, it distinguishes a failed connection (`NeverReached`) from a lost response,
+    after which the request may have been executed. It also needs half the processor time of the SDK's client
+    on requests.
 
     Args:
-        url: the gateway's. HTTPS_PROXY and NO_PROXY of the environment apply.
+        url: URL of the gateway. HTTPS_PROXY and NO_PROXY of the environment apply.
         timeout: seconds to connect, and seconds for the whole response.
-        connections: kept open at most.
+        connections: maximum number of idle connections.
     """
 
     name = "urllib3"
@@ -78,7 +78,7 @@ class HTTPClient(stripe.HTTPClient):
         except HTTPError as error:
             kind = NeverReached if _never_connected(error) else stripe.APIConnectionError
             raise kind(  # type: ignore[no-untyped-call]
-                f"The gateway did not answer: {type(error).__name__}.",
+                f"The gateway did not respond: {type(error).__name__}.",
                 should_retry=not isinstance(error, SSLError),
             ) from error
 

@@ -1,12 +1,13 @@
-"""Stripe's objects, as parsed JSON, read as our outcomes and facts."""
+"""Convert Stripe's JSON objects to outcomes and facts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from app.declines import NOT_CONFIRMED, Decline
+from app.declines import NOT_CONFIRMED
 from app.gateway.facts import GatewayDispute, GatewayPayment, GatewayRefund
 from app.gateway.outcomes import (
     ActionRequired,
@@ -25,7 +26,7 @@ from app.gateway.stripe.declines import decline_for
 #: One of Stripe's objects.
 StripeObject = Mapping[str, Any]
 
-#: Names in the metadata of what we make at Stripe. A caller's own metadata may not use them.
+#: Metadata keys of the objects that we create at Stripe. A caller's metadata may not use them.
 NAMESPACE = "namespace"
 TRANSACTION_ID = "transaction_id"
 #: On the PaymentIntent that uses up the key of a request which was never carried out.
@@ -49,9 +50,10 @@ def payment_outcome(intent: StripeObject) -> PaymentOutcome:
         case "requires_payment_method" | "requires_confirmation" if _is_confirmed_in_browser(intent):
             return ActionRequired(intent_id, intent.get("client_secret") or "")
         case "requires_payment_method":
-            return Declined(_last_decline(intent), intent_id, _declined_fingerprint(intent))
+            return last_declined(intent) or Declined(NOT_CONFIRMED, intent_id)
         case "canceled":
-            return Canceled(intent_id, _last_decline(intent))
+            last = last_declined(intent)
+            return Canceled(intent_id, last.decline if last else NOT_CONFIRMED)
         case status:
             return Unknown(f"payment intent is {status}", intent_id)
 
@@ -72,8 +74,17 @@ def declined(error: StripeObject) -> Declined:
     """Read a decline from the error of a call."""
     intent = error.get("payment_intent")
     intent = intent if isinstance(intent, Mapping) else {}
-    fingerprint = _fingerprint(error.get("payment_method")) or _declined_fingerprint(intent)
-    return Declined(decline_for(error), intent.get("id"), fingerprint)
+    read = _declined(error, intent.get("id"))
+    last = last_declined(intent)
+    return (
+        replace(read, card_fingerprint=last.card_fingerprint) if last and not read.card_fingerprint else read
+    )
+
+
+def last_declined(intent: StripeObject) -> Declined | None:
+    """Return the last attempt to pay a PaymentIntent, if it was declined."""
+    error = intent.get("last_payment_error")
+    return _declined(error, intent["id"]) if error else None
 
 
 def payment(intent: StripeObject) -> GatewayPayment:
@@ -89,7 +100,7 @@ def payment(intent: StripeObject) -> GatewayPayment:
         currency=intent["currency"].upper(),
         created_at=_time(intent["created"]),
         outcome=payment_outcome(intent),
-        card_fingerprint=_charged_card(intent).get("fingerprint") or _declined_fingerprint(intent),
+        declined=last_declined(intent),
     )
 
 
@@ -122,7 +133,7 @@ def dispute(opened: StripeObject) -> GatewayDispute:
 
 
 def object_id(reference: Any) -> str | None:
-    """Return the id in a field that holds an object's id or, expanded, the object."""
+    """Return the id from a field that has either an id or an expanded object."""
     found: str | None = reference["id"] if isinstance(reference, Mapping) else reference
     return found
 
@@ -135,13 +146,13 @@ def _is_confirmed_in_browser(intent: StripeObject) -> bool:
     return bool((intent.get("automatic_payment_methods") or {}).get("enabled"))
 
 
-def _last_decline(intent: StripeObject) -> Decline:
-    error = intent.get("last_payment_error")
-    return decline_for(error) if error else NOT_CONFIRMED
-
-
-def _declined_fingerprint(intent: StripeObject) -> str | None:
-    return _fingerprint((intent.get("last_payment_error") or {}).get("payment_method"))
+def _declined(error: StripeObject, intent_id: str | None) -> Declined:
+    method = error.get("payment_method")
+    attempt_id = object_id(error.get("charge"))
+    if attempt_id is None and intent_id and isinstance(method, Mapping) and "id" in method:
+        # An attempt that fails at 3-D Secure makes no charge.
+        attempt_id = f"{intent_id}/{method['id']}"
+    return Declined(decline_for(error), intent_id, _fingerprint(method), attempt_id)
 
 
 def _fingerprint(payment_method: Any) -> str | None:
@@ -150,7 +161,7 @@ def _fingerprint(payment_method: Any) -> str | None:
 
 
 def _charged_card(intent: StripeObject) -> StripeObject:
-    """The card that was charged; empty for another method, and where `latest_charge` was not expanded."""
+    """Return the charged card; empty for another method, or if `latest_charge` is not expanded."""
     charge = intent.get("latest_charge")
     details = charge.get("payment_method_details") if isinstance(charge, Mapping) else None
     return (details or {}).get("card") or {}

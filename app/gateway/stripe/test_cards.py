@@ -1,10 +1,10 @@
-"""Stripe's test cards and the payment methods that stand for them: https://docs.stripe.com/testing"""
+"""Stripe's test cards and the payment methods that represent them: https://docs.stripe.com/testing"""
 
 from __future__ import annotations
 
 from app.errors import InvalidCard
 
-#: What pays in test mode when a request names no card.
+#: The PaymentMethod used in test mode if a request has no card.
 DEFAULT_TEST_METHOD = "pm_card_visa"
 
 #: Card number → PaymentMethod id.

@@ -15,10 +15,10 @@ from app.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-#: How old a delivery may be: a later one may be a replay. Stripe's own default.
+#: Maximum age of a delivery, since an older one may be a replay attack. Stripe's default.
 SIGNATURE_TOLERANCE_SECONDS = 300
 
-#: `object` of an event of API v2, which names its subject and does not hold it ("thin").
+#: `object` of an event of API v2, which contains only the id of its object ("thin"):
 #: https://docs.stripe.com/event-destinations
 _THIN_EVENT = "v2.core.event"
 

@@ -1,7 +1,7 @@
-"""Access to the dashboard: signing in with an API key begins a session of a working day.
+"""Access to the dashboard: signing in with an API key starts a session of one working day.
 
 The cookie is Flask's, signed with DASHBOARD_SECRET_KEY. It holds a random token whose hash the server stores:
-signing out and revoking the key end the session at once, wherever the cookie was copied to. Forms carry a
+signing out or revoking the key ends the session at once, including copies of the cookie. Forms carry a
 second token of the session (OWASP, Cross-Site Request Forgery Prevention: synchronizer token).
 """
 
@@ -13,7 +13,8 @@ import secrets
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from flask import Flask, current_app, g, request, session
+from flask import Flask, Request, current_app, g, request, session
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 
 from app.clock import utcnow
 from app.errors import Forbidden, Unauthorized
@@ -22,12 +23,16 @@ from app.keys.scopes import SCOPES
 from app.keys.store import find_in_force
 from app.models import DashboardSession, storage_errors
 from app.models.dashboard_session import SESSION_SECONDS
+from app.operations.audit import Operator
 
 if TYPE_CHECKING:
     from app.models import ApiKey
     from app.settings import Settings
 
-READ, WRITE, PERSONAL = "ops:read", "ops:write", "ops:pii"
+READ, WRITE, MONEY, PERSONAL = "ops:read", "ops:write", "ops:money", "ops:pii"
+
+#: Where sessions exist.
+_PATH = "/dashboard"
 
 #: Names in the cookie.
 _SESSION, _FORM = "session", "form"
@@ -37,7 +42,7 @@ class Access:
     """Identifies the callers of the dashboard and decides what they may do.
 
     Args:
-        settings: where no key is required, everybody may do everything.
+        settings: if they do not require keys, everyone has every scope.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -50,10 +55,10 @@ class Access:
         g.scopes = frozenset(SCOPES) if self._open else frozenset(g.key.scopes if g.key else ())
 
     def require(self, scope: str) -> None:
-        """Go on only if the caller has `scope`.
+        """Require that the caller has `scope`.
 
         Raises:
-            Unauthorized: nobody is signed in.
+            Unauthorized: the caller is not signed in.
             Forbidden: the key lacks the scope.
         """
         if scope in g.scopes:
@@ -63,16 +68,16 @@ class Access:
         raise Forbidden(f"This API key lacks the scope {scope}.")
 
     def sign_in(self, token: str) -> None:
-        """Begin a session with the API key of a token.
+        """Start a session with the API key of a token.
 
         Raises:
             Unauthorized: the key does not exist, is revoked, or lacks `ops:read`.
-            ServiceUnavailable: MongoDB did not answer.
+            ServiceUnavailable: MongoDB is unavailable.
         """
         key = self._keyring.find(token)
         if key is None or READ not in key.scopes:
             raise Unauthorized(f"This is not an API key in force with the scope {READ}.")
-        session.clear()  # nothing of before the sign-in stays valid
+        session.clear()  # the sign-in invalidates everything from before it
         session.permanent = True
         session[_SESSION] = secrets.token_urlsafe(32)
         with storage_errors():
@@ -82,7 +87,7 @@ class Access:
         """End the session, on the server too.
 
         Raises:
-            ServiceUnavailable: MongoDB did not answer; the session is still valid.
+            ServiceUnavailable: MongoDB is unavailable; the session is still valid.
         """
         if token := session.get(_SESSION):
             with storage_errors():
@@ -100,20 +105,26 @@ class Access:
             raise Forbidden("This form has expired, or was not sent from the dashboard. Reload the page.")
 
 
+def operator() -> Operator:
+    """Return who acts in this request, for the audit log."""
+    return Operator.in_dashboard(g.key)
+
+
 def form_token() -> str:
-    """Return the token that the forms of this session carry; the first call makes it."""
+    """Return the session's form token. The first call creates it."""
     token: str = session.setdefault(_FORM, secrets.token_urlsafe(32))
     return token
 
 
 def _key_of_session() -> ApiKey | None:
-    """Return the key of the session, unless either has ended. Not cached: an end takes effect at once."""
+    """Return the session's key, unless the session or the key has ended. Not cached, so revocation is
+    immediate."""
     token = session.get(_SESSION)
     if not token:
         return None
     with storage_errors():
         stored = DashboardSession.objects(id=_hash(token)).first()
-    # MongoDB deletes what has expired up to a minute late.
+    # MongoDB deletes expired documents up to a minute late.
     if stored is None or stored.created_at < utcnow() - timedelta(seconds=SESSION_SECONDS):
         return None
     return find_in_force(stored.key_id)
@@ -126,18 +137,26 @@ def _hash(token: str) -> str:
 def _derived_secret_key(settings: Settings) -> bytes:
     """Return a key that all processes of a development stack share.
 
-    It is no secret there. What it signs is worth nothing without a session that the server stores.
+    It is not secret: a signature is worthless without a session that the server stores.
     """
     key = settings.payment_gateway_api_key.get_secret_value().encode()
     return hmac.digest(key, b"movieapp dashboard\0" + settings.mongodb_uri.encode(), "sha256")
 
 
+class _DashboardSessions(SecureCookieSessionInterface):
+    """Flask's sessions, for requests to /dashboard alone: nothing else reads one."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        return super().open_session(app, request) if request.path.startswith(_PATH) else None
+
+
 def configure_sessions(app: Flask, settings: Settings) -> None:
     """Set up Flask's session for /dashboard alone."""
+    app.session_interface = _DashboardSessions()
     app.secret_key = settings.dashboard_secret_key.get_secret_value() or _derived_secret_key(settings)
     app.config.update(
         SESSION_COOKIE_NAME="movieapp_dashboard",
-        SESSION_COOKIE_PATH="/dashboard",
+        SESSION_COOKIE_PATH=_PATH,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SECURE=settings.app_env == "production",
         SESSION_COOKIE_SAMESITE="Strict",

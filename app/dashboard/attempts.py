@@ -8,17 +8,17 @@ import redis
 
 from app.dashboard.access import READ
 from app.dashboard.blueprint import blueprint, page, requires
-from app.errors import ServiceUnavailable
+from app.errors import unavailable
 from app.services import services
 
 
 @blueprint.route("/attempts")
 @requires(READ)
 def attempts() -> str:
-    """Who is locked out after declined payments, the longest first."""
+    """List lockouts after declined payments, the latest end first."""
     try:
         locks = services().payments.attempts.locks()
     except redis.RedisError as error:
-        raise ServiceUnavailable(f"Redis does not answer ({type(error).__name__}).") from None
+        raise unavailable("Redis", error) from None
     rows = [(lock, datetime.fromtimestamp(lock.until, UTC)) for lock in locks]
     return page("attempts", rows=rows)

@@ -7,7 +7,7 @@ from functools import wraps
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, g, redirect, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
 
 from app.api.errors import STATUS
@@ -26,13 +26,13 @@ blueprint = Blueprint(
     static_folder="static",
 )
 
-#: No script but ours, and nothing from elsewhere.
+#: Only our own script, and nothing from other origins.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
-#: Characters. An address has no more.
+#: Maximum characters of an address.
 _MAX_ARGUMENT_LENGTH = 320
 
 
@@ -73,7 +73,11 @@ def _identify() -> None:
 
 @blueprint.after_request
 def _finish(response: Response) -> Response:
-    response.headers["Content-Security-Policy"] = _POLICY
+    # The page of a notification shows the email in a frame, which has a separate policy.
+    frames = "; frame-src 'self'" if g.get("frames") else ""
+    response.headers["Content-Security-Policy"] = g.get("policy") or _POLICY + frames
+    if "policy" in g:
+        response.headers["X-Frame-Options"] = "SAMEORIGIN"
     if request.endpoint == "dashboard.static":
         response.headers["Cache-Control"] = "max-age=3600"
     return response

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from decimal import Decimal, InvalidOperation
+from typing import Any
 
-from flask import g
+from bson.decimal128 import Decimal128
+from flask import g, url_for
+from jinja2 import Undefined
 from markupsafe import Markup
 
 from app.clock import iso
 from app.dashboard.access import PERSONAL
-
-if TYPE_CHECKING:
-    from app.operations.stats import PaymentFigures
+from app.dashboard.blueprint import settings
+from app.masking import HIDDEN, mask_address, mask_text
 
 #: Fields of an event whose values are addresses: shown in part.
 _ADDRESSES = frozenset({"user_email", "user_phone", "recipient"})
 
-#: Fields of an event that are shown to everyone who may look, with addresses in them masked. Any other field
-#: may hold what a publisher likes, or opens something for whoever has it (tickets' codes, links).
+#: Fields of an event that every operator sees, with addresses masked. Other fields may contain anything, or
+#: grant access to whoever has them (ticket codes, links).
 _PUBLIC_FIELDS = frozenset(
     {
         "event_id", "event_type", "timestamp", "user_id", "locale", "timezone", "currency", "schema_version",
@@ -35,26 +35,33 @@ _PUBLIC_FIELDS = frozenset(
     }
 )  # fmt: skip
 
-#: What is masked in text: something in brackets or quotes, a word with an @, the digits of a phone number
-#: (not those of a date, nor those inside an id).
-_PRIVATE = re.compile(
-    r"(?P<quoted><[^<>]*>|\"[^\"]*\"|'[^']*'|“[^”]*”|‘[^’]*’)"
-    r"|[^\s<>()\"',;:]*(?:@|＠|%40)[^\s<>()\"',;]*"
-    r"|(?<![\w.-])(?!\d{4}-\d\d-\d\d)\+?\d(?:[ ()./-]{0,2}\d){6,}(?![\w-])",
-    re.IGNORECASE,
-)
-_FIELD_NAME = re.compile(r"[a-z_]{1,40}")
-
-_HIDDEN = "…"
-
 _UNITS = ((timedelta(days=1), "day"), (timedelta(hours=1), "hour"), (timedelta(minutes=1), "minute"))
 
 
-def moment(value: datetime | None) -> Markup:
-    """Format a time in UTC, to the second."""
-    if value is None:
+def moment(value: Any) -> Markup:
+    """Format a time in the operators' zone. The page's script shows it as "5 min ago", and the full time on
+    hover."""
+    return _time(value, relative=True)
+
+
+def exact(value: Any) -> Markup:
+    """Format a time in the operators' zone to the second. The page's script leaves it unchanged."""
+    return _time(value, relative=False)
+
+
+def _time(value: Any, *, relative: bool) -> Markup:
+    if not isinstance(value, datetime):
         return Markup("–")
-    return Markup('<time datetime="{}">{:%Y-%m-%d %H:%M:%S}</time>').format(iso(value), value)
+    local = value.astimezone(settings().operators_zone)
+    shown = f"{local:%Y-%m-%d %H:%M:%S}"
+    return Markup('<time datetime="{}" title="{} {}"{}>{}</time>').format(
+        iso(value), shown, local.tzname(), Markup(" data-relative") if relative else "", shown
+    )
+
+
+def zone_name() -> str:
+    """Return the name of the operators' time zone."""
+    return settings().dashboard_timezone
 
 
 def percent(part: float | None) -> str:
@@ -71,9 +78,23 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3600:.0f} h"
 
 
-def amount(value: Decimal | None) -> str:
-    """Format an amount with digit groups, such as `1,234.50`."""
-    return "–" if value is None else f"{value:,}"
+def amount(value: Any) -> str:
+    """Format an amount with digit groups, such as `1,234.50`; a dash for other values."""
+    number = decimal_of(value)
+    return "–" if number is None else f"{number:,}"
+
+
+def decimal_of(value: Any) -> Decimal | None:
+    """Return a stored amount of any type as a Decimal; None for other values."""
+    if isinstance(value, Decimal128):
+        value = value.to_decimal()
+    if isinstance(value, bool) or not isinstance(value, Decimal | int | float | str):
+        return None
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
 
 
 def span(value: timedelta) -> str:
@@ -83,35 +104,32 @@ def span(value: timedelta) -> str:
     return f"{count} {unit}{'s' if count > 1 else ''}"
 
 
-def address(value: str | None) -> str:
+def address(value: Any) -> str:
     """Return an email address or phone number, masked unless this caller may see it."""
-    if not value or PERSONAL in g.scopes:
-        return value or "–"
-    local, at, domain = value.rpartition("@")
-    if at:
-        host, dot, ending = domain.rpartition(".")
-        return f"{local[:1]}{_HIDDEN}@{host[:1]}{_HIDDEN}{dot}{ending}"
-    return f"{_HIDDEN}{value[-2:]}"
+    if not value:
+        return "–"
+    return str(value) if PERSONAL in g.scopes else mask_address(str(value))
 
 
-def event(data: Mapping[str, Any] | None) -> str:
+def event(data: Any) -> str:
     """Format an event as JSON. From callers without `ops:pii`, fields not known to be harmless are hidden."""
-    if data is None:
-        return ""
-    shown = data if PERSONAL in g.scopes else _harmless(data)
+    if not isinstance(data, Mapping):
+        return masked(data)
+    shown = data if PERSONAL in g.scopes else harmless(data)
     return json.dumps(shown, indent=2, ensure_ascii=False, default=str)
 
 
-def _harmless(value: Any, *, known: bool = True) -> Any:
+def harmless(value: Any, *, known: bool = True) -> Any:
+    """Return an event, or a part of one, with all fields masked that are not known to be harmless."""
     match value:
         case Mapping():
             return {masked(str(name)): _field(str(name), item) for name, item in value.items()}
         case list():
-            return [_harmless(item, known=known) for item in value]
+            return [harmless(item, known=known) for item in value]
         case None | bool():
             return value
         case _ if not known:
-            return _HIDDEN
+            return HIDDEN
         case str():
             return masked(value)
         case _:
@@ -121,60 +139,51 @@ def _harmless(value: Any, *, known: bool = True) -> Any:
 def _field(name: str, value: Any) -> Any:
     if name in _ADDRESSES and isinstance(value, str):
         return address(value)
-    return _harmless(value, known=name in _PUBLIC_FIELDS)
+    return harmless(value, known=name in _PUBLIC_FIELDS)
 
 
 def masked(text: object) -> str:
-    """Return foreign text with personal data masked, unless this caller may see it.
-
-    Hidden are addresses, numbers as long as a phone's, and whatever is quoted but a field's name.
-    """
-    if text is None or PERSONAL in g.scopes:
-        return str(text or "")
-    return _PRIVATE.sub(_mask, str(text))
+    """Return text with personal data masked, unless this caller may see it."""
+    if text is None or isinstance(text, Undefined):
+        return ""
+    return str(text) if PERSONAL in g.scopes else mask_text(str(text))
 
 
-def _mask(found: re.Match[str]) -> str:
-    if quoted := found["quoted"]:
-        inside = quoted[1:-1]
-        if _FIELD_NAME.fullmatch(inside):
-            return quoted
-        return f"{quoted[0]}{address(inside) if '@' in inside else _HIDDEN}{quoted[-1]}"
-    return address(found[0])
+def badge_level(status: object) -> str:
+    """Return the badge level of a status: good, bad, open, or calm."""
+    return _LEVELS.get(str(status), "calm")
 
 
-def courses(figures: PaymentFigures) -> list[dict[str, Any]]:
-    """Return the charts: titles, times in Unix seconds, and series of numbers."""
-    times = [int(step.start.timestamp()) for step in figures.steps]
-    charts: list[dict[str, Any]] = [
-        {
-            "title": "Payments",
-            "times": times,
-            "series": [
-                {"label": "paid", "color": "good", "values": [step.paid for step in figures.steps]},
-                {"label": "failed", "color": "bad", "values": [step.failed for step in figures.steps]},
-            ],
-        }
-    ]
-    charts += [
-        {
-            "title": f"Revenue, {currency}",
-            "times": times,
-            "series": [
-                {
-                    "label": currency,
-                    "color": "accent",
-                    "values": [float(step.revenue[currency]) for step in figures.steps],
-                }
-            ],
-        }
-        for currency in sorted(figures.revenue)
-    ]
-    return charts
+#: Status of a payment, refund, delivery, or dispute → its severity.
+_LEVELS = (
+    dict.fromkeys(("completed", "sent", "delivered", "won", "finished", "refunded"), "good")
+    | dict.fromkeys(("failed", "uncertain", "dead", "bounced", "undelivered", "lost"), "bad")
+    | dict.fromkeys(("stopped", "disputed", "unknown"), "bad")
+    | dict.fromkeys(("pending", "requires_action", "queued", "sending", "retrying"), "open")
+    | dict.fromkeys(("running", "planned", "open"), "open")
+    | dict.fromkeys(("needs_response", "warning_needs_response", "under_review"), "open")
+)
 
+
+def address_with(endpoint: str, chosen: Mapping[str, str], **more: str) -> str:
+    """Return the URL of a list with its filters and additional ones."""
+    arguments: dict[str, Any] = {**chosen, **more}
+    return url_for(f"dashboard.{endpoint}", **arguments)
+
+
+def address_without(endpoint: str, chosen: Mapping[str, str], name: str) -> str:
+    """Return the URL of a list without one of its filters."""
+    arguments: dict[str, Any] = {one: value for one, value in chosen.items() if one != name}
+    return url_for(f"dashboard.{endpoint}", **arguments)
+
+
+#: Functions of the templates.
+GLOBALS = {function.__name__: function for function in (zone_name, address_with, address_without)}
 
 #: Filters of the templates, by name.
 FILTERS = {
     function.__name__: function
-    for function in (moment, percent, duration, amount, span, address, event, masked)
-}
+    for function in (
+        moment, exact, percent, duration, amount, span, address, event, masked, badge_level,
+    )
+}  # fmt: skip

@@ -13,19 +13,19 @@ from app.dashboard.access import access
 from app.dashboard.blueprint import blueprint, page
 from app.errors import Unauthorized
 
-#: Addresses to go on to: ours, and nothing that ends a header line or that a browser reads as another host.
+#: Paths to redirect to: only ours, without line breaks or anything that a browser reads as another host.
 _OWN_PAGE = re.compile(r"/dashboard(?:[/?][^\x00-\x1f\x7f\\\\]*)?")
 
 
 @blueprint.route("/sign-in")
 def sign_in() -> str:
-    """Ask for an API key."""
+    """Show the form for an API key."""
     return page("sign_in", next=_next_page(request.args.get("next", "")))
 
 
 @blueprint.route("/sign-in", methods=["POST"])
 def signed_in() -> Any:
-    """Begin a session with an API key."""
+    """Start a session with an API key."""
     access().check_form()
     wanted = _next_page(request.form.get("next", ""))
     try:
@@ -44,10 +44,10 @@ def sign_out() -> Any:
 
 
 def _next_page(wanted: str) -> str:
-    """Return the page to go on to after the sign-in, "" for none.
+    """Return the page to open after the sign-in; "" for none.
 
     Raises:
-        BadRequest: it is not one of ours.
+        BadRequest: it is not a page of the dashboard.
     """
     if wanted and not _OWN_PAGE.fullmatch(wanted):
         raise BadRequest("The address to go on to is not a page of the dashboard.")

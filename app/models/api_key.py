@@ -1,4 +1,4 @@
-"""API keys: who may call, and for what. Only hashes are stored."""
+"""API keys and their scopes. Only hashes of tokens are stored."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.models.database import Record
 
 
 class ApiKey(Record):
-    """A key, named by its public id (`key_…`)."""
+    """An API key, identified by its public id (`key_…`)."""
 
     id = StringField(primary_key=True)
     name = StringField(required=True, max_length=100)

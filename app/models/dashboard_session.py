@@ -1,4 +1,4 @@
-"""Sign-ins to the dashboard: what the server needs to end one."""
+"""Sessions of the dashboard, stored so that the server can end them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SESSION_SECONDS = 8 * 3600
 
 
 class DashboardSession(Record):
-    """A sign-in that is valid. Signing out, and revoking its key, delete it."""
+    """A valid session. Signing out or revoking its key deletes it."""
 
     #: SHA-256 of the token in the browser's cookie.
     id = StringField(primary_key=True)

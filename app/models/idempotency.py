@@ -12,18 +12,19 @@ KEPT_SECONDS = 24 * 3600
 
 
 class IdempotencyRecord(Record):
-    """A claim on a key while a request runs, its response afterwards.
+    """An Idempotency-Key: a claim while its request runs, the response afterwards.
 
     Source of the semantics: draft-ietf-httpapi-idempotency-key-header.
     """
 
-    #: Hash of the caller and the key: a key belongs to the API key it came with.
+    #: Hash of the API key and the idempotency key, which is scoped to it.
     id = StringField(primary_key=True)
-    #: Hash of method, path and body: the same key with another request is a mistake of the client.
+    #: Hash of method, path, and body, to refuse the same key with another request.
     fingerprint = StringField(required=True)
-    #: The transaction that the first request makes, chosen with the claim: after a crash it can be looked up.
+    #: The id of the first request's transaction, chosen with the claim so that it can be looked up after a
+    #: crash.
     transaction_id = StringField(required=True)
-    #: Names the attempt that holds the claim: only it stores the response.
+    #: The attempt that holds the claim. Only this attempt stores the response.
     owner = StringField()
     claimed_at = DateTimeField(required=True)
     created_at = DateTimeField(required=True)

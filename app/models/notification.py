@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from mongoengine import (
+    BooleanField,
     DateTimeField,
     EmbeddedDocument,
     EmbeddedDocumentListField,
@@ -16,19 +17,23 @@ from mongoengine.base import BaseField
 
 from app.channels import ChannelName
 from app.delivery_status import DeliveryStatus
-from app.models.database import Record
+from app.models.database import CASE_INSENSITIVE, Record
 
-#: A message that waits for longer in its queue may have been lost. If it was not, the second one finds the
-#: delivery taken or finished.
+#: A message that is queued for longer may have been lost. If it was not, the second message finds the
+#: delivery claimed or finished.
 GRACE = timedelta(minutes=5)
 
 
 class EventField(BaseField):
-    """An event as it came. A DictField would refuse dots in the names of fields nobody here reads."""
+    """An event, unchanged. A DictField would refuse dots in unknown field names."""
+
+    def lookup_member(self, name: str) -> EventField:
+        """Return an event field by name, for indexes and queries."""
+        return EventField(db_field=name)
 
 
 class Attempt(EmbeddedDocument):
-    """One try to send, and how it ended."""
+    """One attempt to send, and its result."""
 
     at = DateTimeField(required=True)
     outcome = StringField(required=True)
@@ -36,12 +41,12 @@ class Attempt(EmbeddedDocument):
 
 
 class Notification(Record):
-    """A mail or a text message that an event asks for."""
+    """An email or SMS for an event."""
 
     event_id = StringField(required=True)
     event_type = StringField(required=True)
     notification_type = StringField(required=True, choices=tuple(ChannelName))
-    #: queued, sending, sent, retrying, failed, skipped or uncertain.
+    #: queued, sending, sent, retrying, failed, skipped, uncertain, delivered, undelivered, or bounced.
     status = StringField(required=True, choices=tuple(DeliveryStatus))
     booking_id = StringField()
     recipient = StringField()
@@ -50,24 +55,36 @@ class Notification(Record):
     message_id = StringField()
     #: `fallback` if the mail server that SMTP_FALLBACK_URL names accepted it.
     relay = StringField()
-    #: Of an SMS: how many messages it was billed as.
+    #: Of an SMS: whether it replaces an undeliverable mail and therefore contains the booking's codes.
+    stands_in = BooleanField()
+    #: Of an SMS: number of billed segments.
     segments = IntField()
     event_data = EventField(required=True)
-    #: The trace of its event, for who sends it.
+    #: The trace of its event, which the sender continues.
     traceparent = StringField()
 
     created_at = DateTimeField(required=True)
     sent_at = DateTimeField()
-    #: While it is retrying: when it may be tried again.
+    #: When its bounce or its `undelivered` receipt arrived.
+    returned_at = DateTimeField()
+    #: How often an operator resent it. Receipts of an earlier message do not apply to a later one.
+    resends = IntField(default=0)
+    #: Whether the current resend ignores the suppression of its recipient.
+    past_suppression = BooleanField()
+    #: While it is retrying: time of the next attempt.
     next_attempt_at = DateTimeField()
-    #: Until it is finished: when it should have moved on. While it is sending, the end of the worker's lease;
-    #: else the time at which its message counts as lost.
+    #: Until it is finished: when it is overdue. While it is sending, this is the end of the worker's lease;
+    #: otherwise, the time at which its message counts as lost.
     due_at = DateTimeField()
-    #: When it fails if the trouble lasts, from its first failed attempt on.
+    #: When it fails if the mail server does not recover. Set at its first failed attempt.
     give_up_at = DateTimeField()
+    #: Of a confirmation or an update, until its reminder is queued or dropped: start of the show.
+    upcoming_showtime = DateTimeField()
     retry_count = IntField(default=0)
-    #: How often a worker took it and never said how that ended.
+    #: How often a worker claimed it and reported no outcome.
     abandoned = IntField(default=0)
+    #: How many of these were outages of MongoDB or Redis, not lost workers.
+    excused = IntField(default=0)
     error_message = StringField()
     attempts = EmbeddedDocumentListField(Attempt)
 
@@ -78,8 +95,16 @@ class Notification(Record):
             {"fields": ["status", "created_at", "id"]},
             {"fields": ["booking_id", "-created_at"]},
             {"fields": ["due_at"], "sparse": True},
+            {"fields": ["returned_at"], "sparse": True},
+            {"fields": ["upcoming_showtime"], "sparse": True},
             {"fields": ["recipient", "-created_at"]},
+            {"fields": ["recipient"], "sparse": True, "collation": CASE_INSENSITIVE},
+            {"fields": ["event_data.user_id", "-created_at"]},
             {"fields": ["message_id"], "sparse": True},
+            # The bookings of a screening.
+            {"fields": ["event_data.showtime"], "sparse": True},
+            {"fields": ["event_data.movie_title", "-created_at"], "sparse": True},
+            {"fields": ["template", "-created_at", "-id"]},
             {"fields": ["-created_at", "-id"]},
         ],
     }

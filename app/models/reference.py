@@ -1,4 +1,4 @@
-"""docs/database/README.md, made from the models.
+"""Generate docs/database/README.md from the models.
 
 python -m app.models.reference > docs/database/README.md
 """
@@ -26,12 +26,12 @@ no security code is ever stored: a brand and four digits are.
 Each file beside this one is an example document. Made by `python -m app.models.reference`.
 """
 
-#: A comment of the form `#: …` above a field.
+#: A `#: …` comment above a field.
 _COMMENTED = re.compile(r"((?:^    #:.*\n)+)    (\w+) = ", re.MULTILINE)
 
 
 def reference() -> str:
-    """The whole page."""
+    """Return the whole page."""
     return "\n".join([_HEADER, *(block for record in models.RECORDS for block in _collection(record))])
 
 
@@ -81,8 +81,12 @@ def _type(field: Any) -> str:
 def _index(spec: dict[str, Any]) -> str:
     fields = ", ".join(f"{name}{' descending' if order < 0 else ''}" for name, order in spec["fields"])
     kinds = [kind for kind in ("unique", "sparse") if spec.get(kind)]
-    if seconds := spec.get("expireAfterSeconds"):
-        kinds.append(f"forgotten after {seconds // 3600} hours")
+    if "collation" in spec:
+        kinds.append("ignores case")
+    if only := spec.get("partialFilterExpression"):
+        kinds.append(f"only documents with {', '.join(only)}")
+    if (seconds := spec.get("expireAfterSeconds")) is not None:
+        kinds.append(f"forgotten after {seconds // 3600} hours" if seconds else "forgotten at that time")
     return f"- {fields}{': ' if kinds else ''}{', '.join(kinds)}\n"
 
 

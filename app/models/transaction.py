@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from mongoengine import (
+    BooleanField,
     DateTimeField,
     Decimal128Field,
     DictField,
@@ -15,39 +16,39 @@ from mongoengine import (
     StringField,
 )
 
-from app.models.database import Record
+from app.models.database import CASE_INSENSITIVE, Record
 
 ID_LENGTH = 128
 
 
 class Move(EmbeddedDocument):
-    """One change of state: the audit trail is the list of these."""
+    """One change of state, an entry of the audit trail."""
 
     at = DateTimeField(required=True)
     status = StringField(required=True)
     #: Who made the change: api, webhook, recovery, or operator.
     actor = StringField(required=True)
     gateway_id = StringField()
-    #: The HTTP request in which it happened, and the event that was published for it.
+    #: The HTTP request that caused it, and the event that was published for it.
     request_id = StringField()
     event_id = StringField()
     note = StringField()
 
 
 class OutboxEntry(EmbeddedDocument):
-    """An event that was decided together with a status, and waits to be published."""
+    """An event that was stored with a status, and waits to be published."""
 
     event_id = StringField(required=True)
     event_type = StringField(required=True)
-    #: The JSON that goes on the wire, made once: every try publishes the same bytes.
+    #: The JSON to publish, serialized once so that every attempt publishes the same bytes.
     body = StringField(required=True)
-    #: The trace in which it was decided.
+    #: The trace of the change.
     traceparent = StringField()
     created_at = DateTimeField(required=True)
 
 
 class Refund(EmbeddedDocument):
-    """Money given back, in part or whole (`REF-…`). Its id is also the gateway's idempotency key."""
+    """A partial or full refund (`REF-…`). Its id is also the gateway's idempotency key."""
 
     id = StringField(required=True)
     #: pending, completed or failed.
@@ -58,6 +59,8 @@ class Refund(EmbeddedDocument):
     error_message = StringField()
     created_at = DateTimeField(required=True)
     processed_at = DateTimeField()
+    #: A second attempt of the same request has begun.
+    resumed = BooleanField()
 
 
 class Dispute(EmbeddedDocument):
@@ -66,10 +69,10 @@ class Dispute(EmbeddedDocument):
     id = StringField(required=True)
     status = StringField(required=True)
     reason = StringField()
-    #: What the bank claims back, in major units of the payment's currency.
+    #: The disputed amount, in major units of the payment's currency.
     amount = Decimal128Field()
     evidence_due_by = DateTimeField()
-    #: As of when this is known.
+    #: Time of the gateway's information.
     at = DateTimeField(required=True)
 
 
@@ -80,7 +83,7 @@ class Transaction(Record):
     """
 
     id = StringField(primary_key=True)
-    #: Raised by every change: a change is stored only if nobody else has changed the payment meanwhile.
+    #: Incremented by every change. A change is stored only if the revision is unchanged.
     revision = IntField()
     status = StringField(required=True)
     booking_id = StringField(required=True, max_length=ID_LENGTH)
@@ -89,36 +92,38 @@ class Transaction(Record):
     currency = StringField(required=True, min_length=3, max_length=3)
     payment_method = StringField(required=True)
 
-    #: What the events carry for the notifications: user_email, user_phone, user_name, locale.
+    #: Fields that events contain for notifications: user_email, user_phone, user_name, locale.
     contact = DictField()
     metadata = DictField()
 
-    #: The booking, while this payment is open or completed: unique, so that a booking is paid once.
+    #: The booking, while this payment is open or completed. Unique, so that a booking is paid once.
     open_booking = StringField()
 
-    #: The gateway's id of what pays; none where the customer chooses at the gateway.
+    #: The gateway's id of the payment method; unset if the customer chooses at the gateway.
     gateway_method = StringField()
     return_url = StringField()
 
-    #: When the gateway was last asked to charge.
+    #: Time of the last charge request to the gateway.
     attempted_at = DateTimeField()
     #: When to look up the outcome at the gateway; unset once it is known.
     recover_after = DateTimeField()
-    #: Names the process that is looking it up until then.
+    #: The process that looks it up, until its claim ends.
     recovery_claim = StringField()
-    #: The gateway's id of a charge that it made although the payment had ended unpaid; unset once refunded.
+    #: The gateway's id of a charge that was made although the payment had ended unpaid; unset once refunded.
     stray_charge = StringField()
+    #: The type of fraud that the card network suspects: a dispute is likely to follow.
+    fraud_warning = StringField()
 
     gateway_id = StringField()
     card_brand = StringField()
     card_last_four = StringField()
     error_code = StringField()
     error_message = StringField()
-    #: What can help after a failure; see `app.declines`.
+    #: Advice after a failure; see `app.declines`.
     retry_advice = StringField()
 
-    #: Every refund that was asked for. They live in the payment, so that one write can both reserve an amount
-    #: and record what for.
+    #: Every requested refund. They are stored in the payment, so that one write reserves the amount and
+    #: records the refund.
     refunds = EmbeddedDocumentListField(Refund)
     #: Sum of the refunds that are pending or completed: never more than `amount`.
     refund_reserved = Decimal128Field(default=Decimal(0))
@@ -131,7 +136,7 @@ class Transaction(Record):
     outbox = EmbeddedDocumentListField(OutboxEntry)
     #: When the oldest entry of the outbox was made; unset while the outbox is empty.
     outbox_since = DateTimeField()
-    #: Until when a worker that found waiting events has them to itself.
+    #: Until when one worker may publish its events exclusively.
     outbox_claim = DateTimeField()
 
     created_at = DateTimeField(required=True)
@@ -139,17 +144,36 @@ class Transaction(Record):
 
     meta: ClassVar[dict[str, Any]] = {
         "collection": "transaction_logs",
+        # tests/integration/test_indexes.py has a query for each.
         "indexes": [
             {"fields": ["open_booking"], "unique": True, "sparse": True},
             {"fields": ["outbox_since"], "sparse": True},
             {"fields": ["recover_after"], "sparse": True},
             {"fields": ["booking_id", "-created_at"]},
-            {"fields": ["refunds.id"], "sparse": True},
-            {"fields": ["disputes.status"], "sparse": True},
-            {"fields": ["gateway_id"], "sparse": True},
-            {"fields": ["history.request_id"], "sparse": True},
             {"fields": ["user_id", "-created_at"]},
             {"fields": ["-created_at", "-id"]},
             {"fields": ["status", "-created_at", "-id"]},
+            # Not sparse: a sparse compound index has an entry for every document with any of its fields.
+            {
+                "fields": ["error_code", "-created_at", "-id"],
+                "name": "failures_by_error_code",
+                "partialFilterExpression": {"error_code": {"$gt": ""}},
+            },
+            {"fields": ["gateway_id"], "sparse": True},
+            {"fields": ["refunds.id"], "sparse": True},
+            {"fields": ["refunds.gateway_id"], "sparse": True},
+            {"fields": ["disputes.id"], "sparse": True},
+            {"fields": ["disputes.status"], "sparse": True},
+            {"fields": ["stray_charge"], "sparse": True},
+            {"fields": ["history.request_id"], "sparse": True},
+            {"fields": ["contact.user_email"], "sparse": True, "name": "exact_email"},
+            {"fields": ["contact.user_email"], "sparse": True, "collation": CASE_INSENSITIVE},
+            {"fields": ["contact.user_phone"], "sparse": True},
         ],
     }
+
+    obsolete_indexes: ClassVar[tuple[str, ...]] = (
+        "contact.user_email_1_created_at_-1",
+        "contact.user_phone_1_created_at_-1",
+        "error_code_1_created_at_-1__id_-1",
+    )

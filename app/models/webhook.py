@@ -1,4 +1,4 @@
-"""Webhook deliveries that were acted on, so that a repeated one costs nothing."""
+"""Handled webhook deliveries, so that repeated ones are skipped."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from mongoengine import DateTimeField, StringField
 
 from app.models.database import Record
 
-#: Stripe delivers an event again for three days: https://docs.stripe.com/webhooks#automatic-retries
+#: Stripe retries the delivery of an event for three days: https://docs.stripe.com/webhooks#automatic-retries
 _KEPT_SECONDS = 14 * 24 * 3600
 
 
 class WebhookDelivery(Record):
-    """One event of the gateway (`evt_…`)."""
+    """A handled event of the gateway (`evt_…`)."""
 
     id = StringField(primary_key=True)
     type = StringField(required=True)

@@ -1,1 +1,1 @@
-"""What operators do on the command line and in the dashboard: find, resend, replay."""
+"""Operators' tasks, shared by the command line and the dashboard: find, resend, replay."""

@@ -1,13 +1,13 @@
-"""What an operator does with dead letters: why they died, which to pick, how they go back.
+"""Find, replay, and drop dead letters.
 
-A letter that asks for a delivery holds the delivery's id; the event, the last error and all
-tries are in the delivery's record.
+The dead letter of a delivery contains only the delivery's id. The delivery's record has the event, the last
+error, and all attempts.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,15 +22,16 @@ from app.events.decode import InvalidEvent
 from app.messaging.dead_letters import DeadLetter, DeadLetters, QueueUnavailable
 from app.models import Notification, storage_errors
 from app.operations import notifications
+from app.operations.audit import Operator, record_action
 
-#: Letters whose records are looked up with one query.
+#: Dead letters whose records are looked up with one query.
 _BATCH = 100
 
-#: Letters that may wait in memory while others are replayed or dropped.
+#: Maximum number of dead letters in memory while others are replayed or dropped.
 _AHEAD = 1_000
 
 REPLAYED = "replayed"
-#: Why a letter stays where it is.
+#: Why a dead letter is not replayed.
 UNRECORDED = "its delivery's record is gone; replaying would do nothing"
 UNCERTAIN = "the mail may have arrived; --include-uncertain sends it again"
 CHANGED = "its delivery has just changed"
@@ -38,38 +39,47 @@ CHANGED = "its delivery has just changed"
 
 @dataclass(frozen=True)
 class Case:
-    """A dead letter, and what is known about it.
+    """A dead letter with the record of its delivery.
 
     Attributes:
-        letter: as it lies on the broker.
-        notification: the record of the delivery that it asks for; None if it asks for none, or it is gone.
+        letter: the dead letter on the broker.
+        document: the record of its delivery, as MongoDB stores it; None if it has none, or the record was
+            deleted.
     """
 
     letter: DeadLetter
-    notification: Notification | None
+    document: Mapping[str, Any] | None
+
+    @cached_property
+    def notification(self) -> Notification | None:
+        """Return the record of its delivery; None if there is none.
+
+        Most dead letters that are read are only counted by reason, which needs no more than the document.
+        """
+        return Notification.from_document(dict(self.document)) if self.document else None
 
     @property
     def event(self) -> dict[str, Any] | None:
-        """The event behind it, where it is known."""
-        return self.notification.event_data if self.notification else self.letter.event
+        """Return its event, if known."""
+        return self.document.get("event_data") if self.document else self.letter.event
 
     @property
     def event_type(self) -> Any:
-        """Its type; a string, unless the event is wrong about it."""
+        """Return the event type, a string unless the event is invalid."""
         return (self.event or {}).get("event_type")
 
     @cached_property
     def error(self) -> str | None:
-        """Why it is dead; None if nothing is wrong with it (any more).
+        """Return its error; None if nothing is wrong (any more).
 
         Raises:
-            ServiceUnavailable: MongoDB does not answer.
+            ServiceUnavailable: MongoDB is unavailable.
         """
-        letter, delivery = self.letter, self.notification
+        letter = self.letter
         if letter.refusal:
             return letter.refusal
-        if delivery:
-            return delivery.error_message or letter.reason or letter.first_error
+        if self.document:
+            return self.document.get("error_message") or letter.reason or letter.first_error
         if letter.notification_id:
             return UNRECORDED
         return letter.reason or _refusal(letter.event or {}) or letter.first_error
@@ -77,14 +87,14 @@ class Case:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which letters to pick; what is empty does not matter.
+    """A filter of dead letters. Empty fields match everything.
 
     Attributes:
-        ids: theirs.
-        event_type: of the event behind them.
-        error: a part of what went wrong, in any case.
-        before, after: when they died; a letter of unknown age is picked by neither.
-        visible: what the caller may see of an error; `error` is searched for in that alone.
+        ids: ids of dead letters.
+        event_type: type of their event.
+        error: part of the error, in any case.
+        before, after: when they became dead letters. An unknown age matches neither.
+        visible: returns the part of an error that the caller may see; `error` must be in that part.
     """
 
     ids: frozenset[str] = frozenset()
@@ -95,11 +105,11 @@ class Selection:
     visible: Callable[[str], str] = str
 
     def __bool__(self) -> bool:
-        """Whether it leaves any letter out."""
+        """Return whether the filter excludes any dead letter."""
         return self != Selection()
 
     def takes_letter(self, letter: DeadLetter) -> bool:
-        """Whether it picks a letter, as far as the broker alone can tell."""
+        """Return whether a dead letter matches, by the broker's data alone."""
         died_at = letter.died_at
         return (
             (not self.ids or letter.id in self.ids)
@@ -108,7 +118,7 @@ class Selection:
         )
 
     def takes(self, case: Case) -> bool:
-        """Whether it picks what `takes_letter` let through."""
+        """Return whether a dead letter that passed `takes_letter` matches."""
         return (self.event_type is None or case.event_type == self.event_type) and (
             self.error is None or self.error.lower() in self.visible(case.error or "").lower()
         )
@@ -118,14 +128,14 @@ def count(letters: DeadLetters, queues: Iterable[str]) -> tuple[int, list[str]]:
     """Count dead letters.
 
     Args:
-        letters: the broker's.
-        queues: full names.
+        letters: dead letters of the broker.
+        queues: full names of the queues.
 
     Returns:
-        How many there are, and the queues whose dead letters can't be read now.
+        The number of dead letters, and the queues that can't be read now.
 
     Raises:
-        ServiceUnavailable: the broker does not answer.
+        ServiceUnavailable: the broker is unavailable.
     """
     total, unavailable = 0, []
     for queue in queues:
@@ -137,12 +147,12 @@ def count(letters: DeadLetters, queues: Iterable[str]) -> tuple[int, list[str]]:
 
 
 def find(letters: DeadLetters, queues: Iterable[str], selection: Selection) -> Generator[Case, None, None]:
-    """The letters that match, queue by queue, oldest first. Nothing is changed.
+    """Return the dead letters that match, by queue, oldest first. Changes nothing.
 
     Raises:
-        ServiceUnavailable: the broker or MongoDB does not answer.
+        ServiceUnavailable: the broker or MongoDB is unavailable.
     """
-    # Who picks none out mostly wants the first few; who does needs them all, and soonest.
+    # Without a filter, usually only the first few are needed; with one, all are read, in large batches.
     ahead = 0 if selection else _BATCH
     for queue in queues:
         with closing(letters.read(queue, ahead=ahead)) as found:
@@ -156,54 +166,68 @@ def replay(
     queues: Iterable[str],
     selection: Selection,
     pause: Callable[[], object],
+    operator: Operator,
     *,
     include_uncertain: bool = False,
     dry_run: bool = False,
 ) -> Generator[str, None, None]:
-    """Put the letters that match back onto their queues, each once.
+    """Replay the dead letters that match, each once.
 
     Args:
-        letters: the broker's.
-        queues: full names.
-        selection: which.
-        pause: called before each; keeps the pace.
-        include_uncertain: also where a mail may have arrived, knowing that it may arrive twice.
-        dry_run: only say what would happen.
+        letters: dead letters of the broker.
+        queues: full names of the queues.
+        selection: which dead letters.
+        pause: called before each replay, to limit the rate.
+        operator: who replays them, for the audit log.
+        include_uncertain: include mails that may have arrived, and may then arrive twice.
+        dry_run: report what would happen, and change nothing.
 
     Yields:
-        For each letter `REPLAYED`, or why it stays dead.
+        For each dead letter `REPLAYED`, or why it was not replayed.
 
     Raises:
-        ServiceUnavailable: the broker or MongoDB does not answer; what was not replayed is still dead.
+        ServiceUnavailable: the broker or MongoDB is unavailable; the rest was not replayed.
     """
     with closing(_one_by_one(letters, queues, selection)) as found:
         for case in found:
             reason = _obstacle(case, include_uncertain)
             if not reason and not dry_run:
                 pause()
+                _record(operator, "dead_letters.replay", case)
                 reason = _put_back(letters, case)
             yield reason or REPLAYED
 
 
 def drop(
-    letters: DeadLetters, queues: Iterable[str], selection: Selection, limit: int
+    letters: DeadLetters, queues: Iterable[str], selection: Selection, limit: int, operator: Operator
 ) -> Generator[Case, None, None]:
-    """Remove the oldest `limit` letters that match for good; the records of deliveries stay.
+    """Permanently delete the oldest `limit` dead letters that match. Records of deliveries stay.
+
+    Args:
+        letters: dead letters of the broker.
+        queues: full names of the queues.
+        selection: which dead letters.
+        limit: at most this many.
+        operator: who drops them, for the audit log.
+
+    Yields:
+        Each deleted dead letter.
 
     Raises:
-        ServiceUnavailable: the broker or MongoDB does not answer.
+        ServiceUnavailable: the broker or MongoDB is unavailable.
     """
     with closing(_one_by_one(letters, queues, selection)) as found:
         for case in islice(found, limit):
+            _record(operator, "dead_letters.drop", case)
             letters.drop(case.letter)
             yield case
 
 
 class Pace:
-    """Lets at most `rate` calls a second through.
+    """Rate limiter for `rate` calls a second.
 
     Args:
-        rate: a second.
+        rate: calls a second.
     """
 
     def __init__(self, rate: float) -> None:
@@ -211,7 +235,7 @@ class Pace:
         self._next = time.monotonic()
 
     def __call__(self) -> None:
-        """Wait until it is time."""
+        """Wait for the next free slot."""
         now = time.monotonic()
         if now < self._next:
             time.sleep(self._next - now)
@@ -221,7 +245,7 @@ class Pace:
 def _one_by_one(
     letters: DeadLetters, queues: Iterable[str], selection: Selection
 ) -> Generator[Case, None, None]:
-    """As `find`, for who replays or drops: each letter is dealt with before the next is read."""
+    """Like `find`, but read each dead letter only after the caller has handled the one before."""
     for queue in queues:
         with closing(letters.read(queue, ahead=_AHEAD)) as found:
             for letter in filter(selection.takes_letter, found):
@@ -231,12 +255,13 @@ def _one_by_one(
 def _cases(letters: list[DeadLetter]) -> list[Case]:
     asked = {letter.notification_id for letter in letters if letter.notification_id}
     with storage_errors():
-        recorded = notifications.by_ids(asked)
+        recorded = notifications.documents_by_ids(asked)
     return [Case(letter, recorded.get(letter.notification_id or "")) for letter in letters]
 
 
 def _refusal(event: dict[str, Any]) -> str | None:
-    """Why an event is refused: its letter does not say, but whoever asks again gets the same answer."""
+    """Return why an event is refused. The dead letter does not say, but validation gives the same result
+    again."""
     try:
         event, _ = check_event(event)
     except InvalidEvent as error:
@@ -248,8 +273,14 @@ def _refusal(event: dict[str, Any]) -> str | None:
     return None
 
 
+def _record(operator: Operator, action: str, case: Case) -> None:
+    event = case.event or {}
+    ids = {"letter": case.letter.id, "notification": case.letter.notification_id, "queue": case.letter.queue}
+    record_action(operator, action, str(event.get("event_id") or case.letter.id), ids)
+
+
 def _obstacle(case: Case, include_uncertain: bool) -> str | None:
-    """Why a letter must stay where it is."""
+    """Return why a dead letter can't be replayed."""
     if case.letter.misrouted:
         return f"a replay would bypass a refusal: {case.letter.refusal}"
     if case.letter.notification_id and not case.notification:
@@ -260,9 +291,9 @@ def _obstacle(case: Case, include_uncertain: bool) -> str | None:
 
 
 def _put_back(letters: DeadLetters, case: Case) -> str | None:
-    """Put a letter back; returns why not.
+    """Replay a dead letter. Return the reason if it was not replayed.
 
-    First the record, then the message: a worker that finds the record as it was would do nothing.
+    The record changes first: a worker that finds it unchanged would do nothing.
     """
     notification = case.notification
     if notification and notification.status in GIVEN_UP:

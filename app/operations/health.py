@@ -1,7 +1,7 @@
-"""The state of everything the services depend on: one probe for each, shared by every surface that shows it.
+"""Health probes of every dependency, shared by the API, the command line, and the dashboard.
 
 GET /health/ready, `movieapp check` and the dashboard each pick probes by name from `PROBES`. A probe changes
-nothing, sends nothing to customers, and names no secret.
+nothing, sends nothing to customers, and reveals no secret.
 """
 
 from __future__ import annotations
@@ -21,20 +21,24 @@ import redis
 from pymongo.errors import PyMongoError
 
 from app import models
+from app.channels import ChannelName
 from app.clock import utcnow
 from app.errors import Problem
 from app.keys.store import list_keys
 from app.messaging.depths import queue_depths
 from app.models import Notification, database, storage_errors
+from app.operations.server_kinds import mongodb_refusal, queue_refusal, redis_refusal
 from app.payments.ledger.mongo import MongoLedger
 from app.payments.outbox import backlog
 from app.payments.webhooks import last_received
 from app.settings import Broker
+from app.suppressions.pause import measure
+from app.suppressions.store import listed
 
 if TYPE_CHECKING:
     from app.settings import Settings
 
-#: Seconds that a probe of a server waits unless its caller is in a hurry.
+#: Default timeout of a probe, in seconds.
 PROBE_TIMEOUT_SECONDS = 2.0
 
 #: Clock difference at which Stripe's webhook signatures are refused: the tolerance of their timestamps.
@@ -43,13 +47,13 @@ _SKEW_NOTICED_SECONDS = 30
 
 #: Age at which open work is overdue.
 _OVERDUE_AFTER = timedelta(minutes=1)
-#: Silence of the webhooks that is worth a warning.
+#: Time without webhooks after which a warning is shown.
 _WEBHOOK_SILENCE = timedelta(days=1)
 
 #: Age of a worker's heartbeat that means the worker is down.
 _HEARTBEAT_SECONDS = 30
 
-#: Open records that are counted; more are reported as this number.
+#: Open records are counted up to this number.
 _COUNT_LIMIT = 1_000
 
 _PORTS = {"amqp": 5672, "amqps": 5671, "redis": 6379, "rediss": 6379}
@@ -65,12 +69,12 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What a probe found out about one thing.
+    """The result of a probe.
 
     Attributes:
-        check: the thing's name.
-        what: its state, for an operator.
-        advice: what to do about it; "" if nothing.
+        check: name of the check.
+        what: the state, for an operator.
+        advice: what to do; "" if nothing.
     """
 
     check: str
@@ -91,11 +95,15 @@ def _settings(settings: Settings, _timeout: float) -> Iterator[Finding]:
 def _mongodb(_settings: Settings, timeout: float) -> Iterator[Finding]:
     started = time.monotonic()
     try:
-        with pymongo.timeout(timeout):  # bounds the selection of a server too, unlike maxTimeMS
+        with pymongo.timeout(timeout):  # also limits the selection of a server, unlike maxTimeMS
             hello = database().command("hello")
+            reason = mongodb_refusal(database().client)
     except PyMongoError as error:
         advice = "Is MONGODB_URI right, and MongoDB running?"
         yield Finding("mongodb", Level.BAD, type(error).__name__, advice)
+        return
+    if reason:
+        yield _refused("mongodb", reason)
         return
     milliseconds = (time.monotonic() - started) * 1000
     replica_set = hello.get("setName") or "no replica set"
@@ -105,10 +113,14 @@ def _mongodb(_settings: Settings, timeout: float) -> Iterator[Finding]:
 def _indexes(_settings: Settings, _timeout: float) -> Iterator[Finding]:
     with storage_errors():
         missing = models.missing_indexes()
+        obsolete = models.obsolete_indexes()
     if missing:
         advice = "A worker builds them when it starts. Run movieapp migrate to build them now."
         yield Finding("indexes", Level.WARNING, f"missing: {', '.join(missing)}", advice)
-    else:
+    if obsolete:
+        advice = "Once every process runs this version: movieapp migrate --drop-obsolete"
+        yield Finding("indexes", Level.WARNING, f"obsolete: {', '.join(obsolete)}", advice)
+    if not missing and not obsolete:
         yield Finding("indexes", Level.OK, "complete")
 
 
@@ -118,15 +130,25 @@ def _redis(settings: Settings, timeout: float) -> Iterator[Finding]:
             settings.redis_url, socket_connect_timeout=timeout, socket_timeout=timeout
         ) as client:
             client.ping()
+            reason = redis_refusal(client)
     except redis.RedisError as error:
         advice = "Payments and mails work without it, slower. Is REDIS_URL right, and Redis running?"
         yield Finding("redis", Level.BAD, type(error).__name__, advice)
+        return
+    if reason:
+        yield _refused("redis", reason)
     else:
         yield Finding("redis", Level.OK, "responds")
 
 
+def _refused(check: str, reason: str) -> Finding:
+    """Return the finding about a server of a kind that is refused at start, too."""
+    what, _, advice = reason.partition(". ")
+    return Finding(check, Level.BAD, what, advice)
+
+
 def _broker(settings: Settings, timeout: float) -> Iterator[Finding]:
-    """Connect by TCP only: what a login finds out is the probe `queues`."""
+    """Connect by TCP only. The probe `queues` checks the login."""
     if settings.broker is Broker.MEMORY:
         yield Finding("broker", Level.OK, "in memory")
         return
@@ -177,11 +199,13 @@ def _server_version(settings: Settings) -> Iterator[Finding]:
 
 
 def _queue_states(settings: Settings) -> Iterator[Finding]:
-    """Report what only RabbitMQ has: declarations that may differ, and consumers that may be missing."""
+    """Report differing declarations and missing consumers on RabbitMQ."""
     from app.messaging.inspection import inspect_queues
 
     for queue in inspect_queues(settings):
-        if queue.wrong:
+        if reason := queue_refusal(queue.wrong):
+            yield _refused("queues", f"{queue.name}: {reason}")
+        elif queue.wrong:
             yield Finding("queues", Level.BAD, f"{queue.name}: {queue.wrong}", "docs/deployment.md, queues")
         elif not queue.declared:
             advice = "Start a worker: it declares the queue."
@@ -284,6 +308,35 @@ def _disputes(_settings: Settings, _timeout: float) -> Iterator[Finding]:
     yield Finding("disputes", Level.WARNING, f"{len(open_disputes)} open{by}", advice)
 
 
+def _stray_charges(_settings: Settings, _timeout: float) -> Iterator[Finding]:
+    kept = MongoLedger().kept_stray_charges(_COUNT_LIMIT)
+    if not kept:
+        yield Finding("stray charges", Level.OK, "none kept")
+        return
+    what = f"{len(kept)} charged although failed, not refunded: {kept[0].id}"
+    advice = "Give the money back: movieapp payments reconcile --repair, or Stripe's dashboard."
+    yield Finding("stray charges", Level.WARNING, what, advice)
+
+
+def _suppressions(settings: Settings, _timeout: float) -> Iterator[Finding]:
+    if not settings.suppression_key.get_secret_value():
+        advice = "Set SUPPRESSION_KEY (openssl rand -hex 32), the same for API and worker."
+        production = settings.app_env == "production"
+        level = Level.WARNING if production else Level.OK
+        what = "SUPPRESSION_KEY is not set: a built-in key hashes the addresses"
+        yield Finding("suppressions", level, what, advice if production else "")
+    for channel in ChannelName:
+        rate = measure(channel, utcnow())
+        if rate.paused:
+            advice = f"movieapp notifications list --channel {channel} --since 1h: is our server at fault?"
+            what = f"{channel}: paused, {rate.bounced} messages bounced within an hour"
+            yield Finding("suppressions", Level.BAD, what, advice)
+            return
+    with storage_errors():
+        count = listed().limit(_COUNT_LIMIT).count(True)
+    yield Finding("suppressions", Level.OK, f"{count} recipients suppressed")
+
+
 def _worker(settings: Settings, _timeout: float) -> Iterator[Finding]:
     beat = settings.worker_heartbeat_file
     if beat is None:
@@ -332,6 +385,8 @@ PROBES: dict[str, Probe] = {
     "outbox": _outbox,
     "overdue": _overdue,
     "disputes": _disputes,
+    "stray charges": _stray_charges,
+    "suppressions": _suppressions,
     "gateway": _gateway,
     "gateway api": _gateway_api,
     "webhooks": _webhooks,
@@ -342,7 +397,7 @@ PROBES: dict[str, Probe] = {
 def run_probe(
     name: str, probe: Probe, settings: Settings, timeout: float = PROBE_TIMEOUT_SECONDS
 ) -> list[Finding]:
-    """Return what one probe finds. A probe that fails is itself a finding."""
+    """Run one probe. A probe that fails is itself a finding."""
     try:
         return list(probe(settings, timeout))
     except Problem as problem:
@@ -352,7 +407,7 @@ def run_probe(
 def run_probes(
     probes: dict[str, Probe], settings: Settings, timeout: float = PROBE_TIMEOUT_SECONDS
 ) -> list[Finding]:
-    """Run probes at once, a thread for each; return their findings in order."""
+    """Run probes concurrently, a thread for each. Return their findings in order."""
     with ThreadPoolExecutor(len(probes)) as pool:
         found = pool.map(lambda item: run_probe(item[0], item[1], settings, timeout), probes.items())
         return [finding for findings in found for finding in findings]

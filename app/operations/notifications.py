@@ -1,4 +1,4 @@
-"""Find recorded deliveries, and send them again."""
+"""Find, resend, and erase recorded deliveries."""
 
 from __future__ import annotations
 
@@ -13,20 +13,29 @@ from dramatiq.errors import BrokerConnectionError
 
 from app.channels import ChannelName
 from app.clock import utcnow
-from app.delivery_status import DeliveryStatus
+from app.delivery_status import FINISHED, DeliveryStatus
 from app.errors import ServiceUnavailable
 from app.models import GRACE, Attempt, Notification
+from app.models.database import CASE_INSENSITIVE
+from app.operations.audit import Operator, record_action
+from app.operations.finding import recipient_filter
+from app.payments.changes import ERASED
+from app.privacy.redaction import redacted, redacted_reply
 
-#: Status → why a delivery of that status is not sent again. Of any other it is.
+#: Status → why a delivery with this status is not resent. Other statuses are resent.
 _NOT_RESENT = {
     DeliveryStatus.SENDING: "it is being sent right now",
     DeliveryStatus.SENT: "it was sent; with --force it goes out a second time",
+    DeliveryStatus.DELIVERED: "it was delivered; with --force it goes out a second time",
 }
+
+#: The statuses among these that --force resends.
+_FORCED = (DeliveryStatus.SENT, DeliveryStatus.DELIVERED)
 
 
 @dataclass(frozen=True)
 class Criteria:
-    """Which deliveries to find. A field that is None matches all.
+    """A filter of deliveries. A field that is None matches all.
 
     Attributes:
         since: recorded at this time or later.
@@ -47,31 +56,40 @@ def find(criteria: Criteria) -> Any:
         "status": criteria.status,
         "notification_type": criteria.channel,
         "booking_id": criteria.booking_id,
-        "recipient": criteria.recipient,
         "event_id": criteria.event_id,
         "event_type": criteria.event_type,
         "created_at__gte": criteria.since,
     }
-    found = Notification.objects(**{name: value for name, value in wanted.items() if value is not None})
-    return found.order_by("-created_at")
+    given = {name: value for name, value in wanted.items() if value is not None}
+    if criteria.recipient is None:
+        return Notification.objects(**given).order_by("-created_at", "-id")
+    to_recipient = Notification.objects(__raw__=recipient_filter(criteria.recipient), **given)
+    return to_recipient.collation(CASE_INSENSITIVE).order_by("-created_at", "-id")
 
 
 def by_ids(ids: Collection[str]) -> dict[str, Notification]:
     """Return the deliveries that exist, by id."""
-    # What stands in a message's place for an id may be anything.
-    valid = [found for found in ids if ObjectId.is_valid(found)]
-    return {str(found.id): found for found in Notification.objects(id__in=valid)} if valid else {}
+    return {name: Notification.from_document(found) for name, found in documents_by_ids(ids).items()}
 
 
-def requeue(notification: Notification, note: str) -> bool:
-    """Reopen a finished delivery, with its retries reset. Its record notes that an operator did it.
+def documents_by_ids(ids: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Return the documents of the deliveries that exist, by id, as MongoDB stores them."""
+    # The id in a dead letter may be any value.
+    valid = [ObjectId(found) for found in ids if ObjectId.is_valid(found)]
+    found = Notification.select({"_id": {"$in": valid}}) if valid else ()
+    return {str(each["_id"]): each for each in found}
+
+
+def requeue(notification: Notification, note: str, *, past_suppression: bool = False) -> bool:
+    """Reopen a finished delivery, and reset its retries. Its record names the operator.
 
     Args:
-        notification: as it was read; if its status has changed since, nothing happens.
-        note: what the person did.
+        notification: the record as read. If its status has changed since, nothing happens.
+        note: the operator's action.
+        past_suppression: send once although the recipient is suppressed.
 
     Returns:
-        Whether it happened. Its message is still to be queued; if it is not, the sweep does it.
+        Whether the delivery was reopened. The caller must enqueue it; otherwise the sweep does.
     """
     now = utcnow()
     seen = Notification.objects(id=notification.id, status=notification.status)
@@ -80,42 +98,80 @@ def requeue(notification: Notification, note: str) -> bool:
             set__status=DeliveryStatus.QUEUED,
             set__retry_count=0,
             set__abandoned=0,
+            set__excused=0,
+            inc__resends=1,
+            set__past_suppression=past_suppression,
             set__due_at=now + GRACE,
             unset__next_attempt_at=True,
             unset__give_up_at=True,
+            unset__returned_at=True,
             push__attempts=Attempt(at=now, outcome=DeliveryStatus.QUEUED, detail=f"by an operator: {note}"),
         )
     )
 
 
-def resend(notification_id: str, dispatch: Callable[[Notification], None], *, force: bool) -> str | None:
+def erase(notification: Notification) -> bool:
+    """Erase the personal data of a delivery. An unfinished delivery is skipped.
+
+    Args:
+        notification: the record as read. If its status has changed since, nothing happens.
+
+    Returns:
+        Whether it was erased; False while it is being sent.
+    """
+    if notification.status == DeliveryStatus.SENDING:
+        return False
+    finished = notification.status in FINISHED
+    attempts = [
+        {**attempt.to_mongo(), "detail": redacted_reply(attempt.detail)} for attempt in notification.attempts
+    ]
+    reason = redacted_reply(notification.error_message) if finished else ERASED
+    changes = {
+        "status": notification.status if finished else DeliveryStatus.SKIPPED,
+        "event_data": redacted(notification.event_data),
+        "attempts": attempts,
+        "error_message": reason,
+    }
+    gone = dict.fromkeys(
+        ("recipient", "subject", "next_attempt_at", "due_at", "give_up_at", "upcoming_showtime"), True
+    )
+    seen = {"_id": notification.id, "status": notification.status}
+    return Notification.compare_and_set(seen, {"$set": changes, "$unset": gone})
+
+
+def resend(
+    notification_id: str, dispatch: Callable[[Notification], None], operator: Operator, *, force: bool
+) -> str | None:
     """Queue a delivery again, with the same Message-ID.
 
     Args:
-        notification_id: its document's.
+        notification_id: id of its document.
         dispatch: queues it.
-        force: also if it was sent.
+        operator: who resends it, for the audit log.
+        force: resend although it was sent, or its recipient is suppressed.
 
     Returns:
-        Why not; None if it was queued.
+        The reason if it was not queued, else None.
 
     Raises:
-        ServiceUnavailable: the broker does not take it; the sweep will hand it over.
+        ServiceUnavailable: the broker is unavailable; the sweep will enqueue it.
     """
     notification = by_ids([notification_id]).get(notification_id)
     if notification is None:
         return "there is no such notification"
     if notification.recipient is None:
         return "it has no recipient"
-    if notification.status in _NOT_RESENT and not (force and notification.status == DeliveryStatus.SENT):
+    if notification.status in _NOT_RESENT and not (force and notification.status in _FORCED):
         return _NOT_RESENT[notification.status]
-    if not requeue(notification, f"resent, was {notification.status}"):
+    details = {"event": notification.event_id, "was": notification.status, "force": force}
+    record_action(operator, "notifications.resend", notification_id, details)
+    if not requeue(notification, f"resent, was {notification.status}", past_suppression=force):
         return "it has just changed; look again"
     try:
         dispatch(notification)
     except (BrokerConnectionError, redis.RedisError) as error:
         raise ServiceUnavailable(
-            f"{notification_id} is to be sent again, but the broker does not answer "
+            f"{notification_id} is to be sent again, but the broker is unavailable "
             f"({type(error).__name__}); a worker will queue it once it does."
         ) from error
     return None

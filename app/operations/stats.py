@@ -1,52 +1,50 @@
-"""The figures of a span of time: what `movieapp stats` and the dashboard show.
+"""Statistics of a period, for `movieapp stats` and the dashboard.
 
-From MongoDB, over the indexes by time, and from the broker: they are whole, whichever process did the work
-and however often it was started anew. What happens this minute Prometheus knows better (docs/metrics.md).
+They come from MongoDB and the broker, so they include every process's work. For live values, use Prometheus
+(docs/metrics.md).
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from app.clock import from_iso, seconds, utcnow
-from app.delivery_status import GIVEN_UP, DeliveryStatus
+from app.delivery_status import ACCEPTED, GIVEN_UP, RETURNED, DeliveryStatus
 from app.errors import ServiceUnavailable
 from app.messaging.depths import QueueDepth, queue_depths
 from app.models import Notification, Transaction, storage_errors
+from app.operations import periods
+from app.operations.attention import decimal
 from app.payments import states
 from app.payments.outbox import backlog
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from app.settings import Settings
 
-#: Durations that percentiles are taken from: the newest.
+#: Maximum number of recent durations used for percentiles.
 SAMPLE = 10_000
 
-#: Spans up to the first are cut into steps of the second.
-_STEPS = (
-    (timedelta(hours=3), timedelta(minutes=5)),
-    (timedelta(days=3), timedelta(hours=1)),
-    (timedelta(days=21), timedelta(hours=6)),
-)
-_LONGEST_STEP = timedelta(days=1)
+#: Finished deliveries that did not arrive, as far as known.
+_LOST = frozenset((*GIVEN_UP, *RETURNED))
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-#: Deliveries that are over, and did not arrive as far as anybody knows.
-_LOST = frozenset(GIVEN_UP)
+#: Deliveries that arrived, as far as known.
+_ARRIVED = (DeliveryStatus.SENT, DeliveryStatus.DELIVERED)
 
 
 @dataclass(frozen=True)
 class Percentiles:
-    """Of durations, in seconds.
+    """Percentiles of durations, in seconds.
 
     Attributes:
-        count: how many there were; the newest `SAMPLE` at most.
+        count: number of durations, at most the newest `SAMPLE`.
     """
 
     count: int
@@ -56,7 +54,7 @@ class Percentiles:
 
     @classmethod
     def of(cls, durations: Iterable[float]) -> Percentiles | None:
-        """The percentiles by nearest rank; None of nothing."""
+        """Return the percentiles by nearest rank; None without durations."""
         ordered = sorted(durations)
         if not ordered:
             return None
@@ -66,11 +64,11 @@ class Percentiles:
 
 @dataclass
 class Step:
-    """What was begun in one step of the span.
+    """Payments created in one step of the period.
 
     Attributes:
-        paid: payments that succeeded.
-        revenue: currency → major units of them.
+        paid: number of payments that succeeded.
+        revenue: currency → their sum in major units.
     """
 
     start: datetime
@@ -81,17 +79,18 @@ class Step:
 
 @dataclass
 class PaymentFigures:
-    """Payments that were begun in the span, as they stand now.
+    """Current state of the payments created in the period.
 
     Attributes:
-        by_status: state → how many.
-        by_method: payment method → how many.
-        failures: error code → how many.
-        revenue: currency → major units of those that succeeded; what was given back is not taken off.
+        by_status: status → count.
+        by_method: payment method → count.
+        failures: error code → count.
+        revenue: currency → major units of successful payments; refunds are not deducted.
         refunded: currency → major units.
-        disputed: currency → major units that banks hold or have taken back; not taken off revenue.
-        processing: from asked for to completed.
-        steps: the span from its start to its end, without gaps, each `step` long.
+        disputed: currency → major units that banks hold or took back; not deducted from revenue.
+        processing: from request to completion, for payments without action by the customer.
+        steps: the period from its start to its end, without gaps. They start by the zone's clock, and are
+            `step` long except on days with a clock change.
     """
 
     step: timedelta
@@ -106,24 +105,24 @@ class PaymentFigures:
 
     @property
     def paid(self) -> int:
-        """How many succeeded, given back later or not."""
+        """Return the number of payments that succeeded, refunded or not."""
         return sum(self.by_status[status] for status in states.PAID)
 
     @property
     def success_rate(self) -> float | None:
-        """Of those whose end is known, the part that succeeded."""
+        """Return the share of successes among finished payments."""
         return _part(self.paid, self.paid + self.by_status[states.PaymentStatus.FAILED])
 
 
 @dataclass
 class ChannelFigures:
-    """Deliveries over one channel whose events came in the span.
+    """Deliveries over one channel whose events arrived in the period.
 
     Attributes:
-        by_status: status → how many.
-        by_template: template → status → how many.
-        retries: tries after the first.
-        latency: from the event to the acceptance of its mail or text.
+        by_status: status → count.
+        by_template: template → status → count.
+        retries: attempts after the first.
+        latency: from the event to the acceptance of its email or SMS by the server.
     """
 
     by_status: Counter[str] = field(default_factory=Counter)
@@ -133,20 +132,35 @@ class ChannelFigures:
 
     @property
     def success_rate(self) -> float | None:
-        """Of those that are over and were not skipped, the part that was sent."""
-        sent = self.by_status[DeliveryStatus.SENT]
+        """Return the share of accepted and not returned messages among finished, unskipped deliveries."""
+        sent = sum(self.by_status[status] for status in _ARRIVED)
         return _part(sent, sent + sum(self.by_status[status] for status in _LOST))
+
+    @property
+    def accepted(self) -> int:
+        """Return how many messages a server or provider accepted, returned later or not."""
+        return sum(self.by_status[status] for status in ACCEPTED)
+
+    @property
+    def returned(self) -> int:
+        """Return how many accepted messages are known not to have arrived."""
+        return sum(self.by_status[status] for status in RETURNED)
+
+    @property
+    def bounce_rate(self) -> float | None:
+        """Return the share of returned messages among accepted ones."""
+        return _part(self.returned, self.accepted)
 
 
 @dataclass(frozen=True)
 class Figures:
-    """All of it.
+    """All statistics of a period.
 
     Attributes:
-        channels: email, sms; those that were used.
-        queues: None while the broker does not answer.
-        outbox_waiting: transactions with something to announce.
-        outbox_since: since when the first of them waits.
+        channels: the channels in use: email, sms.
+        queues: None while the broker is unavailable.
+        outbox_waiting: transactions with unpublished events.
+        outbox_since: when the oldest of these events was stored.
     """
 
     since: datetime
@@ -158,16 +172,21 @@ class Figures:
     outbox_since: datetime | None
 
 
-def figures(settings: Settings, since: datetime) -> Figures:
-    """The figures from `since` until now.
+def figures(settings: Settings, since: datetime, zone: ZoneInfo | None = None) -> Figures:
+    """Return the statistics from `since` until now.
+
+    Args:
+        settings: have the broker's URL.
+        since: start of the period.
+        zone: time zone of the days; None for DASHBOARD_TIMEZONE.
 
     Raises:
-        ServiceUnavailable: MongoDB did not answer.
+        ServiceUnavailable: MongoDB is unavailable.
     """
     until = utcnow()
     waiting, oldest = backlog()
     with storage_errors():
-        payments, channels = _payments(since, until), _channels(since)
+        payments, channels = _payments(since, until, zone or settings.operators_zone), _channels(since)
     try:
         queues = queue_depths(settings)
     except ServiceUnavailable:
@@ -175,32 +194,40 @@ def figures(settings: Settings, since: datetime) -> Figures:
     return Figures(since, until, payments, channels, queues, waiting, oldest)
 
 
-def _payments(since: datetime, until: datetime) -> PaymentFigures:
-    span = until - since
-    step = next((step for longest, step in _STEPS if span <= longest), _LONGEST_STEP)
-    found = PaymentFigures(step, steps=[Step(start) for start in _starts(since, until, step)])
-    steps = {each.start: each for each in found.steps}
-    for group in Transaction.objects(created_at__gte=since).aggregate(_by_step(step)):
-        # MongoDB leaves out what a record lacks: one bad record never breaks the statistics.
-        of, count, amount = _known(group["_id"]), group["count"], _decimal(group["amount"])
+def _payments(since: datetime, until: datetime, zone: ZoneInfo) -> PaymentFigures:
+    step = periods.step_of(until - since)
+    starts = periods.starts(since, until, step, zone)
+    found = PaymentFigures(step, steps=[Step(start) for start in starts])
+    for group in Transaction.objects(created_at__gte=since).aggregate(
+        _by_bin(periods.truncation(step, starts, zone))
+    ):
+        # MongoDB skips missing fields, so an incomplete record does not break the statistics.
+        of, count, amount = _known(group["_id"]), group["count"], decimal(group["amount"])
         found.by_status[of["status"]] += count
         found.by_method[of["method"]] += count
-        # Whatever was created between this process's clock and the query belongs to the last step.
-        during = steps.get(of["step"], found.steps[-1])
+        # Records created after this process read the clock belong to the last interval.
+        during = found.steps[max(0, bisect_right(starts, of["bin"]) - 1)]
         if of["status"] == states.PaymentStatus.FAILED:
             found.failures[group["_id"].get("error") or "none"] += count
             during.failed += count
         elif of["status"] in states.PAID:
             found.revenue[of["currency"]] += amount
-            if refunded := _decimal(group["refunded"]):
+            if refunded := decimal(group["refunded"]):
                 found.refunded[of["currency"]] += refunded
             during.paid += count
             during.revenue[of["currency"]] += amount
     held = {"$elemMatch": {"status": {"$in": sorted(states.DISPUTE_HOLDS_MONEY)}}}
-    disputed = Transaction.objects(created_at__gte=since, __raw__={"disputes": held})
-    for payment in disputed.only("amount", "currency"):
-        found.disputed[payment.currency] += payment.amount
-    completed = Transaction.objects(status=states.PaymentStatus.COMPLETED, created_at__gte=since)
+    disputed = {"created_at": {"$gte": since}, "disputes": held}
+    for payment in Transaction.select(disputed, ["disputes", "amount", "currency"]):
+        for dispute in payment["disputes"]:
+            if dispute.get("status") in states.DISPUTE_HOLDS_MONEY:
+                part = decimal(dispute.get("amount") or payment.get("amount"))
+                found.disputed[payment.get("currency") or "unknown"] += part
+    # If the customer had to confirm, the duration would include the customer's time.
+    unattended = {"history.status": {"$ne": states.PaymentStatus.REQUIRES_ACTION}}
+    completed = Transaction.objects(
+        status=states.PaymentStatus.COMPLETED, created_at__gte=since, __raw__=unattended
+    )
     newest = completed.order_by("-created_at").only("created_at", "processed_at").limit(SAMPLE).as_pymongo()
     found.processing = Percentiles.of(
         seconds(each["created_at"], each["processed_at"]) for each in newest if each.get("processed_at")
@@ -208,10 +235,9 @@ def _payments(since: datetime, until: datetime) -> PaymentFigures:
     return found
 
 
-def _by_step(step: timedelta) -> list[dict[str, Any]]:
-    minutes = int(step.total_seconds() / 60)
+def _by_bin(truncation: dict[str, object]) -> list[dict[str, Any]]:
     group = {
-        "step": {"$dateTrunc": {"date": "$created_at", "unit": "minute", "binSize": minutes}},
+        "bin": {"$dateTrunc": {"date": "$created_at", **truncation}},
         "status": "$status",
         "method": "$payment_method",
         "error": "$error_code",
@@ -219,13 +245,6 @@ def _by_step(step: timedelta) -> list[dict[str, Any]]:
     }
     sums = {"count": {"$sum": 1}, "amount": {"$sum": "$amount"}, "refunded": {"$sum": "$amount_refunded"}}
     return [{"$group": {"_id": group, **sums}}]
-
-
-def _starts(since: datetime, until: datetime, step: timedelta) -> Iterator[datetime]:
-    start = since - (since - _EPOCH) % step
-    while start <= until:
-        yield start
-        start += step
 
 
 def _channels(since: datetime) -> dict[str, ChannelFigures]:
@@ -239,7 +258,7 @@ def _channels(since: datetime) -> dict[str, ChannelFigures]:
         template = channel.by_template.setdefault(found["_id"].get("template") or "none", Counter())
         template[of["status"]] += found["count"]
         channel.retries += found["retries"]
-    sent = Notification.objects(status=DeliveryStatus.SENT, created_at__gte=since).order_by("-created_at")
+    sent = Notification.objects(status__in=ACCEPTED, created_at__gte=since).order_by("-created_at")
     fields = {"notification_type": 1, "created_at": 1, "sent_at": 1, "told_at": "$event_data.timestamp"}
     latencies: dict[str, list[float]] = {name: [] for name in channels}
     for each in sent.limit(SAMPLE).aggregate([{"$project": fields}]):
@@ -253,14 +272,9 @@ def _channels(since: datetime) -> dict[str, ChannelFigures]:
 
 
 def _known(group: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a group has in common; "unknown" for what its records lack."""
+    """Return the group's key, with "unknown" for missing fields."""
     return defaultdict(lambda: "unknown", {name: value for name, value in group.items() if value is not None})
 
 
 def _part(some: int, whole: int) -> float | None:
     return some / whole if whole else None
-
-
-def _decimal(value: Any) -> Decimal:
-    """A sum in MongoDB, which is an integer where there was nothing to add."""
-    return value.to_decimal() if hasattr(value, "to_decimal") else Decimal(value)

@@ -1,0 +1,47 @@
+"""Read one stored payment or notification, even if it is incomplete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bson import ObjectId
+
+from app.models import Notification, Transaction, storage_errors
+
+#: Maximum number of notifications shown for a booking.
+_MOST = 100
+
+
+def payment_document(wanted: str) -> dict[str, Any] | None:
+    """Return a payment by its id, or by the id of one of its refunds.
+
+    Raises:
+        ServiceUnavailable: MongoDB is unavailable.
+    """
+    name = "refunds.id" if wanted.startswith("REF-") else "_id"
+    with storage_errors():
+        return next(iter(Transaction.select({name: wanted}, limit=1)), None)
+
+
+def notification_document(wanted: str) -> dict[str, Any] | None:
+    """Return the notification with that id.
+
+    Raises:
+        ServiceUnavailable: MongoDB is unavailable.
+    """
+    if not ObjectId.is_valid(wanted):
+        return None
+    with storage_errors():
+        return next(iter(Notification.select({"_id": ObjectId(wanted)}, limit=1)), None)
+
+
+def notifications_of(booking_id: object) -> list[dict[str, Any]]:
+    """Return the notifications about a booking, oldest first.
+
+    Raises:
+        ServiceUnavailable: MongoDB is unavailable.
+    """
+    if not isinstance(booking_id, str):
+        return []
+    with storage_errors():
+        return list(Notification.select({"booking_id": booking_id}, sort=[("created_at", 1)], limit=_MOST))

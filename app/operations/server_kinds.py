@@ -1,0 +1,109 @@
+"""Kinds of servers on which movieapp's guarantees do not hold. The services refuse to start with them, and
+`check` fails.
+
+Each reason names the broken guarantee and an alternative. A server that does not respond is not refused,
+because the services may start while others are down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pymongo
+    import redis
+
+    from app.settings import Settings
+
+#: Timeout in seconds, after which the kind of a server counts as unknown.
+_TIMEOUT_SECONDS = 1.0
+
+_SHARDED = (
+    "MONGODB_URI leads to mongos, the router of a sharded cluster: the unique index that keeps a booking "
+    "from being paid twice does not hold across shards. Name a replica set (docs/scaling.md)."
+)
+_CLUSTER = (
+    "REDIS_URL leads to a node of a Redis Cluster: scripts and transactions use several keys, which a "
+    "cluster keeps on different nodes. Name one server, or a primary with replicas (docs/scaling.md)."
+)
+_STREAM = (
+    "the queue is a stream: it keeps what was handled, and has no dead letters. "
+    "Delete it, and start a worker: it declares a classic or quorum queue (docs/scaling.md)."
+)
+
+
+def mongodb_refusal(client: pymongo.MongoClient[dict[str, Any]]) -> str | None:
+    """Return why the server behind `client` is refused, None if it is not.
+
+    Raises:
+        pymongo.errors.PyMongoError: it is unavailable.
+    """
+    return _SHARDED if client.is_mongos else None
+
+
+def redis_refusal(client: redis.Redis) -> str | None:
+    """Return why the server behind `client` is refused, None if it is not, or if this user may not ask.
+
+    Raises:
+        redis.RedisError: it is unavailable.
+    """
+    from redis import ResponseError
+
+    try:
+        return _CLUSTER if client.info("cluster").get("cluster_enabled") else None
+    except ResponseError:
+        return None
+
+
+def queue_refusal(reply: str) -> str | None:
+    """Return why a queue is refused, by RabbitMQ's reply to its declaration; None if it is not."""
+    return _STREAM if "current is 'stream'" in reply else None
+
+
+def refusals(settings: Settings, *, queues: bool) -> list[str]:
+    """Return why to refuse to start with the servers that `settings` name.
+
+    Args:
+        queues: also check the queues, for a process that consumes from them.
+    """
+    reasons = [_mongodb(settings), _redis(settings)]
+    if queues:
+        reasons += _queues(settings)
+    return [reason for reason in reasons if reason]
+
+
+def _mongodb(settings: Settings) -> str | None:
+    import pymongo
+    from pymongo.errors import PyMongoError
+
+    try:
+        # Closed before any fork, because PyMongo's clients are not fork-safe.
+        client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(settings.mongodb_uri)
+        with client, pymongo.timeout(_TIMEOUT_SECONDS):
+            return mongodb_refusal(client)
+    except PyMongoError:
+        return None
+
+
+def _redis(settings: Settings) -> str | None:
+    import redis
+
+    patience = {"socket_connect_timeout": _TIMEOUT_SECONDS, "socket_timeout": _TIMEOUT_SECONDS}
+    try:
+        with redis.Redis.from_url(settings.redis_url, **patience) as client:
+            return redis_refusal(client)
+    except redis.RedisError:
+        return None
+
+
+def _queues(settings: Settings) -> Iterator[str]:
+    from app.errors import ServiceUnavailable
+    from app.messaging.inspection import inspect_queues
+
+    try:
+        for queue in inspect_queues(settings):
+            if reason := queue_refusal(queue.wrong):
+                yield f"{queue.name}: {reason}"
+    except ServiceUnavailable:
+        return

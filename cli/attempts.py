@@ -1,4 +1,4 @@
-"""`movieapp attempts`: who is locked out after declined payments."""
+"""`movieapp attempts`: list and lift lockouts after declined payments."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.options import command_settings, expected_failures
-from cli.output import json_option, print_json, table
+from cli.listing import Listing, listing_options
+from cli.options import command_settings, connect, expected_failures, no_stack, operator
 
 if TYPE_CHECKING:
     from app.abuse.attempts import AttemptGuard
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 #: `app.settings.ATTEMPT_KINDS`, without loading the settings for --help.
 KINDS = ("booking", "user", "ip", "card")
+
+
+#: Heading → field of a list.
+_LISTED = {"KIND": "kind", "SUBJECT": "subject", "UNTIL": "until", "LOCKOUTS": "lockouts"}
 
 
 @click.group()
@@ -28,23 +32,17 @@ def attempts() -> None:
 
 
 @attempts.command("list")
-@json_option
+@listing_options(bounded=False)
 @expected_failures
-def list_all(as_json: bool) -> None:
-    """List who is locked out, the longest first.
+def list_all(listing: Listing) -> None:
+    """List lockouts, the latest end first.
 
     \b
     Example:
         movieapp attempts list --json
     """
     guard = _guard()
-    found = [_row(lock) for lock in _redis(guard.locks)]
-    if as_json:
-        print_json(found)
-    elif found:
-        table(("KIND", "SUBJECT", "UNTIL", "LOCKOUTS"), [list(row.values()) for row in found])
-    else:
-        click.echo("Nobody is locked out.")
+    listing.show(map(_row, _redis(guard.locks)), _LISTED, empty="Nobody is locked out.")
 
 
 @attempts.command()
@@ -52,22 +50,26 @@ def list_all(as_json: bool) -> None:
 @click.argument("subject")
 @expected_failures
 def lift(kind: str, subject: str) -> None:
-    """Let SUBJECT, a booking, user, address, or card, pay again. Its declines are forgotten.
+    """End the lockout of SUBJECT (a booking, user, address, or card), and delete its declines.
 
     \b
     Example:
         movieapp attempts lift user user_123
     """
     from app.abuse.addresses import client_of
+    from app.abuse.attempts import make_guard
+    from app.operations.audit import record_action
 
     if kind == "ip" and "/" not in subject:
         try:
             subject = client_of(subject)
         except ValueError:
             raise click.ClickException(f"{subject!r} is not an IP address") from None
-    guard = _guard()
+    guard = make_guard(connect())
+    # The address of a customer is personal data.
+    record_action(operator(), "attempts.lift", kind if kind == "ip" else subject, {"kind": kind})
     if not _redis(lambda: guard.lift(kind, subject)):
-        raise click.ClickException(f"no declines of {kind} {subject} are remembered")
+        raise click.ClickException(f"no declines of {kind} {subject} are on record")
     click.echo(f"{kind} {subject} may pay again.")
 
 
@@ -80,16 +82,17 @@ def _guard() -> AttemptGuard:
 def _redis(question: Any) -> Any:
     import redis
 
+    from app.errors import unavailable
+
     try:
         return question()
     except redis.RedisError as error:
-        raise click.ClickException(f"Redis does not answer ({type(error).__name__}).") from None
+        message = no_stack("redis_url") or unavailable("Redis", error).message
+        raise click.ClickException(message) from None
 
 
 def _row(lock: Any) -> dict[str, Any]:
     from datetime import UTC, datetime
 
-    from app.clock import iso
-
-    until = iso(datetime.fromtimestamp(lock.until, UTC))
+    until = datetime.fromtimestamp(lock.until, UTC)
     return {"kind": lock.kind, "subject": lock.name, "until": until, "lockouts": lock.level}

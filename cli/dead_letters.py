@@ -1,4 +1,4 @@
-"""`movieapp dead-letters`: what was refused or given up, seen, put back or thrown away."""
+"""`movieapp dead-letters`: list, show, replay, and drop dead letters."""
 
 from __future__ import annotations
 
@@ -13,29 +13,42 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app.messaging.queues import QUEUES
+from cli.listing import Listing, listing_options
 from cli.notifications import attempts, print_details
-from cli.options import connect, expected_failures, moment
-from cli.output import json_option, print_json, progress, table
+from cli.options import confirm, connect, expected_failures, moment, operator
+from cli.output import json_option, print_json, progress
 
 if TYPE_CHECKING:
     from app.messaging.dead_letters import DeadLetters
     from app.operations.dead_letters import Case, Selection
 
-#: Characters of an error in a list, and of a body that is no message.
-_ERROR, _BODY = 160, 4_000
+#: Maximum characters shown of an undecodable body.
+_MAX_BODY = 4_000
+
+#: Heading → field of a list.
+_LISTED = {
+    "ID": "id",
+    "QUEUE": "queue",
+    "DIED": "died_at",
+    "EVENT TYPE": "event_type",
+    "EVENT": "event_id",
+    "BOOKING": "booking_id",
+    "STATUS": "status",
+    "ERROR": "error",
+}
 
 
 def _picking(command: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a command with the options that pick letters: `queues` and `selection`."""
+    """Decorate a command with the options that select dead letters: `queues` and `selection`."""
     for option in reversed(
         (
             click.option(
-                "--queue", "queues", multiple=True, type=click.Choice(QUEUES), help="Of this queue."
+                "--queue", "queues", multiple=True, type=click.Choice(QUEUES), help="Only in this queue."
             ),
-            click.option("--event-type", metavar="TYPE", help="About this type of event."),
-            click.option("--error", metavar="TEXT", help="With this text in the error."),
-            click.option("--older-than", type=moment, help="Dead for longer: 2h, 7d, or since a time."),
-            click.option("--newer-than", type=moment, help="Dead for less long."),
+            click.option("--event-type", metavar="TYPE", help="Only for this event type."),
+            click.option("--error", metavar="TEXT", help="Only with this text in the error."),
+            click.option("--older-than", type=moment, help="Only older than this: 2h, 7d, or a time."),
+            click.option("--newer-than", type=moment, help="Only newer than this."),
         )
     ):
         command = option(command)
@@ -44,9 +57,9 @@ def _picking(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """List, show, replay and drop dead letters: messages that were refused or given up.
+    """List, show, replay, and drop dead letters: messages that no worker will try again.
 
-    Nothing here expires by itself. `dlq` is short for `dead-letters`.
+    Dead letters never expire. `dlq` is short for `dead-letters`.
 
     \b
     Example:
@@ -57,11 +70,10 @@ def dead_letters() -> None:
 
 @dead_letters.command("list")
 @_picking
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
-@json_option
+@listing_options()
 @expected_failures
-def list_all(queues: tuple[str, ...], limit: int, as_json: bool, **picked: Any) -> None:
-    """List dead letters, oldest first in each queue. Nothing is taken or moved.
+def list_all(listing: Listing, queues: tuple[str, ...], **picked: Any) -> None:
+    """List dead letters, oldest first in each queue. Changes nothing.
 
     \b
     Example:
@@ -73,16 +85,12 @@ def list_all(queues: tuple[str, ...], limit: int, as_json: bool, **picked: Any) 
     with _open(queues) as (letters, names):
         total, names, unavailable = _reachable(letters, names)
         with closing(find(letters, names, selection)) as found:
-            rows = [_summary(case, names[case.letter.queue]) for case in islice(found, limit)]
-    if as_json:
-        print_json(rows)
-    elif rows:
-        table(
-            ("ID", "QUEUE", "DIED", "EVENT TYPE", "EVENT", "BOOKING", "STATUS", "ERROR"),
-            ([*list(row.values())[:-1], (row["error"] or "")[:_ERROR]] for row in rows),
-        )
-    if not as_json:
-        click.echo(f"{len(rows)} shown of {total} dead letters.", err=True)
+            rows = (_summary(case, names[case.letter.queue]) for case in islice(found, listing.wanted))
+            cut = listing.show(
+                rows, _LISTED, empty="No dead letters match these filters." if total else "No dead letters."
+            )
+    if cut or selection:
+        click.echo(f"There are {total} dead letters in these queues.", err=True)
     _report_unavailable(unavailable)
 
 
@@ -91,7 +99,7 @@ def list_all(queues: tuple[str, ...], limit: int, as_json: bool, **picked: Any) 
 @json_option
 @expected_failures
 def show(letter_id: str, as_json: bool) -> None:
-    """Show the dead letter ID: its error, every try with the server's reply, and the event.
+    """Show the dead letter ID: its error, every attempt with the server's reply, and the event.
 
     \b
     Example:
@@ -116,10 +124,17 @@ def show(letter_id: str, as_json: bool) -> None:
 @dead_letters.command()
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @_picking
-@click.option("--limit", type=click.IntRange(1), help="At most so many, oldest first.")
-@click.option("--rate", type=click.FloatRange(0.1, 10_000), default=100, show_default=True, help="A second.")
-@click.option("--include-uncertain", is_flag=True, help="Also mails that may have arrived.")
-@click.option("--dry-run", is_flag=True, help="Only say what would happen.")
+@click.option("--limit", type=click.IntRange(1), help="Maximum number to replay, oldest first.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(0.1, 10_000),
+    default=100,
+    show_default=True,
+    help="Maximum number a second.",
+)
+@click.option("--include-uncertain", is_flag=True, help="Include emails that may have arrived.")
+@click.option("--dry-run", is_flag=True, help="Show what would happen, and change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask before replaying all.")
 @json_option
 @expected_failures
 def replay(
@@ -129,14 +144,15 @@ def replay(
     rate: float,
     include_uncertain: bool,
     dry_run: bool,
+    yes: bool,
     as_json: bool,
     **picked: Any,
 ) -> None:
-    """Put dead letters back onto their queues: those with these IDs, those that match, or all.
+    """Put dead letters back onto their queues: those with the given IDs, those that match, or all.
 
-    A letter leaves the dead only when its message is safe on the queue again, so this may be interrupted or
-    killed at any time and started again. What was sent is never sent twice by it. Exit code 1 if one that
-    was picked stays dead.
+    Asks for confirmation if neither IDs nor a filter are given. Safe to interrupt and to repeat: a message is
+    back on its queue before its dead letter is deleted, and sent messages are not sent again. Exit code: 1 if
+    nothing matches or a selected dead letter is not replayed, else 0.
 
     \b
     Example:
@@ -150,25 +166,30 @@ def replay(
     with _open(queues) as (letters, names):
         reachable, names, unavailable = _reachable(letters, names)
         total = None if selection else min(reachable, limit or sys.maxsize)
+        if total and not queues and not dry_run:
+            confirm(f"Replay {total} dead letters of all queues?", yes)
         uncertain = {"include_uncertain": include_uncertain, "dry_run": dry_run}
-        outcomes = replaying(letters, names, selection, Pace(rate), **uncertain)
+        outcomes = replaying(letters, names, selection, Pace(rate), operator(), **uncertain)
         try:
             with closing(outcomes):
                 tally.update(progress(islice(outcomes, limit), total, "Replaying"))
         except KeyboardInterrupt:
-            raise click.ClickException("interrupted; what was not replayed is still dead") from None
+            raise click.ClickException("interrupted; dead letters that were not replayed are kept") from None
         finally:
-            _report(tally.pop(REPLAYED, 0), tally, dry_run, as_json)
+            replayed = tally.pop(REPLAYED, 0)
+            _report(replayed, tally, dry_run, as_json)
     _report_unavailable(unavailable)
     if tally:
         sys.exit(1)
+    if not replayed:
+        raise click.ClickException(_nothing(reachable))
 
 
 @dead_letters.command()
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @_picking
-@click.option("--dry-run", is_flag=True, help="Only say how many.")
-@click.option("--yes", is_flag=True, help="Do not ask; needed where nobody can answer.")
+@click.option("--dry-run", is_flag=True, help="Show how many would be deleted.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 @expected_failures
 def drop(
@@ -179,9 +200,9 @@ def drop(
     as_json: bool,
     **picked: Any,
 ) -> None:
-    """Remove dead letters for good: those with these IDs, those that match, or all.
+    """Permanently delete dead letters: those with the given IDs, those that match, or all.
 
-    The records of their deliveries stay; `movieapp notifications resend` can still send those.
+    The records of their deliveries stay, and `movieapp notifications resend` can still send them.
 
     \b
     Example:
@@ -193,26 +214,27 @@ def drop(
     selection = _selection(ids, **picked)
     dropped = 0
     with _open(queues) as (letters, names):
-        _, names, unavailable = _reachable(letters, names)
+        reachable, names, unavailable = _reachable(letters, names)
         with closing(find(letters, names, selection)) as found:
             count = sum(1 for _ in found)
-        if count and not dry_run and _confirmed(count, yes):
-            # No more than were counted: what died since was not agreed to.
-            with closing(dropping(letters, names, selection, count)) as gone:
+        if count and not dry_run:
+            confirm(f"Drop {count} dead letters for good?", yes)
+            # No more than were counted, because the operator did not confirm later ones.
+            with closing(dropping(letters, names, selection, count, operator())) as gone:
                 dropped = sum(1 for _ in progress(gone, count, "Dropping"))
     if as_json:
-        print_json({"dropped": dropped, "matched": count})
-    else:
+        print_json({"dropped": dropped, "matched": count, "dry_run": dry_run})
+    elif dry_run:
+        click.echo(f"{count} would be dropped.")
+    elif count:
         click.echo(f"{dropped} of {count} dropped.")
+    if not (count or as_json or dry_run):
+        click.echo(f"Nothing dropped: {_nothing(reachable)}.", err=True)
     _report_unavailable(unavailable)
 
 
-def _confirmed(count: int, yes: bool) -> bool:
-    if yes:
-        return True
-    if not sys.stdin.isatty():
-        raise click.UsageError("nobody is here to ask: --yes drops without asking")
-    return click.confirm(f"Drop {count} dead letters for good?", abort=True)
+def _nothing(total: int) -> str:
+    return f"none of the {total} dead letters match" if total else "there are no dead letters in these queues"
 
 
 def _report(replayed: int, left: Counter[str], dry_run: bool, as_json: bool) -> None:
@@ -225,7 +247,8 @@ def _report(replayed: int, left: Counter[str], dry_run: bool, as_json: bool) -> 
 
 
 def _reachable(letters: DeadLetters, names: dict[str, str]) -> tuple[int, dict[str, str], list[str]]:
-    """How many dead letters can be read, in which queues, and the names of the queues that can't be read."""
+    """Return how many dead letters can be read, in which queues, and the names of the queues that can't be
+    read."""
     from app.operations.dead_letters import count
 
     total, unavailable = count(letters, names)
@@ -242,7 +265,7 @@ def _report_unavailable(unavailable: list[str]) -> None:
 
 @contextmanager
 def _open(queues: tuple[str, ...]) -> Iterator[tuple[DeadLetters, dict[str, str]]]:
-    """The dead letters, and the queues to look at: full name → name."""
+    """The dead letters, and the queues to read: full name → name."""
     settings = connect()
     from app.messaging.dead_letters import open_dead_letters
     from app.messaging.topology import Topology
@@ -280,7 +303,7 @@ def _summary(case: Case, queue: str) -> dict[str, Any]:
 
 def _details(case: Case, queue: str) -> dict[str, Any]:
     delivery = case.notification
-    body = case.letter.body[:_BODY].decode("utf-8", "backslashreplace")
+    body = case.letter.body[:_MAX_BODY].decode("utf-8", "backslashreplace")
     return {
         **_summary(case, queue),
         "actor": case.letter.actor,
@@ -291,6 +314,6 @@ def _details(case: Case, queue: str) -> dict[str, Any]:
         "attempts": attempts(delivery) if delivery else [],
         "event": case.event,
         "size": len(case.letter.body),
-        # Escaped where it is printed; what is no text is escaped here.
+        # Text is escaped when it is printed. Other bytes are escaped here.
         "body": None if case.event else body,
     }

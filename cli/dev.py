@@ -31,15 +31,17 @@ _PORT = click.IntRange(1, 65535)
 @click.command()
 @click.option("--port", type=_PORT, default=8003, show_default=True, help="Port of the API.")
 @click.option("--smtp-port", type=_PORT, default=1025, show_default=True, help="Port of the mail catcher.")
-@click.option("--inbox-port", type=_PORT, default=1080, show_default=True, help="Port of its web inbox.")
+@click.option(
+    "--inbox-port", type=_PORT, default=1080, show_default=True, help="Port of the mail catcher's web inbox."
+)
 @click.option("--reset", is_flag=True, help="Delete the data of earlier runs first.")
-@click.option("--data-dir", type=options.DATA_DIR_TYPE, help="Like `movieapp --data-dir`.")
+@click.option("--data-dir", type=options.DATA_DIR_TYPE, help="Data directory, like `movieapp --data-dir`.")
 def dev(port: int, smtp_port: int, inbox_port: int, reset: bool, data_dir: Path | None) -> None:
-    """Run the whole system on this machine: no server, account or network needed.
+    """Run the whole system on this machine: without any server, account, or network.
 
-    Starts Valkey, SecantusDB (MongoDB's protocol), a mail catcher, a Stripe simulator, the API and the
+    Starts Valkey, SecantusDB (MongoDB's protocol), a mail catcher, a Stripe simulator, the API, and the
     worker. A component whose setting is in the environment or in .env (RABBITMQ_URL, MONGODB_URI, …) replaces
-    its embedded server. Ctrl-C stops everything; data is kept for the next run.
+    its embedded server. Ctrl-C stops everything. Data is kept for the next run.
 
     \b
     Example:
@@ -81,7 +83,7 @@ def dev(port: int, smtp_port: int, inbox_port: int, reset: bool, data_dir: Path 
 def _run(
     stack: Stack, stack_file: StackFile, data_dir: Path, settings: Settings, port: int, stop: threading.Event
 ) -> int:
-    """Start everything, wait for the end, stop everything. Return the exit code."""
+    """Start everything, wait until it is stopped, and return the exit code."""
     from devtools.stack.processes import ChildDied, Children, Interrupted
 
     logs = data_dir / "logs"
@@ -130,7 +132,7 @@ def _delete_data(data_dir: Path) -> None:
 
 
 def _addresses(stack: Stack, settings: Settings, port: int, logs: Path) -> str:
-    """Return what is printed once everything runs: the mode, where things are, and a payment to try."""
+    """Return the text to print at start: the mode, the URLs, and a payment to try."""
     api = f"http://localhost:{port}"
     booking = f"BOOK-{secrets.randbelow(10**6):06}"  # a booking is paid once
     if settings.auth_required:

@@ -1,4 +1,4 @@
-"""Read an operator's event file, decoded and validated as the worker does it."""
+"""Read, decode, and validate an operator's event file, like the worker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read_event(file: IO[bytes]) -> dict[str, Any]:
 
 
 def warnings(event: dict[str, Any]) -> list[str]:
-    """Return warnings about a valid event: unknown time zones, phone numbers that no SMS can reach."""
+    """Return warnings about a valid event, such as unknown time zones and unreachable phone numbers."""
     from actors.channels.sms.numbers import e164
     from actors.errors import PermanentFailure
 

@@ -38,8 +38,8 @@ def events() -> None:
 
 @events.command()
 @click.argument("name", metavar="TYPE", type=click.Choice(_SAMPLE_TYPES))
-@click.option("--new-id", is_flag=True, help="Give it a new event_id, so that it is told again.")
-@click.option("--to", metavar="ADDRESS", help="Recipient's address.")
+@click.option("--new-id", is_flag=True, help="Use a new event_id, so that the event is not a duplicate.")
+@click.option("--to", metavar="ADDRESS", help="Email address of the recipient.")
 def sample(name: str, new_id: bool, to: str | None) -> None:
     """Print a sample event of TYPE.
 

@@ -33,7 +33,7 @@ class JSONLogger(Logger):  # type: ignore[misc] # gunicorn ships no types
         self.error_log.propagate = True
 
 
-#: Each connection is a file descriptor: the soft limit is often 1 024.
+#: Each connection uses a file descriptor, and the soft limit is often 1,024.
 _soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 _FILES = 8_192
 if _soft < _FILES:
@@ -43,22 +43,22 @@ _metrics_directory = multiprocess.begin()
 
 
 def post_worker_init(_worker: Any) -> None:
-    """gunicorn's hook: a worker process has loaded the application.
+    """Freeze loaded objects after a worker process has loaded the application (gunicorn hook).
 
-    What is loaded by now lives as long as the process. Frozen, it does not lengthen garbage collection
-    pauses: a full collection of about 100,000 objects stops every thread for about 50 ms.
+    They live as long as the process. Freezing them shortens garbage collection: a full collection of about
+    100,000 objects stops every thread for about 50 ms.
     """
     gc.collect()
     gc.freeze()
 
 
 def child_exit(_server: Any, worker: Any) -> None:
-    """gunicorn's hook: a worker process has ended."""
+    """Remove the gauges of a worker process that ended (gunicorn hook)."""
     multiprocess.process_ended(worker.pid)
 
 
 def on_exit(_server: Any) -> None:
-    """gunicorn's hook: the server ends."""
+    """Remove the metrics directory when the server ends (gunicorn hook)."""
     multiprocess.end(_metrics_directory)
 
 
@@ -73,12 +73,12 @@ bind = listeners(BIND, _settings)
 workers = WORKERS
 worker_class = "cli.gunicorn_worker.BufferingWorker"
 worker_connections = 2_048
-#: Files are sent by the worker too, which limits the time that a client may take.
+#: The worker sends files too, so that it can limit the time for a client.
 sendfile = False
 threads = _settings.web_threads
 timeout = _settings.web_timeout
-#: A stopping worker lets the payments in hand finish.
+#: Time for a stopping worker to finish current payments.
 graceful_timeout = int(_settings.gateway_time_budget) + 1
 keepalive = _settings.web_keepalive
-#: No remote control of the server: signals do.
+#: No control socket; signals are enough.
 control_socket_disable = True

@@ -1,9 +1,9 @@
 """gunicorn's threaded worker, with threads that never wait for a client.
 
 gunicorn's own worker reads a request in one of its threads. A client that sends a byte every few seconds
-holds the thread as long as it likes, and a few hundred such clients hold them all. Here the worker's event
-loop receives each request in full, and gives it to a thread only then. A request that is not complete within
-WEB_READ_TIMEOUT is refused. When connections run out, the oldest incomplete one is closed first.
+blocks the thread, and a few hundred such clients block them all. Here the worker's event loop receives each
+request in full before a thread gets it. A request that is not complete within WEB_READ_TIMEOUT is refused.
+When connections run out, the oldest incomplete one is closed first.
 """
 
 from __future__ import annotations
@@ -15,35 +15,38 @@ import selectors
 import socket
 import time
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import Future
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from gunicorn import http
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from app.settings import load_settings
+from app.settings import LARGER_BODIES, load_settings
 
-#: Bytes of the request line and all headers. Browsers and proxies stay below 16 KiB.
+#: Maximum bytes of the request line and all headers. Browsers and proxies stay below 16 KiB.
 _HEAD_LIMIT = 32 * 1024
 
-#: Bytes that one read takes from a socket.
+#: Bytes read at once from a socket.
 _READ_SIZE = 64 * 1024
 
 #: Bytes of a chunked body that are received beyond its limit, so that the application sees the excess.
 _BODY_EXCESS = 16 * 1024
 
-#: What a chunked body may take with its framing, in multiples of its limit. One byte a chunk is 6.
+#: Maximum size of a chunked body with its framing, as a multiple of its limit. With chunks of one byte, it is
+#: 6.
 _FRAMING_FACTOR = 8
 
-#: Bytes of one line with a chunk's size. More is an attack.
+#: Maximum bytes of a chunk-size line. More is an attack.
 _CHUNK_LINE_LIMIT = 256
 
-#: Seconds to read on after our last response, until the client closes (RFC 9112, 9.6). Otherwise the kernel
-#: would reset the connection, and the client might lose the response.
+#: Seconds to continue reading after the last response, until the client closes (RFC 9112, 9.6). Otherwise the
+#: kernel would reset the connection, and the client might lose the response.
 _LINGER_SECONDS = 2.0
 
-#: Seconds for a client to take a whole response.
+#: Seconds for a client to read a whole response.
 _RESPONSE_SECONDS = 30.0
 
 #: Connections kept free for new clients.
@@ -55,6 +58,9 @@ _HEADER = re.compile(
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,16})[ \t]*(?:;[^\r]*)?")
 
+#: Start of a request line → maximum bytes of its body, if larger than MAX_BODY_BYTES.
+_LARGER = {f"POST {path} ".encode(): size for path, size in LARGER_BODIES.items()}
+
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _HEAD_TOO_LARGE = (
@@ -63,19 +69,22 @@ _HEAD_TOO_LARGE = (
 
 
 class Inbox:
-    """What a client has sent and no request has consumed yet.
+    """Received data that no request has consumed yet.
 
-    Decides only whether there is enough to parse. gunicorn's parser, which reads from here as from a socket,
-    decides what it means. Where the two disagree, the parser meets the end of the data and refuses it.
+    It decides only whether there is enough data to parse. gunicorn's parser reads from it like from a socket,
+    and decides what the data means. If the two disagree, the parser reaches the end of the data and refuses
+    it.
 
     Args:
-        body_limit: bytes of the largest body that is received in full.
+        body_limit: size of the largest body that is received in full, in bytes.
+        larger: beginning of a request line → the limit of its body.
     """
 
-    def __init__(self, body_limit: int) -> None:
-        self._body_limit = body_limit
+    def __init__(self, body_limit: int, larger: Mapping[bytes, int] = MappingProxyType({})) -> None:
+        self._default_limit = self._body_limit = body_limit
+        self._larger = larger
         self._data = bytearray()
-        #: The rest of the request was not received: nothing after it can be read as a request.
+        #: The rest of the request was not received, so later bytes can't be parsed as a request.
         self.truncated = False
         self._forget_progress()
 
@@ -92,27 +101,27 @@ class Inbox:
         return len(self._data)
 
     def recv(self, size: int) -> bytes:
-        """Return up to `size` bytes, and b"" at the end of what was received: for gunicorn's parser."""
+        """Return up to `size` bytes for gunicorn's parser; b"" at the end of the received data."""
         taken = bytes(self._data[:size])
         del self._data[:size]
         return taken
 
     def begin(self, leftover: bytes) -> None:
-        """Begin the next request with what the parser has read beyond the last one."""
+        """Start the next request with the data that the parser has read beyond the last one."""
         self._data[:0] = leftover
         self._forget_progress()
 
     def add(self, data: bytes) -> None:
-        """Append what the client has sent."""
+        """Append received data."""
         self._data += data
 
     @property
     def head_too_large(self) -> bool:
-        """Whether the headers go on beyond what is allowed."""
+        """Return whether the headers exceed the limit."""
         return self._head_end < 0 and len(self._data) > _HEAD_LIMIT
 
     def complete(self) -> bool:
-        """Whether the parser can be given what there is: a whole request, or enough to refuse it."""
+        """Return whether the data is a whole request, or enough to refuse it."""
         if self._head_end < 0:
             found = self._data.find(b"\r\n\r\n")
             if found < 0:
@@ -124,6 +133,8 @@ class Inbox:
         return self._chunks_complete() if self._chunked else len(self._data) >= self._body_end
 
     def _read_head(self) -> None:
+        beginnings = (start for start in self._larger if self._data.startswith(start))
+        self._body_limit = next((self._larger[start] for start in beginnings), self._default_limit)
         headers: dict[bytes, list[bytes]] = {}
         for name, value in _HEADER.findall(self._data[: self._head_end - 2]):
             headers.setdefault(name.lower(), []).append(value)
@@ -133,14 +144,14 @@ class Inbox:
         if [value.lower() for value in encodings] == [b"chunked"] and not lengths:
             self._chunked = True
         elif encodings or len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
-            self.truncated = True  # ambiguous: the parser is to refuse it
+            self.truncated = True  # ambiguous: the parser refuses it
         elif lengths:
             size = int(lengths[0])
             self._body_end += size
             self.truncated = size > self._body_limit  # the application refuses it without reading it
 
     def _chunks_complete(self) -> bool:
-        """Follow the chunks as far as they have come (RFC 9112, 7.1)."""
+        """Return whether the chunks received so far are complete (RFC 9112, 7.1)."""
         while self._chunk_at < len(self._data):
             line_end = self._data.find(b"\r\n", self._chunk_at, self._chunk_at + _CHUNK_LINE_LIMIT)
             if line_end < 0:
@@ -160,7 +171,7 @@ class Inbox:
         return self._is_too_large(self._body_size)
 
     def _is_too_large(self, body_size: int) -> bool:
-        """Whether enough was received for the application to see that the body is too large."""
+        """Return whether enough was received for the application to see that the body is too large."""
         received = len(self._data) - self._head_end
         self.truncated = (
             body_size > self._body_limit + _BODY_EXCESS or received > _FRAMING_FACTOR * self._body_limit
@@ -168,7 +179,7 @@ class Inbox:
         return self.truncated
 
     def _trailers_complete(self, line_end: int) -> bool:
-        """Whether the trailer section after the last chunk is there: fields, and an empty line."""
+        """Return whether the trailer section after the last chunk is complete: fields and an empty line."""
         if self._data.startswith(b"\r\n", line_end + 2):
             return True
         if self._data.find(b"\r\n\r\n", line_end) >= 0:
@@ -178,7 +189,7 @@ class Inbox:
 
 
 class _TimedSocket:
-    """A socket whose peer has a limited time to take all that is sent, from the first byte on."""
+    """A socket with a time limit for the peer to receive all sent data."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -188,7 +199,7 @@ class _TimedSocket:
         """Send `data`.
 
         Raises:
-            TimeoutError: the time is up.
+            TimeoutError: the time limit has passed.
         """
         if self._deadline is None:
             self._deadline = time.monotonic() + _RESPONSE_SECONDS
@@ -207,7 +218,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn ships no t
         settings = load_settings()
         self._body_limit = settings.max_body_bytes
         self._read_seconds = settings.web_read_timeout
-        # Both are in the order of their deadlines: each kind has one length.
+        # Both are in the order of their deadlines, because each kind has a fixed timeout.
         self._receiving: deque[TConn] = deque()
         self._lingering: deque[TConn] = deque()
 
@@ -223,12 +234,12 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn ships no t
             self._close_oldest()
 
     def enqueue_req(self, conn: TConn) -> None:
-        """Give a connection to a thread once its next request is there in full."""
-        if self.cfg.is_ssl:  # what arrives is ciphertext: as gunicorn does it
+        """Pass a connection to a thread after its next request has been received in full."""
+        if self.cfg.is_ssl:  # the received bytes are ciphertext, as in gunicorn's own workers
             super().enqueue_req(conn)
             return
         if conn.parser is None:
-            conn.inbox = Inbox(self._body_limit)
+            conn.inbox = Inbox(self._body_limit, _LARGER)
             conn.parser = http.get_parser(self.cfg, conn.inbox, conn.client)
         else:
             conn.inbox.begin(conn.parser.unreader.take_buffered())
@@ -245,7 +256,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn ships no t
             self._receiving.remove(conn)
 
     def _received(self, conn: TConn) -> bool:
-        """Read what there is; whether the connection needs no more reading, for now or for good."""
+        """Read the available data. Return whether the connection needs no more reading."""
         inbox: Inbox = conn.inbox
         if not inbox.complete():
             try:
@@ -271,7 +282,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn ships no t
         return True
 
     def handle_request(self, req: Any, conn: TConn) -> bool:
-        """Respond to a request, in a thread; whether the connection may be kept."""
+        """Respond to a request in a thread. Return whether to keep the connection."""
         sock = conn.sock
         conn.sock = _TimedSocket(sock)
         try:
@@ -284,18 +295,18 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn ships no t
         return keep and (self.cfg.is_ssl or not conn.inbox.truncated)
 
     def finish_request(self, conn: TConn, future: Future[Any]) -> None:
-        """Keep the connection, or close it without holding up the event loop."""
+        """Keep the connection, or close it without blocking the event loop."""
         if self.cfg.is_ssl:
             super().finish_request(conn, future)
         elif future.cancelled() or future.exception() or not future.result():
             self._linger(conn)
-        elif len(conn.inbox):  # the client has sent its next request already
+        elif len(conn.inbox):  # the client has already sent its next request
             self.enqueue_req(conn)
         else:
             super().finish_request(conn, future)
 
     def murder_pending(self) -> None:
-        """Close connections that are past their time: called by the event loop once a second."""
+        """Close connections that have timed out. The event loop calls this once a second."""
         super().murder_pending()
         now = time.monotonic()
         while self._receiving and self._receiving[0].timeout <= now:
@@ -324,11 +335,11 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn ships no t
         self._linger(conn)
 
     def _send(self, conn: TConn, response: bytes) -> None:
-        with contextlib.suppress(OSError):  # the client is gone: the next read says so
+        with contextlib.suppress(OSError):  # the client has disconnected: the next read reports it
             conn.sock.send(response)  # a few bytes, which fit into the socket's buffer
 
     def _linger(self, conn: TConn) -> None:
-        """Close our side, and read on until the client closes too or its time is up."""
+        """Close our side, and read until the client closes or times out."""
         try:
             conn.sock.setblocking(False)
             conn.sock.shutdown(socket.SHUT_WR)

@@ -7,8 +7,18 @@ from typing import Any
 import click
 
 from app.keys.scopes import SCOPES
-from cli.options import connect, expected_failures
-from cli.output import json_option, print_json, table
+from cli.listing import Listing, listing_options
+from cli.options import connect, expected_failures, operator
+from cli.output import json_option, print_json
+
+#: Heading → field of a list.
+_LISTED = {
+    "ID": "id",
+    "NAME": "name",
+    "SCOPES": "scopes",
+    "CREATED": "created_at",
+    "REVOKED": "revoked_at",
+}
 
 
 @click.group()
@@ -34,7 +44,7 @@ def keys() -> None:
 @json_option
 @expected_failures
 def create(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
-    """Create a key called NAME. Its token is shown once and never stored.
+    """Create a key named NAME. Its token is shown once and never stored.
 
     \b
     Example:
@@ -42,8 +52,11 @@ def create(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
     """
     connect()
     from app.keys.store import create_key
+    from app.operations.audit import record_action
 
     key, token = create_key(name, scopes)
+    # The token was not shown yet, so a key whose creation can't be recorded is deleted.
+    record_action(operator(), "keys.create", key.id, {"name": name, "scopes": scopes})
     if as_json:
         print_json({"id": key.id, "name": name, "scopes": list(scopes), "token": token})
         return
@@ -52,9 +65,9 @@ def create(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
 
 
 @keys.command("list")
-@json_option
+@listing_options(bounded=False)
 @expected_failures
-def list_all(as_json: bool) -> None:
+def list_all(listing: Listing) -> None:
     """List all keys, newest first.
 
     \b
@@ -64,22 +77,14 @@ def list_all(as_json: bool) -> None:
     connect()
     from app.keys.store import list_keys
 
-    found = [_row(key) for key in list_keys()]
-    if as_json:
-        print_json(found)
-    elif found:
-        columns = ("ID", "NAME", "SCOPES", "CREATED", "REVOKED")
-        rows = [list(row.values()) for row in found]
-        table(columns, [(key_id, name, " ".join(scopes), *times) for key_id, name, scopes, *times in rows])
-    else:
-        click.echo("No keys yet.")
+    listing.show(map(_row, list_keys()), _LISTED, empty="No keys yet.")
 
 
 @keys.command()
 @click.argument("key_id")
 @expected_failures
 def revoke(key_id: str) -> None:
-    """Revoke the key KEY_ID permanently. Every process refuses it within half a minute.
+    """Revoke the key KEY_ID permanently. Every process refuses it within 30 seconds.
 
     \b
     Example:
@@ -87,19 +92,19 @@ def revoke(key_id: str) -> None:
     """
     connect()
     from app.keys.store import revoke_key
+    from app.operations.audit import record_action
 
+    record_action(operator(), "keys.revoke", key_id)
     if not revoke_key(key_id):
-        raise click.ClickException(f"no key in force is called {key_id}")
+        raise click.ClickException(f"no valid key has the id {key_id}")
     click.echo(f"{key_id} is revoked.")
 
 
 def _row(key: Any) -> dict[str, Any]:
-    from app.clock import iso
-
     return {
         "id": key.id,
         "name": key.name,
         "scopes": list(key.scopes),
-        "created_at": iso(key.created_at),
-        "revoked_at": iso(key.revoked_at) if key.revoked_at else None,
+        "created_at": key.created_at,
+        "revoked_at": key.revoked_at,
     }

@@ -1,7 +1,8 @@
-"""`movieapp`: the operators' command. Each family of commands is a module of its own, loaded when used."""
+"""The `movieapp` command. Each group of commands is a module that is loaded when used."""
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
@@ -12,25 +13,56 @@ import click
 
 from cli.options import DATA_DIR_TYPE
 
-#: Command → where it is defined.
+#: Command → the module that defines it.
 _COMMANDS = {
     "dev": "cli.dev:dev",
     "serve": "cli.serve:serve",
     "worker": "cli.worker:worker",
     "events": "cli.events:events",
     "payments": "cli.payments:payments",
+    "refunds": "cli.refunds:refunds",
     "trace": "cli.trace:trace",
     "check": "cli.check:check",
     "stats": "cli.stats:stats",
     "dead-letters": "cli.dead_letters:dead_letters",
     "notifications": "cli.notifications:notifications",
+    "bounces": "cli.bounces:bounces",
+    "suppressions": "cli.suppressions:suppressions",
     "templates": "cli.templates:templates",
     "smtp-check": "cli.smtp_check:smtp_check",
     "test-send": "cli.test_send:test_send",
     "keys": "cli.keys:keys",
+    "audit": "cli.audit:audit",
+    "privacy": "cli.privacy:privacy",
     "migrate": "cli.migrate:migrate",
     "attempts": "cli.attempts:attempts",
     "completion": "cli.completion:completion",
+}
+
+#: Command → its line in `movieapp --help`. Reading it from each command would load every module.
+_SUMMARIES = {
+    "dev": "Run the whole system on this machine.",
+    "serve": "Run the payment API.",
+    "worker": "Turn events into emails and SMS, and run the sweeps.",
+    "events": "Print samples, validate events, and publish them.",
+    "payments": "List, total, cancel, and reconcile payments.",
+    "refunds": "Refund many payments at once.",
+    "trace": "Show everything on record about an id or address.",
+    "check": "Check the settings, every server, and overdue work.",
+    "stats": "Show success rates, times, failures, revenue, and queues.",
+    "dead-letters": "List, show, replay, and drop dead letters.",
+    "notifications": "List, show, and resend emails and SMS.",
+    "bounces": "Hand in returned mails.",
+    "suppressions": "List, add, and remove recipients that get no messages.",
+    "templates": "List and render mail templates.",
+    "smtp-check": "Connect to the SMTP server, and log in.",
+    "test-send": "Send a sample mail of a template.",
+    "keys": "Create, list, and revoke API keys.",
+    "audit": "List what operators did.",
+    "privacy": "Export and erase what is kept about a person.",
+    "migrate": "Build the database indexes that are missing.",
+    "attempts": "List and lift lockouts after declined payments.",
+    "completion": "Print the completion script for a shell.",
 }
 
 #: Short name → command.
@@ -38,16 +70,32 @@ _ALIASES = {"dlq": "dead-letters"}
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command's module when the command is asked for."""
+    """A group that imports a command's module when the command runs."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command. A reader that closes the pipe, such as head, has seen enough: that is no failure."""
+        """Run a command. A reader that closes the pipe, such as head, is not a failure."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            # What is still buffered must not meet the closed pipe again when Python ends.
+            # Python must not write buffered output to the closed pipe again when it exits.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command by its name. The error for an unknown name suggests similar names."""
+        name = args[0]
+        if not name.startswith("-") and not ctx.resilient_parsing and self.get_command(ctx, name) is None:
+            near = difflib.get_close_matches(name, (*_COMMANDS, *_ALIASES), n=3, cutoff=0.5)
+            suggestion = f" Did you mean {' or '.join(near)}?" if near else ""
+            ctx.fail(f"No such command {name!r}.{suggestion}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _SUMMARIES.get(name, "")) for name in _COMMANDS])
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)

@@ -9,27 +9,38 @@ from cli.output import json_option, print_json
 
 
 @click.command()
+@click.option("--drop-obsolete", is_flag=True, help="Also drop indexes that this version does not use.")
 @json_option
 @expected_failures
-def migrate(as_json: bool) -> None:
-    """Build the database indexes that are missing.
+def migrate(drop_obsolete: bool, as_json: bool) -> None:
+    """Build missing database indexes.
 
     A worker does this when it starts. Run it before an upgrade of a large database: a process refuses to use
-    a collection that has documents but lacks an index. Safe to repeat, and while the system runs.
+    a collection that has documents but lacks an index. Safe to repeat, and to run while the system is up.
+
+    Each index costs memory and a write for every payment. Drop obsolete ones once every process runs this
+    version and you do not plan to roll back: an earlier version waits until its worker has built them again.
 
     \b
-    Example:
+    Examples:
         movieapp migrate
+        movieapp migrate --drop-obsolete
     """
     connect()
-    from app.models import create_indexes, missing_indexes, storage_errors
+    from app import models
 
-    with storage_errors():
-        missing = missing_indexes()
-    create_indexes()
+    with models.storage_errors():
+        missing = models.missing_indexes()
+        obsolete = models.obsolete_indexes()
+    models.create_indexes()
+    if drop_obsolete:
+        models.drop_obsolete_indexes()
+    changes = {"created": missing, "dropped" if drop_obsolete else "obsolete": obsolete}
     if as_json:
-        print_json({"created": missing})
-    elif missing:
-        click.echo("\n".join(f"created {name}" for name in missing))
-    else:
+        print_json(changes)
+        return
+    for change, names in changes.items():
+        for name in names:
+            click.echo(f"{change} {name}")
+    if not missing:
         click.echo("Every index exists.")

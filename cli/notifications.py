@@ -10,14 +10,40 @@ import click
 
 from app.channels import ChannelName
 from app.delivery_status import DeliveryStatus
-from cli.options import connect, expected_failures, moment
+from cli.listing import Listing, listing_options
+from cli.options import connect, expected_failures, moment, operator
 from cli.output import fields, json_option, print_json, table
 
 if TYPE_CHECKING:
-    from app.models import Notification
+    from datetime import datetime
 
-#: Characters of an error in a list.
-_ERROR = 160
+    from app.models import Notification
+    from app.operations.grouping import Reason
+
+#: Heading → field of a list.
+_LISTED = {
+    "ID": "id",
+    "STATUS": "status",
+    "CHANNEL": "channel",
+    "EVENT TYPE": "event_type",
+    "BOOKING": "booking_id",
+    "RECIPIENT": "recipient",
+    "RECORDED": "created_at",
+    "SENT": "sent_at",
+    "ERROR": "error",
+}
+
+
+_REASONS = {
+    "REASON": "reason",
+    "STATUS": "status",
+    "CHANNEL": "channel",
+    "COUNT": "count",
+    "RECIPIENTS": "recipients",
+    "BOOKINGS": "bookings",
+    "FIRST": "first",
+    "LAST": "last",
+}
 
 
 @click.group()
@@ -34,17 +60,14 @@ def notifications() -> None:
 @notifications.command("list")
 @click.option("--status", type=click.Choice([status.value for status in DeliveryStatus]))
 @click.option("--channel", type=click.Choice([channel.value for channel in ChannelName]))
-@click.option("--booking", "booking_id", metavar="ID", help="Only about this booking.")
+@click.option("--booking", "booking_id", metavar="ID", help="Only for this booking.")
 @click.option("--recipient", metavar="ADDRESS", help="Only messages to this email address or phone number.")
 @click.option("--event", "event_id", metavar="ID", help="Only for this event.")
 @click.option("--event-type", metavar="TYPE", help="Only for this event type.")
-@click.option("--since", type=moment, help="Recorded since: 2h, 7d, or a time.")
-@click.option(
-    "--limit", type=click.IntRange(1), default=50, show_default=True, help="Maximum number to show."
-)
-@json_option
+@click.option("--since", type=moment, help="Only recorded since then: 2h, 7d, or a time.")
+@listing_options()
 @expected_failures
-def list_all(limit: int, as_json: bool, **criteria: Any) -> None:
+def list_all(listing: Listing, **criteria: Any) -> None:
     """List notifications, newest first.
 
     \b
@@ -56,25 +79,38 @@ def list_all(limit: int, as_json: bool, **criteria: Any) -> None:
     from app.operations.notifications import Criteria, find
 
     with storage_errors():
-        found = list(find(Criteria(**criteria)).exclude("event_data", "attempts").limit(limit))
-    rows = [_summary(notification) for notification in found]
-    if as_json:
-        print_json(rows)
-    elif rows:
-        columns = (
-            "ID",
-            "STATUS",
-            "CHANNEL",
-            "EVENT TYPE",
-            "BOOKING",
-            "RECIPIENT",
-            "RECORDED",
-            "SENT",
-            "ERROR",
+        found = find(Criteria(**criteria)).exclude("event_data", "attempts").limit(listing.wanted)
+        listing.show(
+            map(_summary, found),
+            _LISTED,
+            empty="No notifications match these filters.",
         )
-        table(columns, ([*list(row.values())[:-1], (row["error"] or "")[:_ERROR]] for row in rows))
-    else:
-        click.echo("No notifications match.", err=True)
+
+
+@notifications.command()
+@click.option("--status", type=click.Choice([status.value for status in DeliveryStatus]))
+@click.option("--since", type=moment, help="Only recorded since then: 2h, 7d, or a time.")
+@listing_options(bounded=False)
+@expected_failures
+def reasons(listing: Listing, status: str | None, since: datetime | None) -> None:
+    """Show why notifications failed or wait, since when, and how many customers are affected.
+
+    \b
+    Example:
+        movieapp notifications reasons --status failed --since 12h
+    """
+    connect()
+    from app.operations.grouping import notification_reasons
+
+    listing.show(
+        map(_reason, notification_reasons(status, since)),
+        _REASONS,
+        empty="No notifications match these filters.",
+    )
+
+
+def _reason(reason: Reason) -> dict[str, Any]:
+    return {**vars(reason), "recipients": len(reason.recipients), "bookings": len(reason.bookings)}
 
 
 @notifications.command()
@@ -105,29 +141,30 @@ def show(notification_id: str, as_json: bool) -> None:
 
 @notifications.command()
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
-@click.option("--force", is_flag=True, help="Include sent notifications: they are sent a second time.")
+@click.option("--force", is_flag=True, help="Include sent notifications, and suppressed recipients.")
 @json_option
 @expected_failures
 def resend(ids: tuple[str, ...], force: bool, as_json: bool) -> None:
-    """Queue notifications again, with the same Message-ID. The records name the operator as the cause.
+    """Queue notifications again, with the same Message-ID. Their records name the operator.
 
-    What failed, was skipped, or may or may not have arrived is sent again; what is being sent right now is
-    not, and what was sent only with --force. Exit code 1 if one is refused.
+    Resends failed, skipped, and uncertain notifications. --force also resends sent ones, and sends this
+    message to a suppressed recipient; later messages are skipped as before. A notification that is being sent
+    is refused. Exit code: 1 if one is refused, else 0.
 
     \b
     Example:
         movieapp notifications resend 6564f1c2a1b2c3d4e5f60718
     """
     settings = connect()
-    from actors.dispatch import Dispatch
     from app.messaging.broker import make_broker
+    from app.messaging.dispatch import Dispatch
     from app.messaging.topology import Topology
     from app.models import storage_errors
     from app.operations import notifications as operations
 
     with closing(make_broker(settings)) as broker, storage_errors():
         dispatch = Dispatch(broker, Topology.of(settings))
-        refused = {name: operations.resend(name, dispatch, force=force) for name in ids}
+        refused = {name: operations.resend(name, dispatch, operator(), force=force) for name in ids}
     if as_json:
         print_json([{"id": name, "queued": not reason, "reason": reason} for name, reason in refused.items()])
     else:

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import wraps
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from dotenv import load_dotenv
 
 from app.clock import utcnow
+from cli.output import zone
 from cli.stack_file import StackFile
 
 if TYPE_CHECKING:
+    from app.errors import Problem
+    from app.operations.audit import Operator
     from app.settings import Settings
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+#: Key of the running command's settings, for its messages.
+_LOADED = "movieapp.settings"
 
 DATA_DIR_TYPE = click.Path(file_okay=False, path_type=Path)
 
 
 def _complete_template(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
-    # Without what renders them: nobody waits for a completion.
+    # Without loading the renderer, because completion must be fast.
+    from importlib.resources import files
+
     texts = {
         file.name.removesuffix(".txt") for file in files("email_templates").iterdir() if ".txt" in file.name
     }
@@ -36,7 +43,8 @@ template_argument = click.argument("template", shell_complete=_complete_template
 
 
 def moment(value: str) -> datetime:
-    """The type of an option: a time in ISO 8601, UTC without a zone, or how long ago: 90s, 15m, 2h, 7d."""
+    """Return the type of an option: a time in ISO 8601, UTC without a zone, or how long ago: 90s, 15m, 2h,
+    7d."""
     try:
         if age := re.fullmatch(r"(\d{1,6})([smhd])", value):
             return utcnow() - timedelta(**{_UNITS[age[2]]: int(age[1])})
@@ -48,7 +56,7 @@ def moment(value: str) -> datetime:
 
 
 def expected_failures(command: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a command: an expected failure is one line and exit code 1, not a traceback."""
+    """Decorate a command: print an expected failure in one line with exit code 1, without a traceback."""
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -57,38 +65,69 @@ def expected_failures(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except Problem as problem:
-            raise click.ClickException(problem.message) from None
+            raise click.ClickException(_no_stack(problem) or problem.message) from None
         except Exception as error:
+            from app.errors import unavailable
             from app.models import OUTAGES
 
             if not isinstance(error, OUTAGES):
                 raise
-            raise click.ClickException(f"MongoDB does not answer ({type(error).__name__}).") from None
+            message = no_stack("mongodb_uri") or unavailable("MongoDB", error).message
+            raise click.ClickException(message) from None
 
     return run
+
+
+def _no_stack(problem: Problem) -> str | None:
+    from app.errors import ServiceUnavailable
+
+    return no_stack("mongodb_uri") if isinstance(problem, ServiceUnavailable) else None
+
+
+def no_stack(setting: str) -> str | None:
+    """Return advice for an unavailable server whose setting is missing.
+
+    Args:
+        setting: name of the server's setting, in lower case.
+
+    Returns:
+        The advice; None if a stack runs, or the setting is set.
+    """
+    context = click.get_current_context(silent=True)
+    settings = context.find_root().meta.get(_LOADED) if context else None
+    if settings is None or setting in settings.model_fields_set:
+        return None
+    where = data_dir()
+    shown = where if where.is_absolute() else f"./{where}"
+    return f"No running stack in {shown}; start it with movieapp dev or set {setting.upper()}."
 
 
 def settings_for(data_dir: Path) -> Settings:
     """Return the settings of the environment, completed by those of the stack that runs from `data_dir`.
 
-    The stack's settings are added to the environment for the processes that this one becomes or starts.
+    The stack's settings are added to the environment, for child processes.
 
     Raises:
         click.ClickException: a setting is invalid; the message names it.
     """
+    from dotenv import load_dotenv
+
     from app.settings import SettingsError, load_settings
 
     stack = StackFile(data_dir)
     if stack.running():
         load_dotenv(stack.path)
     try:
-        return load_settings()
+        settings = load_settings()
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
+    if context := click.get_current_context(silent=True):
+        context.find_root().meta[_LOADED] = settings
+    return settings
 
 
 def data_dir() -> Path:
-    """Return the data directory that `movieapp --data-dir` names for the running command."""
+    """Return the running command's data directory, from `movieapp --data-dir`."""
     path: Path = click.get_current_context().find_root().params["data_dir"]
     return path
 
@@ -100,6 +139,41 @@ def command_settings() -> Settings:
         click.ClickException: a setting is invalid; the message names it.
     """
     return settings_for(data_dir())
+
+
+def refuse_unsupported_servers(settings: Settings, *, queues: bool = False) -> None:
+    """Refuse to start with servers of a kind that breaks a promise.
+
+    Args:
+        queues: also look at the queues.
+
+    Raises:
+        click.ClickException: says which, why, and what to use instead.
+    """
+    from app.operations.server_kinds import refusals
+
+    if found := refusals(settings, queues=queues):
+        raise click.ClickException("\n".join(found))
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask for confirmation, unless `yes` gives it.
+
+    Raises:
+        click.UsageError: stdin is not a terminal. click.Abort: the answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("stdin is not a terminal: pass --yes.")
+    click.confirm(question, abort=True, err=True)
+
+
+def operator() -> Operator:
+    """Return who runs the command, for the audit log."""
+    from app.operations.audit import Operator
+
+    return Operator.at_command_line()
 
 
 def connect() -> Settings:
@@ -114,4 +188,6 @@ def connect() -> Settings:
     settings = command_settings()
     logs.configure("movieapp-cli", "WARNING")
     models.connect(settings)
+    if zone.get() is None:
+        zone.set(settings.operators_zone)
     return settings

@@ -1,9 +1,8 @@
-"""`movieapp payments`: list and cancel payments, and compare them with the gateway's books."""
+"""`movieapp payments`: list, show, cancel, and reconcile payments."""
 
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,19 +10,50 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.options import connect, expected_failures, moment
+from cli.listing import Listing, listing_options
+from cli.options import confirm, connect, expected_failures, moment, operator
 from cli.output import fields, json_option, print_json, table
 
 if TYPE_CHECKING:
     from app.payments.reconcile import Difference
     from app.payments.records import Payment
 
-#: Changes that the reconciliation plans: JSON and tables name them alike.
+#: Heading → field of a list.
+_LISTED = {
+    "transaction": "transaction_id",
+    "created": "created_at",
+    "status": "status",
+    "amount": "amount",
+    "currency": "currency",
+    "booking": "booking_id",
+    "user": "user_id",
+    "error": "error_code",
+}
+
+_TOTALS = {
+    "status": "status",
+    "error": "error_code",
+    "count": "count",
+    "amount": "amount",
+    "refunded": "refunded",
+    "currency": "currency",
+    "first": "first",
+    "last": "last",
+}
+
+#: Fields of a payment in CSV.
+_CSV_FIELDS = (
+    "transaction_id", "created_at", "processed_at", "status", "booking_id", "user_id", "amount", "currency",
+    "amount_refunded", "payment_method", "card_brand", "card_last_four", "gateway_id", "error_code",
+    "error_message",
+)  # fmt: skip
+
+#: Changes that the reconciliation plans, with the same names in JSON and tables.
 _COLUMNS = ("subject", "kind", "detail", "repair", "repaired")
 
 
 class _StatusChoice(click.ParamType[str]):
-    """The statuses of a payment, loaded when they are needed."""
+    """Choice of payment statuses, loaded when needed."""
 
     name = "status"
 
@@ -35,7 +65,7 @@ class _StatusChoice(click.ParamType[str]):
 
 @click.group()
 def payments() -> None:
-    """List and cancel payments, and compare them with the gateway's books.
+    """List, show, cancel, and reconcile payments.
 
     \b
     Example:
@@ -48,18 +78,14 @@ def payments() -> None:
 @click.option("--booking", metavar="ID", help="Only payments of this booking.")
 @click.option("--user", metavar="ID", help="Only payments of this user.")
 @click.option("--since", type=moment, help="Only payments created since then: 2h, 7d, or a time.")
-@click.option(
-    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Maximum number to show."
-)
-@json_option
+@listing_options()
 @expected_failures
 def list_payments(
+    listing: Listing,
     status: str | None,
     booking: str | None,
     user: str | None,
     since: datetime | None,
-    limit: int,
-    as_json: bool,
 ) -> None:
     """List payments, newest first.
 
@@ -70,26 +96,32 @@ def list_payments(
     connect()
     from app.payments.ledger.mongo import MongoLedger
 
-    found = MongoLedger().search(limit, status=status, booking_id=booking, user_id=user, since=since)
-    if as_json:
-        print_json([_summary(payment) for payment in found])
-        return
-    columns = ("transaction", "created", "status", "amount", "currency", "booking", "user", "error")
-    table(
-        columns,
-        (
-            (
-                payment.id,
-                payment.created_at,
-                payment.status,
-                payment.amount,
-                payment.currency,
-                payment.booking_id,
-                payment.user_id,
-                payment.error_code,
-            )
-            for payment in found
-        ),
+    criteria = {"status": status, "booking_id": booking, "user_id": user, "since": since}
+    found = MongoLedger().search(listing.wanted, **criteria)  # type: ignore[arg-type]
+    listing.show(
+        map(_summary, found), _LISTED, csv_fields=_CSV_FIELDS, empty="No payments match these filters."
+    )
+
+
+@payments.command()
+@click.option("--status", type=_StatusChoice(), help="Only payments with this status.")
+@click.option("--since", type=moment, help="Only payments created since then: 2h, 7d, or a time.")
+@listing_options(bounded=False)
+@expected_failures
+def totals(listing: Listing, status: str | None, since: datetime | None) -> None:
+    """Show the number and sum of payments by status, error, and currency.
+
+    \b
+    Example:
+        movieapp payments totals --status pending --since 12h
+    """
+    connect()
+    from app.operations.grouping import payment_totals
+
+    listing.show(
+        map(dataclasses.asdict, payment_totals(status, since)),
+        _TOTALS,
+        empty="No payments match these filters.",
     )
 
 
@@ -130,25 +162,27 @@ def show(payment_id: str, as_json: bool) -> None:
 
 @payments.command()
 @click.argument("payment_id", metavar="ID")
-@click.option("--reason", help="Reason for the audit trail.")
+@click.option("--reason", help="Reason for the audit log.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 @expected_failures
 def cancel(payment_id: str, reason: str | None, yes: bool, as_json: bool) -> None:
     """Cancel a payment that waits for its customer. Its booking can then be paid again.
 
-    Exit code: 0 if it is canceled, 1 if it can't be: it is charged, or over.
+    Exit code: 0 if it is canceled, 1 if it is already charged or has ended.
 
     \b
     Example:
         movieapp payments cancel TXN-5f0c… --reason "wrong amount"
     """
     settings = connect()
+    from app.operations.audit import record_action
     from app.payments.service import make_payments
     from app.payments.states import Actor
 
     payment = _find(payment_id)
-    _confirm(f"Cancel {payment.id}, {payment.amount} {payment.currency}?", yes)
+    confirm(f"Cancel {payment.id}, {payment.amount} {payment.currency}?", yes)
+    record_action(operator(), "payments.cancel", payment.id, {"reason": reason})
     payment = make_payments(settings).cancel_payment(payment, Actor.OPERATOR, reason)
     if as_json:
         print_json(_summary(payment))
@@ -162,7 +196,7 @@ def cancel(payment_id: str, reason: str | None, yes: bool, as_json: bool) -> Non
     type=moment,
     default="24h",
     show_default=True,
-    help="Payments, refunds, and disputes created since then.",
+    help="Only payments, refunds, and disputes created since then.",
 )
 @click.option("--dry-run", is_flag=True, help="Change nothing, not even payments whose outcome is overdue.")
 @click.option("--repair", is_flag=True, help="Repair what can be repaired, after showing the plan.")
@@ -170,33 +204,36 @@ def cancel(payment_id: str, reason: str | None, yes: bool, as_json: bool) -> Non
 @json_option
 @expected_failures
 def reconcile(since: datetime, dry_run: bool, repair: bool, yes: bool, as_json: bool) -> None:
-    """Compare our books with the gateway's, both ways.
+    """Compare recorded payments with the gateway's, in both directions.
 
     Looks up payments and refunds whose outcome is overdue, then lists the differences. With --repair it shows
-    the plan, asks for confirmation, and repairs; each repair is in the audit trail. Exit code: 0 if the books
-    agree at the end, 1 if a difference is left.
+    the plan, asks for confirmation, and repairs; each repair is in the audit log. Exit code: 0 if no
+    difference is left, 1 otherwise.
 
     \b
     Example, from cron:
         movieapp payments reconcile --since 48h --json
     """
     if dry_run and repair:
-        raise click.UsageError("--dry-run and --repair exclude each other.")
+        raise click.UsageError("--dry-run and --repair can't be used together.")
     settings = connect()
-    from app.payments.reconcile import Reconciliation, repaired
+    from app.operations.audit import record_action
+    from app.payments.reconcile import Reconciliation
     from app.payments.recovery import recover_due
     from app.payments.service import make_payments
     from app.payments.states import Actor
 
     side = make_payments(settings)
+    if not dry_run:
+        record_action(operator(), "payments.reconcile", "payments", {"since": since, "repair": repair})
     finished = 0 if dry_run else recover_due(side, actor=Actor.OPERATOR)
     found = list(Reconciliation(side, since).differences())
     if repair and any(difference.repair for difference in found):
         if not as_json:
             _print(found)
             click.echo(_plan(found))
-        _confirm("Carry out these repairs?", yes)
-        found = [repaired(difference) for difference in found]
+        confirm("Carry out these repairs?", yes)
+        found = [_repaired(difference) for difference in found]
     left = [difference for difference in found if not difference.repaired]
     if as_json:
         print_json(
@@ -218,12 +255,14 @@ def _find(payment_id: str) -> Payment:
     return books.get_refund(payment_id)[0] if payment_id.startswith("REF-") else books.get(payment_id)
 
 
-def _confirm(question: str, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise click.UsageError("stdin is not a terminal: pass --yes.")
-    click.confirm(question, abort=True, err=True)
+def _repaired(difference: Difference) -> Difference:
+    from app.operations.audit import record_action
+    from app.payments.reconcile import repaired
+
+    if difference.repair:
+        details = {"difference": difference.kind, "repair": difference.repair.what}
+        record_action(operator(), "payments.repair", difference.subject, details)
+    return repaired(difference)
 
 
 def _print(found: Sequence[Difference]) -> None:
@@ -237,7 +276,7 @@ def _difference(item: Difference) -> dict[str, Any]:
 
 
 def _plan(found: Sequence[Difference]) -> str:
-    """Return what the repairs would do, and how much money they would move."""
+    """Return the planned repairs, and the money that they would move."""
     repairs = [difference.repair for difference in found if difference.repair]
     totals: Counter[str] = Counter()
     for repair in repairs:
@@ -261,6 +300,7 @@ def _summary(payment: Payment) -> dict[str, Any]:
         "card_last_four": payment.card_last_four,
         "gateway_id": payment.gateway_id,
         "stray_charge": payment.stray_charge,
+        "fraud_warning": payment.fraud_warning,
         "error_code": payment.error_code,
         "error_message": payment.error_message,
         "amount_refunded": payment.amount_refunded,

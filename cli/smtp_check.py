@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 #: OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which Python's ssl module has no name for.
 _NO_CHECK_TIME = 0x200000
 
-#: A certificate that expires sooner wants renewing now.
+#: A certificate that expires within this time fails the check.
 _RENEW_BEFORE = timedelta(days=14)
 
-#: Step that failed → what to do, where the failure's own words do not say it.
+#: Failed step → what to do, if the error does not say it.
 _ADVICE = {
     "connect": "Is SMTP_SERVER right, and SMTP_PORT (587 for starttls, 465 for ssl)? Many networks block 25.",
     "greeting": "The server does not want us now: it may be busy, or have this address on a list.",
@@ -37,13 +37,13 @@ _ADVICE = {
 
 @dataclass
 class Probe:
-    """Result of a connection attempt to the SMTP server: the steps reached and the first failure.
+    """Result of a connection attempt: the successful steps and the first failure.
 
     Attributes:
-        steps: the steps that succeeded, and the milliseconds that each took.
-        tls: its version.
-        expires: when the server's certificate does.
-        failed: the step that failed, and why.
+        steps: successful steps → their duration in milliseconds.
+        tls: version of TLS.
+        expires: expiry of the server's certificate.
+        failed: the failed step and its error.
     """
 
     server: Server
@@ -54,12 +54,12 @@ class Probe:
 
     @property
     def expiring(self) -> bool:
-        """Whether the certificate is about to expire."""
+        """Return whether the certificate is about to expire."""
         return self.expires is not None and self.expires - utcnow() < _RENEW_BEFORE
 
     @property
     def advice(self) -> str | None:
-        """Advice on the failure, if its message has none."""
+        """Return advice on the failure, if its message has none."""
         failed = self.failed
         if failed and self.expires and self.expires < utcnow():
             return f"The certificate expired on {self.expires:%Y-%m-%d}: renew it on the mail server."
@@ -72,12 +72,12 @@ def probe(settings: Settings, recipient: str | None = None, server: Server | Non
     """Run every step of sending, up to RCPT for `recipient`, and send nothing.
 
     Args:
-        settings: the SMTP_* ones.
-        recipient: ask whether the server would take a mail to it.
-        server: the one to probe; None: the primary one.
+        settings: have the SMTP_* variables.
+        recipient: address to check with RCPT.
+        server: the server; None for the primary one.
 
     Raises:
-        InvalidAddress: of the recipient or the sender.
+        InvalidAddress: the recipient's or sender's address is invalid.
     """
     from actors.channels.email.server import Server
     from actors.channels.email.session import Session
@@ -106,7 +106,7 @@ def probe(settings: Settings, recipient: str | None = None, server: Server | Non
 
 
 def _expired_at(server: Server) -> datetime | None:
-    """Return when the certificate of `server` expired, verified in every other respect."""
+    """Return when the otherwise valid certificate of `server` expired."""
     from actors.channels.email.session import Session
     from actors.errors import DeliveryError
 
@@ -131,8 +131,8 @@ def _expired_at(server: Server) -> datetime | None:
 def smtp_check(recipient: str | None, as_json: bool) -> None:
     """Connect to the SMTP server, negotiate TLS, and log in, without sending anything.
 
-    Names the step that fails and what to do about it. Exit code: 0 if all is well, 1 if a step fails or the
-    certificate expires within two weeks.
+    Shows the step that fails and what to do about it. Exit code: 1 if a step fails or the certificate expires
+    within two weeks, else 0.
 
     \b
     Example:

@@ -47,7 +47,7 @@ class StackFile:
         return False
 
     def write(self, environment: Mapping[str, str]) -> None:
-        """Write the settings by which commands reach the stack."""
+        """Write the settings that commands need to reach the stack."""
         lines = "".join(f"{name}={value!r}\n" for name, value in environment.items())
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

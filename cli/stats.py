@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
-from datetime import datetime
-from decimal import Decimal
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from app.clock import utcnow
+from cli.listing import timezone_option
 from cli.options import connect, expected_failures, moment
-from cli.output import json_option, plot, print_json, table
+from cli.output import capture, json_option, plot, print_json, shown, table, zone
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from app.operations.stats import ChannelFigures, Figures, PaymentFigures, Percentiles, Step
-    from app.settings import Settings
+
+#: Minimum number of intervals shown in a plot.
+_FEWEST_STEPS = 5
+
+_DAY = timedelta(days=1)
 
 
 @click.command()
@@ -30,7 +37,7 @@ if TYPE_CHECKING:
     metavar="AGE|TIME",
     help="Start of the period: 2h, 7d, or a time.",
 )
-@click.option("--watch", is_flag=True, help="Show them anew every few seconds, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Refresh until Ctrl-C.")
 @click.option(
     "--interval",
     type=click.IntRange(1, 3_600),
@@ -38,13 +45,15 @@ if TYPE_CHECKING:
     show_default=True,
     help="Seconds between refreshes with --watch.",
 )
+@timezone_option
 @json_option
 @expected_failures
 def stats(since: datetime, watch: bool, interval: int, as_json: bool) -> None:
     """Show success rates, times, failures, revenue, and queues.
 
-    Times are from asking for a payment to its completion, and from an event to the acceptance of its mail;
-    percentiles are of the newest 10 000.
+    Processing times exclude payments that the customer had to confirm. Delivery times are from an event to
+    the server's acceptance of its message. Percentiles cover the newest 10,000. Days begin at midnight in the
+    time zone.
 
     \b
     Examples:
@@ -53,27 +62,51 @@ def stats(since: datetime, watch: bool, interval: int, as_json: bool) -> None:
         movieapp stats --watch
     """
     if watch and as_json:
-        raise click.UsageError("--watch and --json exclude each other")
+        raise click.UsageError("--watch and --json can't be used together")
     settings = connect()
-    span = utcnow() - since
-    if not watch:
-        _show(settings, since, as_json)
-        return
-    with suppress(KeyboardInterrupt):
-        while True:
-            click.clear()
-            _show(settings, utcnow() - span, as_json=False)
-            time.sleep(interval)
-
-
-def _show(settings: Settings, since: datetime, as_json: bool) -> None:
     from app.operations.stats import figures
 
-    found = figures(settings, since)
+    if watch:
+        period = utcnow() - since
+        with suppress(KeyboardInterrupt):
+            _watch(lambda: figures(settings, utcnow() - period, _zone()), interval)
+        return
+    found = figures(settings, since, _zone())
     if as_json:
         print_json(_jsonable(found))
     else:
         _print(found)
+
+
+def _zone() -> ZoneInfo:
+    from zoneinfo import ZoneInfo
+
+    chosen = zone.get()
+    return chosen if isinstance(chosen, ZoneInfo) else ZoneInfo("UTC")
+
+
+def _watch(statistics: Callable[[], Figures], interval: int) -> None:
+    """Refresh statistics, cut to the height of the terminal, until Ctrl-C."""
+    while True:
+        height = shutil.get_terminal_size().lines
+        found = statistics()
+        lines = _lines(found)
+        # If space is short, the oldest intervals of a plot are omitted.
+        while len(lines) >= height and len(found.payments.steps) > _FEWEST_STEPS:
+            found.payments.steps = found.payments.steps[-max(_FEWEST_STEPS, len(found.payments.steps) - 5) :]
+            lines = _lines(found)
+        if len(lines) >= height:
+            missing = len(lines) - height + 2
+            lines = [*lines[: height - 2], f"… {missing} more lines: enlarge the terminal"]
+        click.clear()
+        click.echo("\n".join(lines))
+        time.sleep(interval)
+
+
+def _lines(found: Figures) -> list[str]:
+    with capture() as written:
+        _print(found)
+    return written.getvalue().rstrip("\n").split("\n")
 
 
 def _jsonable(found: Figures) -> dict[str, Any]:
@@ -82,11 +115,12 @@ def _jsonable(found: Figures) -> dict[str, Any]:
     told["payments"]["step"] = int(found.payments.step.total_seconds())
     for name, channel in found.channels.items():
         told["channels"][name]["success_rate"] = channel.success_rate
+        told["channels"][name]["bounce_rate"] = channel.bounce_rate
     return told
 
 
 def _plain(value: Any) -> Any:
-    """`dataclasses.asdict`, which would break on a Counter."""
+    """Convert to a dict, because `dataclasses.asdict` fails on a Counter."""
     if is_dataclass(value):
         return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, Mapping):
@@ -95,11 +129,17 @@ def _plain(value: Any) -> Any:
 
 
 def _print(found: Figures) -> None:
-    click.echo(f"{found.since:%Y-%m-%d %H:%M} to {found.until:%Y-%m-%d %H:%M} UTC\n")
+    click.echo(
+        f"{_local(found.since):%Y-%m-%d %H:%M} to {_local(found.until):%Y-%m-%d %H:%M} {_zone().key}\n"
+    )
     _payments(found.payments)
     for name, channel in sorted(found.channels.items()):
         _channel(name, channel)
     _queues(found)
+
+
+def _local(moment: datetime) -> datetime:
+    return moment.astimezone(_zone())
 
 
 def _payments(payments: PaymentFigures) -> None:
@@ -120,24 +160,22 @@ def _payments(payments: PaymentFigures) -> None:
         table(("why payments failed", "count"), payments.failures.most_common())
     if payments.by_status:
         click.echo()
-        _course(payments)
+        plot(
+            ("from", "paid", "failed"),
+            [(_start(payments, step), step.paid, step.failed) for step in payments.steps],
+        )
+    for currency in sorted(payments.revenue):
+        click.echo()
+        plot(
+            ("from", f"revenue {currency}"),
+            [(_start(payments, step), step.revenue[currency]) for step in payments.steps],
+        )
     click.echo()
 
 
-def _course(payments: PaymentFigures) -> None:
-    """Print payments and revenue over time. Of several currencies, the largest is plotted."""
-    currency = max(payments.revenue, key=payments.revenue.__getitem__, default=None)
-
-    def revenue(step: Step) -> Decimal:
-        return step.revenue[currency] if currency else Decimal(0)
-
-    plot(
-        ("from", "paid", "failed", f"revenue {currency}") if currency else ("from", "paid", "failed"),
-        [
-            (f"{step.start:%m-%d %H:%M}", step.paid, step.failed, *([revenue(step)] if currency else []))
-            for step in payments.steps
-        ],
-    )
+def _start(payments: PaymentFigures, step: Step) -> str:
+    start = _local(step.start)
+    return f"{start:%Y-%m-%d}" if payments.step >= _DAY else f"{start:%m-%d %H:%M}"
 
 
 def _channel(name: str, channel: ChannelFigures) -> None:
@@ -151,8 +189,11 @@ def _channel(name: str, channel: ChannelFigures) -> None:
     )
     click.echo()
     times = _times("event to acceptance", channel.latency)
-    rate = ("success rate", _percent(channel.success_rate))
-    table((name, ""), (rate, ("retries", channel.retries), *times))
+    rates = (
+        ("accepted by the server", _percent(channel.success_rate)),
+        ("bounce rate", _percent(channel.bounce_rate)),
+    )
+    table((name, ""), (*rates, ("retries", channel.retries), *times))
     click.echo()
 
 
@@ -163,12 +204,12 @@ def _rows(counts: Mapping[str, Mapping[str, int]], columns: Sequence[str]) -> It
 
 def _queues(found: Figures) -> None:
     if found.queues is None:
-        click.echo("The broker does not answer: no queue depths.", err=True)
+        click.echo("The broker is unavailable: no queue depths.", err=True)
     else:
         columns = ("ready", "delayed", "dead", "unacked")
         rows = ((depth.queue, *(getattr(depth, column) for column in columns)) for depth in found.queues)
         table(("queue", *columns), rows)
-    since = f", the first since {found.outbox_since:%Y-%m-%d %H:%M:%S} UTC" if found.outbox_since else ""
+    since = f", the first since {shown(found.outbox_since)}" if found.outbox_since else ""
     click.echo(f"\n{found.outbox_waiting} transactions have events to publish{since}")
 
 

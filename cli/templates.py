@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from cli.listing import Listing, listing_options
 from cli.options import command_settings, template_argument
-from cli.output import json_option, print_json, table
 
 
 @click.group()
@@ -22,8 +22,8 @@ def templates() -> None:
 
 
 @templates.command("list")
-@json_option
-def list_all(as_json: bool) -> None:
+@listing_options(bounded=False)
+def list_all(listing: Listing) -> None:
     """List the templates, with the events, samples, and languages of each.
 
     \b
@@ -32,24 +32,20 @@ def list_all(as_json: bool) -> None:
     """
     from actors.channels.email.render import TEMPLATES
     from actors.channels.email.samples import variants
-    from app.events.catalog import CATALOG
+    from app.events.catalog import DELIVERED
     from devtools.gallery.preview import languages
 
     found = [
         {
             "template": template,
-            "events": [event for event, kind in CATALOG.items() if kind.template == template],
+            "events": [event for event, kind in DELIVERED.items() if kind.template == template],
             "samples": variants(template),
             "languages": languages(),
         }
         for template in TEMPLATES
     ]
-    if as_json:
-        print_json(found)
-        return
-    columns = ("TEMPLATE", "EVENTS", "SAMPLES", "LANGUAGES")
-    rows = [[name, *(" ".join(values) for values in lists)] for name, *lists in map(dict.values, found)]
-    table(columns, rows)
+    columns = ("template", "events", "samples", "languages")
+    listing.show(found, {name.upper(): name for name in columns})
 
 
 @templates.command()
@@ -64,7 +60,7 @@ def list_all(as_json: bool) -> None:
     "--text", "part", flag_value="text", default="text", help="Print the plain-text part.  [default]"
 )
 @click.option("--html", "part", flag_value="html", help="Print the HTML part.")
-@click.option("--eml", "part", flag_value="eml", help="The whole message; mail programs open it as a file.")
+@click.option("--eml", "part", flag_value="eml", help="Print the whole message as .eml, for mail programs.")
 @click.option(
     "--output", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="File to write to."
 )
@@ -114,7 +110,7 @@ def render(
 )
 @click.option("--screenshots", is_flag=True, help="Add screenshots. Requires Chromium and Playwright.")
 def gallery(output: Path, screenshots: bool) -> None:
-    """Write a static site of every template with every sample.
+    """Write a static site with every template and sample.
 
     \b
     Example:

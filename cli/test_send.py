@@ -1,4 +1,4 @@
-"""`movieapp test-send`: a sample mail, straight to the SMTP server or the whole way over the queues."""
+"""`movieapp test-send`: send a sample mail, directly to the SMTP server or through the queues."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cli.options import command_settings, template_argument
 
 @click.command("test-send")
 @template_argument
-@click.option("--to", "recipient", metavar="ADDRESS", required=True, help="Whom to send it to.")
-@click.option("--data", type=click.File("rb"), help="The event, as JSON.  [default: a full sample]")
-@click.option("--via-queue", is_flag=True, help="Publish the event, for a worker to send the mail.")
+@click.option("--to", "recipient", metavar="ADDRESS", required=True, help="Email address to send to.")
+@click.option("--data", type=click.File("rb"), help="File with the event as JSON.  [default: a full sample]")
+@click.option("--via-queue", is_flag=True, help="Publish the event, so that a worker sends the mail.")
 def test_send(template: str, recipient: str, data: IO[bytes] | None, via_queue: bool) -> None:
     """Send a sample mail of TEMPLATE.
 
@@ -25,7 +25,7 @@ def test_send(template: str, recipient: str, data: IO[bytes] | None, via_queue: 
     from app.telemetry import logs
 
     settings = command_settings()
-    logs.configure("movieapp-cli", "CRITICAL")  # a failure is this command's one line
+    logs.configure("movieapp-cli", "CRITICAL")  # this command reports a failure in one line
     from actors.channels.email.channel import EmailChannel
     from actors.channels.email.render import TEMPLATES
     from actors.errors import DeliveryError
@@ -35,7 +35,7 @@ def test_send(template: str, recipient: str, data: IO[bytes] | None, via_queue: 
     from app.models import Notification
 
     if template not in TEMPLATES:
-        raise click.UsageError(f"no template is called {template}; there are {', '.join(TEMPLATES)}.")
+        raise click.UsageError(f"unknown template {template}; must be one of {', '.join(TEMPLATES)}")
     event = _event(template, recipient, data)
     try:
         if via_queue:

@@ -1,43 +1,63 @@
-"""`movieapp trace`: show everything on record about a payment or booking."""
+"""`movieapp trace`: show everything on record about a payment, a booking, or a customer."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
+from cli.listing import Listing, listing_options
 from cli.options import connect, expected_failures
-from cli.output import json_option, print_json, table
+
+if TYPE_CHECKING:
+    from app.operations.trace import Entry
+    from app.settings import Settings
+
+#: Prefixes of Stripe's charge ids: cards, and other payment methods.
+_CHARGES = ("ch_", "py_")
+
+#: Heading → field of the timeline.
+_LISTED = {"at": "at", "subject": "subject", "what": "what", "detail": "detail"}
 
 
 @click.command()
-@click.argument("wanted", metavar="ID")
-@json_option
+@click.argument("wanted", metavar="ID|ADDRESS")
+@listing_options(bounded=False)
 @expected_failures
-def trace(wanted: str, as_json: bool) -> None:
-    """Show everything on record about ID, oldest first.
+def trace(listing: Listing, wanted: str) -> None:
+    """Show everything on record about ID or ADDRESS, oldest first.
 
-    ID is that of a payment, a refund, a booking, an HTTP request, an event, a PaymentIntent of Stripe's, or a
-    mail's Message-ID.
+    ID names a payment, refund, booking, user, HTTP request, event, or notification; a PaymentIntent, refund,
+    charge, or dispute at Stripe; or an email by its Message-ID. A unique prefix of an id is enough. ADDRESS
+    is an email address or a phone number. Case does not matter.
 
     \b
-    Example:
+    Examples:
         movieapp trace BOOK-123
+        movieapp trace jane.doe@example.com
     """
-    connect()
-    from app.payments.trace import trace as trace_of
+    settings = connect()
+    from app.operations.trace import MOST, story
 
-    story = trace_of(wanted)
-    if as_json:
-        print_json([vars(entry) for entry in story])
-        return
-    table(
-        ("at", "subject", "what", "detail"),
-        (
-            (
-                entry.at,
-                entry.subject,
-                entry.what,
-                "  ".join(f"{name}={text}" for name, text in entry.detail.items()),
-            )
-            for entry in story
-        ),
-    )
+    found = story(_payment_of_charge(settings, wanted) if wanted.startswith(_CHARGES) else wanted)
+    listing.show(map(_row, found.entries), _LISTED)
+    if found.more:
+        click.echo(f"Only the newest {MOST} payments and notifications are shown.", err=True)
+
+
+def _payment_of_charge(settings: Settings, charge_id: str) -> str:
+    """Return the PaymentIntent of a charge from Stripe, because movieapp does not record charges.
+
+    Raises:
+        click.ClickException: Stripe has no such charge.
+    """
+    from app.payments.service import make_payments
+
+    found = make_payments(settings).gateway.payment_of_charge(charge_id)
+    if found is None:
+        raise click.ClickException(f"The gateway has no charge {charge_id}.")
+    return found
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    return {"at": entry.at, "subject": entry.subject, "what": entry.what, "detail": entry.detail}

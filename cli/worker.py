@@ -7,22 +7,28 @@ import sys
 
 import click
 
-from cli.options import command_settings
+from cli.options import command_settings, refuse_unsupported_servers
 
-#: Milliseconds that a stopping worker may take to finish what is in hand. With what comes after, it ends
-#: within the 30 seconds that orchestrators leave before they kill.
+#: Milliseconds for a stopping worker to finish its current messages. In total, it stops within the 30 seconds
+#: that orchestrators wait before they kill it.
 _SHUTDOWN_MS = 20_000
 
-#: Milliseconds between two looks at an idle queue on Redis; RabbitMQ pushes.
+#: Milliseconds between two polls of an idle queue on Redis. RabbitMQ pushes messages.
 _REDIS_POLL_MS = 100
 
 
 @click.command()
-@click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes.")
 @click.option(
-    "--threads", type=click.IntRange(1, 64), default=8, show_default=True, help="Threads for each process."
+    "--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Number of processes."
 )
-@click.option("--queues", multiple=True, metavar="QUEUE", help="Only these queues; may be repeated.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 64),
+    default=8,
+    show_default=True,
+    help="Number of threads for each process.",
+)
+@click.option("--queues", multiple=True, metavar="QUEUE", help="Consume only this queue; may be repeated.")
 def worker(processes: int, threads: int, queues: tuple[str, ...]) -> None:
     """Turn events into emails and SMS, and run the sweeps.
 
@@ -33,6 +39,7 @@ def worker(processes: int, threads: int, queues: tuple[str, ...]) -> None:
     from app.settings import Broker
 
     settings = command_settings()
+    refuse_unsupported_servers(settings, queues=True)
     if settings.broker is Broker.REDIS:
         # Dramatiq reads it when it is imported.
         os.environ.setdefault("dramatiq_worker_timeout", str(_REDIS_POLL_MS))

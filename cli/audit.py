@@ -1,0 +1,57 @@
+"""`movieapp audit`: list operators' actions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import click
+
+from cli.listing import Listing, listing_options
+from cli.options import connect, expected_failures, moment
+
+_FIELDS = ("at", "operator", "surface", "key_id", "action", "target", "details")
+
+#: Heading → field of a list.
+_LISTED = {"at": "at", "operator": "operator", "action": "action", "target": "target", "details": "details"}
+
+
+@click.group()
+def audit() -> None:
+    """List operators' actions on the command line and in the dashboard.
+
+    \b
+    Example:
+        movieapp audit list --since 24h
+    """
+
+
+@audit.command("list")
+@click.option(
+    "--operator", metavar="NAME", help="Only actions of this operator: user@host, or a key's name or id."
+)
+@click.option("--action", metavar="NAME", help="Only this action, or this kind: payments.cancel, payments.")
+@click.option("--target", metavar="ID", help="Only actions on the payment, event, notification, or key ID.")
+@click.option("--since", type=moment, help="Only actions since then: 2h, 7d, or a time.")
+@listing_options()
+@expected_failures
+def list_actions(
+    listing: Listing, operator: str | None, action: str | None, target: str | None, since: datetime | None
+) -> None:
+    """List actions, newest first. They are recorded before they are carried out.
+
+    \b
+    Example:
+        movieapp audit list --action payments --since 7d
+    """
+    connect()
+    from app.operations.audit import find_actions
+
+    found = find_actions(listing.wanted, operator=operator, action=action, target=target, since=since)
+    listing.show(
+        map(_row, found), _LISTED, csv_fields=_FIELDS, empty="No recorded action matches these filters."
+    )
+
+
+def _row(action: Any) -> dict[str, Any]:
+    return {name: getattr(action, name) for name in _FIELDS}

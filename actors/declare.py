@@ -1,8 +1,9 @@
-"""Declare the worker's actors, under the names that messages carry."""
+"""Declare the worker's actors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
@@ -12,31 +13,34 @@ import redis
 from dramatiq.middleware import Middleware
 
 from actors.deliver import Deliver, DeliveryFailed, Sender
-from actors.dispatch import Dispatch
 from actors.event_status import EventStatus
 from actors.flooding import RecipientLimits
 from actors.metrics import MessageMetrics
 from actors.notify import Notify
 from actors.receipts import Receipts
+from actors.reminders import Reminders
 from actors.retries import LosslessRetries
+from actors.suppressed import SuppressedRecipients
 from actors.sweeps import Sweeps
 from actors.tracing import Tracing
 from app.channels import CHANNELS, ChannelName
 from app.events.decode import InvalidEvent
 from app.messaging.broker import make_broker
+from app.messaging.dispatch import Dispatch
 from app.messaging.queues import NOTIFY
 from app.messaging.topology import Topology
+from app.privacy.erasures import make_erasures
 from app.telemetry import tracing
 
 if TYPE_CHECKING:
     from app.settings import Settings
 
-#: Never retried: the message is at fault, or everything was tried.
+#: Never retried: the message is invalid, or all attempts are used.
 _FINAL = (InvalidEvent, DeliveryFailed)
 
 
 class Serving(Middleware):
-    """Knows which queues the worker of this process takes messages from."""
+    """Middleware that records which queues this process's worker consumes."""
 
     def __init__(self) -> None:
         self._only: set[str] | None = None
@@ -45,12 +49,12 @@ class Serving(Middleware):
         self._only = worker.consumer_whitelist
 
     def __call__(self, queue: str) -> bool:
-        """Whether the worker consumes from `queue`."""
+        """Return whether the worker consumes from `queue`."""
         return not self._only or queue in self._only
 
 
 class Closing(Middleware):
-    """Closes connections when the worker has finished its last message."""
+    """Middleware that closes connections after the worker's last message."""
 
     def __init__(self, *close: Callable[[], None]) -> None:
         self._close = close
@@ -63,13 +67,13 @@ class Closing(Middleware):
 def middleware(settings: Settings) -> list[Middleware]:
     """Return Dramatiq's middleware for a worker.
 
-    No TimeLimit: it can't interrupt a blocked socket, and could strike between a mail's acceptance and its
-    record; every call out of here has its own timeout.
+    Without TimeLimit: it can't interrupt a blocked socket, and could fire between a mail's acceptance and its
+    record. Every outgoing call has its own timeout.
     """
-    # Dramatiq goes through them backwards after a message: it is counted by what the retries made of it, and
-    # its span is around it all.
+    # After a message, Dramatiq calls middleware in reverse order. Metrics therefore see the result of the
+    # retries, and the span covers all of it.
     traced: list[Middleware] = [Tracing()] if tracing.enabled() else []
-    return [*traced, MessageMetrics(settings.namespace), LosslessRetries(), Sweeps(settings)]
+    return [*traced, MessageMetrics(settings.namespace), LosslessRetries()]
 
 
 def declare(broker: dramatiq.Broker, settings: Settings) -> None:
@@ -87,17 +91,28 @@ def declare(broker: dramatiq.Broker, settings: Settings) -> None:
     broker.add_middleware(Closing(store.close, *closing, tracing.shutdown))
     receipts = Receipts(store, settings.namespace)
     limits = RecipientLimits(store, settings.namespace, settings.recipient_budgets)
+    suppressed = SuppressedRecipients(settings)
     deliver = {
-        name: Deliver(sender, receipts, settings.max_retry_attempts, limits.exceeded)
+        name: Deliver(sender, receipts, settings.max_retry_attempts, suppressed, limits.exceeded)
         for name, sender in senders.items()
     }
     dispatch = Dispatch(broker, topology)
+    reminders = Reminders(timedelta(hours=settings.reminder_hours), settings.default_timezone)
     notify = Notify(
         {name: deliver[name] for name, channel in CHANNELS.items() if channel.enabled(settings)},
         lambda channel: CHANNELS[channel].inline and serving(dispatch.queue(channel)),
         dispatch,
         EventStatus(store, settings.namespace),
+        reminders,
+        make_erasures(settings),
     )
+    remind = partial(reminders.remind, notify.remind) if reminders.enabled else None
+
+    def give_back() -> None:
+        for channel in deliver.values():
+            channel.give_back()
+
+    broker.add_middleware(Sweeps(settings, remind, give_back))
     actor = partial(dramatiq.actor, broker=broker, throws=_FINAL)
     event_queues = list(topology.event_queues)
     actor(actor_name=NOTIFY, queue_name=event_queues[0])(notify)

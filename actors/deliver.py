@@ -1,9 +1,10 @@
-"""One delivery, over any channel: claimed, sent, recorded; tried again or given up."""
+"""Send one delivery over any channel: claim, send, and record it; retry or fail it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -12,11 +13,11 @@ import redis
 
 from actors import deliveries
 from actors.backoff import MAX_DELAY_MS, delay, spread
-from actors.errors import DeliveryError, NotAllowed, Postponed, TemporaryFailure, Uncertain
-from actors.outcome import count_outcome, log_outcome
+from actors.errors import DeliveryError, NotAllowed, Postponed, TemporaryFailure, Uncertain, Unsubscribed
 from actors.relevance import obsolete
 from app.clock import from_iso, seconds, utcnow
 from app.delivery_status import DeliveryStatus
+from app.feedback.outcome import count_outcome, log_outcome
 from app.models import OUTAGES
 from app.telemetry import metrics
 from app.telemetry.logs import get_logger
@@ -27,47 +28,63 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-#: A delivery that so many workers took and never reported on is likely what kills them.
+#: Number of lost workers after which a delivery is abandoned, because it probably kills them.
 _MAX_ABANDONED = 10
 
-#: A delivery that has been held for so many minutes waits for one more.
+#: A server is unavailable, and the delivery's worker is not to blame.
+_OUTAGES = (*OUTAGES, redis.RedisError)
+
+#: Why a delivery to a suppressed recipient is skipped.
+SUPPRESSED = "suppressed"
+
+#: The wait of a held delivery grows by a minute for each period of this many minutes.
 HOLD_FRACTION = 10
 
-#: Seconds for which a worker keeps trying to make known how a delivery ended, and between two tries.
+#: Seconds for which a worker retries recording an outcome, and seconds between two attempts.
 _RECORD_TIMEOUT_SECONDS, _RECORD_PAUSE_SECONDS = 60.0, 0.5
 
 
 class Sender(Protocol):
-    """The implementation of one channel; `app.channels` names it."""
+    """The implementation of one channel, from `app.channels`."""
 
-    #: Longer than one `send` can take.
+    #: Longer than any `send` takes.
     lease: timedelta
-    #: How long a delivery is held while the server, not the delivery, is in trouble.
+    #: How long a delivery is held if the server, not the delivery, has failed.
     hold_for: timedelta
 
     @property
     def quick(self) -> bool:
-        """Whether a delivery is likely to be accepted at once."""
+        """Return whether a delivery is likely to be accepted quickly."""
 
     def message_id(self, event_id: str) -> str | None:
-        """The id that a delivery of this event has with the recipient, if it is known before sending."""
+        """Return the recipient's id of this delivery, if it is known before sending."""
 
     def send(self, notification: Notification) -> Mapping[str, Any]:
         """Send one delivery.
 
         Returns:
-            Fields to record with it, as its subject.
+            Fields to record, such as the subject.
 
         Raises:
-            DeliveryError: it was not accepted, or nobody knows.
+            DeliveryError: not accepted, or uncertain.
         """
 
     def close(self) -> None:
         """Close connections."""
 
 
+class Suppressed(Protocol):
+    """The suppression list, as seen by deliveries."""
+
+    def check(self, notification: Notification) -> str | None:
+        """Return why the recipient is suppressed; None if it is not."""
+
+    def unsubscribed(self, notification: Notification) -> None:
+        """Suppress a recipient who has unsubscribed at the provider."""
+
+
 class DeliveryFailed(Exception):
-    """A delivery failed for good; its message goes to the dead letters."""
+    """A delivery failed permanently. Its message becomes a dead letter."""
 
 
 class Deliver:
@@ -75,12 +92,13 @@ class Deliver:
 
     Args:
         sender: sends over the channel.
-        receipts: remembers what was accepted, in case that it can't be recorded.
-        max_retries: tries after the first.
-        exceeded: why a delivery is over a limit; None if it is not.
+        receipts: stores acceptances that MongoDB can't record yet.
+        max_retries: attempts after the first.
+        suppressed: the suppression list.
+        exceeded: returns why a delivery exceeds a limit, or None.
 
     Attributes:
-        sender: as given.
+        sender: the sender.
     """
 
     def __init__(
@@ -88,54 +106,85 @@ class Deliver:
         sender: Sender,
         receipts: Receipts,
         max_retries: int,
+        suppressed: Suppressed,
         exceeded: Callable[[Notification], str | None] = lambda _: None,
     ) -> None:
         self.sender = sender
         self._receipts = receipts
         self._max_retries = max_retries
+        self._suppressed = suppressed
         self._exceeded = exceeded
+        #: Deliveries to give back once MongoDB is available. List operations are atomic.
+        self._held: list[Notification] = []
 
     def __call__(self, notification_id: str, *, given_up: bool = False) -> None:
         """Send one delivery, unless it was sent before.
 
         Args:
-            notification_id: its document's.
-            given_up: it failed for good where it was tried first: this message is its dead letter, unless
-                somebody has reopened it since.
+            notification_id: id of its document.
+            given_up: the inline attempt failed permanently: this message becomes its dead letter, unless it
+                was reopened since.
 
         Raises:
-            dramatiq.Retry: it may succeed later.
-            DeliveryFailed: it never will, or was tried often enough.
+            dramatiq.Retry: a later attempt may succeed.
+            DeliveryFailed: it can't succeed, or has used up its retries.
         """
         claimed = deliveries.claim(notification_id, self.sender.lease)
         if claimed is None:
             if given_up and deliveries.is_given_up(notification_id):
-                raise DeliveryFailed("failed in its inline attempt")
+                raise DeliveryFailed("the inline attempt failed")
             return
         if isinstance(claimed, deliveries.Busy):
             wait = int((claimed.until - utcnow()).total_seconds() * 1_000)
             raise dramatiq.Retry("not due, or another worker has it", min(max(100, wait), MAX_DELAY_MS))
-        try:
-            if claimed.abandoned and self._settled(claimed):
-                return
-        except redis.RedisError:
-            # Redis is down, not the delivery's worker: this counts as no abandoned attempt.
-            deliveries.give_back(claimed)
-            raise
         self.attempt(claimed)
 
     def attempt(self, notification: Notification) -> None:
         """Send a delivery whose lease this worker holds.
 
         Raises:
-            dramatiq.Retry: it may succeed later.
-            DeliveryFailed: it never will, or was tried often enough.
+            dramatiq.Retry: a later attempt may succeed.
+            DeliveryFailed: it can't succeed, or has used up its retries.
         """
-        if reason := obsolete(notification, utcnow()) or self._exceeded(notification):
+        try:
+            if not (notification.abandoned and self._settled(notification)):
+                self._attempt(notification)
+        except _OUTAGES:
+            self._held.append(notification)
+            with suppress(*OUTAGES):
+                self.give_back()
+            raise
+
+    def give_back(self) -> None:
+        """Give back the deliveries whose outcome an outage kept this process from recording.
+
+        Raises:
+            Exception: one of `OUTAGES`. The deliveries are kept for the next call.
+        """
+        with suppress(IndexError):
+            while True:
+                notification = self._held.pop()
+                try:
+                    deliveries.give_back(notification)
+                except OUTAGES:
+                    self._held.append(notification)
+                    raise
+
+    def _attempt(self, notification: Notification) -> None:
+        if reason := obsolete(notification, utcnow()):
+            self._skip(notification, reason)
+            return
+        if reason := self._suppressed.check(notification):
+            self._skip(notification, SUPPRESSED, f"{SUPPRESSED}: {reason}")
+            return
+        if reason := self._exceeded(notification):
             self._skip(notification, reason)
             return
         try:
             fields = self.sender.send(notification)
+        except Unsubscribed as error:
+            self._suppressed.unsubscribed(notification)
+            self._skip(notification, SUPPRESSED, f"{SUPPRESSED}: {error}")
         except NotAllowed as error:
             self._skip(notification, str(error))
         except Postponed as error:
@@ -144,25 +193,29 @@ class Deliver:
             self._retry(notification, error)
         except DeliveryError as error:
             self._give_up(notification, error)
-        except Exception as error:  # a bug: what it has done nobody knows, so a person has to look first
+        except _OUTAGES:
+            raise  # before submission: no channel uses these servers later
+        except Exception as error:  # a bug: its effect is unknown, so an operator has to check first
             log.exception("unexpected error", event_id=notification.event_id)
             self._give_up(notification, DeliveryError(f"unexpected {type(error).__name__}: {error!s:.300}"))
         else:
             self._accepted(notification, utcnow(), fields)
 
-    def _skip(self, notification: Notification, reason: str) -> None:
-        deliveries.end(notification, DeliveryStatus.SKIPPED, reason)
-        log_outcome(notification, DeliveryStatus.SKIPPED, reason)
+    def _skip(self, notification: Notification, reason: str, note: str | None = None) -> None:
+        deliveries.end(notification, DeliveryStatus.SKIPPED, reason, note)
+        log_outcome(notification, DeliveryStatus.SKIPPED, note or reason)
 
     def _settled(self, notification: Notification) -> bool:
-        """Whether a delivery that another worker abandoned needs no sending."""
+        """Return whether a delivery that another worker abandoned needs no sending."""
         receipt = self._receipts.find(notification)
         if receipt is not None:
             deliveries.sent(notification, **receipt)
             log_outcome(notification, DeliveryStatus.SENT, "accepted earlier, recorded now")
             return True
-        if notification.abandoned >= _MAX_ABANDONED:
-            error = DeliveryError(f"{notification.abandoned} workers took it, and none reported an outcome")
+        abandoned = notification.abandoned - notification.excused
+        if abandoned >= _MAX_ABANDONED:
+            detail = f"{abandoned} workers claimed it, and none recorded an outcome"
+            error = DeliveryError(detail)
             self._give_up(notification, error)
         return False
 
@@ -177,7 +230,7 @@ class Deliver:
         metrics.EVENT_AGE.labels(notification.notification_type).observe(seconds(happened, sent_at))
 
     def _postpone(self, notification: Notification, error: Postponed) -> NoReturn:
-        """Hold the delivery: the longer it has been held, the less often it is tried."""
+        """Hold the delivery. Attempts become less frequent the longer it is held."""
         until = self._give_up_at(notification)
         if utcnow() >= until:
             self._give_up(notification, error)
@@ -214,14 +267,14 @@ class Deliver:
 
 
 def surely(act: Callable[[], None], outages: tuple[type[Exception], ...]) -> None:
-    """Record an outcome, and keep trying during an outage: if it is lost, the delivery is sent again.
+    """Record an outcome, with retries during an outage. If it is lost, the delivery is sent again.
 
     Args:
         act: safe to repeat.
-        outages: errors after which it is tried again, for a minute.
+        outages: errors to retry after, for a minute.
 
     Raises:
-        Exception: the last of those.
+        Exception: the last of these errors.
     """
     give_up_at = time.monotonic() + _RECORD_TIMEOUT_SECONDS
     while True:

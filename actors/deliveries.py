@@ -1,8 +1,10 @@
 """The lifecycle of a delivery: queued → sending → sent, or retrying, failed, skipped, uncertain.
 
-Every change is a compare-and-set on its document, so that a message that comes twice, or to two workers,
-sends once. An unfinished delivery has a `due_at`; past it, its message or its worker counts as lost, and the
-sweep queues it again.
+`app.feedback.records` writes later statuses.
+
+Every change is a compare-and-set on its document, so that a message that arrives twice, or at two workers,
+sends once. An unfinished delivery has a `due_at`. After that time its message or worker counts as lost, and
+the sweep queues it again.
 """
 
 from __future__ import annotations
@@ -16,26 +18,26 @@ from bson import ObjectId
 from bson.errors import BSONError
 from mongoengine.errors import NotUniqueError
 
-from actors.outcome import log_outcome
 from app.canonical_json import canonical
 from app.channels import ChannelName
 from app.clock import utcnow
-from app.delivery_status import FINISHED, GIVEN_UP, DeliveryStatus
+from app.delivery_status import ACCEPTED, FINISHED, GIVEN_UP, DeliveryStatus
 from app.events.decode import InvalidEvent
+from app.feedback.outcome import log_outcome
 from app.models import GRACE, Attempt, Notification
 from app.telemetry import tracing
 
-#: Deliveries queued again by one sweep.
+#: Maximum number of deliveries that one sweep queues again.
 _BATCH_SIZE = 500
 
 
 class ConflictingEvent(InvalidEvent):
-    """An event_id arrived again with another content. An operator has to decide which of the two is right."""
+    """An event_id arrived again with different content. An operator has to decide which is correct."""
 
 
 @dataclass(frozen=True)
 class Busy:
-    """The delivery may not be tried before `until`: a worker holds it, or its retry is not due."""
+    """The delivery may not be attempted before `until`: a worker holds it, or its retry is not due."""
 
     until: datetime
 
@@ -47,23 +49,25 @@ def record(
     recipient: str | None,
     lease: timedelta | None = None,
     message_id: str | None = None,
+    upcoming_showtime: datetime | None = None,
 ) -> tuple[Notification, bool]:
-    """Record the delivery of `event` over `channel`, or find the one that an earlier copy of the event made.
+    """Record the delivery of `event` over `channel`, or find that of an earlier copy of the event.
 
     Args:
-        event: checked.
-        channel: its channel.
-        template: of the message.
-        recipient: None if the event names none: the delivery is skipped.
-        message_id: what its recipient will know it by, where that is known before sending.
-        lease: given, a new delivery is the caller's at once, as if claimed; else it waits in its queue.
+        event: a valid event.
+        channel: the delivery's channel.
+        template: the message's template.
+        recipient: None if the event has none; the delivery is then skipped.
+        message_id: the recipient's id of the message, if it is known before sending.
+        lease: claims a new delivery for the caller; None to queue it.
+        upcoming_showtime: start of the show, if this record leads to its reminder.
 
     Returns:
         The delivery, and whether it is new.
 
     Raises:
-        ConflictingEvent: the earlier one was no copy.
-        InvalidEvent: it can't be stored.
+        ConflictingEvent: the earlier event has different content.
+        InvalidEvent: the event can't be stored.
     """
     now = utcnow()
     notification = Notification(
@@ -80,6 +84,7 @@ def record(
         traceparent=tracing.traceparent(),
         created_at=now,
         due_at=now + (lease or GRACE) if recipient else None,
+        upcoming_showtime=upcoming_showtime,
     )
     try:
         notification.insert()
@@ -107,19 +112,19 @@ def _compare(known: dict[str, Any], event: dict[str, Any]) -> None:
         return
     fields = known.keys() | event.keys()
     differing = sorted(name for name in fields if canonical(known.get(name)) != canonical(event.get(name)))
-    raise ConflictingEvent(f"its event_id is known with other values of {', '.join(differing)[:300]}")
+    raise ConflictingEvent(f"its event_id was already used with other values of {', '.join(differing)[:300]}")
 
 
 def claim(notification_id: str, lease: timedelta) -> Notification | Busy | None:
     """Claim a delivery in order to send it.
 
     Args:
-        notification_id: its document's.
-        lease: longer than sending can take; who is silent for longer is taken for dead.
+        notification_id: id of its document.
+        lease: longer than sending can take; afterwards, the worker counts as dead.
 
     Returns:
-        The delivery, ours until its lease ends; `Busy` while it may not be tried; None if it is finished or
-        there is no such record.
+        The delivery, claimed until its lease ends; `Busy` while it may not be attempted; None if it is
+        finished or does not exist.
     """
     now = utcnow()
     mine = {"_id": ObjectId(notification_id)}
@@ -143,32 +148,35 @@ def claim(notification_id: str, lease: timedelta) -> Notification | Busy | None:
         case DeliveryStatus.RETRYING:
             return Busy(notification.next_attempt_at)
         case DeliveryStatus.QUEUED:
-            return Busy(now)  # between our writes and our look
+            return Busy(now)  # changed between the write and this read
     return None
 
 
 def is_given_up(notification_id: str) -> bool:
-    """Whether a delivery has failed for good, or its outcome is uncertain."""
+    """Return whether a delivery has failed permanently, or its outcome is uncertain."""
     given_up = Notification.objects(id=notification_id, status__in=GIVEN_UP)
     return given_up.first() is not None
 
 
 def sent(notification: Notification, sent_at: datetime, **fields: Any) -> None:
-    """Record that the delivery was accepted. Needs no lease: it is true whoever holds the delivery.
+    """Record that the delivery was accepted. Needs no lease, because it is true whoever holds it.
 
     Args:
-        notification: claimed before.
+        notification: a claimed delivery.
         sent_at: when it was accepted.
         fields: further fields to store.
     """
-    Notification.compare_and_set(
-        {"_id": notification.id, "status": {"$ne": DeliveryStatus.SENT}},
+    recorded = Notification.compare_and_set(
+        {"_id": notification.id, "status": {"$nin": list(ACCEPTED)}},
         {
             "$set": {"status": DeliveryStatus.SENT, "sent_at": sent_at, **fields},
             "$unset": {"error_message": True, "due_at": True},
             "$push": {"attempts": Attempt(at=utcnow(), outcome=DeliveryStatus.SENT, detail="").to_mongo()},
         },
     )
+    if not recorded:
+        # A bounce or a receipt arrived first, and its status is kept.
+        Notification.compare_and_set({"_id": notification.id}, {"$set": {"sent_at": sent_at, **fields}})
 
 
 def retry(
@@ -179,14 +187,14 @@ def retry(
     counted: bool,
     give_up_at: datetime | None = None,
 ) -> None:
-    """Record that the delivery is to be tried again.
+    """Record that the delivery will be retried.
 
     Args:
-        notification: claimed before.
-        after: when.
-        detail: the server's reply, or what was wrong.
-        counted: whether this was one of its tries.
-        give_up_at: when it fails if the trouble lasts.
+        notification: a claimed delivery.
+        after: time of the retry.
+        detail: the server's reply, or the error.
+        counted: whether this attempt counts.
+        give_up_at: when it fails if the problem persists.
     """
     now = utcnow()
     changes: dict[str, Any] = {"set__next_attempt_at": now + after, "set__due_at": now + after + GRACE}
@@ -198,43 +206,45 @@ def retry(
     _ours(notification).update_one(set__status=DeliveryStatus.RETRYING, set__error_message=detail, **changes)
 
 
-def end(notification: Notification, status: DeliveryStatus, detail: str) -> None:
+def end(notification: Notification, status: DeliveryStatus, detail: str, note: str | None = None) -> None:
     """Record that the delivery ended without being accepted.
 
     Args:
-        notification: claimed before.
+        notification: a claimed delivery.
         status: failed, skipped or uncertain.
-        detail: the server's reply, or what was wrong.
+        detail: the server's reply, or the error.
+        note: text for its list of attempts; None for `detail`.
     """
     _ours(notification).update_one(
         set__status=status,
         set__error_message=detail,
         unset__due_at=True,
-        push__attempts=Attempt(at=utcnow(), outcome=status, detail=detail),
+        push__attempts=Attempt(at=utcnow(), outcome=status, detail=note or detail),
     )
 
 
 def give_back(notification: Notification) -> None:
-    """Give back a delivery that another worker abandoned: due at once, and not counted as abandoned again.
+    """Release a delivery whose outcome an outage kept this worker from recording. It is due immediately.
 
-    Its status stays: who takes it next has to find out whether it was accepted.
+    The next worker counts it as abandoned, because it has to find out whether it was accepted. This excuses
+    it, also if its lease has ended and it is counted already.
     """
-    _ours(notification).update_one(set__due_at=utcnow(), inc__abandoned=-1)
+    if not _ours(notification).update_one(set__due_at=utcnow(), inc__excused=1):
+        Notification.compare_and_set({"_id": notification.id}, {"$inc": {"excused": 1}})
 
 
 def _ours(notification: Notification) -> Any:
-    """Query for the delivery while this worker's lease is still the current one."""
+    """Return a filter for the delivery that matches while this worker's lease is current."""
     return Notification.objects(id=notification.id, status=DeliveryStatus.SENDING, due_at=notification.due_at)
 
 
 def requeue_overdue(enqueue: Callable[[Notification], None]) -> int:
-    """Queue overdue deliveries again: their messages were lost, or their workers died.
+    """Queue overdue deliveries again, whose messages were lost or whose workers died.
 
-    Each waits as long again as it has waited before, so that a long queue grows by a few repeated messages
-    and not by ever more.
+    Each wait doubles, so that a long queue grows by only a few repeated messages.
 
     Returns:
-        How many.
+        The number of deliveries.
     """
     now = utcnow()
     overdue = Notification.objects(due_at__lt=now).order_by("due_at").limit(_BATCH_SIZE)
@@ -245,7 +255,7 @@ def requeue_overdue(enqueue: Callable[[Notification], None]) -> int:
         if delivery.status == DeliveryStatus.SENDING:
             changes |= {"set__status": DeliveryStatus.QUEUED, "inc__abandoned": 1}
         seen = Notification.objects(id=delivery.id, status=delivery.status, due_at=delivery.due_at)
-        if seen.update_one(**changes):  # of several sweeps only one
+        if seen.update_one(**changes):  # only one of several sweeps succeeds
             try:
                 enqueue(delivery)
             except Exception:
@@ -255,12 +265,33 @@ def requeue_overdue(enqueue: Callable[[Notification], None]) -> int:
     return count
 
 
+def with_showtime_until(until: datetime) -> list[Notification]:
+    """Return deliveries of shows that begin by then and whose reminder is pending, earliest show first.
+
+    At most one batch. The sparse index contains only these deliveries.
+    """
+    upcoming = Notification.objects(upcoming_showtime__lte=until).order_by("upcoming_showtime")
+    return list(upcoming.limit(_BATCH_SIZE))
+
+
+def forget_showtime(notification_id: ObjectId, showtime: datetime) -> None:
+    """Record that the reminder of a delivery's show is handled."""
+    Notification.compare_and_set(
+        {"_id": notification_id, "upcoming_showtime": showtime}, {"$unset": {"upcoming_showtime": True}}
+    )
+
+
 def forget(older_than: timedelta) -> int:
-    """Delete finished deliveries, oldest first, a batch at a time.
+    """Delete finished deliveries, oldest first, a batch at a time. One whose show is ahead is kept.
 
     Returns:
-        How many; 0 when there are no more.
+        The number of deleted deliveries; 0 at the end.
     """
-    old = Notification.objects(status__in=FINISHED, created_at__lt=utcnow() - older_than)
+    now = utcnow()
+    old = Notification.objects(
+        status__in=FINISHED,
+        created_at__lt=now - older_than,
+        __raw__={"upcoming_showtime": {"$not": {"$gt": now}}},
+    )
     ids = [delivery.id for delivery in old.order_by("created_at").only("id").limit(_BATCH_SIZE)]
     return int(Notification.objects(id__in=ids).delete()) if ids else 0

@@ -1,4 +1,4 @@
-"""The ways in which a delivery can fail. The class says whose problem it is, and what happens next."""
+"""Errors of deliveries. The class determines what happens next."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ class DeliveryError(Exception):
     """A delivery was not accepted, and will not be retried.
 
     Attributes:
-        phase: the step that failed, such as `rcpt`; None if nothing was sent.
-        code: of the server's reply; None if there was none.
-        reply: the server's words, or what happened instead of them.
+        phase: the failed step, such as `rcpt`; None if nothing was sent.
+        code: code of the server's reply; None without a reply.
+        reply: the server's reply, or the failure.
     """
 
     def __init__(
@@ -22,27 +22,49 @@ class DeliveryError(Exception):
 
 
 class TemporaryFailure(DeliveryError):
-    """The recipient's trouble, such as a full mailbox. Retry with growing waits; each attempt counts."""
+    """A temporary problem of the recipient, such as a full mailbox. Retry with backoff; each attempt
+    counts."""
 
 
 class Postponed(DeliveryError):
-    """The server's trouble or our settings'. Hold the delivery, and try again without counting this attempt.
+    """A problem of the server or our settings. Hold the delivery, and retry without counting this attempt.
 
     Attributes:
-        seconds: to wait, at least.
+        seconds: minimum wait.
         server_wide: whether every delivery to this server would fail now.
+        refuses_login: whether the server refuses our login.
     """
 
     seconds = 10.0
     server_wide = True
+    refuses_login = False
+
+
+class TooManyConnections(Postponed):
+    """The server refuses further connections from us."""
+
+    seconds = 5.0
+    server_wide = False
+
+
+class OutOfTurn(Postponed):
+    """Not attempted: the circuit is open, or no further connection is allowed."""
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class PermanentFailure(DeliveryError):
-    """The message's trouble: it will never be accepted as it is. Dead-letter at once."""
+    """The message will never be accepted. Dead-letter it without retries."""
 
 
 class NotAllowed(DeliveryError):
-    """The recipient must not get it, by a rule of ours. Skip it."""
+    """Our rules forbid this message. Skip it."""
+
+
+class Unsubscribed(NotAllowed):
+    """The recipient has unsubscribed at the provider. Suppress it, and skip the delivery."""
 
 
 class Uncertain(DeliveryError):

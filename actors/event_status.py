@@ -1,6 +1,6 @@
 """`event:{event_id}:status` in Redis: read by other services, and a fast duplicate check for `notify`.
 
-MongoDB's unique index is what prevents a second message; this only saves the work.
+MongoDB's unique index prevents a second message. This check only saves work.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _KEPT_SECONDS = 24 * 3600
 
 
 class EventStatus:
-    """Reads and writes the status. While Redis is unavailable, nothing is known and nothing fails.
+    """Reads and writes the status. Does nothing while Redis is unavailable.
 
     Args:
-        store: Redis.
-        namespace: in front of every key.
+        store: the Redis client.
+        namespace: prefix of every key.
     """
 
     def __init__(self, store: redis.Redis, namespace: str) -> None:
@@ -34,10 +34,10 @@ class EventStatus:
         self._namespace = namespace
 
     def begin(self, event_id: str) -> tuple[str | None, str | None]:
-        """Write `processing` where no status is known yet.
+        """Write `processing` unless a status is known.
 
         Returns:
-            The status that was, and the digest of the event processed under this id; None: not known.
+            The previous status, and the digest of the processed event with this id; None if unknown.
         """
         try:
             with self._redis.pipeline(transaction=False) as pipeline:
@@ -46,17 +46,17 @@ class EventStatus:
                 pipeline.get(self._key(event_id, "digest"))
                 found: list[Any] = pipeline.execute()
         except redis.RedisError as error:
-            log.warning("event status unknown", reason=str(error))
+            log.warning("event status not read", reason=str(error))
             return None, None
         return found[0], found[1]
 
     def set(self, event_id: str, status: Status) -> None:
-        """Write the status, for a day."""
+        """Write the status, with an expiry of a day."""
         self._set({self._key(event_id, "status"): status})
 
     def processed(self, event_id: str, digest: str) -> None:
-        """Write that the event with this digest is processed, for a day."""
-        # Beside the status and not in it: other services read that one.
+        """Write that the event with this digest is processed, with an expiry of a day."""
+        # Stored separately, because other services read the status.
         self._set({self._key(event_id, "digest"): digest, self._key(event_id, "status"): "processed"})
 
     def _set(self, values: Mapping[str, Any]) -> None:

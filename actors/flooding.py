@@ -1,7 +1,7 @@
-"""Limits of messages to one recipient and about one booking: nobody floods a stranger through this service.
+"""Limit messages to one recipient and about one booking, so that nobody can flood a stranger.
 
-An honest booking stays far below them. A failed payment is reported once an hour for each booking and
-channel: somebody who tries card after card does not fill a mailbox.
+Normal bookings stay far below the limits. Failed payments are reported once an hour for each booking and
+channel, so that repeated attempts do not fill a mailbox.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TOO_MANY = "too many messages to this recipient (RECIPIENT_LIMITS)"
 _TOO_MANY_FOR_BOOKING = "too many messages about this booking (RECIPIENT_LIMITS)"
 _REPORTED = "a failed payment of this booking was reported within the last hour"
 
-#: Counters that a process remembers while Redis does not answer.
+#: Maximum number of counters in memory while Redis is unavailable.
 _MAX_REMEMBERED = 10_000
 
 #: Counts a message under each key unless a budget is used up. A message that was counted before passes.
@@ -62,12 +62,13 @@ class _Limit(NamedTuple):
 
 
 class RecipientLimits:
-    """Counts messages in Redis and, while that does not answer, in this process.
+    """Counts messages in Redis, or in this process while Redis is unavailable.
 
     Args:
-        store: Redis.
+        store: the Redis client.
         namespace: prefix of every key.
-        budgets: of `email` and `sms` for each recipient, and of `booking` for each booking and channel.
+        budgets: limits of `email` and `sms` for each recipient, and of `booking` for each booking and
+            channel.
         clock: returns seconds since 1970.
     """
 
@@ -82,7 +83,7 @@ class RecipientLimits:
         self._own: dict[str, dict[str, float]] = {}
 
     def exceeded(self, notification: Notification) -> str | None:
-        """Count a delivery; return why it is not to be sent, or None. A retry is counted once."""
+        """Count a delivery. Return why it exceeds a limit, or None. Retries do not count."""
         limits = self._limits_for(notification)
         if not limits:
             return None
@@ -97,7 +98,7 @@ class RecipientLimits:
 
     def _limits_for(self, notification: Notification) -> list[_Limit]:
         channel, booking = notification.notification_type, notification.booking_id
-        # A digest: an address is personal data.
+        # A digest, because an address is personal data.
         recipient = hashlib.sha256(str(notification.recipient).lower().encode()).hexdigest()[:32]
         limits = [_Limit(f"{channel}:{recipient}", self._budgets.get(channel, ()), _TOO_MANY)]
         if booking:

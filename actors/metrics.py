@@ -29,12 +29,12 @@ class MessageMetrics(Middleware):
     """Measures how long each message takes.
 
     Args:
-        namespace: of the queues; not told, so that a label has the same value in every deployment.
+        namespace: namespace of the queues, removed from labels, so that they are equal in every deployment.
     """
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
-        #: By the identity of a message in hand: an event published twice is two messages of one id.
+        #: Keyed by object identity, because an event published twice gives two messages with one id.
         self._started: dict[int, float] = {}
 
     def before_process_message(self, broker: dramatiq.Broker, message: MessageProxy) -> None:
@@ -73,7 +73,7 @@ class QueueDepths(Collector):
         try:
             depths = queue_depths(self._settings)
         except ServiceUnavailable:
-            return  # a gap in the graph says it; other metrics still go out
+            return  # the graph shows a gap; other metrics are still exported
         for depth in depths:
             for state in ("ready", "delayed", "dead", "unacked"):
                 count = getattr(depth, state)
@@ -83,12 +83,12 @@ class QueueDepths(Collector):
 
 
 def serve() -> int:
-    """Serve /metrics of a worker and all its processes, in a process of its own, until it is told to stop.
+    """Serve /metrics of all processes of a worker, in a separate process, until it is stopped.
 
-    A port that is taken, as by another worker on the machine, is told and costs the metrics only.
+    If the port is in use, for example by another worker, an error is logged and only the metrics are missing.
 
     Returns:
-        An exit code.
+        The exit code.
     """
     settings = load_settings()
     logs.configure("notification-service", settings.log_level)

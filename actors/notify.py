@@ -1,8 +1,8 @@
-"""An event in, its deliveries out: checked, recorded once for each channel, and sent or queued.
+"""Handle events: validate each, record its deliveries, and send or queue them.
 
-One delivery is tried on the spot, by who has just recorded it, where this worker serves its queue: a mail
-that the server takes at once, as nearly all are, costs no second message and no claim. Its queue gets what
-did not settle: what is to be tried again, and the letter of what failed.
+The worker that records a delivery attempts it inline if it also consumes the delivery's queue. Nearly all
+mails are accepted quickly, and then need no second message and no claim. The queue gets only retries and dead
+letters.
 """
 
 from __future__ import annotations
@@ -21,23 +21,27 @@ from actors.deliver import DeliveryFailed, surely
 from actors.deliveries import ConflictingEvent
 from app.canonical_json import canonical
 from app.channels import CHANNELS, ChannelName
+from app.clock import utcnow
 from app.delivery_status import DeliveryStatus
-from app.events.catalog import check_event
+from app.events.catalog import REMINDER_TEMPLATE, check_event
 from app.events.decode import InvalidEvent
 from app.events.fields import Id
 from app.events.remarks import remarks
 from app.events.schemas import without_nulls
+from app.privacy.redaction import redacted
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from actors.deliver import Deliver
-    from actors.dispatch import Dispatch
     from actors.event_status import EventStatus
+    from actors.reminders import Reminders
+    from app.messaging.dispatch import Dispatch
     from app.models import Notification
+    from app.privacy.erasures import Erasures
 
 log = get_logger(__name__)
 
-#: An OSError where its name does not resolve.
+#: OSError if the host name does not resolve.
 _BROKER_AWAY = (BrokerConnectionError, redis.RedisError, OSError)
 
 
@@ -48,7 +52,7 @@ def _usable_id(event: dict[str, Any]) -> str:
     """Return the event's id, which becomes part of keys in Redis.
 
     Raises:
-        InvalidEvent: the id is missing, too long, or not visible.
+        InvalidEvent: the id is missing, too long, or has invisible characters.
     """
     try:
         return str(_EVENT_ID.deserialize(event.get("event_id")))
@@ -62,10 +66,12 @@ class Notify:
     """The actor `notify`.
 
     Args:
-        channels: those that are on → the actor that sends over them, in the order to record them.
-        inline: whether this worker is to send over a channel before it acknowledges the event.
-        dispatch: queues a delivery.
+        channels: enabled channels → their actors, in the order to record them.
+        inline: returns whether this worker sends over a channel before it acknowledges the event.
+        dispatch: enqueues a delivery.
         status: the event's status in Redis.
+        reminders: plans the reminders of bookings.
+        erasures: customers whose events are redacted.
     """
 
     def __init__(
@@ -74,17 +80,21 @@ class Notify:
         inline: Callable[[ChannelName], bool],
         dispatch: Dispatch,
         status: EventStatus,
+        reminders: Reminders,
+        erasures: Erasures,
     ) -> None:
         self._channels = channels
         self._inline = inline
         self._dispatch = dispatch
         self._status = status
+        self._reminders = reminders
+        self._erasures = erasures
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Handle one event. Safe to repeat at any point.
 
         Raises:
-            InvalidEvent: it can't be handled; the message goes to the dead letters as it came.
+            InvalidEvent: the event can't be handled. The message becomes a dead letter, unchanged.
         """
         event_id = _usable_id(event)
         digest = hashlib.sha256(canonical(without_nulls(event)).encode()).hexdigest()[:32]
@@ -92,54 +102,87 @@ class Notify:
         if (status, known) == ("processed", digest):
             log.info("event repeated", event_id=event_id)
             return
-        # What was processed stays so, whatever else comes under its id.
+        # A processed event keeps its status, whatever else arrives with its id.
         first = status != "processed"
         try:
             event, kind = check_event(event)
             for remark in remarks(event) if kind.template else ():
-                log.warning("event taken", event_id=event_id, event_type=event["event_type"], reason=remark)
+                log.warning(
+                    "event accepted with warnings",
+                    event_id=event_id,
+                    event_type=event["event_type"],
+                    reason=remark,
+                )
             if status == "failed":
                 self._status.set(event_id, "processing")
+            if kind.template and self._erasures.covers(event):
+                event = redacted(event)
+                log.info(
+                    "event of an erased customer redacted", event_id=event_id, event_type=event["event_type"]
+                )
             ours = self._record(event, kind.template) if kind.template else None
         except InvalidEvent as error:
             conflict = isinstance(error, ConflictingEvent)
             if conflict:
-                # The dead letter is the copy kept aside; what was sent stays as it was.
+                # The dead letter is the quarantined copy. Sent deliveries do not change.
                 self._status.set(event_id, "processed")
             elif first:
                 self._status.set(event_id, "failed")
-            message = "event kept aside" if conflict else "event refused"
+            message = "event quarantined" if conflict else "event refused"
             log.error(message, event_id=event_id, event_type=event.get("event_type"), reason=str(error))
             raise
         if ours:
             self._try(ours)
+        self._reminders.note(event)
         self._status.processed(event_id, digest)
 
     def _record(self, event: dict[str, Any], template: str) -> Notification | None:
         """Record the deliveries and queue them. Return the inline one, leased, instead of queuing it."""
         ours: Notification | None = None
-        for channel, deliver in self._channels.items():
+        upcoming = self._reminders.upcoming_showtime(event, utcnow())
+        for position, (channel, deliver) in enumerate(self._channels.items()):
             recipient = event.get(CHANNELS[channel].recipient_field)
             sender = deliver.sender
             lease = sender.lease if sender.quick and self._inline(channel) else None
             notification, new = deliveries.record(
-                event, channel, template, recipient, lease, sender.message_id(event["event_id"])
+                event,
+                channel,
+                template,
+                recipient,
+                lease,
+                sender.message_id(event["event_id"]),
+                # One reminder for the event, not for each of its deliveries.
+                None if position else upcoming,
             )
             if new and notification.status == DeliveryStatus.SENDING:
                 ours = notification
             elif notification.status == DeliveryStatus.QUEUED:
-                # Also for a delivery recorded before: the process may have died before it was queued.
+                # Also for an existing delivery, because the process may have died before it was queued.
                 self._dispatch(notification)
         return ours
+
+    def remind(self, event: dict[str, Any]) -> None:
+        """Record and queue the deliveries of a `booking.reminder`, each once. Safe to repeat."""
+        for channel, deliver in self._channels.items():
+            recipient = event.get(CHANNELS[channel].recipient_field)
+            message_id = deliver.sender.message_id(event["event_id"])
+            try:
+                notification, new = deliveries.record(
+                    event, channel, REMINDER_TEMPLATE, recipient, message_id=message_id
+                )
+            except ConflictingEvent:
+                continue  # recorded before, by a worker with another state or setting
+            if new and notification.status == DeliveryStatus.QUEUED:
+                self._dispatch(notification)
 
     def _try(self, notification: Notification) -> None:
         try:
             self._channels[ChannelName(notification.notification_type)].attempt(notification)
         except DeliveryFailed:
-            # Nobody else knows that a letter is owed.
+            # No other process knows that a dead letter must be published.
             surely(lambda: self._dispatch(notification, given_up=True), _BROKER_AWAY)
         except dramatiq.Retry as later:
             try:
                 self._dispatch(notification, delay=later.delay)
-            except Exception as error:  # whatever it is: its record is due, and the sweep finds it
+            except Exception as error:  # any error: the record is due, and the sweep finds it
                 log.warning("retry not queued", notification_id=str(notification.id), reason=str(error))

@@ -1,4 +1,4 @@
-"""Retry a message whose actor raised, as long as that may help; then make it a dead letter."""
+"""Retry messages whose actor raised, if a retry may help; else make them dead letters."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from dramatiq.middleware import Retries
 
 from app.models import OUTAGES
 
-#: Milliseconds between retries of a message that failed for another reason than its delivery.
+#: Milliseconds between retries of a message that failed for a reason other than its delivery.
 _MIN_BACKOFF, _MAX_BACKOFF = 1_000, 60_000
 
-#: Retries after an error that nobody foresaw: about ten minutes' worth.
+#: Retries after an unexpected error, over about ten minutes.
 _MAX_RETRIES_AFTER_UNEXPECTED_ERROR = 15
 
-#: Errors that pass: a server is unavailable, or the delivery is not due. Retried for as long as it takes.
+#: Temporary conditions: a server is unavailable, or the delivery is not due. Retried without limit.
 _OUTAGE_ERRORS = (*OUTAGES, redis.RedisError, BrokerConnectionError, dramatiq.Retry)
 
 
 def worth_a_retry(retries: int, error: BaseException) -> bool:
-    """Whether to try a message again that has been retried `retries` times."""
+    """Return whether to retry a message after `retries` retries."""
     return isinstance(error, _OUTAGE_ERRORS) or retries < _MAX_RETRIES_AFTER_UNEXPECTED_ERROR
 
 
 class LosslessRetries(Retries):
     """Dramatiq's retries, without losing a message that the broker does not accept back.
 
-    If the broker does not take the retry, Dramatiq logs that and acknowledges the message all the same
-    (https://github.com/Bogdanp/dramatiq/pull/545). Here it becomes a dead letter; or, where the connection is
-    gone altogether, stays unacknowledged, and the broker delivers it again.
+    If the broker refuses the retry, Dramatiq logs that and still acknowledges the message
+    (https://github.com/Bogdanp/dramatiq/pull/545). Here it becomes a dead letter. If the connection is lost,
+    it stays unacknowledged, and the broker redelivers it.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class LosslessRetries(Retries):
         """Enqueue the message again if its actor raised and a retry may help.
 
         Raises:
-            Exception: the broker does not take it; Dramatiq logs that.
+            Exception: the broker refuses the retry. Dramatiq logs it.
         """
         try:
             super().after_process_message(  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""A span around each message, in the trace that the message carries."""
+"""Trace each message in a span of the message's trace."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.telemetry import tracing
 
 
 class Tracing(Middleware):
-    """Begins and ends the spans. A thread handles one message at a time."""
+    """Middleware that starts and ends the spans. A thread handles one message at a time."""
 
     def __init__(self) -> None:
         self._in_hand = threading.local()
@@ -28,7 +28,7 @@ class Tracing(Middleware):
                 "movieapp.retries": message.options.get("retries", 0),
             },
             kind="consumer",
-            # Empty if there is none: it begins a trace.
+            # An empty context begins a new trace.
             parent=message.options.get(tracing.TRACEPARENT, ""),
         )
         span.__enter__()

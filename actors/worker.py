@@ -12,6 +12,6 @@ logs.configure("notification-service", settings.log_level)
 tracing.configure("notification-service", settings)
 models.connect(settings)
 broker = worker_broker(settings)
-# What is loaded by now lives as long as the process. Frozen, it does not lengthen garbage collection pauses.
+# Objects loaded by now live as long as the process. Freezing them shortens garbage collection pauses.
 gc.collect()
 gc.freeze()

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from actors.channels.email.circuit import QUICK_SECONDS
 from actors.channels.email.compose import compose, message_id_for
 from actors.channels.email.render import Brand, Renderer
 from actors.channels.email.smtp import Relays
+from actors.channels.email.wallet import wallet_of
+from actors.channels.email.wallet.issued import last_told
+from actors.channels.email.wallet.showing import Style
+from actors.circuit import QUICK_SECONDS
 from app.channels import ChannelName
 from app.clock import utcnow
+from app.languages import Languages
 from app.telemetry import metrics, tracing
 
 if TYPE_CHECKING:
@@ -19,12 +23,12 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 
-#: For rendering, and for MongoDB to answer before and after.
+#: Time for rendering, and for MongoDB before and after.
 _LEASE_MARGIN = timedelta(seconds=20)
 
 
 def brand_of(settings: Settings) -> Brand:
-    """Return the brand that `settings` describe."""
+    """Return the brand from `settings`."""
     return Brand(
         name=settings.from_name,
         address=settings.from_email,
@@ -35,39 +39,54 @@ def brand_of(settings: Settings) -> Brand:
     )
 
 
+def renderer_of(settings: Settings) -> Renderer:
+    """Return the renderer for `settings`, with wallet passes if they are enabled."""
+    languages = Languages()
+    contact = settings.support_email or settings.from_email
+    style = Style(settings.from_name, settings.brand_color, contact, settings.brand_logo_url)
+    return Renderer(
+        brand_of(settings),
+        settings.default_currency,
+        settings.default_timezone,
+        languages,
+        wallet_of(settings, style, languages),
+    )
+
+
 class EmailChannel:
-    """Sends mails from the address and through the servers that `settings` name.
+    """The email channel for the sender and servers of `settings`.
 
     Args:
-        settings: of the sender, the brand, and SMTP.
-        patience: seconds that a mail waits for a new connection; None: for as long as it takes.
+        settings: have the sender, the brand, and SMTP.
+        patience: seconds to wait for a new connection; None for no limit.
 
     Attributes:
         lease: longer than sending one mail can take, by the timeouts of the settings.
-        hold_for: how long a mail is held while the server is in trouble.
+        hold_for: how long a mail is held while the server is failing.
     """
 
     def __init__(self, settings: Settings, *, patience: float | None = QUICK_SECONDS) -> None:
         self._sender = (settings.from_name, settings.from_email)
-        self._renderer = Renderer(brand_of(settings), settings.default_currency, settings.default_timezone)
+        self._renderer = renderer_of(settings)
         self._relays = Relays(settings, patience=patience)
         self.lease = self._relays.longest + _LEASE_MARGIN
         self.hold_for = timedelta(hours=settings.smtp_retry_hours)
 
     @property
     def quick(self) -> bool:
-        """Whether a mail is likely to be accepted at once."""
+        """Return whether a mail is likely to be accepted quickly."""
         return self._relays.quick
 
     def message_id(self, event_id: str) -> str:
-        """The Message-ID of the mail for an event: the same at every attempt."""
+        """Return the Message-ID of the mail for an event: the same at every attempt."""
         return message_id_for(event_id, ChannelName.EMAIL, self._sender[1])
 
     def send(self, notification: Notification) -> Mapping[str, Any]:
-        """Send one mail. Its Message-ID is the one on record."""
+        """Send one mail with the recorded Message-ID."""
         template = notification.template
         with metrics.RENDER.labels(template).time(), tracing.span("render", {"movieapp.template": template}):
-            rendered = self._renderer.render(template, notification.event_data)
+            earlier = last_told(notification) if self._renderer.replaces_passes(template) else None
+            rendered = self._renderer.render(template, notification.event_data, earlier)
         message_id = notification.message_id or self.message_id(notification.event_id)
         relay = self._relays.send(
             compose(

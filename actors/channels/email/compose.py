@@ -1,4 +1,4 @@
-"""A rendered mail as a MIME message, on Flask-Mail's `Message`."""
+"""Compose MIME messages from rendered mails, as Flask-Mail's `Message`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from flask_mail import Message
 from actors.channels.email.errors import InvalidAddress
 from actors.channels.email.invitation import Invitation
 from actors.channels.email.render import Rendered
+from actors.channels.email.wallet import CONTENT_TYPE
 from app import addresses
 from app.addresses import Address, parse_address
+from app.channels import DELIVERY_ID_HEADER
 from app.text import one_line
 
-#: No vacation notices, please: RFC 3834, and what Exchange has in its place.
+#: Suppress vacation notices: RFC 3834, and the equivalent of Exchange.
 _HEADERS = {
     "Auto-Submitted": "auto-generated",
     "X-Auto-Response-Suppress": "All",
@@ -30,7 +32,7 @@ _HEADERS = {
 
 
 class _AsTheyAre(Compat32):
-    """For parts: their headers are all ours, short and plain, and need no looking at."""
+    """Policy for parts: movieapp writes their short, plain headers, so they need no checks."""
 
     def fold_binary(self, name: str, value: str) -> bytes:
         return f"{name}: {value}\r\n".encode("ascii")
@@ -38,10 +40,10 @@ class _AsTheyAre(Compat32):
 
 _WIRE = _AsTheyAre(linesep="\r\n")
 
-#: RFC 2047, 2: characters of an encoded word. `Header` does not count the blank that begins a folded line.
+#: RFC 2047, 2: characters of an encoded word. `Header` does not count the space that begins a folded line.
 _MAX_WORD_LINE = 75
 
-#: What a display name may have without quotes (RFC 5322, 3.2.3).
+#: Characters that a display name may contain without quotes (RFC 5322, 3.2.3).
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*")
 
 _LONGEST_SUBJECT = 200
@@ -52,7 +54,7 @@ class OutgoingMail(Message):
     """Flask-Mail's message, made by `compose` and written by the standard library.
 
     Flask-Mail 0.10 puts the alternatives into a multipart/mixed, lets line breaks of extra headers through,
-    and asks for an application context. So only its fields are used, not its MIME.
+    and requires an application context. So this class uses its fields, but not its MIME code.
 
     Attributes:
         envelope_from: where bounces go.
@@ -90,29 +92,31 @@ class OutgoingMail(Message):
         self._rendered = rendered
 
     def as_bytes(self) -> bytes:
-        """Return the message as it goes over the wire."""
+        """Return the message's bytes."""
         headers = {
             "From": self._from,
-            # In angle brackets: SpamAssassin counts their absence (TO_NO_BRKTS_HTML_IMG).
+            # In angle brackets, because SpamAssassin penalizes their absence (TO_NO_BRKTS_HTML_IMG).
             "To": f"<{self.envelope_to}>",
             "Subject": _encoded(self.subject, "Subject"),
             "Date": format_datetime(self._sent_at),
             "Message-ID": self.msgId,
+            DELIVERY_ID_HEADER: self.msgId,
             "Content-Language": self._rendered.language,
             **_HEADERS,
         }
-        # Written here, not by EmailMessage: every value is checked or encoded already, parsing it anew takes
-        # longer than all the rest, and folding on Python 3.11 loses blanks in names.
+        # Not written by EmailMessage: every value is already checked or encoded, parsing it again takes
+        # longer than everything else, and folding on Python 3.11 loses spaces in names.
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        # An address outside ASCII stands in UTF-8 (RFC 6532), for servers that support SMTPUTF8.
+        # A non-ASCII address is written in UTF-8 (RFC 6532), for servers that support SMTPUTF8.
         return head.encode() + self._parts().as_bytes(policy=_WIRE)
 
     def _parts(self) -> Part:
         # Plain text first: the last alternative is the preferred one (RFC 2046, 5.1.4).
         body = _multipart("alternative", self.msgId, _text(self.body, "plain"), self._page())
-        if self._rendered.invitation is None:
-            return body
-        return _multipart("mixed", self.msgId, body, _calendar(self._rendered.invitation))
+        attachments = [_pass(name, data) for name, data in self._rendered.passes.items()]
+        if self._rendered.invitation:
+            attachments.append(_calendar(self._rendered.invitation))
+        return _multipart("mixed", self.msgId, body, *attachments) if attachments else body
 
     def _page(self) -> Part:
         page = _text(self.html, "html")
@@ -121,7 +125,7 @@ class OutgoingMail(Message):
 
 
 def _multipart(subtype: str, message_id: str, *parts: Part) -> Part:
-    # A boundary of our own: the generator would search all of the mail for one that does not occur in it.
+    # Our own boundary, because the generator would search the whole mail for an unused one.
     boundary = hashlib.sha256(f"{subtype}\0{message_id}".encode()).hexdigest()[:16]
     whole = Part()
     whole["Content-Type"] = f'multipart/{subtype}; boundary="={boundary}="'
@@ -130,9 +134,9 @@ def _multipart(subtype: str, message_id: str, *parts: Part) -> Part:
 
 
 def _text(content: str, subtype: str, **parameters: str) -> Part:
-    """A part of text. Quoted-printable keeps lines short and passes servers without 8BITMIME.
+    """Return a text part. Quoted-printable keeps lines short and passes servers without 8BITMIME.
 
-    Encoded by binascii: what EmailMessage does by itself takes longer than all the rest of a mail.
+    It is encoded with binascii, because EmailMessage's encoding takes longer than the rest of a mail.
     """
     data = content.replace("\r\n", "\n").replace("\n", "\r\n").encode("utf-8", "replace")
     part = Part()
@@ -153,8 +157,17 @@ def _image(name: str, png: bytes) -> Part:
     return part
 
 
+def _pass(name: str, data: bytes) -> Part:
+    part = Part()
+    part["Content-Type"] = f'{CONTENT_TYPE}; name="{name}"'
+    part["Content-Transfer-Encoding"] = "base64"
+    part["Content-Disposition"] = f'attachment; filename="{name}"'
+    part.set_payload(encodebytes(data).decode("ascii"))
+    return part
+
+
 def _calendar(invitation: Invitation) -> Part:
-    """The calendar file beside the mail: read by calendars, and no invitation that asks for an answer."""
+    """Return the attached calendar file. It does not request a reply."""
     part = _text(invitation.ics.decode(), "calendar", method=invitation.method, name="booking.ics")
     part["Content-Disposition"] = 'attachment; filename="booking.ics"'
     return part
@@ -163,17 +176,17 @@ def _calendar(invitation: Invitation) -> Part:
 def compose(
     rendered: Rendered, *, recipient: str, sender: tuple[str, str], message_id: str, date: datetime
 ) -> OutgoingMail:
-    """Make a mail ready to be sent: multipart/alternative, text then HTML.
+    """Compose a mail: multipart/alternative, text then HTML.
 
     Args:
-        rendered: its parts.
+        rendered: the rendered parts.
         recipient: one address.
         sender: name and address.
-        message_id: with its angle brackets, as `message_id_for` makes it.
-        date: aware.
+        message_id: from `message_id_for`, with angle brackets.
+        date: an aware datetime.
 
     Raises:
-        InvalidAddress: of the recipient or the sender.
+        InvalidAddress: the recipient's or sender's address is invalid.
     """
     name, address = sender
     try:
@@ -190,15 +203,16 @@ def compose(
 
 
 def message_id_for(event_id: str, notification_type: str, from_email: str) -> str:
-    """The Message-ID of one delivery: the same at every try and every replay, so that a double can be told.
+    """Return the Message-ID of a delivery, the same at every attempt and replay, so that copies can be
+    recognized.
 
     Args:
-        event_id: of the event that asks for the mail.
+        event_id: id of the mail's event.
         notification_type: the channel.
-        from_email: the sender; RFC 5322, 3.6.4 wants an id on a domain of one's own.
+        from_email: the sender, because RFC 5322, 3.6.4 recommends one's own domain.
     """
     domain = parse_address(from_email).domain
-    # Hashed: an event id may have any characters, and need not be told to the recipient.
+    # Hashed, because an event id may contain any characters, and recipients need not see it.
     digest = hashlib.sha256(f"{notification_type}\0{event_id}".encode("utf-8", "surrogatepass")).hexdigest()[
         :32
     ]
@@ -206,10 +220,10 @@ def message_id_for(event_id: str, notification_type: str, from_email: str) -> st
 
 
 def _encoded(text: str, header: str) -> str:
-    """Encode the value of a header by RFC 2047, folded.
+    """Encode and fold the value of a header (RFC 2047).
 
     Text that looks like an encoded word is encoded too, or `=?utf-8?q?=0D=0ABcc=3A_x?=` would write a header.
-    So is a word that no line is long enough for: folding would put a blank before it.
+    So is a word that is too long for a line, because folding would insert a blank.
     """
     plain = text.isascii() and "=?" not in text and max(map(len, text.split(" "))) < _MAX_WORD_LINE // 2
     charset = "us-ascii" if plain else "utf-8"
@@ -217,7 +231,7 @@ def _encoded(text: str, header: str) -> str:
 
 
 def _mailbox(name: str, address: Address) -> str:
-    """The value of From (RFC 5322, 3.4)."""
+    """Return the value of From (RFC 5322, 3.4)."""
     if not name:
         return str(address)
     if not name.isascii() or "=?" in name:

@@ -1,4 +1,4 @@
-"""TCP and TLS to an SMTP server: every address of the host in order, the one that worked last first."""
+"""TCP and TLS to an SMTP server: try every address of the host, the last working one first."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from actors.channels.email.server import Server
 
-#: Seconds for an address while there are others: a black-holed IPv6 must not take the time of all.
+#: Maximum seconds for an address if there are others, so that an unreachable IPv6 address does not use up the
+#: whole timeout.
 _ADDRESS_SECONDS = 3.0
 
 
 class Connection(smtplib.SMTP):
-    """smtplib's connection, which opens the socket itself.
+    """smtplib's SMTP, with its own code to open the socket.
 
     Args:
-        server: where to.
+        server: the server.
 
     Attributes:
-        connected: whether TCP, and TLS from the start, stood once.
+        connected: whether TCP (and implicit TLS) was established.
     """
 
     def __init__(self, server: Server) -> None:
@@ -34,14 +35,14 @@ class Connection(smtplib.SMTP):
         """Connect and read the greeting.
 
         Args:
-            timeout: seconds for connecting, and again for the greeting.
+            timeout: seconds for connecting, and for the greeting.
 
         Raises:
-            smtplib.SMTPException, OSError, UnicodeError: not connected, or not greeted with 220.
+            smtplib.SMTPException, OSError, UnicodeError: the connection failed, or the greeting is not 220.
         """
         self.timeout = timeout
         self._host = self._server.host  # STARTTLS checks the certificate's name against it
-        self.command_encoding = "utf-8"  # for SMTPUTF8; all else is ASCII
+        self.command_encoding = "utf-8"  # for SMTPUTF8; everything else is ASCII
         code, message = self.connect(self._server.host, self._server.port)
         if code != 220:
             self.close()
@@ -61,7 +62,7 @@ class Connection(smtplib.SMTP):
 
 def _connected(server: Server, timeout: float) -> socket.socket:
     found: list[Any] = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
-    # Stable: the others keep the order in which the resolver prefers them (RFC 6724).
+    # Stable, so that the others keep the resolver's order of preference (RFC 6724).
     found.sort(key=lambda each: each[4] != server.learned.address)
     deadline = time.monotonic() + timeout
     for number, (family, kind, protocol, _, address) in enumerate(found, 1):
@@ -78,16 +79,16 @@ def _connected(server: Server, timeout: float) -> socket.socket:
             server.learned.address = address
             sock.settimeout(timeout)
             return sock
-    raise OSError(f"{server.host} has no address")
+    raise OSError(f"{server.host} does not resolve to an address")
 
 
 def misconfigured(server: Server, error: Exception, *, connected: bool) -> str:
-    """Return the advice for a port and a security that do not belong together; empty for another error.
+    """Return advice if the port and SMTP_SECURITY do not match; empty for other errors.
 
     Args:
-        server: whose port it is.
-        error: what happened.
-        connected: whether the TCP connection stood.
+        server: the server.
+        error: the failure.
+        connected: whether TCP was established.
     """
     if (
         server.security == "ssl"

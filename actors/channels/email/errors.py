@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from actors.errors import DeliveryError, PermanentFailure, Postponed
+from actors.errors import DeliveryError, PermanentFailure, Postponed, TooManyConnections
 
 Error = TypeVar("Error", bound=DeliveryError)
 
@@ -19,10 +19,10 @@ class RenderError(PermanentFailure):
 
 
 class TemplateVariableMissing(RenderError):
-    """A template needs a field that the event does not have.
+    """A template requires a field that the event does not have.
 
     Attributes:
-        template: such as `payment_success`.
+        template: for example `payment_success`.
         variable: the event's field.
     """
 
@@ -33,41 +33,28 @@ class TemplateVariableMissing(RenderError):
 
 
 class Unpresentable(Exception):
-    """A value that can't be shown, such as an amount that is no number. Completes "the field …"."""
+    """A value that can't be shown, such as an invalid amount. The message completes "the field …"."""
 
 
 class InvalidAddress(PermanentFailure):
-    """An address that no mail can be sent to, or from."""
-
-
-class TooManyConnections(Postponed):
-    """The server has as many connections from us as it allows."""
-
-    seconds = 5.0
-    server_wide = False
+    """An address that mail can't be sent to or from."""
 
 
 class AuthenticationFailed(Postponed):
     """The server refuses our login: the settings are wrong, not the mail."""
 
-
-class OutOfTurn(Postponed):
-    """Not tried: the server is in trouble, or allows no further connection."""
-
-    def __init__(self, message: str, seconds: float) -> None:
-        super().__init__(message)
-        self.seconds = seconds
+    refuses_login = True
 
 
 def smtp_error(kind: type[Error], phase: str, code: int | None, reply: str, advice: str = "") -> Error:
-    """Make an error of one step of SMTP.
+    """Return an error of one SMTP step.
 
     Args:
-        kind: its class.
+        kind: class of the error.
         phase: the step; see `actors.channels.email.replies.Phase`.
-        code: of the server's reply; None if there was none.
-        reply: the server's words, or what happened instead of them.
-        advice: what to do, without a full stop.
+        code: code of the server's reply; None without a reply.
+        reply: the server's reply, or the failure.
+        advice: what to do, without a period.
     """
     if not advice and issubclass(kind, AuthenticationFailed):
         advice = _LOGIN_ADVICE
@@ -76,5 +63,5 @@ def smtp_error(kind: type[Error], phase: str, code: int | None, reply: str, advi
 
 
 def connection_lost(error: DeliveryError) -> bool:
-    """Whether the connection is of no more use: no reply came, the server closes it, or it is not let in."""
+    """Return whether the connection is unusable: no reply, closed by the server, or refused."""
     return error.code in (None, 421) or isinstance(error, AuthenticationFailed | TooManyConnections)

@@ -1,8 +1,9 @@
 """The calendar file of a booking: https://www.rfc-editor.org/rfc/rfc5545 and, for its methods, rfc5546.
 
-A REQUEST that its attendee has accepted already, not a PUBLISH: Gmail, Outlook, and Apple only apply a later
-update or CANCEL to an entry whose UID, ORGANIZER, and ATTENDEE they know, with a higher SEQUENCE. Nobody is
-asked to reply. Times are instants in UTC: a VTIMEZONE would have to carry each zone's rules.
+The file is a REQUEST that its attendee has already accepted, not a PUBLISH: Gmail, Outlook, and Apple only
+apply a later
+update or CANCEL to an entry whose UID, ORGANIZER, and ATTENDEE they know, with a higher SEQUENCE. It requests
+no reply. Times are in UTC, because a VTIMEZONE would need each zone's rules.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from app.text import one_line
 
 @dataclass(frozen=True)
 class _Kind:
-    """What a mail says to a calendar.
+    """The calendar method and status of one kind of mail.
 
     Attributes:
-        rank: which of several with the same timestamp holds: the later in the life of a booking.
+        rank: order among mails with the same timestamp, by a booking's lifecycle.
     """
 
     method: str
@@ -34,26 +35,28 @@ class _Kind:
     rank: int
 
 
-#: Template → what it says.
+#: Template → iTIP method and status.
 _KINDS = {
     "booking_confirmation": _Kind("REQUEST", "CONFIRMED", 0),
     "booking_update": _Kind("REQUEST", "CONFIRMED", 1),
     "booking_cancellation": _Kind("CANCEL", "CANCELLED", 2),
 }
 
-#: A film of unknown length: an entry without an end has no duration in Outlook, and lasts all day elsewhere.
+#: Default length of a show, because an entry without an end has no duration in Outlook and lasts all day
+#: elsewhere.
 DEFAULT_DURATION_MINUTES = 120
 
 _LONGEST = 300
 
-#: SEQUENCE counts thirds of a second from here; what was sent before by the minute of 1970 is lower.
+#: SEQUENCE counts thirds of a second since this date. Older versions counted minutes since 1970, which are
+#: lower.
 _SEQUENCE_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 _MAX_SEQUENCE = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class Invitation:
-    """A calendar file; `method` is told in the MIME type too."""
+    """A calendar file. The MIME type repeats `method`."""
 
     method: str
     ics: bytes
@@ -62,14 +65,14 @@ class Invitation:
 def invitation(
     template: str, event: Mapping[str, Any], conventions: Conventions, organizer: tuple[str, str]
 ) -> Invitation | None:
-    """Return the calendar file for a mail.
+    """Return the calendar file for a mail, or None.
 
-    None where the showtime is not an instant, where nobody is addressed, and for mails about no showing.
+    None if the showtime has no exact time, without a recipient, and for mails without a showing.
 
     Args:
-        template: of the mail.
-        event: as it came.
-        conventions: the reader's; gives the zone.
+        template: template of the mail.
+        event: the unchanged event.
+        conventions: the reader's conventions, with the zone.
         organizer: name and address of the sender.
     """
     kind = _KINDS.get(template)
@@ -108,10 +111,10 @@ def invitation(
 
 
 def end_of(event: Mapping[str, Any], start: datetime) -> datetime:
-    """When a showing ends: after `duration_minutes`, else after `DEFAULT_DURATION_MINUTES`.
+    """Return when a showing ends: after `duration_minutes`, else after `DEFAULT_DURATION_MINUTES`.
 
     Raises:
-        OverflowError: after the year 9999.
+        OverflowError: the end is after the year 9999.
     """
     minutes = event.get("duration_minutes")
     known = isinstance(minutes, int | float) and not isinstance(minutes, bool) and 0 < minutes < 10_000
@@ -130,7 +133,7 @@ def _uid(booking_id: str, address: str) -> str:
 
 
 def _told_at(event: Mapping[str, Any]) -> datetime:
-    """When the event happened; the same at every try, so that every copy of the mail is the same."""
+    """Return when the event happened, the same at every attempt, so that all copies of the mail are equal."""
     try:
         moment = from_iso(event.get("timestamp"))
         return moment.astimezone(UTC).replace(microsecond=0) if moment else datetime(1970, 1, 1, tzinfo=UTC)
@@ -139,7 +142,7 @@ def _told_at(event: Mapping[str, Any]) -> datetime:
 
 
 def _sequence(event: Mapping[str, Any], kind: _Kind) -> int:
-    """Rises with time, so that a changed booking replaces what the calendar has, and its end comes last."""
+    """Return a SEQUENCE that increases with time, so that a changed booking replaces the older entry."""
     seconds = max(0, int((_told_at(event) - _SEQUENCE_EPOCH).total_seconds()))
     return min(3 * seconds + kind.rank, _MAX_SEQUENCE)
 

@@ -1,4 +1,4 @@
-"""AUTH (RFC 4954). smtplib's own would fail on a password outside ASCII, and knows no XOAUTH2."""
+"""SMTP AUTH (RFC 4954). smtplib's own fails on passwords outside ASCII, and lacks XOAUTH2."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 #: Sends one line and returns the server's reply.
 Ask = Callable[[str], tuple[int, bytes]]
 
-#: The mechanisms that `auto` chooses from, best first. Only one is tried: three failures in a row lock
-#: accounts.
+#: The mechanisms that `auto` chooses from, best first. Only one is tried, because three consecutive failures
+#: lock accounts.
 _AUTOMATIC = ("plain", "login", "cram-md5")
 
 _CONTINUE, _ACCEPTED = 334, 235
 
 
 def log_in(server: Server, offered: list[str], ask: Ask) -> None:
-    """Log in with the mechanism that the settings and the server agree on.
+    """Log in with a mechanism that both the settings and the server allow.
 
     Args:
-        server: whose user it is.
-        offered: the mechanisms of its reply to EHLO.
+        server: the server, with the login.
+        offered: the mechanisms in its EHLO reply.
         ask: sends one line.
 
     Raises:
-        DeliveryError: not logged in.
+        DeliveryError: the login failed.
     """
     wanted = _AUTOMATIC if server.auth == "auto" else (server.auth,)
     mechanism = next((name for name in wanted if name in map(str.lower, offered)), None)
@@ -47,7 +47,7 @@ def log_in(server: Server, offered: list[str], ask: Ask) -> None:
         )
     reply = _exchange(mechanism, server, ask)
     if reply.code != _ACCEPTED and mechanism == "xoauth2" and server.oauth:
-        # A token may be withdrawn before it expires.
+        # A token may be revoked before it expires.
         access_token(server.oauth, server.password, renew=True)
         reply = _exchange(mechanism, server, ask)
     if reply.code != _ACCEPTED:
@@ -67,30 +67,30 @@ def _exchange(mechanism: str, server: Server, ask: Ask) -> Reply:
 
 
 def _plain(server: Server) -> Iterator[str]:
-    """RFC 4616."""
+    """Log in with PLAIN (RFC 4616)."""
     yield " " + _encoded(f"\0{server.username}\0{server.password}")
 
 
 def _login(server: Server) -> Iterator[str]:
-    """No RFC; https://datatracker.ietf.org/doc/html/draft-murchison-sasl-login-00"""
+    """Log in with LOGIN (no RFC): https://datatracker.ietf.org/doc/html/draft-murchison-sasl-login-00"""
     yield ""
     yield _encoded(server.username)
     yield _encoded(server.password)
 
 
 def _cram_md5(server: Server) -> Iterator[str]:
-    """RFC 2195."""
+    """Log in with CRAM-MD5 (RFC 2195)."""
     challenge = yield ""
     digest = hmac.digest(server.password.encode(), base64.b64decode(str(challenge)), "md5").hex()
     yield _encoded(f"{server.username} {digest}")
 
 
 def _xoauth2(server: Server) -> Iterator[str]:
-    """https://developers.google.com/workspace/gmail/imap/xoauth2-protocol"""
+    """Log in with XOAUTH2: https://developers.google.com/workspace/gmail/imap/xoauth2-protocol"""
     assert server.oauth  # noqa: S101 - for the type checker: the settings require it
     token = access_token(server.oauth, server.password)
     yield " " + _encoded(f"user={server.username}\1auth=Bearer {token}\1\1")
-    yield ""  # what refuses us says why in a challenge, and waits for an empty line
+    yield ""  # a refusal gives its reason in a challenge and expects an empty line
 
 
 _MECHANISMS: dict[str, Callable[[Server], Iterator[str]]] = {

@@ -1,8 +1,8 @@
-"""Every sentence that a catalog translates, and the catalogs brought up to date with them.
+"""Collect the sentences to translate, and update the catalogs.
 
     python -m actors.channels.email.messages de
 
-adds what is missing to email_templates/locales/de.po, empty, and drops what is no longer used.
+adds missing sentences to email_templates/locales/de.po, and removes unused ones.
 """
 
 from __future__ import annotations
@@ -18,9 +18,21 @@ from babel.messages.extract import extract
 from babel.messages.pofile import read_po, write_po
 
 from actors.channels.email import view, wording
+from actors.channels.email.wallet.labels import LABELS
 from actors.channels.sms import texts
 from app import declines
-from app.payments import announcements
+from app.api import payment_page
+
+#: Header for gettext tools and catalog editors, without dates, which would change with each run.
+_HEADER = """\
+msgid ""
+msgstr ""
+"Language: {language}\\n"
+"Content-Type: text/plain; charset=utf-8\\n"
+"Content-Transfer-Encoding: 8bit\\n"
+"Plural-Forms: {plurals}\\n"
+
+"""
 
 _EXTRACTOR = "jinja2.ext:babel_extract"
 
@@ -29,8 +41,14 @@ MessageId = str | tuple[str, str]
 
 
 def messages() -> set[MessageId]:
-    """Return all of them."""
-    return {*_of_templates(), *_of_tables(), *texts.sentences()}
+    """Return all sentences to translate."""
+    return {
+        *_of_templates(),
+        *_of_tables(),
+        view.BUSINESS_DAYS,
+        *texts.sentences(),
+        *payment_page.sentences(),
+    }
 
 
 def _of_templates() -> Iterator[MessageId]:
@@ -48,20 +66,22 @@ def _of_tables() -> Iterator[str]:
     yield from wording.ADVICE.values()
     yield from wording.PAYMENT_METHODS.values()
     yield from (decline.message for decline in declines.EVERY)
-    yield from (view.CARD, view.CARD_END, announcements.REFUND_TIME)
+    yield from LABELS
+    yield from (view.CARD, view.CARD_END)
 
 
 def update(path: Path, language: str) -> None:
-    """Write the catalog again: translations kept, missing ones left empty, those no longer used dropped."""
+    """Rewrite a catalog: keep translations, add missing sentences without one, and remove unused ones."""
     known = read_po(BytesIO(path.read_bytes() if path.exists() else b""), locale=language)
     catalog = Catalog(locale=language, project="movieapp", charset="utf-8")
     for message in sorted(messages(), key=str):
         plural = isinstance(message, tuple)
         before = known.get(message[0] if plural else message)
         empty: str | tuple[str, ...] = ("",) * catalog.num_plurals if plural else ""
-        # A sentence that got a plural is translated anew.
+        # A sentence that got a plural must be translated again.
         catalog.add(message, before.string if before and before.pluralizable == plural else empty)
     with path.open("wb") as file:
+        file.write(_HEADER.format(language=language, plurals=catalog.plural_forms).encode())
         write_po(file, catalog, width=110, omit_header=True)
 
 

@@ -1,7 +1,7 @@
-"""OAuth 2.0 access tokens for SMTP: fetched, kept until they expire, fetched again (RFC 6749).
+"""OAuth 2.0 access tokens for SMTP: fetched, and cached until they expire (RFC 6749).
 
-With a refresh token in SMTP_PASSWORD, as a user grants it to an application (Google, 6); without one, the
-application's own credentials (Microsoft 365, 4.4).
+Uses the refresh token in SMTP_PASSWORD if there is one (Google, section 6), else the client's credentials
+(Microsoft 365, section 4.4).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from actors.errors import Postponed
 if TYPE_CHECKING:
     from actors.channels.email.server import TokenEndpoint
 
-#: Seconds for the token endpoint, and before its end that a token is renewed.
+#: Timeout of the token endpoint, and seconds before expiry at which a token is renewed.
 _TIMEOUT_SECONDS = 10.0
 _RENEW_BEFORE_SECONDS = 60.0
 
@@ -25,12 +25,12 @@ _tokens: dict[TokenEndpoint, tuple[str, float]] = {}
 
 
 def access_token(endpoint: TokenEndpoint, refresh_token: str, *, renew: bool = False) -> str:
-    """Return an access token, a kept one while it lasts.
+    """Return an access token, cached until it expires.
 
     Args:
-        endpoint: where it comes from.
-        refresh_token: empty for the application's own credentials.
-        renew: do not use the kept one.
+        endpoint: the token endpoint.
+        refresh_token: empty to use the client's credentials.
+        renew: ignore the cached token.
 
     Raises:
         AuthenticationFailed: the endpoint refuses the application.
@@ -62,12 +62,13 @@ def _fetch(endpoint: TokenEndpoint, refresh_token: str) -> tuple[str, float]:
                 token = session.refresh_token(endpoint.url, **how)
             else:
                 if endpoint.scope:
-                    # Not the session's scope: oauthlib would raise if the endpoint grants another one.
+                    # Not the session's scope, because oauthlib would raise if the endpoint grants a different
+                    # one.
                     how["scope"] = endpoint.scope.split()
                 token = session.fetch_token(endpoint.url, **how)
             return str(token["access_token"]), float(token.get("expires_in") or 300)
     except OAuth2Error as error:
-        # Its text is the endpoint's `error` and `error_description`, which name no secret.
+        # Its text is the endpoint's `error` and `error_description`, which contain no secret.
         reason = f"the token endpoint refuses: {error.error} {error.description or ''}".strip()
         advice = "Check SMTP_OAUTH2_CLIENT_ID, _CLIENT_SECRET, _SCOPE, and a refresh token in SMTP_PASSWORD"
         raise smtp_error(AuthenticationFailed, "auth", None, reason, advice) from None

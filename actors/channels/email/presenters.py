@@ -1,6 +1,6 @@
-"""Functions that make one kind of event value ready to print.
+"""Functions that format one kind of event value.
 
-Each gives None for a value not worth showing, and raises `Unpresentable` for one of the wrong kind.
+Each returns None for a value that is not shown, and raises `Unpresentable` for an invalid one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from babel.units import format_unit
 from marshmallow import ValidationError
 from marshmallow.fields import Boolean
 
@@ -20,7 +21,7 @@ from app.text import ID_PATTERN, one_line
 
 Presenter = Callable[[Conventions, Any], Any]
 
-#: Beyond these a value is noise, or an attack on the mail's weight.
+#: Maximum lengths. A longer value is meaningless or meant to inflate the mail.
 _MAX_TEXT_LENGTH = 300
 _MAX_URL_LENGTH = 2_000
 _MAX_SEATS = 100
@@ -29,20 +30,20 @@ _MAX_RUNNING_TIME_MINUTES = 6_000
 _UNSAFE_IN_URL = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff\"'<>\\`{}|^]")
 _BOOLEAN = Boolean()
 
-#: What mail programs and phones turn into a link: a scheme, or a dot between a word and letters. Dots of
+#: Text that mail programs and phones turn into a link: a scheme, or a dot between a word and letters. Dots of
 #: internationalized domain names count (RFC 3490, 3.1).
 _SCHEME = re.compile(r"://")
 _DOT = re.compile(r"(?<=\w)([.\u3002\uff0e\uff61])(?=[^\W\d_]{2})")
 
-#: What no person is called, in a greeting.
+#: Characters that do not occur in a person's name.
 _LINK = re.compile(r"://|@|\bwww\b|(?<=[^\W_]{3})[.\u3002\uff0e\uff61][^\W\d_]{2}", re.IGNORECASE)
 
 
 def text(_: Conventions, value: Any) -> str:
-    """Return a title or a sentence on one line, written so that mail programs make no link of it.
+    """Return text on one line, in a form that mail programs do not turn into a link.
 
-    Mail programs and phones turn `www.example.com` into a link, also in text that a stranger has written. A
-    blank after the dot, and before the slashes of a scheme, prevents it and reads the same.
+    Mail programs and phones turn `www.example.com` into a link, also in untrusted text. A blank after the
+    dot, and before the slashes of a scheme, prevents this.
     """
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise Unpresentable("is not text")
@@ -50,13 +51,13 @@ def text(_: Conventions, value: Any) -> str:
 
 
 def person(conventions: Conventions, value: Any) -> str | None:
-    """A person's name; none if it looks like a link: who signs up with one has the mail sent to others."""
+    """Return a person's name; None if it looks like a link, which attackers could send to others."""
     shown = text(conventions, value)
     return None if _LINK.search(one_line(str(value), _MAX_TEXT_LENGTH)) else shown
 
 
 def identifier(_: Conventions, value: Any) -> str:
-    """An id, exactly as it is: people copy it, and a scanner at the door compares it."""
+    """Return an id unchanged, because people copy it and scanners compare it."""
     if not isinstance(value, str):
         raise Unpresentable("is not an id")
     exact = len(value) <= _MAX_TEXT_LENGTH and re.search(ID_PATTERN, value)
@@ -78,7 +79,7 @@ def seats(conventions: Conventions, value: Any) -> list[str]:
 
 
 def flag(_: Conventions, value: Any) -> bool:
-    """Return a boolean, also from the words that the event's schema accepts for one."""
+    """Return a boolean, also from a word that the event's schema accepts."""
     try:
         return bool(_BOOLEAN.deserialize(value))
     except ValidationError:
@@ -99,24 +100,28 @@ def url(_: Conventions, value: Any) -> str | None:
 
 
 def picture(conventions: Conventions, value: Any) -> str | None:
-    """Return a link to a picture. https only, because mail programs load it without a click."""
+    """Return a link to an image. Only https, because mail programs load it without a click."""
     link = url(conventions, value)
     return link if link and link.startswith("https://") else None
 
 
-def minutes(_: Conventions, value: Any) -> str | None:
+def minutes(conventions: Conventions, value: Any) -> str | None:
     """Return a running time in hours and minutes."""
     try:
         total = int(value)
     except (TypeError, ValueError, OverflowError):
         raise Unpresentable("is not a number of minutes") from None
     hours, rest = divmod(total, 60)
-    parts = [f"{number} {unit}" for number, unit in ((hours, "h"), (rest, "min")) if number]
-    return " ".join(parts) if 0 < total < _MAX_RUNNING_TIME_MINUTES else None
+    if not 0 < total < _MAX_RUNNING_TIME_MINUTES:
+        return None
+    units = (("duration-hour", hours), ("duration-minute", rest))
+    return " ".join(
+        format_unit(number, unit, "short", locale=conventions.locale) for unit, number in units if number
+    )
 
 
 def named(names: Mapping[str, str]) -> Presenter:
-    """A code by its name in `names`; one that is not there in its own words."""
+    """Return the name of a code in `names`, or the code itself."""
 
     def present(conventions: Conventions, value: Any) -> str:
         code = text(conventions, value)
@@ -126,7 +131,7 @@ def named(names: Mapping[str, str]) -> Presenter:
 
 
 def last_four(_: Conventions, value: Any) -> str | None:
-    """Return the last four digits of a card. Anything else may be the whole number, and is not shown."""
+    """Return the last four digits of a card; None for other values, which may be the whole number."""
     return str(value) if re.fullmatch(r"[0-9]{4}", str(value)) else None
 
 

@@ -1,4 +1,4 @@
-"""One event and one template made into the parts of a mail: Jinja, then MJML, then HTML."""
+"""Render an event and a template into the parts of a mail: Jinja, then MJML, then HTML."""
 
 from __future__ import annotations
 
@@ -11,30 +11,39 @@ from typing import Any
 
 import mrml
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, UndefinedError, select_autoescape
+from markupsafe import Markup, escape
 
 from actors.channels.email.conventions import Conventions
 from actors.channels.email.errors import RenderError, TemplateVariableMissing, Unpresentable
 from actors.channels.email.invitation import Invitation, invitation
-from actors.channels.email.languages import Language, Languages
 from actors.channels.email.qr import qr_png
 from actors.channels.email.reservation import reservation
+from actors.channels.email.template_code import SharedCode
 from actors.channels.email.view import view
+from actors.channels.email.wallet import HANDS_OUT, TAKES_BACK, Passes, Wallet
+from actors.channels.email.wallet.showing import Showing, showing
 from actors.channels.email.wording import failure_of
+from app.languages import Language, Languages, without_isolates
 from app.text import one_line
 
-#: Each is a pair of files in `email_templates`: `.mjml` for the page; `.txt` for the plain text, the subject
-#: and the preheader. These two are parts of all of them.
+#: Each template is a pair of files in `email_templates`: `.mjml` for the HTML, and `.txt` for the plain text,
+#: the subject, and the preheader. These are shared parts, not templates.
 _PARTS = {"layout", "macros"}
 _PAGES = (file.name for file in files("email_templates").iterdir() if file.name.endswith(".mjml"))
 TEMPLATES = tuple(sorted({page.removesuffix(".mjml") for page in _PAGES} - _PARTS))
 
-#: Templates that show codes for the door, and for how many seats: ten take 31 KB, and Gmail cuts at 102.
-_WITH_CODES = ("booking_confirmation", "booking_update")
+#: Templates that show entrance codes, and the maximum number of seats. Ten take 31 KB; Gmail clips mails at
+#: 102 KB.
+_WITH_CODES = ("booking_confirmation", "booking_update", "booking_reminder")
 MAX_TICKETS = 10
 
-#: Characters. Longer ones are cut by every client; a preheader is what the list shows after the subject.
+#: Maximum characters of a subject, which clients truncate, and of a preheader, which the inbox shows after
+#: the subject.
 _LONGEST_SUBJECT = 140
 _LONGEST_PREHEADER = 130
+
+#: Text that is never wrapped: a time of day, or an offset from UTC.
+_KEPT_TOGETHER = re.compile(r"\d{1,2}:\d{2} (?:[AaPp]\.?[Mm]\b\.?|[\u0635\u0645]\b)|UTC[+-]\d{2}:\d{2}")
 
 
 @dataclass(frozen=True)
@@ -43,11 +52,11 @@ class Brand:
 
     Attributes:
         name: shown on top and in the text.
-        address: mails come from it; organizes what is in calendars.
-        support_email: where customers write to; without one they answer the mail itself.
-        color: `#rrggbb` of buttons and links; white letters on it can be read.
+        address: sender of mails and organizer of calendar entries.
+        support_email: contact for customers; without one, they reply to the mail.
+        color: `#rrggbb` of buttons and links, dark enough for white text.
         logo_url: https; shown on top beside the name.
-        postal_address: on one line, at the end.
+        postal_address: on one line, shown at the end.
     """
 
     name: str
@@ -64,11 +73,12 @@ class Rendered:
 
     Attributes:
         subject: one line; so is the preheader.
-        html: the page.
+        html: the HTML part.
         text: the same in plain text.
-        language: BCP 47, of both.
-        images: Content-ID → PNG that the page shows.
-        invitation: a calendar file to go with it.
+        language: BCP 47 tag of both parts.
+        images: Content-ID → embedded PNG.
+        invitation: calendar file to attach.
+        passes: name → Apple Wallet pass to attach.
     """
 
     subject: str
@@ -78,13 +88,13 @@ class Rendered:
     language: str = "en"
     images: Mapping[str, bytes] = field(default_factory=dict)
     invitation: Invitation | None = None
+    passes: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class _Absent(StrictUndefined):
     """A field that the event does not have: false in a condition, an error anywhere else.
 
-    So a template prints what it needs and asks before it prints the rest. The error's text is the field's
-    name.
+    So a template prints required fields, and tests optional ones first. The error's text is the field's name.
     """
 
     def __bool__(self) -> bool:  # type: ignore[override]  # it never returns in the base class
@@ -99,33 +109,48 @@ class Renderer:
     """Renders mails of one brand. Templates are compiled once; one renderer serves all threads.
 
     Args:
-        brand: whose mails these are.
-        default_currency: ISO 4217, for events that name none.
-        default_zone: of the IANA database, for times that name none; "" leaves them as they stand.
-        languages: what mails can be written in.
+        brand: the brand of the mails.
+        default_currency: ISO 4217 code for events without one.
+        default_zone: IANA zone for times without one; "" to show them unchanged.
+        languages: languages of mails.
+        wallet: makes wallet passes; None for none.
     """
 
     def __init__(
-        self, brand: Brand, default_currency: str, default_zone: str = "", languages: Languages | None = None
+        self,
+        brand: Brand,
+        default_currency: str,
+        default_zone: str = "",
+        languages: Languages | None = None,
+        wallet: Wallet | None = None,
     ) -> None:
         self._brand = brand
         self._default_currency = default_currency
         self._default_zone = default_zone
         self._languages = languages or Languages()
+        self._wallet = wallet
         self._templates = {code: _templates(language) for code, language in self._languages.all.items()}
-        # mrml links web fonts by default; mails load nothing from elsewhere.
+        # mrml links web fonts by default, but mails load nothing external.
         self._mjml_options = mrml.RenderOptions(fonts={})
 
-    def render(self, template: str, event: Mapping[str, Any]) -> Rendered:
-        """Make `event` into a mail.
+    def replaces_passes(self, template: str) -> bool:
+        """Return whether mails of `template` replace passes of an earlier mail."""
+        replaces = self._wallet is not None and self._wallet.replaces
+        return replaces and template in (*HANDS_OUT[1:], TAKES_BACK)
+
+    def render(
+        self, template: str, event: Mapping[str, Any], earlier: Mapping[str, Any] | None = None
+    ) -> Rendered:
+        """Render `event` as a mail.
 
         Args:
             template: one of `TEMPLATES`.
-            event: its fields as they came from the wire.
+            event: the unchanged event.
+            earlier: the event of the booking's last mail, if `replaces_passes`.
 
         Raises:
-            TemplateVariableMissing: the event lacks a field that the template needs.
-            RenderError: there is no such template, or a field has a value of the wrong kind.
+            TemplateVariableMissing: the event lacks a required field.
+            RenderError: the template does not exist, or a field has an invalid value.
         """
         if template not in TEMPLATES:
             raise RenderError(f"unknown template {template!r:.100}")
@@ -136,10 +161,12 @@ class Renderer:
             page, plain = self._templates[language.code][template]
             fields = view(event, conventions, language) | {"brand": self._brand, "language": language}
             _limit_tickets(fields)
+            passes = self._passes(template, fields, event, earlier, conventions, language)
+            fields |= {"google_links": passes.links, "apple_passes": len(passes.files)}
             images = self._images(template, fields)
-            subject = one_line(_block(plain, "subject", fields), _LONGEST_SUBJECT)
-            preheader = one_line(_block(plain, "preheader", fields), _LONGEST_PREHEADER)
-            # Optional lines leave blank ones behind.
+            subject = one_line(without_isolates(_block(plain, "subject", fields)), _LONGEST_SUBJECT)
+            preheader = one_line(without_isolates(_block(plain, "preheader", fields)), _LONGEST_PREHEADER)
+            # Omitted optional lines leave blank lines.
             text = re.sub(r"\n{3,}", "\n\n", plain.render(fields)).strip() + "\n"
             mjml = page.render(
                 fields,
@@ -162,11 +189,32 @@ class Renderer:
             language=language.code,
             images={name: png for name, (png, _) in images.items()},
             invitation=invitation(template, event, conventions, organizer),
+            passes=passes.files,
         )
+
+    def _passes(
+        self,
+        template: str,
+        fields: Mapping[str, Any],
+        event: Mapping[str, Any],
+        earlier: Mapping[str, Any] | None,
+        conventions: Conventions,
+        language: Language,
+    ) -> Passes:
+        if self._wallet is None or template not in (*HANDS_OUT, TAKES_BACK):
+            return Passes({})
+        handed_out: Showing | None = None
+        if earlier is not None:
+            before = view(earlier, conventions, language)
+            _limit_tickets(before)
+            handed_out = showing(before, earlier, conventions, language.code)
+        if template == TAKES_BACK:
+            return self._wallet.passes(None, handed_out)
+        return self._wallet.passes(showing(fields, event, conventions, language.code), handed_out)
 
     @staticmethod
     def _images(template: str, fields: Mapping[str, Any]) -> dict[str, tuple[bytes, int]]:
-        """Name → picture and its size, of those that are made for the mail."""
+        """Return name → image and its size, for the images generated for the mail."""
         if template not in _WITH_CODES:
             return {}
         tickets = fields.get("tickets")
@@ -176,7 +224,7 @@ class Renderer:
 
 
 def _limit_tickets(fields: dict[str, Any]) -> None:
-    """Leave the first tickets, each with the name of its picture, and count the others."""
+    """Keep the first tickets, each with the name of its image, and count the others."""
     tickets = fields.get("tickets") or []
     fields["tickets"] = [
         ticket | {"image": f"qr{number:02}"} for number, ticket in enumerate(tickets[:MAX_TICKETS], 1)
@@ -184,20 +232,25 @@ def _limit_tickets(fields: dict[str, Any]) -> None:
     fields["more_tickets"] = max(0, len(tickets) - MAX_TICKETS)
 
 
+_CODE = SharedCode()
+
+
 def _templates(language: Language) -> dict[str, tuple[Template, Template]]:
-    """Every template in one language: the page, and the plain text."""
+    """Return every template in one language: HTML and plain text."""
     environment = Environment(
         loader=PackageLoader("email_templates", ""),
-        # Plain text has nothing to escape. Everything that becomes HTML is escaped, without exception.
+        # Plain text is not escaped. Everything that becomes HTML is.
         autoescape=select_autoescape(disabled_extensions=["txt"], default=True),
         undefined=_Absent,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
+        bytecode_cache=_CODE,
         extensions=["jinja2.ext.i18n"],
     )
     environment.filters["failure"] = partial(failure_of, language)
-    # Newstyle: what stands in a sentence is escaped when it is put there.
+    environment.filters |= {"unbroken": _unbroken, "whole": _whole}
+    # Newstyle, so that values are escaped when they are inserted into a sentence.
     environment.install_gettext_callables(  # type: ignore[attr-defined] # the extension's
         language.gettext, language.ngettext, newstyle=True
     )
@@ -205,6 +258,23 @@ def _templates(language: Language) -> dict[str, tuple[Template, Template]]:
         name: (environment.get_template(f"{name}.mjml"), environment.get_template(f"{name}.txt"))
         for name in TEMPLATES
     }
+
+
+#: Characters of an id that fit on a line of a phone.
+_LONGEST_WHOLE = 24
+
+_UNBROKEN = Markup('<span style="white-space:nowrap">{}</span>')
+
+
+def _whole(value: str) -> str:
+    """Return the id `value` as HTML that clients do not wrap at its hyphens, unless it is long."""
+    return _UNBROKEN.format(value) if len(value) <= _LONGEST_WHOLE else value
+
+
+def _unbroken(value: str) -> Markup:
+    """Return `value` as HTML that clients do not wrap inside a time of day or an offset from UTC."""
+    html = _KEPT_TOGETHER.sub(lambda found: _UNBROKEN.format(found[0]), str(escape(value)))
+    return Markup(html)  # noqa: S704  # escaped above
 
 
 def _block(template: Template, name: str, fields: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
-"""What an SMTP reply means for the mail, by whose trouble it is: one table.
+"""Map SMTP replies to delivery errors, in one table.
 
-The first row that fits decides; without one, the first digit (RFC 5321, 4.2.1; enhanced codes: RFC 3463).
-A row stands where a server's habit, or the step it replies at, says more. Words have a blank inside: an
-address that the server echoes has none.
+The first matching row applies; without one, the first digit (RFC 5321, 4.2.1; enhanced codes: RFC 3463). Rows
+exist where a server's habits or the SMTP step say more. Each `words` pattern contains a blank, so that it
+can't match an address that the server echoes.
 """
 
 from __future__ import annotations
@@ -12,8 +12,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from actors.channels.email.errors import AuthenticationFailed, TooManyConnections, smtp_error
-from actors.errors import DeliveryError, PermanentFailure, Postponed, TemporaryFailure, Uncertain
+from actors.channels.email.errors import AuthenticationFailed, smtp_error
+from actors.errors import (
+    DeliveryError,
+    PermanentFailure,
+    Postponed,
+    TemporaryFailure,
+    TooManyConnections,
+    Uncertain,
+)
 from app.text import one_line
 
 _MAX_REPLY_LENGTH = 400
@@ -35,11 +42,11 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Reply:
-    """A server's answer.
+    """A server's reply.
 
     Attributes:
         code: three digits; something else if the server did not speak SMTP.
-        text: its words, on one line.
+        text: the reply's text, on one line.
     """
 
     code: int
@@ -47,26 +54,26 @@ class Reply:
 
     @classmethod
     def of(cls, code: int, text: bytes | str) -> Self:
-        """A reply as smtplib gives it."""
+        """Return the reply in smtplib's result."""
         words = text if isinstance(text, str) else text.decode("utf-8", "replace")
         return cls(code, one_line(words, _MAX_REPLY_LENGTH))
 
     @property
     def enhanced(self) -> str:
-        """The enhanced status code in front of the words, as `5.1.1`; empty if there is none."""
+        """Return the enhanced status code, such as `5.1.1`; empty if there is none."""
         found = re.match(r"[245]\.\d{1,3}\.\d{1,3}\b", self.text)
         return found[0] if found else ""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One row: the error that says whose trouble it is, and the replies it covers. An empty field covers all.
+    """One row: an error, and the replies that it covers. An empty field covers all.
 
     Attributes:
         enhanced: the start of the enhanced status code.
         words: a regular expression, in any case.
-        server_wide: of a `Postponed`: whether every mail would get this reply.
-        advice: what to do about it, without a full stop.
+        server_wide: for `Postponed`, whether every mail would get this reply.
+        advice: what to do, without a period.
     """
 
     error: type[DeliveryError]
@@ -79,7 +86,7 @@ class Rule:
     advice: str = ""
 
     def fits(self, phase: Phase, reply: Reply) -> bool:
-        """Whether this row covers `reply`, given at `phase`."""
+        """Return whether this row covers `reply`, given at `phase`."""
         return (
             (not self.phases or phase in self.phases)
             and (not self.codes or reply.code in self.codes)
@@ -165,7 +172,7 @@ RULES: tuple[Rule, ...] = (
         "the mail system is full, busy, or shutting down (RFC 3463, X.3)",
         codes=_4XX,
         enhanced=("4.3.",),
-        # Some say it of one recipient, whose lookup failed.
+        # Some servers use it for one recipient whose lookup failed.
         server_wide=False,
     ),
     Rule(
@@ -181,9 +188,9 @@ _BY_FIRST_DIGIT: dict[int, type[DeliveryError]] = {4: TemporaryFailure, 5: Perma
 
 
 def failure(phase: Phase, reply: Reply) -> DeliveryError:
-    """Return the error that an unwanted reply means.
+    """Return the error for a reply that is not a success.
 
-    What is no refusal in SMTP's terms says nothing: the mail may have been accepted if it was complete.
+    A reply that is not a valid refusal leaves the outcome open: a complete mail may have been accepted.
     """
     rule = next((rule for rule in RULES if rule.fits(phase, reply)), None)
     if rule is None:

@@ -20,6 +20,7 @@ from app.text import one_line
 _STATUS = {
     "booking_confirmation": "https://schema.org/ReservationConfirmed",
     "booking_update": "https://schema.org/ReservationConfirmed",
+    "booking_reminder": "https://schema.org/ReservationConfirmed",
     "booking_cancellation": "https://schema.org/ReservationCancelled",
 }
 
@@ -27,15 +28,15 @@ _LONGEST = 300
 
 
 def reservation(template: str, event: Mapping[str, Any], conventions: Conventions) -> Markup | None:
-    """The JSON-LD for a mail, safe inside a script element; None where a reservation would be incomplete.
+    """Return the JSON-LD for a mail, safe inside a script element; None if data is missing.
 
     Args:
-        template: of the mail.
-        event: as it came.
-        conventions: the reader's; gives the zone.
+        template: template of the mail.
+        event: the unchanged event.
+        conventions: the reader's conventions, with the zone.
     """
     start = conventions.instant(event.get("showtime"))
-    # Shown by mail programs, like the page: nothing in them becomes a link.
+    # Mail programs show these values, so they must not become links either.
     film, cinema, address = (
         text(conventions, event.get(name) or "") for name in ("movie_title", "cinema_name", "cinema_address")
     )
@@ -63,7 +64,7 @@ def reservation(template: str, event: Mapping[str, Any], conventions: Convention
     if ticket := url(conventions, event.get("ticket_url")):
         body["url"] = ticket
     json_ld = json.dumps(body, ensure_ascii=True, separators=(",", ":"))
-    # A film's title may close the script element, or be read as markup by a careless program.
+    # A movie title may contain text that closes the script element or is parsed as markup.
     for char in "<>&'":
         json_ld = json_ld.replace(char, f"\\u{ord(char):04x}")
     return Markup(json_ld)  # noqa: S704 - nothing in it can end the element

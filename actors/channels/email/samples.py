@@ -17,7 +17,7 @@ def sample(template: str, variant: str = "full") -> dict[str, Any]:
     """Return one sample event.
 
     Raises:
-        FileNotFoundError: there is none of that name.
+        FileNotFoundError: no sample has that name.
     """
     file = files("email_templates").joinpath("samples", f"{template}.{variant}.json")
     event: dict[str, Any] = json.loads(file.read_text("utf-8"))

@@ -1,4 +1,4 @@
-"""The SMTP servers that the settings name, and what connections have learned about them."""
+"""The configured SMTP servers, and the properties that connections discover."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ _PORTS = {"ssl": 465, "starttls": 587, "none": 25}
 
 @dataclass
 class Learned:
-    """What earlier connections have shown about a server. Shared by all threads; each field is set at once.
+    """Properties of a server that earlier connections discovered. Shared by all threads; each field is set
+    atomically.
 
     Attributes:
-        address: the socket address that accepted a connection last.
-        pipelining: whether it replies to each of several commands sent together (RFC 2920).
+        address: the socket address of the last connection.
+        pipelining: whether it handles PIPELINING correctly (RFC 2920).
     """
 
     address: Any = None
@@ -30,19 +31,19 @@ class Learned:
 
 @dataclass(frozen=True)
 class Server:
-    """Where and how to connect.
+    """Address and login of an SMTP server.
 
-    The longest one mail can take follows from `timeout`, and is what a delivery's lease is made from.
+    `timeout` determines the longest duration of a mail, and thereby a delivery's lease.
 
     Attributes:
         relay: `primary` or `fallback`.
         security: `starttls`, `ssl` or `none`.
-        ehlo_name: what we call ourselves in EHLO.
-        username: empty: no AUTH.
-        auth: `auto`, or the one mechanism to use.
+        ehlo_name: our name in EHLO.
+        username: empty for no AUTH.
+        auth: `auto`, or a mechanism.
         timeout: seconds for each command.
         tls: verifies certificate and host name.
-        oauth: None, or where access tokens come from.
+        oauth: token endpoint, or None.
     """
 
     host: str
@@ -60,26 +61,26 @@ class Server:
 
     @property
     def address(self) -> str:
-        """`host:port`, for messages."""
+        """Return `host:port`, for messages."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def longest_to_data(self) -> float:
-        """Seconds from the start to the end of DATA, connecting included, at most."""
+        """Return the longest time to the end of DATA, including connecting, in seconds."""
         return 4 * self.timeout
 
     @property
     def longest_after_data(self) -> float:
-        """Seconds to wait for the reply to a whole mail.
+        """Return the seconds to wait for the reply to the end of DATA.
 
-        More than for other replies: servers scan it first, and a reply that we do not wait for makes doubles
-        (RFC 5321, 4.5.3.2.6; RFC 1047).
+        Longer than for other replies, because servers scan the mail first, and giving up early causes
+        duplicates (RFC 5321, 4.5.3.2.6; RFC 1047).
         """
         return 3 * self.timeout
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """The server that SMTP_SERVER names."""
+        """Return the server of SMTP_SERVER."""
         return cls(
             host=settings.smtp_server.strip("[]"),
             port=settings.smtp_port,
@@ -95,7 +96,7 @@ class Server:
 
     @classmethod
     def fallback(cls, settings: Settings) -> Self | None:
-        """The server that SMTP_FALLBACK_URL names, if it is set."""
+        """Return the server of SMTP_FALLBACK_URL, or None."""
         url = settings.smtp_fallback_url.get_secret_value()
         if not url:
             return None
@@ -116,14 +117,14 @@ class Server:
 
     @classmethod
     def all(cls, settings: Settings) -> list[Self]:
-        """The primary server, then the fallback, if there is one."""
+        """Return the primary server, then the fallback, if there is one."""
         fallback = cls.fallback(settings)
         return [cls.of(settings), *([fallback] if fallback else [])]
 
 
 @dataclass(frozen=True)
 class TokenEndpoint:
-    """Where OAuth 2.0 access tokens come from. A refresh token, if there is one, is the SMTP password."""
+    """An endpoint for OAuth 2.0 access tokens. The SMTP password is the refresh token, if any."""
 
     url: str
     client_id: str
@@ -132,7 +133,7 @@ class TokenEndpoint:
 
     @classmethod
     def of(cls, settings: Settings) -> Self | None:
-        """What SMTP_OAUTH2_… name; None unless SMTP_AUTH is xoauth2."""
+        """Return the endpoint of SMTP_OAUTH2_…; None unless SMTP_AUTH is xoauth2."""
         if settings.smtp_auth != "xoauth2":
             return None
         return cls(
@@ -144,10 +145,9 @@ class TokenEndpoint:
 
 
 def default_ehlo_name(from_email: str) -> str:
-    """This host's fully qualified name, if it has one; else the sender's domain.
+    """Return this host's fully qualified name, or the sender's domain if it has none.
 
-    A bare name such as a container's id is refused by servers that check it (Postfix:
-    reject_non_fqdn_helo_hostname).
+    Some servers refuse a bare name such as a container's id (Postfix: reject_non_fqdn_helo_hostname).
     """
     name = socket.getfqdn().rstrip(".")
     labels = name.split(".")

@@ -1,4 +1,4 @@
-"""One connection to an SMTP server. Each command has a timeout, a phase, and errors of ours."""
+"""A session with an SMTP server. Each command has a timeout, a phase, and a delivery error."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-#: Seconds for what is only polite: asking a kept connection if it lives, saying goodbye.
+#: Seconds for optional commands: RSET on a reused connection, and QUIT.
 _RSET_AND_QUIT_TIMEOUT_SECONDS = 5.0
 
-#: Told of a step and the seconds it took.
+#: Called with a step and its duration in seconds.
 Watch = Callable[[Phase, float], None]
 
 
@@ -42,12 +42,12 @@ class Session:
     """An open connection, secured and logged in.
 
     Args:
-        server: where to.
-        deadline: on the monotonic clock, in seconds; nothing before the end of DATA runs past it.
-        watch: told of every step that succeeded, and of the seconds it took.
+        server: the server.
+        deadline: on the monotonic clock, in seconds; everything up to the end of DATA finishes before it.
+        watch: called with every successful step and its duration in seconds.
 
     Raises:
-        Postponed: it could not be opened, or the login was refused.
+        Postponed: the connection or the login failed.
     """
 
     def __init__(self, server: Server, deadline: float, watch: Watch = count) -> None:
@@ -56,9 +56,9 @@ class Session:
         self._watch = watch
         self.mails = 0
         self.used_at = time.monotonic()
-        #: Whether a mail was begun and not ended.
+        #: Whether a mail has been started and not finished.
         self._in_the_midst = False
-        #: Whether the last mail failed for the way its commands were sent.
+        #: Whether the last mail failed because its commands were pipelined.
         self.mishandled_pipelining = False
         with tracing.span("smtp connect"):
             self._smtp = self._connect()
@@ -80,16 +80,16 @@ class Session:
         """Send one mail.
 
         Args:
-            sender: ASCII address.
-            recipient: its domain in ASCII. A local part outside ASCII needs SMTPUTF8 (RFC 6531).
+            sender: an ASCII address.
+            recipient: address with an ASCII domain. A local part outside ASCII needs SMTPUTF8 (RFC 6531).
             message: with CRLF line ends.
-            deadline: as for the session.
+            deadline: as in `Session`.
 
         Returns:
-            The reply that accepts it.
+            The accepting reply.
 
         Raises:
-            DeliveryError: it was not accepted, or nobody knows.
+            DeliveryError: the mail was not accepted, or its outcome is uncertain.
         """
         self._deadline = deadline
         self._in_the_midst = True
@@ -114,7 +114,7 @@ class Session:
         """Check whether the server would accept a mail, without sending one.
 
         Raises:
-            DeliveryError: it would not.
+            DeliveryError: the server would refuse it.
         """
         international = self._international(sender, recipient)
         self._commands(
@@ -123,10 +123,10 @@ class Session:
         self.alive()
 
     def _international(self, sender: str, recipient: str) -> str:
-        """The parameters of MAIL that an address outside ASCII needs.
+        """Return the MAIL parameters for a non-ASCII address.
 
         Raises:
-            PermanentFailure: the server does not offer them.
+            PermanentFailure: the server does not support them.
         """
         if (sender + recipient).isascii():
             return ""
@@ -137,7 +137,7 @@ class Session:
 
     @property
     def tls(self) -> tuple[str, datetime] | None:
-        """The version of TLS, and when the server's certificate expires; None without TLS."""
+        """Return the version of TLS, and when the server's certificate expires; None without TLS."""
         sock = self._smtp.sock
         if not isinstance(sock, ssl.SSLSocket):
             return None
@@ -146,16 +146,16 @@ class Session:
         return str(sock.version()), datetime.fromtimestamp(expiry, UTC)
 
     def ready(self, trusted: float) -> bool:
-        """Whether the connection can send another mail. Checks with RSET only after it was idle.
+        """Return whether the connection can send another mail. Checks with RSET only after it was idle.
 
         Args:
-            trusted: seconds after a mail in which the server is taken to listen still.
+            trusted: seconds after a mail without a check.
         """
         in_use = not self._in_the_midst and time.monotonic() - self.used_at < trusted
         return in_use or self.alive()
 
     def alive(self) -> bool:
-        """Send RSET: check that the server responds, and end a transaction that an earlier mail left open."""
+        """Send RSET, to check that the server responds and to end an open transaction."""
         try:
             self._limit(_RSET_AND_QUIT_TIMEOUT_SECONDS)
             self._in_the_midst = self._smtp.rset()[0] != 250
@@ -185,7 +185,7 @@ class Session:
             smtp.open(timeout)
         except smtplib.SMTPConnectError as error:
             raise failure(Phase.GREETING, Reply.of(error.smtp_code, error.smtp_error)) from error
-        except (OSError, UnicodeError) as error:  # the latter for a host name that can't be one
+        except (OSError, UnicodeError) as error:  # UnicodeError for an invalid host name
             phase = Phase.GREETING if smtp.connected else Phase.CONNECT
             advice = misconfigured(self._server, error, connected=smtp.connected)
             raise smtp_error(Postponed, phase, None, self._words(error), advice) from error
@@ -200,7 +200,7 @@ class Session:
 
     def _starttls(self) -> None:
         if not self._smtp.has_extn("starttls"):
-            # Never in the clear instead: whoever sits between could have taken the offer out.
+            # Never fall back to plaintext: an attacker could have removed the offer of STARTTLS.
             raise smtp_error(
                 Postponed, Phase.STARTTLS, None, f"{self._server.address} does not offer STARTTLS"
             )
@@ -213,7 +213,8 @@ class Session:
             log_in(self._server, self._smtp.esmtp_features.get("auth", "").split(), self._smtp.docmd)
 
     def _commands(self, *commands: tuple[Phase, str]) -> None:
-        """Give commands, in one go where the server offers it: a round trip in place of three (RFC 2920)."""
+        """Send commands, with PIPELINING if the server offers it: one round trip instead of three (RFC
+        2920)."""
         if not (self._smtp.has_extn("pipelining") and self._server.learned.pipelining):
             for phase, line in commands:
                 self._command(phase, partial(self._smtp.docmd, line))
@@ -223,7 +224,7 @@ class Session:
         self._together("".join(f"{line}\r\n" for _, line in commands), [phase for phase, _ in commands])
 
     def _together(self, lines: str, phases: list[Phase]) -> None:
-        """Send the lines of several commands, then hear the reply to each."""
+        """Send several commands together, then read the reply to each."""
 
         def first() -> tuple[int, bytes]:
             self._smtp.send(lines)
@@ -234,7 +235,8 @@ class Session:
             try:
                 self._command(phase, first if phase is phases[0] else self._smtp.getreply)
             except DeliveryError as refusal:
-                # The first one says why; the replies that follow must be read, or they answer the next mail.
+                # The first refusal is reported. The other replies must be read too, or they would be taken
+                # for replies to the next mail.
                 refused = refused or refusal
                 if phase is not phases[0] and _timed_out(refusal):
                     self._blame_pipelining(refusal)
@@ -243,14 +245,14 @@ class Session:
                     break
             else:
                 if refused and phase is Phase.DATA:
-                    # It waits for a mail to nobody. What it says to the end of it changes nothing.
+                    # The server expects a mail without recipients. Its reply does not matter.
                     with suppress(DeliveryError):
                         self._command(Phase.AFTER_DATA, lambda: self._smtp.docmd("."))
         if refused:
             raise refused
 
     def _blame_pipelining(self, failed: DeliveryError) -> None:
-        """Send this server one command at a time from now on: it replied to the first of several only."""
+        """Stop PIPELINING with this server, because it replied only to the first of several commands."""
         self._server.learned.pipelining = False
         self.mishandled_pipelining = True
         log.warning(
@@ -279,7 +281,7 @@ class Session:
 
     @contextmanager
     def _phase(self, phase: Phase) -> Iterator[None]:
-        """Run one command with its timeout, in a span, and turn its failure into ours."""
+        """Run one command with its timeout in a span, and turn failures into delivery errors."""
         with tracing.span(f"smtp {phase}"), self._timed(phase):
             yield
 
@@ -316,6 +318,6 @@ class Session:
 
 
 def _timed_out(error: DeliveryError) -> bool:
-    """Whether no reply came in time. smtplib raises an error of its own, in whose context the timeout is."""
+    """Return whether no reply arrived in time. The timeout is the context of smtplib's own error."""
     cause = error.__cause__
     return isinstance(cause, TimeoutError) or isinstance(cause and cause.__context__, TimeoutError)

@@ -2,7 +2,7 @@
 
 Flask-Mail's `Connection` is not used: it requires a Flask app's context and settings, verifies no
 certificate, has no timeouts, logs in for each `send`, and raises if QUIT fails after an accepted mail, which
-would then be sent again. What is left without that is smtplib.
+would then be sent again. Without all of that, only smtplib is left.
 """
 
 from __future__ import annotations
@@ -12,23 +12,25 @@ import threading
 import time
 from concurrent.futures import Future
 from contextvars import copy_context
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from actors.channels.email.circuit import QUICK_SECONDS, SLOW_CONNECTIONS, Circuit, ConnectionLimit
-from actors.channels.email.errors import OutOfTurn, connection_lost
+from actors.channels.email.errors import connection_lost
 from actors.channels.email.replies import Phase, Reply
 from actors.channels.email.server import Server
 from actors.channels.email.session import Session
-from actors.errors import DeliveryError, Postponed, Uncertain
+from actors.circuit import QUICK_SECONDS, SLOW_CONNECTIONS, Circuit, ConnectionLimit
+from actors.errors import DeliveryError, OutOfTurn, Postponed, Uncertain
+from app.clock import utcnow
+from app.operations.mail_servers import MailServers
 from app.telemetry import metrics, tracing
 
 if TYPE_CHECKING:
     from actors.channels.email.compose import OutgoingMail
     from app.settings import Settings
 
-#: Replies that are counted by their code: https://www.iana.org/assignments/smtp-enhanced-status-codes
+#: Reply codes with their own metric label: https://www.iana.org/assignments/smtp-enhanced-status-codes
 _CODES = frozenset(
     {"421", "432", "450", "451", "452", "454", "500", "501", "502", "503", "504", "521", "523", "530", "534"}
     | {"535", "538", "541", "550", "551", "552", "553", "554", "555", "556"}
@@ -37,22 +39,23 @@ _CODES = frozenset(
 #: Seconds for QUIT on all kept connections together.
 _QUIT_SECONDS = 3.0
 
-#: A server that replies at these steps has let us in.
+#: A reply at these steps means that the login was accepted.
 _PHASES_AFTER_LOGIN = (Phase.RCPT, Phase.DATA, Phase.AFTER_DATA)
 
 
 class Transport:
-    """Sends mails to one server. One for each process, for all its threads, before and after a fork.
+    """Sends mails to one server. One instance serves all threads of a process, before and after a fork.
 
     Args:
         server: the server.
-        patience: seconds that a mail waits for a new connection, which goes on being opened for the next
-            mail; None: for as long as it takes.
-        max_mails: sent over one connection before it is renewed; servers have limits of their own.
-        max_idle: seconds after which a kept connection is renewed.
-        trusted: seconds in which a kept connection is not even asked whether it works. If it does not, the
-            mail goes over a new one.
-        circuit: holds mails while the server is in trouble.
+        patience: seconds to wait for a new connection, which stays available to the next mail; None for no
+            limit.
+        max_mails: maximum number of mails over one connection; servers have such limits.
+        max_idle: seconds until an idle connection is renewed.
+        trusted: seconds during which an idle connection is used without a check. If it fails, the mail uses a
+            new one.
+        circuit: holds mails while the server is failing.
+        reports: receives the server's state, for operators.
     """
 
     def __init__(
@@ -64,21 +67,23 @@ class Transport:
         max_idle: float = 60.0,
         trusted: float = 5.0,
         circuit: Circuit | None = None,
+        reports: MailServers | None = None,
     ) -> None:
         self._server = server
         self._patience = server.longest_to_data if patience is None else patience
         self._max_mails = max_mails
         self._max_idle = max_idle
         self._trusted = trusted
-        self._circuit = circuit or Circuit(server.relay)
+        self._report = Report(reports, server) if reports else None
+        self._circuit = circuit or Circuit(server.relay, watcher=self._report)
         self._limit = ConnectionLimit()
         self._pid = os.getpid()
-        #: Connections that nobody uses, the last used last. List operations are atomic.
+        #: Idle connections, the most recently used last. List operations are atomic.
         self._kept: list[Session] = []
 
     @property
     def quick(self) -> bool:
-        """Whether a mail is likely to be accepted within `QUICK_SECONDS`."""
+        """Return whether a mail is likely to be accepted within `QUICK_SECONDS`."""
         return self._circuit.quick
 
     @property
@@ -88,18 +93,18 @@ class Transport:
 
     @property
     def longest(self) -> timedelta:
-        """The longest that one `send` can take."""
+        """Return the longest duration of one `send`, in seconds."""
         return timedelta(seconds=self._server.longest_to_data + self._server.longest_after_data)
 
     def send(self, mail: OutgoingMail) -> Reply:
         """Send one mail.
 
         Returns:
-            The reply that accepts it.
+            The accepting reply.
 
         Raises:
-            DeliveryError: not accepted, or nobody knows; with the phase and the reply.
-            OutOfTurn: not tried, because the server is in trouble or allows no further connection.
+            DeliveryError: not accepted, or uncertain; has the phase and the reply.
+            OutOfTurn: not attempted, because the circuit is open or no further connection is allowed.
         """
         message = mail.as_bytes()
         deadline = time.monotonic() + self._server.longest_to_data
@@ -114,7 +119,7 @@ class Transport:
             raise
 
     def _over_a_connection(self, mail: OutgoingMail, message: bytes, deadline: float) -> Reply:
-        """`send`, over a kept connection or a new one."""
+        """Send a mail over an idle connection or a new one."""
         self._circuit.check()
         most = SLOW_CONNECTIONS if self._circuit.slow_to_accept else None
         with self._limit.place(self._patience, most):
@@ -123,7 +128,8 @@ class Transport:
                 try:
                     return self._send(kept, mail, message, deadline, probe=False)
                 except Postponed as error:
-                    # A server may end a kept connection at any time; this mail was surely not accepted.
+                    # A server may close an idle connection at any time, so this mail was certainly not
+                    # accepted.
                     if not connection_lost(error):
                         raise
             pipelining = self._server.learned.pipelining
@@ -132,7 +138,7 @@ class Transport:
             except Postponed:
                 if pipelining is self._server.learned.pipelining:
                     raise
-            # The server mishandles it; now it gets one command at a time.
+            # The server mishandles pipelining, so it gets one command at a time from now on.
             return self._over_a_new_connection(mail, message, deadline)
 
     def _over_a_new_connection(self, mail: OutgoingMail, message: bytes, deadline: float) -> Reply:
@@ -156,7 +162,7 @@ class Transport:
                 self._circuit.leave()
 
     def _start_to_open(self, deadline: float) -> Future[Session]:
-        """Open a connection in a thread of its own, which no worker's thread has to wait for."""
+        """Open a connection in a separate thread, so that no worker thread has to wait."""
         future: Future[Session] = Future()
 
         def open_session() -> None:
@@ -168,14 +174,17 @@ class Transport:
             else:
                 seconds = time.monotonic() - started
                 self._circuit.connected(seconds, logged_in=bool(self._server.username))
+                tls = session.tls
                 future.set_result(session)
+                if self._report and self._circuit.quick:
+                    self._report.works(tls[1] if tls else None)
 
         run = partial(copy_context().run, open_session)
         threading.Thread(target=run, name="smtp connect", daemon=True).start()
         return future
 
     def _keep_late(self, future: Future[Session], *, probe: bool) -> None:
-        """Keep a connection that no mail waited for, or note why there is none."""
+        """Keep a connection that opened too late for its mail, or record its failure."""
         error = future.exception()
         if error is None:
             self._kept.append(future.result())
@@ -186,7 +195,7 @@ class Transport:
             self._circuit.leave()
 
     def close(self) -> None:
-        """Send QUIT on every kept connection. A later `send` opens a new one."""
+        """Send QUIT on every idle connection. A later `send` opens a new one."""
         self._forget_parents()
         give_up_at = time.monotonic() + _QUIT_SECONDS
         while self._kept:
@@ -210,15 +219,15 @@ class Transport:
         return reply
 
     def _note(self, error: DeliveryError, session: Session, started: float, *, probe: bool) -> None:
-        """Note what a mail that was not accepted says about the server."""
+        """Record a failed mail in the circuit and the connection limit."""
         if session.mishandled_pipelining:
             return
         seconds = time.monotonic() - started
         if error.code is None and not isinstance(error, Uncertain):
-            # Lost while it sent this mail, perhaps because of it.
+            # The connection was lost during this mail, perhaps because of it.
             self._circuit.took(seconds)
         elif isinstance(error, Postponed) and error.server_wide:
-            # A kept connection that the server closes says nothing: a new one is opened.
+            # The server closed an idle connection, so a new one is opened.
             if session.mails == 0 or not connection_lost(error):
                 self._circuit.failed(error, probe=probe)
         elif isinstance(error, Uncertain) or error.phase in _PHASES_AFTER_LOGIN:
@@ -240,43 +249,63 @@ class Transport:
                 session.drop()
 
     def _forget_parents(self) -> None:
-        """After a fork: leave the parent's connections to the parent, without a QUIT in its name."""
+        """After a fork, forget the parent's connections without sending QUIT on them."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
             while self._kept:
                 self._kept.pop().drop()
 
 
+class Report:
+    """Reports on one server: see `app.operations.mail_servers`."""
+
+    def __init__(self, reports: MailServers, server: Server) -> None:
+        self._reports = reports
+        self._server = server
+
+    def works(self, certificate_until: datetime | None = None) -> None:
+        """Report that the server accepts connections."""
+        self._reports.works(self._server.relay, self._server.address, certificate_until)
+
+    def in_trouble(self, reason: str, seconds: float) -> None:
+        """Report that emails are held for at least the given seconds."""
+        next_try_at = utcnow() + timedelta(seconds=seconds)
+        self._reports.in_trouble(self._server.relay, self._server.address, reason, next_try_at)
+
+
 class Relays:
-    """The mail server, and the fallback that takes over while the first surely does not take a mail.
+    """The mail server, and a fallback for mails that the first server certainly did not accept.
 
     Args:
-        settings: the SMTP_* ones.
+        settings: have the SMTP_* variables.
         patience: as for `Transport`.
     """
 
     def __init__(self, settings: Settings, *, patience: float | None = QUICK_SECONDS) -> None:
-        self._transports = [Transport(server, patience=patience) for server in Server.all(settings)]
+        self._reports = MailServers(settings)
+        self._transports = [
+            Transport(server, patience=patience, reports=self._reports) for server in Server.all(settings)
+        ]
 
     @property
     def quick(self) -> bool:
-        """Whether a mail is likely to be accepted at once, by one of them."""
+        """Return whether one of the servers is likely to accept a mail quickly."""
         return any(transport.quick for transport in self._transports)
 
     @property
     def longest(self) -> timedelta:
-        """The longest that one `send` can take."""
+        """Return the longest duration of one `send`, in seconds."""
         return sum((transport.longest for transport in self._transports), timedelta())
 
     def send(self, mail: OutgoingMail) -> str:
-        """Send one mail over the first server that is not in trouble.
+        """Send one mail over the first server whose circuit is closed.
 
         Returns:
             The relay that accepted it: `primary` or `fallback`.
 
         Raises:
-            DeliveryError: not accepted, or nobody knows. Only a mail that a server surely did not take, for a
-                reason of its own, goes to the next one.
+            DeliveryError: not accepted, or uncertain. The next server gets only mails that the first
+            certainly did not accept, for a reason of its own.
         """
         held: Postponed | None = None
         for transport in self._transports:
@@ -293,3 +322,4 @@ class Relays:
         """Close every kept connection."""
         for transport in self._transports:
             transport.close()
+        self._reports.close()

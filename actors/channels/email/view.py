@@ -1,33 +1,38 @@
-"""What a template sees of an event: the fields below, each ready to print, and nothing else.
+"""The event fields that templates can use, each formatted for printing.
 
-Absent, null and blank are the same: the field is left out.
+Absent, null, and blank fields are left out.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from actors.channels.email import presenters
 from actors.channels.email.conventions import Conventions
 from actors.channels.email.errors import Unpresentable
-from actors.channels.email.languages import Language
 from actors.channels.email.presenters import Presenter
 from actors.channels.email.wording import CARD_BRANDS, PAYMENT_METHODS
-from app.events.catalog import CATALOG
+from app.events.catalog import DELIVERED
 from app.events.changes import material_changes
+from app.languages import Language
 from app.text import one_line
 
 _MOST_SHOWTIMES = 6
 
-#: Characters of one side of a change.
+#: Maximum characters of the old or new value of a change.
 _MAX_BRIEF = 40
 
-#: A card, as far as it is told.
+#: Card brand and last four digits.
 CARD, CARD_END = "%(brand)s ending in %(end)s", "Ending in %(end)s"
 
-#: Fields whose values a catalogue may know: codes by their names, and sentences of our own payment service.
-_WORDS = {"payment_method", "reason", "processing_time"}
+#: A sender's wording of the refund time → the message to translate.
+_DAYS = re.compile(r"(?P<least>[0-9]{1,2}) ?[-\u2013] ?(?P<most>[0-9]{1,2}) business days", re.IGNORECASE)
+BUSINESS_DAYS = "%(least)s-%(most)s business day", "%(least)s-%(most)s business days"
+
+#: Fields whose values may be translated: names of codes, and messages of our payment service.
+_WORDS = {"payment_method", "reason"}
 
 
 def _showtimes(conventions: Conventions, value: Any) -> list[dict[str, Any]]:
@@ -68,7 +73,7 @@ _AMOUNTS = ("amount", "total_amount", "refund_amount")
 _MOMENTS = ("showtime", "timestamp", "processed_at", "cancelled_at", "booking_date")
 _LINKS = ("ticket_url", "directions_url", "retry_url", "policy_url", "booking_url")
 
-#: Field of an event → how it is shown.
+#: Field of an event → its formatter.
 FIELDS: dict[str, Presenter] = {
     **dict.fromkeys(_TEXTS, presenters.text),
     **dict.fromkeys(_IDS, presenters.identifier),
@@ -93,27 +98,32 @@ FIELDS: dict[str, Presenter] = {
 
 
 def view(event: Mapping[str, Any], conventions: Conventions, language: Language) -> dict[str, Any]:
-    """The fields of `event`, ready to print.
+    """Return the formatted fields of `event`.
 
     Args:
-        event: checked.
-        conventions: how its reader writes amounts and times.
-        language: of the words that stand for codes.
+        event: a valid event.
+        conventions: the reader's conventions.
+        language: language for the names of codes.
 
     Raises:
-        Unpresentable: a field has a value of the wrong kind; the message names it.
+        Unpresentable: a field has an invalid value. The message names it.
     """
-    # An unknown field of this type may have the name of another type's, and any value.
-    declared = CATALOG[event["event_type"]].schema.fields
+    # An unknown field may have the name of another type's field, with any value.
+    declared = DELIVERED[event["event_type"]].schema.fields
     shown = _present(conventions, event, [name for name in FIELDS if name in declared])
     for name in _WORDS & shown.keys():
         shown[name] = language.gettext(shown[name])
+    if days := _DAYS.fullmatch(shown.get("processing_time", "")):
+        said = language.ngettext(*BUSINESS_DAYS, int(days["most"]))
+        shown["processing_time"] = said % days.groupdict()
+    if "showtime" in shown:
+        shown["brief_showtime"] = conventions.brief(event["showtime"])
     if event.get("previous"):
         shown["changes"] = [
             {
                 "name": change.name,
-                "old": ", ".join(_shown_parts(change.old, conventions)),
-                "new": ", ".join(_shown_parts(change.new, conventions)),
+                "old": language.comma.join(_shown_parts(change.old, conventions)),
+                "new": language.comma.join(_shown_parts(change.new, conventions)),
             }
             for change in material_changes(event)
         ]
@@ -122,13 +132,13 @@ def view(event: Mapping[str, Any], conventions: Conventions, language: Language)
     return shown
 
 
-def brief_of(fields: Mapping[str, Any], conventions: Conventions) -> str:
-    """Return one side of a change in few characters: a cinema by its name."""
+def brief_of(fields: Mapping[str, Any], conventions: Conventions, language: Language) -> str:
+    """Format one side of a change briefly: a cinema by its name."""
     if "showtime" in fields:
         return conventions.brief(fields["showtime"])
     if "cinema_name" in fields:
         fields = {"cinema_name": fields["cinema_name"]}
-    return one_line(", ".join(_shown_parts(fields, conventions)), _MAX_BRIEF)
+    return one_line(language.comma.join(_shown_parts(fields, conventions)), _MAX_BRIEF)
 
 
 def _shown_parts(fields: Mapping[str, Any], conventions: Conventions) -> Iterator[str]:

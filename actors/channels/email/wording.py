@@ -1,25 +1,25 @@
-"""Codes of the events in the words of the mails: one table for each."""
+"""Names of the events' codes in mails, one table for each kind of code."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-from actors.channels.email.languages import ENGLISH, Language
 from app import declines
+from app.languages import ENGLISH, Language
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a payment failed, and what its owner can do.
+    """Why a payment failed, and what the customer can do.
 
     Attributes:
         reason: a sentence.
         advice: what to do now.
-        specific: whether the event's own `failure_reason` may be shown too. It may not be where banks hide
-            what they know: https://docs.stripe.com/declines/codes asks not to tell that a card was
+        specific: whether the event's `failure_reason` may be shown too. Not for reasons that banks hide:
+            https://docs.stripe.com/declines/codes asks not to tell that a card was
             reported lost or stolen, or that a charge looked fraudulent.
-        detail: that reason, where it is shown.
+        detail: the event's reason, if it is shown.
     """
 
     reason: str
@@ -33,7 +33,7 @@ _DECLINED = Failure(
     "Pay with another card or payment method, or ask your bank about it and try again.",
 )
 
-#: error_code → what the mail says. Every other code is told as a plain decline.
+#: error_code → message of the mail. Every other code is shown as a generic decline.
 FAILURES: dict[str, Failure] = {
     "CARD_DECLINED": _DECLINED,
     "INSUFFICIENT_FUNDS": Failure(
@@ -47,7 +47,7 @@ FAILURES: dict[str, Failure] = {
         specific=True,
     ),
     "INVALID_CARD": Failure(
-        "Something in the card details was not right.",
+        "Some of the card details are incorrect.",
         "Check the card number, the expiry date and the security code, then try again.",
         specific=True,
     ),
@@ -66,7 +66,7 @@ FAILURES: dict[str, Failure] = {
 }
 
 
-#: retry_advice → what to do, in place of what the code alone would say; see `app.declines`.
+#: retry_advice → advice that replaces the code's own; see `app.declines`.
 ADVICE = {
     "never": "Pay with another card or payment method, or ask your bank about it.",
     "later": "Try again in a little while, or pay with another card or payment method.",
@@ -74,30 +74,34 @@ ADVICE = {
     "check_details": "Check the card number, the expiry date and the security code, then try again.",
 }
 
-#: What our own payment service gives as reasons: safe to show, and known to the catalogues.
+#: All but the first sentence. Japanese has no space between sentences.
+_LATER_SENTENCES = re.compile(r"(?<=\.) .*|(?<=\u3002).+")
+
+#: Reasons from our own payment service, which are safe to show and translated.
 _OUR_REASONS = frozenset(decline.message for decline in declines.EVERY)
 
 
 def failure_of(language: Language, error_code: str, told: str, retry_advice: str) -> Failure:
-    """Why a payment failed and what now, in one language.
+    """Return the reason and advice for a failed payment, in one language.
 
     Args:
-        language: of the answer.
-        error_code: the event's; so is the rest.
-        told: its failure_reason, where there is one that may be shown.
-        retry_advice: what can help, where the sender says.
+        language: language of the text.
+        error_code: the event's error code.
+        told: the event's failure_reason, if it may be shown.
+        retry_advice: the sender's advice, if any.
     """
     row = FAILURES.get(error_code, _DECLINED)
     ours = bool(told) and told in _OUR_REASONS
     return Failure(
-        reason=language.gettext(told if ours else row.reason),
+        # The rest of our own reason is replaced by the advice.
+        reason=_LATER_SENTENCES.sub("", language.gettext(told)) if ours else language.gettext(row.reason),
         advice=language.gettext((retry_advice and ADVICE.get(retry_advice)) or row.advice),
-        # A stranger's words have no translation, and are worth less than a mail in one language.
+        # A foreign reason has no translation, so it is omitted to keep the mail in one language.
         detail=told if told and row.specific and not ours and language is ENGLISH else "",
     )
 
 
-#: What a decline must not tell its reader, whatever code it came with.
+#: Reasons that must not be shown to the customer, whatever the code.
 TELLTALE = re.compile(r"lost|stolen|fraud|pick.?up|suspect|security.violation|restricted|black.?list", re.I)
 
 PAYMENT_METHODS = {

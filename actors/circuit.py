@@ -1,4 +1,5 @@
-"""The circuit breaker of a mail server, and the limit of connections to it, for all threads of a process."""
+"""The circuit breaker of a server that takes messages, and the limit of connections to it, for all threads of
+a process."""
 
 from __future__ import annotations
 
@@ -6,37 +7,52 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
-from actors.channels.email.errors import AuthenticationFailed, OutOfTurn, TooManyConnections
-from actors.errors import Postponed
+from prometheus_client import Gauge
+
+from actors.errors import OutOfTurn, Postponed, TooManyConnections
 from app.telemetry import metrics
 from app.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-#: A server that takes longer to open a connection, or for one mail, is slow.
+#: A server counts as slow if it takes longer to open a connection, or for one message.
 QUICK_SECONDS = 2.0
 
-#: Connections in use at once while the server takes long for each mail. The other threads do other work.
+#: Maximum number of connections to a slow server, so that other threads can do other work.
 SLOW_CONNECTIONS = 4
 
-#: Seconds from the first failure to the next attempt, and at most between two. Each further one doubles it.
+#: Seconds from the first failure to the next attempt, and the maximum. Each failure doubles the interval.
 _INTERVALS = (5.0, 60.0)
 
-#: The same for a refused login: servers lock accounts.
+#: The same for a refused login, because servers lock accounts.
 _LOGIN_INTERVALS = (30.0, 600.0)
 
 
-class Circuit:
-    """Opens when a mail server is in trouble: nothing is sent until one connection has shown that it works.
+class Watcher(Protocol):
+    """Observer of a circuit, to publish its state. Its methods never raise."""
 
-    It starts neither open nor closed: before the first success there is one connection at a time too. Eight
-    threads with a wrong password would lock the account.
+    def works(self) -> None:
+        """Report that the server works again."""
+
+    def in_trouble(self, reason: str, seconds: float) -> None:
+        """Report that messages are held for at least the given seconds."""
+
+
+class Circuit:
+    """Circuit breaker: opens when a server fails, and closes when one connection works again.
+
+    It starts half-open: before the first success, only one connection at a time is allowed. Otherwise, eight
+    threads with a wrong password could lock the account.
 
     Args:
-        relay: the server's name in logs and metrics.
-        intervals: seconds from the first failure to the next attempt, and at most between two.
+        relay: name of the server in logs and metrics.
+        intervals: first and longest wait between attempts, in seconds.
         login_intervals: the same after a refused login.
+        watcher: is called when the circuit opens, stays open, and closes.
+        server, messages: what the server and its messages are called in logs.
+        is_open: gauge of open circuits; None for that of mail servers.
     """
 
     def __init__(
@@ -44,10 +60,19 @@ class Circuit:
         relay: str = "primary",
         intervals: tuple[float, float] = _INTERVALS,
         login_intervals: tuple[float, float] = _LOGIN_INTERVALS,
+        watcher: Watcher | None = None,
+        *,
+        server: str = "the mail server",
+        messages: str = "emails",
+        is_open: Gauge | None = None,
     ) -> None:
         self._relay = relay
+        self._server = server
+        self._messages = messages
+        self._is_open = is_open or metrics.SMTP_CIRCUIT.labels(relay)
         self._intervals = intervals
         self._login_intervals = login_intervals
+        self._watcher = watcher
         self._changed = threading.Condition()
         self._proven = False
         self._probing = False
@@ -59,31 +84,31 @@ class Circuit:
 
     @property
     def quick(self) -> bool:
-        """Whether a mail is likely to be accepted within `QUICK_SECONDS`."""
+        """Return whether a message is likely to be accepted within `QUICK_SECONDS`."""
         return self._failure is None and not self._slow_to_connect and not self._slow_to_accept
 
     @property
     def slow_to_accept(self) -> bool:
-        """Whether the last mail took longer than `QUICK_SECONDS`."""
+        """Return whether the last message took longer than `QUICK_SECONDS`."""
         return self._slow_to_accept
 
     def check(self) -> None:
-        """Raise `OutOfTurn` while nothing is to be sent."""
+        """Raise `OutOfTurn` while the circuit is open."""
         left = self._open_until - time.monotonic()
         if self._failure and left > 0:
             raise OutOfTurn(f"not tried: {self._failure}", max(1.0, left))
 
     def enter(self, patience: float) -> bool:
-        """Ask for permission to open a connection.
+        """Request permission to open a connection.
 
         Args:
             patience: seconds to wait for the outcome of the first connection of this process.
 
         Returns:
-            Whether the connection is a probe: no other is opened until `leave`.
+            Whether the connection is a probe: no other opens until `leave`.
 
         Raises:
-            OutOfTurn: not now.
+            OutOfTurn: no connection may be opened now.
         """
         with self._changed:
             if self._is_untested():
@@ -93,7 +118,7 @@ class Circuit:
                 return False
             if self._probing:
                 reason = self._failure or "no connection has been opened yet"
-                raise OutOfTurn(f"not tried, another mail probes the server: {reason}", 2.0)
+                raise OutOfTurn(f"not tried, another message probes the server: {reason}", 2.0)
             self._probing = True
             return True
 
@@ -107,11 +132,11 @@ class Circuit:
             self._changed.notify_all()
 
     def connected(self, seconds: float, *, logged_in: bool) -> None:
-        """Note that a connection is open.
+        """Record an open connection.
 
         Args:
-            seconds: that it took.
-            logged_in: the server knows us. One without a login may still ask for it at MAIL.
+            seconds: time to open it.
+            logged_in: whether the login succeeded. Without one, the server may still require it at MAIL.
         """
         with self._changed:
             self._slow_to_connect = seconds > QUICK_SECONDS
@@ -120,66 +145,73 @@ class Circuit:
             self.accepted()
 
     def is_late(self) -> None:
-        """Note that a connection is still being opened after `QUICK_SECONDS`."""
+        """Record that a connection is still being opened after `QUICK_SECONDS`."""
         with self._changed:
             if not self._slow_to_connect:
-                log.warning("the mail server is slow: mails go through their queue", relay=self._relay)
+                log.warning(f"{self._server} is slow: {self._messages} are queued", relay=self._relay)
             self._slow_to_connect = True
             self._changed.notify_all()
 
     def accepted(self, seconds: float | None = None) -> None:
-        """Note that the server works.
+        """Record that the server works.
 
         Args:
-            seconds: that one mail took, if one was accepted.
+            seconds: duration of an accepted message, if any.
         """
         with self._changed:
-            if self._failure:
-                log.info("the mail server works again", relay=self._relay)
+            recovered = self._failure is not None
+            if recovered:
+                log.info(f"{self._server} works again", relay=self._relay)
             self._proven, self._failure, self._interval = True, None, 0.0
             if seconds is not None:
                 self._slow_to_accept = seconds > QUICK_SECONDS
-            metrics.SMTP_CIRCUIT.labels(self._relay).set(0)
+            self._is_open.set(0)
             self._changed.notify_all()
+        if recovered and self._watcher:
+            self._watcher.works()
 
     def took(self, seconds: float) -> None:
-        """Note that a mail took so long, whatever came of it."""
+        """Record the duration of a message, whatever its outcome."""
         with self._changed:
             self._slow_to_accept = seconds > QUICK_SECONDS
 
     def failed(self, failure: Postponed, *, probe: bool) -> None:
-        """Note that the server, or our settings, are in trouble. Sets `failure.seconds`.
+        """Record a failure of the server or of our settings. Sets `failure.seconds`.
 
         Args:
             failure: what happened.
-            probe: it happened to the one connection that was allowed.
+            probe: whether it happened to the probe.
         """
+        opens = False
         with self._changed:
             if probe or self._failure is None:
-                login = isinstance(failure, AuthenticationFailed)
+                opens = True
+                login = failure.refuses_login
                 shortest, longest = self._login_intervals if login else self._intervals
                 self._interval = min(longest, self._interval * 2 or shortest)
                 self._open_until = time.monotonic() + self._interval
                 self._proven = False
                 self._failure = failure
+                trouble = "refuses our login" if login else "is failing"
+                end = "the settings are corrected" if login else "it works"
                 log.error(
-                    "the mail server refuses our login: mails are held until the settings are right"
-                    if login
-                    else "the mail server is in trouble: mails are held until it works",
+                    f"{self._server} {trouble}: {self._messages} are held until {end}",
                     relay=self._relay,
                     reason=str(failure),
                     next_try_in_seconds=self._interval,
                 )
             failure.seconds = max(1.0, self._open_until - time.monotonic())
-            metrics.SMTP_CIRCUIT.labels(self._relay).set(1)
+            self._is_open.set(1)
             self._changed.notify_all()
+        if opens and self._watcher:
+            self._watcher.in_trouble(str(failure), failure.seconds)
 
 
 class ConnectionLimit:
-    """How many connections may be in use at once: any number, until the server says that it allows fewer.
+    """Limit of concurrent connections: none until the server refuses one.
 
     Args:
-        relief: seconds after which the server is asked for more again.
+        relief: seconds until the limit is raised again.
     """
 
     def __init__(self, relief: float = 600.0) -> None:
@@ -194,11 +226,11 @@ class ConnectionLimit:
         """Use a connection in this block.
 
         Args:
-            patience: seconds to wait for a place.
-            most: a further limit, for now.
+            patience: seconds to wait for a free connection.
+            most: an additional, temporary limit.
 
         Raises:
-            OutOfTurn: none became free.
+            OutOfTurn: no connection became free.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self._is_free(most), patience):
@@ -221,7 +253,7 @@ class ConnectionLimit:
 
     def _lower(self, failure: TooManyConnections) -> None:
         with self._changed:
-            # The others were accepted, or will say so themselves.
+            # The other threads were accepted, or report their own failure.
             most = max(1, self._used - 1)
             if self._most is None or most < self._most:
                 self._most = most

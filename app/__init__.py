@@ -1,4 +1,4 @@
-"""The payment service, and the domain that every process shares."""
+"""Application factory of the payment API, and the domain code that every process shares."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """Make the payment service.
+    """Create the payment API.
 
-    Touches no network, so that it can be made before a fork and while everything else is away.
+    Opens no connection, so it can run before a fork and while every server is down.
 
     Args:
         settings: read from the environment and `.env` if None.
@@ -22,7 +22,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     Raises:
         SettingsError: a setting is wrong.
     """
-    # Imported here: a process that only wants app.models need not load Flask and Stripe.
+    # Imported here, so that a process that needs only app.models does not load Flask and Stripe.
     from flask import Flask
 
     from app import api, dashboard, models
@@ -39,11 +39,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     logs.configure("payment-service", settings.log_level)
     tracing.configure("payment-service", settings)
     models.connect(settings)
-    relay = Relay(MongoLedger(), lambda: make_publisher(settings))
+    ledger = MongoLedger(batched=True)
+    relay = Relay(ledger, lambda: make_publisher(settings))
     atexit.register(relay.close)
 
     app = Flask(__name__, static_folder=None)
-    payments = make_payments(settings, relay.submit)
+    payments = make_payments(settings, relay.submit, ledger)
     app.extensions[EXTENSION] = Services(settings, payments, relay)
     api.init_app(app, settings)
     dashboard.init_app(app, settings)

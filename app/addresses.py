@@ -1,6 +1,6 @@
-"""Email addresses: which ones mail can be sent to, and how SMTP writes them.
+"""Validate email addresses and convert them to the form that SMTP uses.
 
-One rule for the API, the events, and the mails: no address is accepted in one place and fails in another.
+The API, the events, and the mails share these rules, so an accepted address does not fail later.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from app.text import HIDDEN
 _MAX_LOCAL_PART = 64
 _MAX_ADDRESS = 254
 
-# Hidden characters, and what was lost on the way.
+# Invisible characters, and replacement characters.
 _UNKNOWN = rf"{HIDDEN}\ufffd"
 # Any character that an atom may have (RFC 5322, 3.2.3; RFC 6532), and dots anywhere: some Japanese providers
-# gave out addresses such as abc..def@docomo.ne.jp. SMTP takes those as a quoted string. Blanks and brackets
-# are legal in quotes, and never a customer's. "=?" starts an encoded word (RFC 2047).
+# gave out addresses such as abc..def@docomo.ne.jp. SMTP takes those as a quoted string. Spaces and brackets
+# are legal in quotes, but no customer has them. "=?" starts an encoded word (RFC 2047).
 _LOCAL = rf'(?![^@]*=\?)[^{_UNKNOWN}"(),:;<>@\[\]\\]{{1,{_MAX_LOCAL_PART}}}'
-# Letters, digits, and hyphens within; outside ASCII what the IDNA check below decides.
+# Letters, digits, and hyphens within; the IDNA check below decides about characters outside ASCII.
 _OUTER = rf"[^{_UNKNOWN}\u0000-\u002f\u003a-\u0040\u005b-\u0060\u007b-\u00a0]"
 _LABEL = rf"{_OUTER}(?:(?:{_OUTER}|-){{0,61}}{_OUTER})?"
 
-#: One address without a name, in the syntax that Python's and ECMAScript's regular expressions share. Blanks
-#: around it are taken for a slip. `(?!\n)`: Python's `$` also matches before a line break at the end.
+#: One address without a name, in the syntax that Python's and ECMAScript's regular expressions share.
+#: Surrounding spaces are accepted. `(?!\n)`: Python's `$` also matches before a line break at the end.
 ADDRESS_PATTERN = rf'^ *(?:"{_LOCAL}"|{_LOCAL})@{_LABEL}(?:\.{_LABEL})* *$(?!\n)'
 
 _ADDRESS = re.compile(ADDRESS_PATTERN)
@@ -36,12 +36,12 @@ _DOT_ATOM = re.compile(r"[^.]+(\.[^.]+)*")
 
 
 class InvalidAddress(ValueError):
-    """Not one address that mail can be sent to. The message says why, without the address."""
+    """The address can't receive mail. The message gives the reason and omits the address."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """An address as SMTP writes it.
+    """An address in the form that SMTP uses.
 
     Attributes:
         local: the part before the @, in quotes where its dots need them.
@@ -56,7 +56,7 @@ class Address:
 
     @property
     def needs_smtputf8(self) -> bool:
-        """Whether every server on the way must support SMTPUTF8 (RFC 6531)."""
+        """Return whether every server on the way must support SMTPUTF8 (RFC 6531)."""
         return not self.local.isascii()
 
 

@@ -1,4 +1,4 @@
-"""One text for all the ways to write the same JSON."""
+"""Canonical JSON: equal documents have equal text."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 def canonical(value: Any) -> str:
-    """Return JSON that is the same for two documents that mean the same.
+    """Return canonical JSON: equal documents give equal text.
 
-    The order of members means nothing, and numbers are compared by value: 25.5 and 25.50 are one number.
+    Members are sorted, and numbers are written by value: 25.5 and 25.50 are equal.
     """
     return json.dumps(_by_value(value), sort_keys=True)
 

@@ -1,9 +1,9 @@
-"""Finds payment card numbers in text, however they are written.
+"""Find payment card numbers in text, in any notation.
 
 A card number is a prefix that an issuer owns, the length that goes with the prefix, and a valid check digit
 (ISO/IEC 7812-1). Digits of any script count; anything but a letter may stand between them, any number of
-times. Letters may stand between groups that are printed on cards (4-4-4-4, 4-6-5). Nothing has to surround
-the number: an expiry date, a security code, or a seat may touch it.
+times. Letters may stand between groups that are printed on cards (4-4-4-4, 4-6-5). The number may touch other
+digits, such as an expiry date, a security code, or a seat.
 
 docs/security.md states how often other numbers are mistaken for card numbers.
 """
@@ -23,7 +23,7 @@ from urllib.parse import unquote_plus
 MIN_DIGITS = 12
 
 #: Ranges of the first four digits, and the lengths that are issued in them: ISO/IEC 7812 registrations, as
-#: the networks publish them. UATP (prefix 1) is left out: timestamps in milliseconds begin with 1.
+#: the networks publish them. UATP (prefix 1) is omitted, because timestamps in milliseconds begin with 1.
 _ISSUED: tuple[tuple[int, int, tuple[int, ...]], ...] = (
     (2200, 2204, (16, 17, 18, 19)),  # Mir
     (2221, 2720, (16,)),  # Mastercard
@@ -58,11 +58,12 @@ _LENGTHS: dict[str, tuple[int, ...]] = {
     f"{prefix:04}": lengths for first, last, lengths in _ISSUED for prefix in range(first, last + 1)
 }
 
-#: What is looked for at both ends of a longer unbroken number: nearly all cards in use. All ranges would
-#: mistake one long number in ten for a card.
+#: Ranges searched for at both ends of a longer unbroken number: nearly all cards in use. With all ranges, one
+#: long number in ten would match.
 _COMMON = re.compile(r"(?:4|5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720|6011|64[4-9]|65)|(3[47])")
 
-#: Hexadecimal ids (UUIDs, our TXN-…, digests) hold long numbers by chance. One letter shows that it is one.
+#: Hexadecimal ids (UUIDs, our TXN-…, digests) contain long numbers by chance. They are recognized by a
+#: letter.
 _HEX_ID = re.compile(
     r"(?<![0-9a-fA-F])(?:[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|[0-9a-fA-F]{24}|[0-9a-fA-F]{32}|[0-9a-fA-F]{40}"
     r"|[0-9a-fA-F]{64})(?![0-9a-fA-F])"
@@ -76,7 +77,7 @@ _CLOCK = re.compile(
     r"|1[0-9]{17,18}"
 )
 
-#: The groups that cards show, with up to twelve other characters between.
+#: The groups printed on cards, with up to twelve other characters between them.
 _PRINTED = re.compile(
     r"(?=([0-9]{4}[^0-9]{1,12}(?:[0-9]{4}[^0-9]{1,12}[0-9]{4}[^0-9]{1,12}[0-9]{4}|[0-9]{6}[^0-9]{1,12}[0-9]{5})))"
 )
@@ -92,7 +93,7 @@ class _Run(NamedTuple):
     """Digits with no letter between them.
 
     Attributes:
-        digits: all of them.
+        digits: every digit, in ASCII.
         places: for each digit, its index in the text.
         groups: start and end, in `digits`, of each part without separators.
     """
@@ -103,16 +104,16 @@ class _Run(NamedTuple):
 
 
 def holds_card_number(text: str) -> bool:
-    """Whether `text` holds a card number, also behind URL, HTML, or JSON escapes."""
+    """Return whether `text` contains a card number, also behind URL, HTML, or JSON escapes."""
     if len(text) < MIN_DIGITS:
         return False
     return any(_find(form) for form in _unescaped(text))
 
 
 def mask_card_numbers(text: str, mask: str = "[card number]") -> str:
-    """Replace the card numbers in `text`, and what separates their digits, by `mask`.
+    """Replace card numbers in `text`, including their separators, by `mask`.
 
-    A text that holds a card number only behind escapes becomes `mask` as a whole.
+    If escapes hide a card number, `mask` replaces the whole text.
     """
     if len(text) < MIN_DIGITS:
         return text
@@ -126,7 +127,7 @@ def mask_card_numbers(text: str, mask: str = "[card number]") -> str:
 
 
 def _unescaped(text: str) -> list[str]:
-    """`text`, then what it becomes when decoders read it."""
+    """Yield `text`, then `text` with its escapes decoded."""
     forms = [text]
     if "%" in text or "&" in text or "\\" in text:
         for _ in range(3):
@@ -140,7 +141,7 @@ def _unescaped(text: str) -> list[str]:
 
 
 def _find(text: str) -> list[tuple[int, int]]:
-    """Start and end of each stretch of `text` that is covered by card numbers."""
+    """Yield the start and end of each stretch of `text` that is covered by card numbers."""
     places: Sequence[int]
     if text.isascii():
         plain, places = text, range(len(text))
@@ -171,7 +172,7 @@ def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 @lru_cache(maxsize=4096)
 def _plain_character(char: str) -> str:
-    """ASCII digits for a digit of any script or shape, `x` for a letter, a blank for all else."""
+    """Map a digit of any script to ASCII, a letter to `x`, and anything else to a space."""
     folded = unicodedata.normalize("NFKC", char)
     digits = "".join(
         str(int(value)) if 0 <= (value := unicodedata.numeric(part, -1)) <= 9 and value == int(value) else " "
@@ -183,7 +184,7 @@ def _plain_character(char: str) -> str:
 
 
 def _plain(text: str) -> tuple[str, list[int]]:
-    """`text` in ASCII, and for each character of that its index in `text`."""
+    """Return `text` in ASCII, and the index in `text` of each of its characters."""
     plain: list[str] = []
     places: list[int] = []
     for place, char in enumerate(text):
@@ -194,7 +195,7 @@ def _plain(text: str) -> tuple[str, list[int]]:
 
 
 def _windows(plain: str) -> Iterator[tuple[int, int]]:
-    """Start and end, in ASCII text, of each card number."""
+    """Yield the start and end of each card number in ASCII text."""
     for match in _PRINTED.finditer(plain):
         if _is_card(re.sub(r"[^0-9]", "", match[1])):
             yield match.span(1)
@@ -224,7 +225,7 @@ def _runs(plain: str) -> Iterator[_Run]:
 
 
 def _candidates(run: _Run) -> Iterator[tuple[int, int]]:
-    """Windows whose prefix and length an issuer uses."""
+    """Yield windows that have an issuer's prefix and length."""
     ends = {stop: number for number, (_, stop) in enumerate(run.groups, 1)}
     for number, (start, stop) in enumerate(run.groups):
         if stop - start >= MIN_DIGITS and _CLOCK.fullmatch(run.digits, start, stop):
@@ -237,12 +238,12 @@ def _candidates(run: _Run) -> Iterator[tuple[int, int]]:
 
 
 def _plausible(length: int, groups: int) -> bool:
-    """Whether a card number is written like this; lists of seats mix groups of one digit and of two."""
+    """Return whether the grouping is plausible: lists of seats mix groups of one and two digits."""
     return length >= 2 * groups or length == groups
 
 
 def _at_the_ends(digits: str, start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Windows at both ends of an unbroken number that is longer than a card's."""
+    """Yield windows at both ends of an unbroken number that is too long for a card."""
     for size, group in ((16, None), (15, 1)):
         if stop - start > size:
             for first in (start, stop - size):
@@ -252,7 +253,7 @@ def _at_the_ends(digits: str, start: int, stop: int) -> Iterator[tuple[int, int]
 
 
 class _Luhn:
-    """The check digit of any window of a number, in constant time for each: sums are made once.
+    """Check digits of all windows of a number, each in constant time from prefix sums.
 
     ISO/IEC 7812-1, annex B.
     """
@@ -271,16 +272,16 @@ class _Luhn:
         self._sums = tuple(list(accumulate(each, initial=0)) for each in (even, odd))
 
     def valid(self, start: int, stop: int) -> bool:
-        """Whether the digits from `start` up to `stop` pass."""
-        # The last digit counts as it is, so those at the parity of the one before it are doubled.
+        """Return whether the digits from `start` up to `stop` pass the check."""
+        # The last digit is not doubled, so the digits with the parity of the one before it are.
         sums = self._sums[stop % 2]
         return (sums[stop] - sums[start]) % 10 == 0
 
 
 def _is_phone_number(run: _Run, start: int, stop: int) -> bool:
-    """Whether an unbroken number of 12 to 15 digits is a phone number in international form.
+    """Return whether 12 to 15 unbroken digits are a phone number in international form.
 
-    The plans of Germany, Indonesia and other countries have such numbers in issuers' ranges.
+    Numbering plans of Germany, Indonesia, and other countries overlap with issuers' ranges.
     """
     first, last = run.places[start], run.places[stop - 1]
     if not 12 <= stop - start <= 15 or last - first != stop - start - 1:

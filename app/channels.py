@@ -1,4 +1,4 @@
-"""The channels that deliver notifications, one row each. A new channel is its package and one row here."""
+"""The channels that deliver notifications, one row each. To add a channel, add its package and one row."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 
+#: Contains the Message-ID too, because some relays replace that header.
+DELIVERY_ID_HEADER = "X-Delivery-ID"
+
+
 class ChannelName(StrEnum):
     """A channel's name in records, metrics, and commands."""
 
@@ -19,19 +23,42 @@ class ChannelName(StrEnum):
     SMS = "sms"
 
 
+class NotRendered(Exception):
+    """The event can't be rendered. The message gives the reason."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A message as its recipient sees it.
+
+    Attributes:
+        text: the plain text of an email, or the SMS.
+        subject: None for an SMS.
+        html: the HTML part of an email with embedded images; None for an SMS.
+        segments: how many messages an SMS is billed as.
+    """
+
+    text: str
+    subject: str | None = None
+    html: str | None = None
+    segments: int | None = None
+
+
 @dataclass(frozen=True)
 class Channel:
-    """A way to reach people.
+    """A channel for notifications.
 
     Attributes:
         name: in records, metrics, and commands.
         recipient_field: the event's field that holds the recipient.
-        queue: holds the deliveries that wait; without the namespace.
+        queue: name of the queue of waiting deliveries, without the namespace.
         actor: the name of the actor that messages on `queue` are for.
         factory: `module:class` of the implementation, an `actors.deliver.Sender` made from the settings. A
-            name, so that a channel that is off needs no library installed, and `app` imports no actor.
-        enabled: whether the settings turn it on.
-        inline: whether `notify` may send over it before it acknowledges the event. At most one channel.
+            name, so that a disabled channel needs no library, and `app` imports no actor.
+        preview: `module:function` that renders a message without sending it: from the settings, the template,
+            and the event to a `Preview`.
+        enabled: returns whether the settings enable it.
+        inline: whether `notify` may send before it acknowledges the event. At most one channel.
     """
 
     name: ChannelName
@@ -39,6 +66,7 @@ class Channel:
     queue: str
     actor: str
     factory: str
+    preview: str
     enabled: Callable[[Settings], bool]
     inline: bool = False
 
@@ -52,6 +80,7 @@ _ROWS = (
         queue="notification.sms",
         actor="send_sms",
         factory="actors.channels.sms.channel:SmsChannel",
+        preview="actors.channels.sms.preview:preview",
         enabled=lambda settings: settings.sms_provider != "none",
     ),
     Channel(
@@ -60,6 +89,7 @@ _ROWS = (
         queue="notification.email",
         actor="send_email",
         factory="actors.channels.email.channel:EmailChannel",
+        preview="actors.channels.email.preview:preview",
         enabled=lambda _: True,
         inline=True,
     ),

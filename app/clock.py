@@ -1,4 +1,4 @@
-"""The time, in one place: aware UTC datetimes inside, ISO 8601 ending in Z outside."""
+"""Time functions: aware UTC datetimes inside, ISO 8601 with Z outside."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
-#: What tells the time. The simulation of payments puts its own clock here.
+#: The source of the time. The simulation of payments replaces it.
 source: Callable[[], datetime] = partial(datetime.now, UTC)
 
 
 def utcnow() -> datetime:
-    """Now, in UTC, cut to the milliseconds that MongoDB stores."""
+    """Return the current time in UTC, truncated to the milliseconds that MongoDB stores."""
     now = source()
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 def iso(moment: datetime) -> str:
-    """`moment` as `2026-12-01T10:30:45.123Z`. Naive times, as MongoDB returns them, are UTC."""
+    """Format `moment` as `2026-12-01T10:30:45.123Z`. Naive times, which MongoDB returns, are UTC."""
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
@@ -37,5 +37,5 @@ def from_iso(text: object) -> datetime | None:
 
 
 def seconds(start: datetime, end: datetime) -> float:
-    """How long from `start` to `end`: never less than 0, though another machine's clock may be ahead."""
+    """Return the seconds from `start` to `end`; 0 if another machine's clock is ahead."""
     return max(0.0, (end - start).total_seconds())

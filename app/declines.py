@@ -1,4 +1,4 @@
-"""Why a payment failed, in our words: the same rows for the API's response, the event and the mail.
+"""Decline reasons, shared by the API's responses, events, and emails.
 
 Each gateway translates its codes into these rows. None of them says that a card was reported lost or stolen
 or that a charge looked fraudulent: card networks and gateways ask not to tell customers.
@@ -9,18 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-#: What can help: nothing, waiting, another card or payment method, or correcting what was typed.
+#: Advice: none, wait, use another card or payment method, or correct the input.
 Retry = Literal["never", "later", "other_card", "check_details"]
 
 
 @dataclass(frozen=True)
 class Decline:
-    """A failed payment as others see it.
+    """The public reason of a failed payment.
 
     Attributes:
         code: the contract's error code.
         message: a sentence or two for the customer; also the key of its translation.
-        retry: what can help.
+        retry: whether and how another attempt can succeed.
     """
 
     code: str
@@ -41,10 +41,10 @@ LIMIT = Decline(
     "later",
 )
 EXPIRED = Decline("CARD_EXPIRED", "Your card has expired. Please use another card.", "other_card")
-NUMBER = Decline("INVALID_CARD", "The card number is not right. Please check it.", "check_details")
-CVC = Decline("INVALID_CARD", "The card's security code is not right. Please check it.", "check_details")
-EXPIRY = Decline("INVALID_CARD", "The card's expiry date is not right. Please check it.", "check_details")
-DETAILS = Decline("INVALID_CARD", "The card's details are not right. Please check them.", "check_details")
+NUMBER = Decline("INVALID_CARD", "The card number is incorrect. Please check it.", "check_details")
+CVC = Decline("INVALID_CARD", "The card's security code is incorrect. Please check it.", "check_details")
+EXPIRY = Decline("INVALID_CARD", "The card's expiry date is incorrect. Please check it.", "check_details")
+DETAILS = Decline("INVALID_CARD", "The card's details are incorrect. Please check them.", "check_details")
 PROCESSING = Decline(
     "CARD_DECLINED", "Your bank could not process the card just now. Please try again in a moment.", "later"
 )
@@ -60,7 +60,7 @@ STOPPED = Decline(
     "CARD_DECLINED", "Your bank has been told not to allow this payment. Please contact your bank.", "never"
 )
 
-# Where the customer did not pay by card, or the bank decided nothing.
+# Not a card payment, or the bank made no decision.
 PROVIDER = Decline(
     "CARD_DECLINED", "The payment was declined. Please use another payment method.", "other_card"
 )
@@ -81,7 +81,7 @@ BAD_AMOUNT = Decline(
     "INVALID_AMOUNT", "This amount can't be charged. Nothing was charged; please contact us.", "never"
 )
 
-#: Every row that a payment can fail with.
+#: Every decline that a payment can fail with.
 EVERY = frozenset(
     {
         GENERIC,

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class DeliveryStatus(StrEnum):
-    """Where a delivery stands. docs/delivery.md has the state diagram."""
+    """Status of a delivery. docs/delivery.md has the state diagram."""
 
     #: Waits in its channel's queue.
     QUEUED = "queued"
@@ -18,15 +18,32 @@ class DeliveryStatus(StrEnum):
     SENT = "sent"
     #: Not sent: no recipient, or no longer relevant.
     SKIPPED = "skipped"
-    #: Refused for good, or all attempts used.
+    #: Refused permanently, or all attempts used.
     FAILED = "failed"
     #: Submitted, but the reply never came: it may have been accepted.
     UNCERTAIN = "uncertain"
+    #: The SMS provider reports that the phone received it.
+    DELIVERED = "delivered"
+    #: Accepted, but the SMS provider reports that the phone did not receive it.
+    UNDELIVERED = "undelivered"
+    #: Accepted, but a mail server returned it.
+    BOUNCED = "bounced"
 
+
+#: Accepted by a server or provider, whatever happened later. Only an operator sends it again.
+ACCEPTED = (
+    DeliveryStatus.SENT,
+    DeliveryStatus.DELIVERED,
+    DeliveryStatus.UNDELIVERED,
+    DeliveryStatus.BOUNCED,
+)
+
+#: Accepted, but known not to have arrived.
+RETURNED = (DeliveryStatus.UNDELIVERED, DeliveryStatus.BOUNCED)
 
 #: Statuses that no worker changes.
 FINISHED = (
-    DeliveryStatus.SENT,
+    *ACCEPTED,
     DeliveryStatus.SKIPPED,
     DeliveryStatus.FAILED,
     DeliveryStatus.UNCERTAIN,

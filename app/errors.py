@@ -1,4 +1,4 @@
-"""What can go wrong for a caller, as one small tree. The API makes each the contract's error envelope."""
+"""Exceptions for expected failures. The API turns each into an error response."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Unauthorized(Problem):
 
 
 class Forbidden(Problem):
-    """The API key does not reach that far."""
+    """The API key lacks the scope."""
 
     code = "FORBIDDEN"
 
@@ -49,7 +49,7 @@ class InvalidAmount(Problem):
 
 
 class InvalidCard(Problem):
-    """The card's number or CVV can't be right."""
+    """The card's number or CVV is invalid."""
 
     code = "INVALID_CARD"
 
@@ -68,19 +68,19 @@ class DuplicateTransaction(Problem):
 
 
 class RefundNotAllowed(Problem):
-    """The payment can't be refunded like this."""
+    """The payment can't be refunded as requested."""
 
     code = "REFUND_NOT_ALLOWED"
 
 
 class MalformedRequest(Problem):
-    """The request is not HTTP as its framing says; its body was not read to the end."""
+    """The request's HTTP framing is malformed. Its body was not read to the end."""
 
     code = "MALFORMED_REQUEST"
 
 
 class InvalidWebhook(Problem):
-    """A webhook delivery that is not the gateway's. Answered 400, as Stripe asks for."""
+    """A webhook delivery that is not the gateway's. Returns 400, as Stripe requires."""
 
     code = "INVALID_SIGNATURE"
 
@@ -95,7 +95,7 @@ class RateLimited(Problem):
     """Too many failed requests came from this address.
 
     Args:
-        retry_after: seconds after which another is looked at.
+        retry_after: seconds until the next request is accepted.
     """
 
     code = "RATE_LIMITED"
@@ -112,7 +112,7 @@ class IdempotencyConflict(Problem):
 
 
 class IdempotencyKeyReused(Problem):
-    """The Idempotency-Key came before with another body."""
+    """The Idempotency-Key was used with another body."""
 
     code = "IDEMPOTENCY_KEY_REUSED"
 
@@ -132,21 +132,31 @@ class TooManyAttempts(Problem):
 
 
 class GatewayError(Problem):
-    """The gateway refused to work for us; surely nothing was charged."""
+    """The gateway refused the request. Nothing was charged."""
 
     code = "PAYMENT_GATEWAY_ERROR"
     transient = True
 
 
 class ServiceUnavailable(Problem):
-    """The request could not be recorded, so nothing was tried."""
+    """A server is unavailable. Nothing was attempted."""
 
     code = "SERVICE_UNAVAILABLE"
     transient = True
 
 
+def unavailable(server: str, error: Exception) -> ServiceUnavailable:
+    """Return the error for a failed call to a server.
+
+    Args:
+        server: name of the server, for people.
+        error: the failure. Only its type is shown, because its text may contain credentials.
+    """
+    return ServiceUnavailable(f"{server} is unavailable ({type(error).__name__}).")
+
+
 class Unacknowledged(ServiceUnavailable):
-    """A write may have been carried out or not: the database did not say."""
+    """The outcome of a database write is unknown."""
 
 
 class CancelNotAllowed(Problem):

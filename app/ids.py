@@ -1,4 +1,4 @@
-"""Identifiers: unguessable and not sequential, with a prefix that says what they name."""
+"""Ids: unguessable, not sequential, and with a prefix that shows their type."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import secrets
 
 
 def new_id(prefix: str) -> str:
-    """A new identifier: `prefix` and 128 random bits in hexadecimal, as in `TXN-5f0c…`."""
+    """Return a new id: `prefix` and 128 random bits in hexadecimal, for example `TXN-5f0c…`."""
     return prefix + secrets.token_hex(16)

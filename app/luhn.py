@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def luhn_valid(digits: str) -> bool:
-    """Whether `digits` passes the check of ISO/IEC 7812-1 annex B."""
+    """Return whether `digits` passes the Luhn check (ISO/IEC 7812-1, annex B)."""
     total = 0
     for position, char in enumerate(reversed(digits)):
         value = int(char)

@@ -1,4 +1,4 @@
-"""The currencies that prices may be in, and amounts as Decimal in major units.
+"""The supported currencies, and amounts as Decimal in major units.
 
 Source of the table: https://docs.stripe.com/currencies (presentment, zero-decimal, three-decimal and special
 cases). It differs from ISO 4217: ISK and UGX have no minor unit there, but take two decimals here.
@@ -32,10 +32,10 @@ _EXACT = Context(prec=28, traps=[Inexact, InvalidOperation])
 
 
 def canonical_amount(amount: Decimal, currency: str) -> Decimal:
-    """Return `amount` with exactly the decimals of `currency`: 25.5 USD becomes 25.50.
+    """Return `amount` with the exact number of decimals of `currency`: 25.5 USD becomes 25.50.
 
     Raises:
-        InvalidAmount: not finite, not positive, or more decimals than the currency takes: never rounded.
+        InvalidAmount: not finite, not positive, or too many decimals. Amounts are never rounded.
     """
     if not amount.is_finite() or amount <= 0:
         raise InvalidAmount("amount must be greater than 0.")
@@ -45,6 +45,6 @@ def canonical_amount(amount: Decimal, currency: str) -> Decimal:
     except (Inexact, InvalidOperation):
         raise InvalidAmount(f"amount must have at most {digits} decimals in {currency}.") from None
     if digits == 3 and canonical.as_tuple().digits[-1]:
-        # Card networks carry two decimals: https://docs.stripe.com/currencies#three-decimal
+        # Card networks support two decimals: https://docs.stripe.com/currencies#three-decimal
         raise InvalidAmount(f"amount must have 0 as its third decimal in {currency}.")
     return canonical

@@ -1,4 +1,4 @@
-"""The objects that every view of one application shares."""
+"""The objects that all views of an application share."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from app.payments.service import Payments
     from app.settings import Settings
 
-#: Where the application keeps them, in `Flask.extensions`.
+#: Key of the services in `Flask.extensions`.
 EXTENSION = "movieapp"
 
 
 @dataclass(frozen=True)
 class Services:
-    """What `create_app` makes once and the views use.
+    """The objects that `create_app` creates once for all views.
 
     Attributes:
-        settings: of this process.
+        settings: the process's settings.
         payments: takes, refunds, and looks up payments.
-        relay: publishes the events of the outbox from a thread.
+        relay: publishes the outbox from a thread.
     """
 
     settings: Settings

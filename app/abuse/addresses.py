@@ -1,4 +1,4 @@
-"""Which addresses of the internet are one client."""
+"""Map IP addresses to clients: an IPv6 network of /64 is one client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def client_of(address: str) -> str:
             `[2001:db8::1]:443`, `::ffff:203.0.113.8`.
 
     Raises:
-        ValueError: this is no IP address.
+        ValueError: `address` is not an IP address.
     """
     match = _WITH_PORT.fullmatch(address.strip())
     parsed = ip_address((match["six"] or match["four"]) if match else address.strip())

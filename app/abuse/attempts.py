@@ -1,7 +1,7 @@
-"""Card testing: people who hold lists of stolen cards try with small purchases which of them still work.
+"""Limit card testing: fraudsters make small payments to learn which stolen cards still work.
 
-Declined attempts are counted by booking, user, shopper's address, and card. Whoever uses up a budget is
-locked out, each time for longer. After a few declines the reason of a decline is no longer given.
+Declined attempts are counted by booking, user, shopper's address, and card. A subject that uses up a budget
+is locked out, each time for longer. After a few declines, responses omit the reason.
 docs/security.md explains the numbers.
 """
 
@@ -33,21 +33,28 @@ log = get_logger(__name__)
 
 T = TypeVar("T")
 
-#: Error codes of declines that say something about a card.
+#: Error codes of declines that are caused by the card.
 _CARD_CODES = frozenset({"CARD_DECLINED", "INSUFFICIENT_FUNDS", "CARD_EXPIRED", "INVALID_CARD"})
 
-#: From this share of a budget on, all declines look the same.
+#: Declines with such a code that are not caused by the card.
+_NOT_OF_A_CARD = frozenset({declines.NOT_CONFIRMED, declines.PROVIDER})
+
+#: Above this share of a budget, every decline gets the same error code.
 _VAGUE_SHARE = 0.4
 
 #: Carriers, offices, and cinemas share an address among many customers: only every third of their attempts in
 #: flight counts.
 _IN_FLIGHT_WEIGHT = {"ip": 1 / 3}
 
-#: A payment that succeeds gives one decline back to these.
+#: Budgets that a successful payment restores by one decline.
 _FORGIVEN = ("ip", "user")
 
-#: Seconds for which Redis is not asked after it failed.
+#: Seconds without calls to Redis after a failed one.
 _REDIS_PAUSE_SECONDS = 5.0
+
+
+#: The slot of an attempt that is not in flight.
+_NO_SLOT = ""
 
 
 @dataclass
@@ -56,6 +63,9 @@ class Attempt:
 
     A card that is refused before it is charged (`INVALID_CARD` or `CARD_EXPIRED`, raised inside the context)
     counts as declined.
+
+    Attributes:
+        locked_out: whether further attempts are refused, after a decline.
     """
 
     _guard: AttemptGuard
@@ -64,31 +74,45 @@ class Attempt:
     _subjects: Sequence[Subject]
     _token: str | None
     _open: bool = True
+    locked_out: bool = False
 
-    def declined(self, decline: declines.Decline, card_fingerprint: str | None = None) -> declines.Decline:
-        """Count a decline.
+    def declined(
+        self,
+        decline: declines.Decline,
+        card_fingerprint: str | None = None,
+        attempt_id: str | None = None,
+    ) -> declines.Decline:
+        """Count a decline, unless it was counted before.
 
         Args:
-            decline: the bank's.
-            card_fingerprint: the gateway's name for the card's number, if it gave one.
+            decline: the bank's reason.
+            card_fingerprint: the gateway's identifier of the card number, if known.
+            attempt_id: the gateway's id of the attempt, the same in every report; None if unknown.
 
         Returns:
-            What the customer may know: after a few declines only that the card was declined.
+            The decline to show: after a few declines, without the reason.
         """
-        if not self._open or decline.code not in _CARD_CODES:
+        if not self._open or decline.code not in _CARD_CODES or decline in _NOT_OF_A_CARD:
             return decline
         self._open = False
         standing = self._guard.record_decline(
-            self._subjects, card_fingerprint, self._token, self._slot, self._id
+            self._subjects, card_fingerprint, self._token, self._slot, attempt_id or self._id
         )
-        if standing.used < _VAGUE_SHARE:
+        self.locked_out = standing.locked_out
+        if standing.used < _VAGUE_SHARE and not standing.locked_out:
             return decline
-        log.info("reason of a decline withheld", transaction_id=self._id, error_code=decline.code)
+        log.info("decline reason withheld", transaction_id=self._id, error_code=decline.code)
         return declines.GENERIC
 
     def paid(self) -> None:
-        """Note that the payment succeeded."""
+        """Record that the payment succeeded."""
         self._end(_FORGIVEN)
+
+    def left_open(self) -> None:
+        """Remember the shopper's address: the outcome is reported later, without it."""
+        for subject in self._subjects:
+            if subject.kind == "ip":
+                self._guard.keep_address(self._id, subject.name)
 
     def __enter__(self) -> Self:
         return self
@@ -110,12 +134,12 @@ class Attempt:
 class AttemptGuard:
     """Counts declined attempts and refuses further ones.
 
-    While Redis does not answer, each process counts on its own. Payments go on, and budgets are as many times
-    as large as there are processes.
+    While Redis is unavailable, each process counts separately: payments continue, and each process grants the
+    full budget.
 
     Args:
         store: shared by all processes.
-        budgets: of each kind of subject. A kind without any is not counted.
+        budgets: limits for each kind of subject; a kind without limits is not counted.
         clock: returns seconds since 1970.
     """
 
@@ -132,22 +156,18 @@ class AttemptGuard:
         """Begin an attempt to pay with a card.
 
         Args:
-            attempt: its id, for example the transaction's.
-            booking_id, user_id: whose it is.
+            attempt: id of the attempt, for example the transaction id.
+            booking_id, user_id: the booking and the user of the payment.
             customer_ip: the client, in the form of `client_of`, if the caller knows it.
             token: the gateway's id of the card for this payment. Its digest is kept.
 
         Raises:
-            TooManyAttempts: a budget is used up. Says when to come back, and not which budget.
+            TooManyAttempts: a budget is used up. Has the time to wait, but not the budget.
         """
-        names = {"booking": booking_id, "user": user_id, "ip": customer_ip}
-        subjects = [
-            self._subject(kind, name) for kind, name in names.items() if name and kind in self._budgets
-        ]
-        known = token and "card" in self._budgets
-        digest = hashlib.sha256(str(token).encode()).hexdigest()[:32] if known else None
         if not self._budgets:
             return Attempt(self, attempt, booking_id, (), None, _open=False)
+        subjects = self._subjects(booking_id, user_id, customer_ip)
+        digest = self._digest(token)
         now = self._clock()
         wait = self._ask(lambda store: store.begin(subjects, digest, booking_id, now))
         if wait:
@@ -155,6 +175,25 @@ class AttemptGuard:
             log.warning("too many card attempts", booking_id=booking_id, user_id=user_id)
             raise TooManyAttempts(ceil(wait))
         return Attempt(self, attempt, booking_id, subjects, digest)
+
+    def resume(self, attempt: str, *, booking_id: str, user_id: str, token: str | None) -> Attempt:
+        """Return an attempt that was left open, to count its outcome. It is not in flight, and never refused.
+
+        Args:
+            attempt: id of the attempt when it began.
+            booking_id, user_id, token: see `begin`.
+        """
+        if not self._budgets:
+            return Attempt(self, attempt, _NO_SLOT, (), None, _open=False)
+        now = self._clock()
+        address = self._ask(lambda store: store.address(attempt, now))
+        subjects = self._subjects(booking_id, user_id, address)
+        return Attempt(self, attempt, _NO_SLOT, subjects, self._digest(token))
+
+    def keep_address(self, attempt: str, address: str) -> None:
+        """See `Attempt.left_open`."""
+        now = self._clock()
+        self._ask(lambda store: store.keep_address(attempt, address, now))
 
     def record_decline(
         self,
@@ -172,7 +211,8 @@ class AttemptGuard:
         names = {subject.kind: subject.name for subject in subjects}
         for kind in standing.locked:
             metrics.LOCKOUTS.labels(kind).inc()
-            # An address is personal data: `movieapp attempts list` shows it, for as long as it is locked.
+            # An address is personal data, so it is not logged. `movieapp attempts list` shows it while it is
+            # locked.
             shown = None if kind == "ip" else names[kind]
             log.warning("locked out after declined attempts", kind=kind, subject=shown)
         return standing
@@ -182,20 +222,28 @@ class AttemptGuard:
         self._ask(lambda store: store.ended(subjects, slot, forgiven=forgiven))
 
     def locks(self) -> list[Lock]:
-        """Return who is locked out, the longest first.
+        """Return the lockouts, the latest end first.
 
         Raises:
-            redis.RedisError: Redis does not answer.
+            redis.RedisError: Redis is unavailable.
         """
         return self._shared.locks(self._clock())
 
     def lift(self, kind: str, name: str) -> bool:
-        """Forget the declines and lockouts of a subject; whether there were any.
+        """Delete a subject's declines and lockouts. Return whether there were any.
 
         Raises:
-            redis.RedisError: Redis does not answer.
+            redis.RedisError: Redis is unavailable.
         """
         return self._shared.lift(kind, name)
+
+    def _subjects(self, booking_id: str, user_id: str, customer_ip: str | None) -> list[Subject]:
+        names = {"booking": booking_id, "user": user_id, "ip": customer_ip}
+        return [self._subject(kind, name) for kind, name in names.items() if name and kind in self._budgets]
+
+    def _digest(self, token: str | None) -> str | None:
+        known = token and "card" in self._budgets
+        return hashlib.sha256(str(token).encode()).hexdigest()[:32] if known else None
 
     def _subject(self, kind: str, name: str) -> Subject:
         return Subject(kind, name, self._budgets[kind], _IN_FLIGHT_WEIGHT.get(kind, 1.0))
@@ -211,6 +259,6 @@ class AttemptGuard:
 
 
 def make_guard(settings: Settings) -> AttemptGuard:
-    """Return the guard on the Redis that the settings name. It connects with the first attempt."""
+    """Return a guard that uses the settings' Redis. It connects at the first attempt."""
     store = RedisStore(settings.redis_url, f"{settings.namespace}attempts:")
     return AttemptGuard(store, settings.card_attempt_budgets)

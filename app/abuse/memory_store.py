@@ -1,4 +1,4 @@
-"""Declines in this process: what counts while Redis does not answer."""
+"""In-process store of declines, used while Redis is unavailable."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from app.abuse.store import (
+    ADDRESS_KEPT_SECONDS,
+    ATTEMPT_KEPT_SECONDS,
     BUSY_SECONDS,
     LEASE_SECONDS,
     LEVEL_KEPT_SECONDS,
@@ -18,8 +21,10 @@ from app.abuse.store import (
     Subject,
 )
 
-#: Subjects and tokens that are remembered; the oldest are forgotten first.
+#: Entries of each kind that are remembered; the oldest are forgotten first.
 _MAX_REMEMBERED = 10_000
+
+V = TypeVar("V")
 
 
 @dataclass
@@ -46,6 +51,10 @@ class MemoryStore:
         self._lock = threading.Lock()
         self._states: OrderedDict[str, _State] = OrderedDict()
         self._cards: OrderedDict[str, str] = OrderedDict()
+        #: Counted attempts, each with the time at which it was counted.
+        self._counted: OrderedDict[str, float] = OrderedDict()
+        #: Shoppers' addresses of open payments, each with its expiry.
+        self._addresses: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
     def begin(self, subjects: Sequence[Subject], token: str | None, slot: str, now: float) -> float:
         """See `Store.begin`."""
@@ -72,25 +81,29 @@ class MemoryStore:
     ) -> Standing:
         """See `Store.declined`."""
         with self._lock:
-            used, locked = 0.0, []
+            used, locked, out = 0.0, [], False
+            counted_at = self._counted.get(attempt)
+            new = counted_at is None or now - counted_at > ATTEMPT_KEPT_SECONDS
+            if new:
+                _remember(self._counted, attempt, now)
             for subject in subjects:
                 state = self._state(subject, now)
                 state.in_flight.pop(slot, None)
-                state.declines.append(now)
+                if new:
+                    state.declines.append(now)
                 first = subject.budgets[0]
                 used = max(used, _since(state, now - first.seconds) / state.limit(first.limit))
-                if any(
+                if new and any(
                     _since(state, now - seconds) >= state.limit(count) for count, seconds in subject.budgets
                 ):
                     state.until = now + LOCKOUTS[min(state.level, len(LOCKOUTS) - 1)]
                     state.level += 1
                     state.declines = []
                     locked.append(subject.kind)
+                out = out or state.until > now
                 if subject.kind == "card" and token:
-                    self._cards[token] = subject.key
-                    while len(self._cards) > _MAX_REMEMBERED:
-                        self._cards.popitem(last=False)
-            return Standing(used, locked)
+                    _remember(self._cards, token, subject.key)
+            return Standing(used, locked, out)
 
     def ended(self, subjects: Sequence[Subject], slot: str, *, forgiven: Sequence[str] = ()) -> None:
         """See `Store.ended`."""
@@ -100,6 +113,17 @@ class MemoryStore:
                 state.in_flight.pop(slot, None)
                 if subject.kind in forgiven:
                     del state.declines[:1]
+
+    def keep_address(self, payment: str, address: str, now: float) -> None:
+        """See `Store.keep_address`."""
+        with self._lock:
+            _remember(self._addresses, payment, (address, now + ADDRESS_KEPT_SECONDS))
+
+    def address(self, payment: str, now: float) -> str | None:
+        """See `Store.address`."""
+        with self._lock:
+            address, expiry = self._addresses.get(payment, (None, 0.0))
+        return address if expiry > now else None
 
     def locks(self, now: float) -> list[Lock]:
         """See `Store.locks`."""
@@ -117,12 +141,17 @@ class MemoryStore:
             return self._states.pop(f"{kind}:{name}", None) is not None
 
     def _state(self, subject: Subject, now: float) -> _State:
-        state = self._states.setdefault(subject.key, _State())
-        self._states.move_to_end(subject.key)
-        while len(self._states) > _MAX_REMEMBERED:
-            self._states.popitem(last=False)
+        state = self._states.get(subject.key) or _State()
+        _remember(self._states, subject.key, state)
         state.forget(now, max(budget.seconds for budget in subject.budgets))
         return state
+
+
+def _remember(known: OrderedDict[str, V], key: str, value: V) -> None:
+    known[key] = value
+    known.move_to_end(key)
+    if len(known) > _MAX_REMEMBERED:
+        known.popitem(last=False)
 
 
 def _since(state: _State, start: float) -> int:

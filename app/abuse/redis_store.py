@@ -1,10 +1,12 @@
-"""Declines in Redis: counted for all processes together. Each step is one script, and so one round trip.
+"""Store of declines in Redis, shared by all processes. Each operation is one script and one round trip.
 
 Under the prefix, for each subject (`KIND:NAME`):
     d:SUBJECT   declines: sorted set, attempt → time
-    f:SUBJECT   attempts in flight: sorted set, slot → when it is forgotten
+    f:SUBJECT   attempts in flight: sorted set, slot → expiry
     l:SUBJECT   lockout: hash with `until` and `level`
-and for all: `locked`, the sorted set of locked subjects → until, and t:TOKEN → the subject that is its card.
+    a:ATTEMPT   exists: the decline of this attempt is counted
+    p:PAYMENT   the shopper's address of an open payment
+Shared keys: `locked` (sorted set, subject → end of its lockout), and t:TOKEN (the token's card subject).
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from typing import Any
 import redis
 
 from app.abuse.store import (
+    ADDRESS_KEPT_SECONDS,
+    ATTEMPT_KEPT_SECONDS,
     BUSY_SECONDS,
     LEASE_SECONDS,
     LEVEL_KEPT_SECONDS,
@@ -27,7 +31,7 @@ from app.abuse.store import (
     Subject,
 )
 
-#: Redis only counts here. It must not hold up a payment.
+#: Short timeouts: counting in Redis must not delay a payment.
 _TIMEOUT_SECONDS = 0.5
 
 _COMMON = """
@@ -78,15 +82,17 @@ return 0
 """
 )
 
-#: Returns the largest used share of a first budget, in thousandths, and the indexes of the locked subjects.
+#: Returns the largest used share of a first budget, in thousandths, the indexes of the newly locked subjects,
+#: and 1 if any subject is locked out.
 _DECLINED = (
     _COMMON
     + """
-local used, locked = 0, {}
+local used, locked, out = 0, {}, 0
+local new = redis.call("set", prefix .. "a:" .. with.attempt, "", "NX", "EX", with.attempt_kept)
 for index, subject in ipairs(with.subjects) do
     local declines, lockouts, full = prefix .. "d:" .. subject.key, level(subject.key), false
     redis.call("zrem", prefix .. "f:" .. subject.key, with.slot)
-    redis.call("zadd", declines, string.format("%.3f", now), with.attempt)
+    if new then redis.call("zadd", declines, string.format("%.3f", now), with.attempt) end
     redis.call("zremrangebyscore", declines, "-inf", string.format("%.3f", now - subject.longest))
     redis.call("expire", declines, subject.longest)
     for number, budget in ipairs(subject.budgets) do
@@ -94,31 +100,41 @@ for index, subject in ipairs(with.subjects) do
         if number == 1 then used = math.max(used, share) end
         full = full or share >= 1
     end
-    if full then
+    local lock = prefix .. "l:" .. subject.key
+    if new and full then
         local over = now + with.lockouts[math.min(lockouts + 1, #with.lockouts)]
-        local lock = prefix .. "l:" .. subject.key
         redis.call("hset", lock, "until", string.format("%.3f", over), "level", lockouts + 1)
         redis.call("expireat", lock, math.ceil(over + with.kept))
         redis.call("zadd", prefix .. "locked", string.format("%.3f", over), subject.key)
         redis.call("del", declines)
         table.insert(locked, index)
     end
+    if tonumber(redis.call("hget", lock, "until") or "0") > now then out = 1 end
     if subject.kind == "card" and with.token ~= "" then
         redis.call("set", prefix .. "t:" .. with.token, subject.key, "EX", with.token_kept)
     end
 end
 redis.call("zremrangebyscore", prefix .. "locked", "-inf", string.format("%.3f", now))
-return {math.floor(used * 1000), locked}
+return {math.floor(used * 1000), locked, out}
 """
 )
 
+#: Ends an attempt. ARGV: its slot; then 1 for each subject that is given one decline back, else 0.
+_ENDED = """
+for i = 2, #ARGV do
+    local subject = KEYS[i]
+    redis.call("zrem", KEYS[1] .. "f:" .. subject, ARGV[1])
+    if ARGV[i] == "1" then redis.call("zpopmin", KEYS[1] .. "d:" .. subject) end
+end
+"""
+
 
 class RedisStore:
-    """A `Store` in Redis. Raises `redis.RedisError` while that does not answer.
+    """A `Store` in Redis. Raises `redis.RedisError` while Redis is unavailable.
 
     Args:
         url: redis(s)://…
-        prefix: of all keys.
+        prefix: starts every key.
     """
 
     def __init__(self, url: str, prefix: str) -> None:
@@ -131,6 +147,7 @@ class RedisStore:
         )
         self._begin = self._redis.register_script(_BEGIN)
         self._declined = self._redis.register_script(_DECLINED)
+        self._ended = self._redis.register_script(_ENDED)
 
     def begin(self, subjects: Sequence[Subject], token: str | None, slot: str, now: float) -> float:
         """See `Store.begin`."""
@@ -141,18 +158,28 @@ class RedisStore:
         self, subjects: Sequence[Subject], token: str | None, slot: str, attempt: str, now: float
     ) -> Standing:
         """See `Store.declined`."""
-        values = {"lockouts": LOCKOUTS, "kept": LEVEL_KEPT_SECONDS, "token_kept": TOKEN_KEPT_SECONDS}
-        used, locked = self._run(self._declined, subjects, token, slot, now, attempt=attempt, **values)
-        return Standing(used / 1000, [subjects[index - 1].kind for index in locked])
+        values = {
+            "lockouts": LOCKOUTS,
+            "kept": LEVEL_KEPT_SECONDS,
+            "token_kept": TOKEN_KEPT_SECONDS,
+            "attempt_kept": ATTEMPT_KEPT_SECONDS,
+        }
+        used, locked, out = self._run(self._declined, subjects, token, slot, now, attempt=attempt, **values)
+        return Standing(used / 1000, [subjects[index - 1].kind for index in locked], bool(out))
 
     def ended(self, subjects: Sequence[Subject], slot: str, *, forgiven: Sequence[str] = ()) -> None:
         """See `Store.ended`."""
-        with self._redis.pipeline(transaction=False) as pipeline:
-            for subject in subjects:
-                pipeline.zrem(f"{self._prefix}f:{subject.key}", slot)
-                if subject.kind in forgiven:
-                    pipeline.zpopmin(f"{self._prefix}d:{subject.key}")
-            pipeline.execute()
+        keys = [subject.key for subject in subjects]
+        self._ended([self._prefix, *keys], [slot, *(int(subject.kind in forgiven) for subject in subjects)])
+
+    def keep_address(self, payment: str, address: str, now: float) -> None:
+        """See `Store.keep_address`."""
+        self._redis.set(f"{self._prefix}p:{payment}", address, ex=ADDRESS_KEPT_SECONDS)
+
+    def address(self, payment: str, now: float) -> str | None:
+        """See `Store.address`."""
+        found: str | None = self._redis.get(f"{self._prefix}p:{payment}")  # type: ignore[assignment]
+        return found
 
     def locks(self, now: float) -> list[Lock]:
         """See `Store.locks`."""

@@ -1,4 +1,4 @@
-"""What is kept about declined attempts, and what a place to keep it has to do."""
+"""Types of the store of declined attempts."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Protocol, Self
 
 from app.settings.budgets import Budget
 
-#: Seconds of the first lockout, and of those that follow while the level is kept.
+#: Seconds of the first lockout, and of later ones while the level is kept.
 LOCKOUTS = (900, 3_600, 4 * 3_600, 24 * 3_600)
 
 #: Seconds after the end of a lockout for which the next one is longer.
 LEVEL_KEPT_SECONDS = 7 * 86_400
 
-#: After a lockout, while its level is kept, a budget is divided by this.
+#: Divisor of a budget after a lockout, while its level is kept.
 PROBATION_DIVISOR = 3
 
 #: Seconds after which an attempt that never ended is forgotten.
@@ -26,16 +26,22 @@ BUSY_SECONDS = 5
 #: Seconds for which the card behind a token is remembered.
 TOKEN_KEPT_SECONDS = 86_400
 
+#: Seconds for which a counted decline is recognized: the gateway repeats a webhook for three days.
+ATTEMPT_KEPT_SECONDS = 3 * 86_400
+
+#: Seconds for which the shopper's address of an open payment is remembered.
+ADDRESS_KEPT_SECONDS = 86_400
+
 
 @dataclass(frozen=True)
 class Subject:
-    """Who or what attempts are counted for.
+    """A booking, user, client address, or card whose attempts are counted.
 
     Attributes:
         kind: booking, user, ip, or card.
         name: its id, address, or fingerprint.
-        budgets: how many declines it has.
-        weight: how much an attempt in flight counts in comparison with a decline.
+        budgets: how many declines are allowed.
+        weight: how much an attempt in flight counts, where a decline counts 1.
     """
 
     kind: str
@@ -45,21 +51,23 @@ class Subject:
 
     @property
     def key(self) -> str:
-        """Return its key in a store."""
+        """Return the subject's key in a store."""
         return f"{self.kind}:{self.name}"
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What a recorded decline led to.
+    """The state of the subjects after a decline.
 
     Attributes:
         used: the largest share of a subject's first budget that is used up.
         locked: the kinds of the subjects that this decline locked out.
+        locked_out: whether any subject is locked out, by this decline or an earlier one.
     """
 
     used: float
     locked: Sequence[str] = ()
+    locked_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,7 @@ class Lock:
 
     Attributes:
         until: seconds since 1970.
-        level: the number of its lockouts that are remembered.
+        level: how many recent lockouts the subject has had.
     """
 
     kind: str
@@ -78,31 +86,40 @@ class Lock:
 
     @classmethod
     def of(cls, key: str, until: float, level: int) -> Self:
-        """Return the lock of the subject with a key."""
+        """Return the lockout of the subject with the given key."""
         kind, _, name = key.partition(":")
         return cls(kind, name, until, level)
 
 
 class Store(Protocol):
-    """Keeps declines, attempts in flight, and lockouts. Times are seconds since 1970."""
+    """Store of declines, attempts in flight, and lockouts. Times are in seconds since 1970."""
 
     def begin(self, subjects: Sequence[Subject], token: str | None, slot: str, now: float) -> float:
-        """Note an attempt in flight and return 0, or return the seconds to wait before another one.
+        """Record an attempt in flight and return 0, or return how many seconds to wait.
 
         A card is recognized by its `token` if it was declined with that token before. Attempts in the same
-        `slot` count as one: of those for one booking, one at most reaches the gateway.
+        `slot` count as one: at most one of a booking's parallel attempts reaches the gateway.
         """
 
     def declined(
         self, subjects: Sequence[Subject], token: str | None, slot: str, attempt: str, now: float
     ) -> Standing:
-        """Turn an attempt in flight into a decline. Lock out each subject that has used up a budget."""
+        """Turn an attempt in flight into a decline. Lock out each subject that has used up a budget.
+
+        A decline is counted once, however often `attempt` is reported.
+        """
 
     def ended(self, subjects: Sequence[Subject], slot: str, *, forgiven: Sequence[str] = ()) -> None:
         """Forget an attempt in flight, and the oldest decline of each subject of the kinds in `forgiven`."""
 
+    def keep_address(self, payment: str, address: str, now: float) -> None:
+        """Remember the shopper's address of an open payment."""
+
+    def address(self, payment: str, now: float) -> str | None:
+        """Return the shopper's address of a payment, if it is remembered."""
+
     def locks(self, now: float) -> list[Lock]:
-        """Return who is locked out, the longest first."""
+        """Return the lockouts, the latest end first."""
 
     def lift(self, kind: str, name: str) -> bool:
-        """Forget declines and lockouts of a subject; whether there were any."""
+        """Delete a subject's declines and lockouts. Return whether it had any."""

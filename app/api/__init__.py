@@ -1,4 +1,4 @@
-"""HTTP only: parsing, limits, idempotency, answers, errors, documentation."""
+"""The HTTP layer: parsing, rate limits, idempotency, responses, errors, and documentation."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from flask_swagger_ui import get_swaggerui_blueprint
 
 from app.api import (
     auth,
+    bounces,
     context,
     errors,
     health,
@@ -17,6 +18,7 @@ from app.api import (
     payment_page,
     payments,
     readiness,
+    sms,
     transport,
     webhook,
 )
@@ -39,9 +41,9 @@ _OPENAPI = {
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Put the whole HTTP interface on `app`."""
+    """Register the whole HTTP interface on `app`."""
     app.json = ExactJSONProvider(app)
-    # No view and no hook is a coroutine; Flask would look at each of them in every request.
+    # No view or hook is a coroutine; Flask would check each of them in every request.
     app.ensure_sync = lambda func: func  # type: ignore[method-assign]
     app.url_map.strict_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
@@ -53,17 +55,25 @@ def init_app(app: Flask, settings: Settings) -> None:
     limits.init_app(app, settings)
     api = MovieApi(app)
     api.spec.components.security_scheme("apiKey", auth.SCHEME)
-    api.spec.components.schema("PaymentDeclined", schema=PaymentDeclined)  # named in a oneOf only
-    for blueprint in (payments.blueprint, webhook.blueprint, health.blueprint, readiness.blueprint):
+    api.spec.components.schema("PaymentDeclined", schema=PaymentDeclined)  # referenced only in a oneOf
+    for blueprint in (
+        payments.blueprint,
+        webhook.blueprint,
+        sms.blueprint,
+        bounces.blueprint,
+        health.blueprint,
+        readiness.blueprint,
+    ):
         api.register_blueprint(blueprint)
     if not settings.auth_required:
         auth.document_optional_keys(api.spec)
-    # Said of the whole object, which marshmallow has no words for.
+    # Applies to the whole object, which marshmallow can't express.
     api.spec.components.schemas["PaymentRequest"]["not"] = {"required": ["payment_token", "card_details"]}
     for moves_money in ("payments.process", "payments.refund", "payments.cancel"):
         limits.limit(app, moves_money, settings.ratelimit_payments)
     for reads in ("payments.status", "payments.booking", "payments.methods", "api-docs.openapi_json"):
         limits.limit(app, reads, settings.ratelimit_reads)
+    limits.limit(app, "bounces.report", settings.ratelimit_reads)
     limits.limit(app, "readiness.ready", settings.ratelimit_reads, unless=transport.is_direct)
     swagger = get_swaggerui_blueprint(
         "/docs",

@@ -1,4 +1,4 @@
-"""Who calls, and whether they may: `Authorization: Bearer mk_…` with the scope that an address needs."""
+"""Authenticate API keys (`Authorization: Bearer mk_…`), and check their scopes."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ SCHEME = {"type": "http", "scheme": "bearer", "description": "An API key, made w
 
 
 def caller() -> str:
-    """Who calls: the API key's id, or "" where keys are not required and none was sent."""
+    """Return the id of the caller's API key; "" if keys are optional and none was sent."""
     key: ApiKey | None = g.get("api_key")
     return str(key.id) if key else ""
 
 
 def may(scope: str) -> bool:
-    """Whether the caller has `scope`; everybody has, where keys are not required and none was sent."""
+    """Return whether the caller has `scope`. Without a key, where keys are optional, every scope is
+    granted."""
     key: ApiKey | None = g.get("api_key")
     return not g.auth_required if key is None else scope in key.scopes
 
 
 def requires(scope: str) -> Callable[[Any], Any]:
-    """Decorate a view that only keys with `scope` may call."""
+    """Restrict a view to keys with `scope`."""
 
     def decorate(view: Any) -> Any:
         @wraps(view)
@@ -48,7 +49,7 @@ def requires(scope: str) -> Callable[[Any], Any]:
                 raise Forbidden(f"This API key lacks the scope {scope}.")
             return view(*args, **kwargs)
 
-        # What OpenAPI says of it.
+        # Its description for OpenAPI.
         checked._apidoc = {**getattr(view, "_apidoc", {})}  # type: ignore[attr-defined]
         checked._apidoc.setdefault("manual_doc", {})["security"] = [{"apiKey": []}]  # type: ignore[attr-defined]
         return checked
@@ -57,7 +58,7 @@ def requires(scope: str) -> Callable[[Any], Any]:
 
 
 def document_optional_keys(spec: APISpec) -> None:
-    """Say in the OpenAPI document that a key may be left out, where none is required."""
+    """Mark keys as optional in the OpenAPI document where the settings do not require one."""
     for path in spec._paths.values():
         for operation in path.values():
             if isinstance(operation, dict) and "security" in operation:
@@ -74,6 +75,6 @@ def init_app(app: Flask, settings: Settings) -> None:
         if sent is not None and sent.type == "bearer" and sent.token:
             g.api_key = keyring.find(sent.token)
             if g.api_key is None:
-                g.auth_required = True  # a wrong key is wrong everywhere
+                g.auth_required = True  # an invalid key is refused even where none is required
 
     app.before_request(identify)

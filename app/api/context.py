@@ -1,4 +1,4 @@
-"""Each request's id, taken from a sane X-Request-ID or made, for its answer and its logs; and its span."""
+"""Give each request an id, from a valid X-Request-ID or a new one, and a span."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from app.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-#: Asked every few seconds by machines.
+#: Requested every few seconds by machines.
 _NOT_TRACED = ("/health", "/metrics")
 
-#: Methods that are counted by their name.
+#: Methods that metrics count by name.
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
 _SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -36,14 +36,14 @@ def _begin() -> None:
 
 def _begin_span() -> None:
     name, attributes = "HTTP", {"movieapp.request_id": g.request_id}
-    if request.url_rule:  # else the method may be any word
+    if request.url_rule:  # otherwise the method may be any word
         name = f"{request.method} {request.url_rule.rule}"
         attributes |= {"http.request.method": request.method, "http.route": request.url_rule.rule}
     g.span = tracing.span(
         name,
         attributes,
         kind="server",
-        # Empty if there is none: nothing is current yet, and an empty one begins a trace.
+        # An empty context begins a new trace.
         parent=request.headers.get(tracing.TRACEPARENT, ""),
     )
     g.span.__enter__()

@@ -1,4 +1,4 @@
-"""Every error answer: one envelope, one table from codes to HTTP statuses."""
+"""Error responses: one envelope, and one table from error codes to HTTP statuses."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ STATUS: dict[str, int] = {
     "SERVICE_UNAVAILABLE": 503,
 }
 
-#: Errors that Flask, webargs and the limiter raise themselves: status → code and words.
+#: Errors that Flask, webargs, and the limiter raise: status → code and message.
 _HTTP_ERRORS: dict[int, tuple[str, str]] = {
-    404: ("NOT_FOUND", "There is nothing at this address."),
-    405: ("METHOD_NOT_ALLOWED", "This address does not take that method."),
+    404: ("NOT_FOUND", "No resource has this URL."),
+    405: ("METHOD_NOT_ALLOWED", "This URL does not support that method."),
     413: ("PAYLOAD_TOO_LARGE", "The request body is too large."),
     415: ("UNSUPPORTED_MEDIA_TYPE", "Send the body as application/json."),
     422: ("VALIDATION_ERROR", "The request is not valid."),
@@ -57,9 +57,9 @@ _HTTP_ERRORS: dict[int, tuple[str, str]] = {
 _MALFORMED = ("VALIDATION_ERROR", "The request could not be understood.")
 _INTERNAL = ("INTERNAL_ERROR", "Something went wrong on our side. It has been logged.")
 
-#: What the errors of the domain say, for OpenAPI's examples.
+#: Messages of domain errors, for OpenAPI's examples.
 _EXAMPLES = {
-    "INVALID_CARD": "The card number is not right. Please check it.",
+    "INVALID_CARD": "The card number is incorrect. Please check it.",
     "CARD_EXPIRED": "The card has expired. Please use another card.",
     "INVALID_AMOUNT": "amount must have at most 2 decimals in USD.",
     "REFUND_NOT_ALLOWED": "Only 5.00 USD are left to refund.",
@@ -70,11 +70,11 @@ _EXAMPLES = {
     "TRANSACTION_NOT_FOUND": "No transaction has this id.",
     "DUPLICATE_TRANSACTION": "This booking already has a payment.",
     "PAYMENT_NOT_CANCELABLE": "The payment can't be canceled: it is completed.",
-    "IDEMPOTENCY_CONFLICT": "The first request with this key is still running. Ask again soon.",
+    "IDEMPOTENCY_CONFLICT": "The first request with this key is still running. Retry soon.",
     "IDEMPOTENCY_KEY_REUSED": "This Idempotency-Key was used for another request. Use a new one.",
     "TOO_MANY_ATTEMPTS": "Too many payment attempts. Please try again later.",
     "PAYMENT_GATEWAY_ERROR": "The payment could not be made. Nothing was charged; please try again soon.",
-    "SERVICE_UNAVAILABLE": "The database did not answer, so nothing was tried. Please try again soon.",
+    "SERVICE_UNAVAILABLE": "The database is unavailable, so nothing was tried. Please try again soon.",
 }
 
 #: Error code → the Retry-After header, in seconds.
@@ -82,10 +82,10 @@ RETRY_AFTER = {"IDEMPOTENCY_CONFLICT": 1, "SERVICE_UNAVAILABLE": 5}
 
 
 class ErrorBody(Schema):
-    """What went wrong, for a program and for a person."""
+    """An error: a code for programs and a message for people."""
 
     code = fields.String(
-        required=True, metadata={"enum": sorted(STATUS), "description": "Stable; programs decide by it."}
+        required=True, metadata={"enum": sorted(STATUS), "description": "Stable; branch on it."}
     )
     message = fields.String(
         required=True,
@@ -104,7 +104,7 @@ class ErrorBody(Schema):
 
 
 class ErrorEnvelope(Schema):
-    """Every answer that is neither a result nor a decline."""
+    """The body of every error response other than a decline."""
 
     error = fields.Nested(ErrorBody, required=True)
     timestamp = fields.DateTime(required=True, metadata={"example": "2026-12-01T18:30:01.982Z"})
@@ -114,7 +114,7 @@ class ErrorEnvelope(Schema):
 
 
 def error_examples(status: int) -> dict[str, Any]:
-    """For OpenAPI: an envelope for each code that is answered with `status`."""
+    """Return OpenAPI examples: an envelope for each code that has `status`."""
     words = dict((*_HTTP_ERRORS.values(), _INTERNAL))
     return {
         code: {
@@ -130,7 +130,7 @@ def error_examples(status: int) -> dict[str, Any]:
 
 
 def error_response(code: str, message: str, details: dict[str, Any] | None = None) -> Response:
-    """The envelope of the contract, with the status that belongs to `code`."""
+    """Return an error response with the HTTP status of `code`."""
     body = {
         "error": {"code": code, "message": message, "details": details or {}},
         "timestamp": iso(utcnow()),
@@ -152,7 +152,7 @@ def _on_problem(problem: Problem) -> Response:
 
 
 def _on_http_error(error: HTTPException) -> ResponseReturnValue:
-    if error.response is not None:  # an answer made elsewhere, as a redirect
+    if error.response is not None:  # a response that was made elsewhere, such as a redirect
         return error.response
     status = error.code or 500
     code, message = _HTTP_ERRORS.get(status, _MALFORMED if status < 500 else _INTERNAL)
@@ -163,7 +163,7 @@ def _on_http_error(error: HTTPException) -> ResponseReturnValue:
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))  # RFC 9110, 15.5.6
     if isinstance(error, RequestEntityTooLarge):
-        # The rest of the body was not read: what follows on this connection is not a request.
+        # The rest of the body was not read, so the next bytes on this connection are not a request.
         response.headers["Connection"] = "close"
     return response
 
@@ -183,6 +183,6 @@ class MovieApi(Api):  # type: ignore[misc] # flask-smorest ships no types
 
 
 def init_app(app: Flask) -> None:
-    """Answer every exception with the envelope."""
+    """Turn every exception into an error response."""
     app.register_error_handler(Problem, _on_problem)
     app.register_error_handler(Exception, _on_crash)

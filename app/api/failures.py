@@ -1,4 +1,4 @@
-"""Failed requests, counted by the client's address."""
+"""Count failed requests by client address."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from app.telemetry import metrics
 
 
 def client_address() -> str:
-    """Return the client that a request is counted for: its address, without a port, IPv6 by /64.
+    """Return the client address of a request: without a port, IPv6 as its /64 network.
 
-    Whatever is no address is one client.
+    Values that are not IP addresses all count as one client.
     """
     try:
         return client_of(request.remote_addr or "")
@@ -26,13 +26,12 @@ def client_address() -> str:
 
 
 class Failures:
-    """Counts wrong keys and forged webhooks by address, and refuses more of them.
+    """Rate limits of wrong keys and forged webhooks, by client address.
 
-    Only failures are refused. A valid request from the same address, which may be a proxy's or an office's,
-    is never held up by another's.
+    Only failures count and are refused. Valid requests from a shared address are never delayed.
 
     Args:
-        limiter: of this application, with its storage.
+        limiter: the application's Flask-Limiter.
         limits: such as `30 per minute`.
     """
 
@@ -45,7 +44,7 @@ class Failures:
         """Count a failure of the current request.
 
         Raises:
-            RateLimited: its address has had too many.
+            RateLimited: the address has exceeded the limits.
         """
         for item in self._items:
             if self._limiter.enabled and not self._hit(item, f"{kind}-failures", client_address()):

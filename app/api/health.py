@@ -1,4 +1,4 @@
-"""GET /health: the process answers. Touches nothing else."""
+"""GET /health: liveness. Checks no other server."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ blueprint = JSONBlueprint("health", __name__, description="Whether the service i
 @blueprint.route("/health")
 @blueprint.response(200, Health)
 def health() -> Response:
-    """Whether the process answers."""
+    """Report that the process is running."""
     return jsonify({"status": "healthy", "service": "payment-service", "timestamp": iso(utcnow())})

@@ -1,4 +1,4 @@
-"""The Idempotency-Key header of a request, and the response that it gets once and for all."""
+"""Handle the Idempotency-Key header: run a request once, and replay its response."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Exchange:
     """A request and its response.
 
     Attributes:
-        attempt: names the transaction, and says whether an earlier attempt may have used its id.
-        response: to be set by the view, unless the request was answered before.
+        attempt: has the transaction's id, and whether an earlier attempt may have used it.
+        response: set by the view, or by the replay of an earlier response.
     """
 
     attempt: Attempt
@@ -38,7 +38,7 @@ class Exchange:
 
     @property
     def sent(self) -> Response:
-        """The response, set."""
+        """Return the response, which must be set."""
         if self.response is None:
             raise ValueError("the view has set no response")
         return self.response
@@ -46,18 +46,19 @@ class Exchange:
 
 @contextmanager
 def answered_once(prefix: str) -> Iterator[Exchange]:
-    """Answer the current request once for its Idempotency-Key.
+    """Run the current request once for its Idempotency-Key.
 
     In the block the view sets the response, unless there is one. A `Problem` that the block raises becomes
-    the response and is stored if it is final. A transient refusal is forgotten: the request can be repeated.
+    the response and is stored if it is final. A transient refusal is not stored, so the request can be
+    repeated.
 
     Args:
-        prefix: of the id that is made for the transaction.
+        prefix: starts the new transaction id.
 
     Raises:
         InvalidRequest: the key is empty or too long.
         IdempotencyConflict: the first request is still running.
-        IdempotencyKeyReused: the key came before with another request.
+        IdempotencyKeyReused: the key was used for another request.
         ServiceUnavailable: the claim could not be recorded, or the block raised it; nothing was tried.
     """
     attempt = _begin(prefix)

@@ -1,4 +1,4 @@
-"""JSON at the edge: numbers come in as Decimal, never as float, and go out as numbers."""
+"""JSON of requests and responses, with numbers as Decimal instead of float."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def _decimal(text: str) -> Decimal:
 
 
 def loads(text: str | bytes) -> Any:
-    """Parse JSON (RFC 8259): decimals exactly, without the NaN and Infinity that Python would take.
+    """Parse JSON (RFC 8259) with exact decimals. NaN and Infinity are refused.
 
     Raises:
-        ValueError: not JSON, or nested or long beyond reason.
+        ValueError: `text` is not JSON, is nested too deeply, or has a number out of range.
     """
     try:
         return json.loads(text, parse_float=_decimal, parse_constant=_no_constant)
@@ -51,11 +51,14 @@ def _default(value: object) -> Any:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
+_encoder = json.JSONEncoder(default=_default, separators=(",", ":"), ensure_ascii=False)
+
+
 class ExactJSONProvider(JSONProvider):
-    """Flask's JSON, exact."""
+    """Flask JSON provider with exact decimals."""
 
     def dumps(self, obj: Any, **_: Any) -> str:
-        return json.dumps(obj, default=_default, separators=(",", ":"), ensure_ascii=False)
+        return _encoder.encode(obj)
 
     def loads(self, s: str | bytes, **_: Any) -> Any:
         return loads(s)

@@ -1,4 +1,4 @@
-"""Rate limits for each client, counted in Redis and, while Redis is away, in this process."""
+"""Rate limits for each client, counted in Redis, or in this process while Redis is down."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class _ViewLimiter(Limiter):
-    """Looks at a request when a limited view is called, and not before every view as well.
+    """Flask-Limiter that checks a request only when a limited view is called.
 
-    For limits of all addresses, which there are none of, Flask-Limiter would look at each request twice.
+    Flask-Limiter also checks before every view, for default limits. This project has none.
     """
 
     def _check_request_limit(self, callable_name: str | None = None, in_middleware: bool = True) -> None:
@@ -38,8 +38,8 @@ def by_caller() -> str:
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Count as `settings` say, for the views that `limit` then names."""
-    # Redis only counts here: it must never hold up a payment.
+    """Set up rate limits from `settings`. `limit` then adds views."""
+    # Short timeouts: counting in Redis must not delay a payment.
     options: Any = {"socket_connect_timeout": 0.5, "socket_timeout": 0.5}
     options["together"] = parse_many(settings.ratelimit_payments)
     limiter = _ViewLimiter(
@@ -53,7 +53,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     )
 
     def add_headers(response: Response) -> Response:
-        """The contract's headers. Flask-Limiter's own would put Retry-After on every answer."""
+        """Add the rate-limit headers. Flask-Limiter's own would add Retry-After to every response."""
         limit = limiter.current_limit
         if limit:
             response.headers["X-RateLimit-Limit"] = str(limit.limit.amount)
@@ -79,11 +79,11 @@ def limit(
     """Limit a view.
 
     Args:
-        app: on which the view is registered.
-        endpoint: the view's.
-        limits: as `100 per minute; 20 per 10 seconds`.
-        by: tells a request's client.
-        unless: whether a request is not counted.
+        app: the application that has the view.
+        endpoint: name of the view.
+        limits: for example `100 per minute; 20 per 10 seconds`.
+        by: returns the client of the current request.
+        unless: returns True for requests that do not count.
     """
     limiter: Limiter = app.extensions["limits"]
     view: Any = app.view_functions[endpoint]

@@ -1,4 +1,4 @@
-"""Counters of rate limits in Redis: those of a request in one round trip, which tells what was left too."""
+"""Storage of rate-limit counters in Redis that needs one round trip for each request."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from flask import g
 from limits import RateLimitItem
 from limits.storage import RedisStorage
 
-#: As the library's, for several counters: up to the first that is over its limit, for the library asks no
-#: further. It tells the time left too, in milliseconds.
+#: Increments several counters, like the library's script does for one. Stops at the first that is over its
+#: limit, because the library checks no further. Also returns the remaining time in milliseconds.
 _COUNT = """
 local told = {}
 for i, key in ipairs(KEYS) do
@@ -31,15 +31,15 @@ _ANY_COUNT = 2**53
 
 
 class OneTripStorage(RedisStorage):
-    """The library's storage for Redis, with one round trip for all that a request wants of it.
+    """Redis storage of the limits library, with one round trip for each request.
 
-    The library asks Redis for each limit, and again, twice, for what the headers of the answer tell: with the
-    two limits of a payment, four round trips.
+    The library's own storage needs four round trips for the two limits of a payment: one for each limit, and
+    two for the response headers.
 
     Args:
-        uri: Redis', after `PREFIX`.
-        together: the limits of an address that has several.
-        options: of the connections.
+        uri: URL of Redis, after `PREFIX`.
+        together: groups of limits that apply to one view.
+        options: passed to the Redis client.
     """
 
     PREFIX = "one-trip+"
@@ -48,14 +48,14 @@ class OneTripStorage(RedisStorage):
     def __init__(self, uri: str, together: Sequence[RateLimitItem], **options: Any) -> None:
         super().__init__(uri.removeprefix(self.PREFIX), **options)
         self._count = self.storage.register_script(_COUNT)
-        # In the library's order. A counter's key ends with what its limit is.
+        # In the library's order. A counter's key ends with its limit.
         self._together = [
             (f"/{item.amount}/{item.multiples}/{item.GRANULARITY.name}", (item.get_expiry(), item.amount))
             for item in sorted(together)
         ]
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Count, and whatever is counted together with it; until the request ends we know what Redis said."""
+        """Increment a counter and those of its group. Cache the results until the request ends."""
         counted = g.setdefault("counted", {})
         if key not in counted:
             wanted = self._counted_with(key, expiry)
@@ -74,19 +74,19 @@ class OneTripStorage(RedisStorage):
         return int(counted[key][0])
 
     def _counted_with(self, key: str, expiry: int) -> dict[str, tuple[int, int]]:
-        """The counters that go with the first of several limits, or that one: seconds and limit of each."""
+        """Return the counters of a limit's group, each with its period in seconds and its limit."""
         first, _ = self._together[0]
         if not key.endswith(first):
-            return {key: (expiry, _ANY_COUNT)}  # nothing follows, and the library compares
+            return {key: (expiry, _ANY_COUNT)}  # there is no next counter, so the library compares
         stem = key.removesuffix(first)
         return {stem + end: limit for end, limit in self._together}
 
     def get(self, key: str) -> int:
-        """How much has been counted."""
+        """Return the current count."""
         known = g.get("counted", {}).get(key)
         return known[0] if known else super().get(key)
 
     def get_expiry(self, key: str) -> float:
-        """When that is forgotten, in seconds since 1970."""
+        """Return the expiry of a counter, in seconds since 1970."""
         known = g.get("counted", {}).get(key)
         return known[1] if known else super().get_expiry(key)

@@ -1,7 +1,7 @@
-"""GET /metrics, in Prometheus' format; on a listener of its own unless METRICS_PUBLIC says otherwise.
+"""GET /metrics in Prometheus's format, on a separate listener unless METRICS_PUBLIC is set.
 
-Every process of the API gives the same answer: what is counted is that of all together, and what is stored is
-looked at when it is asked for.
+Every API process returns the same values: counters are summed over all processes, and stored state is read at
+each scrape.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PATH = "/metrics"
 
 
 class StoredState(Collector):
-    """What MongoDB knows: backlog of the outbox, and when the gateway was heard of last."""
+    """Collector of stored state: the outbox's backlog, and the time of the gateway's last response."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         now = utcnow()
@@ -38,7 +38,7 @@ class StoredState(Collector):
             waiting, since = backlog()
             heard = last_received()
         except ServiceUnavailable:
-            return  # a gap in the graph says it; other metrics still go out
+            return  # the graph shows a gap; other metrics are still exported
         yield GaugeMetricFamily(
             "movieapp_outbox_transactions", "Transactions with events to publish; 10000 means more", waiting
         )
@@ -53,9 +53,9 @@ class StoredState(Collector):
 
 
 class _Listener:
-    """Keeps the listener of METRICS_BIND apart: it has /metrics and nothing else.
+    """WSGI middleware that serves only /metrics on the listener of METRICS_BIND.
 
-    Looks at the port that a request came in by, before any proxy's header is trusted.
+    Checks the port that received a request, before it trusts a proxy's headers.
     """
 
     def __init__(self, app: Any, port: str) -> None:
@@ -72,7 +72,7 @@ class _Listener:
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Serve /metrics. To be called last: nothing may change a request's port before it is looked at."""
+    """Serve /metrics. Call this last: no other middleware may change a request's port first."""
 
     def metrics() -> Response:
         if not (settings.metrics_public or request.environ[_ON_OWN_LISTENER]):

@@ -1,4 +1,4 @@
-"""POST /payment/process, /refund and /cancel, and what can be read about payments."""
+"""Endpoints that take, refund, cancel, and read payments."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 blueprint = JSONBlueprint("payments", __name__, url_prefix="/payment", description="Taking payments")
 blueprint.before_request(refuse_card_numbers)
 
-#: Payments of one booking that are listed, at most.
+#: Maximum number of payments that are listed for a booking.
 _MAX_LISTED = 100
 
 _IDEMPOTENCY_KEY = {
@@ -85,7 +85,7 @@ _DECLINE = {
 def process(order: PaymentOrder) -> Response:
     """Take a payment for a booking.
 
-    A booking is paid once: while a payment for it is open or completed, another one gets 409.
+    A booking is paid once: while it has an open or completed payment, another request gets 409.
     """
     with answered_once("TXN-") as exchange:
         if exchange.response is None:
@@ -107,9 +107,9 @@ def _result_page(transaction_id: str) -> str:
 @blueprint.alt_response(202, schema=RefundResult)
 @blueprint.errors(400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503)
 def refund(order: RefundOrder) -> Response:
-    """Give money back, in part or all that is left.
+    """Refund a payment in part or in full.
 
-    Several partial refunds are allowed; together they are never more than was paid.
+    Several partial refunds are allowed. Their sum never exceeds the payment.
     """
     with answered_once("REF-") as exchange:
         if exchange.response is None:
@@ -126,7 +126,7 @@ def refund(order: RefundOrder) -> Response:
 @blueprint.response(200, CancelResult)
 @blueprint.errors(401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503)
 def cancel(order: CancelOrder) -> Response:
-    """Call off a payment that waits for its customer. The booking can then be paid again."""
+    """Cancel a payment that waits for its customer. The booking can then be paid again."""
     with answered_once("TXN-") as exchange:
         if exchange.response is None:
             exchange.response = cancel_response(services().payments.cancel(order))
@@ -138,7 +138,7 @@ def cancel(order: CancelOrder) -> Response:
 @blueprint.response(200, PaymentStatusBody)
 @blueprint.errors(401, 403, 404, 422, 429, 500, 503)
 def status(transaction_id: str) -> Response:
-    """Return what is known about a payment or refund. While the customer has to act, the gateway is asked."""
+    """Return the state of a payment or refund. While the customer has to act, this polls the gateway."""
     payments = services().payments
     if transaction_id.startswith("REF-"):
         return jsonify(refund_body(*payments.books.get_refund(transaction_id)))
@@ -163,5 +163,5 @@ def booking(booking_id: str) -> Response:
 @blueprint.response(200, PaymentMethods)
 @blueprint.errors(422, 429)
 def methods() -> Response:
-    """The ways to pay, and which of them are enabled."""
+    """List the payment methods, and which of them are enabled."""
     return jsonify({"payment_methods": payment_methods(services().settings)})

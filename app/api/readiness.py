@@ -18,18 +18,18 @@ blueprint = JSONBlueprint("readiness", __name__, description="Whether payments c
 #: Seconds for each call to a server: orchestrators wait only a few for the whole response.
 _TIMEOUT_SECONDS = 0.5
 
-#: Seconds for which a result is reused. Anyone may call this address as often as they like; the servers
-#: behind it are asked once in this time by each process.
+#: Seconds for which a result is reused. Anyone may call this endpoint often, but each process checks the
+#: servers only once in this time.
 _REUSE_SECONDS = 1.0
 
 _SHOWN = pick("mongodb", "redis", "broker", "gateway", "outbox")
 
-#: Without these no payment is safe. Without the others its events wait in the outbox.
+#: No payment is safe without these. Without the others, its events wait in the outbox.
 _NEEDED = frozenset({"mongodb", "gateway"})
 
 
 class _Cache:
-    """The newest findings. One thread renews them while the others return what there is."""
+    """Cache of the newest findings. One thread refreshes it while the others return the cached ones."""
 
     def __init__(self) -> None:
         self._renewing = threading.Lock()
@@ -37,10 +37,11 @@ class _Cache:
         self._findings: list[Finding] | None = None
 
     def findings(self, settings: Settings) -> list[Finding]:
-        """Return the findings, at most `_REUSE_SECONDS` and one round of probes old."""
+        """Return findings that are at most `_REUSE_SECONDS` and one round of probes old."""
         if self._findings is not None and time.monotonic() < self._expires_at:
             return self._findings
-        # Only the first callers of a process wait for another's round: they have nothing else to return.
+        # Only the first callers of a process wait for a running check, because there is no result to reuse
+        # yet.
         if self._renewing.acquire(blocking=self._findings is None):
             try:
                 if time.monotonic() >= self._expires_at:
@@ -58,7 +59,7 @@ class _Cache:
 def ready() -> tuple[Response, int]:
     """Whether payments can be taken safely.
 
-    Without Redis or the broker they can: events wait in the outbox.
+    Payments work without Redis and the broker: events wait in the outbox.
     """
     cache: _Cache = current_app.extensions.setdefault("readiness", _Cache())
     findings = cache.findings(services().settings)

@@ -1,4 +1,4 @@
-"""Parse requests: JSON only, exact numbers, text that can be stored, sent, and shown, and no card numbers."""
+"""Parse and check requests: JSON with exact numbers, safe text, and no card numbers."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from app.api.json import loads
 from app.card_numbers import holds_card_number
 from app.errors import InvalidRequest
 
-#: The one place in a body where a card number may be.
+#: The only field of a body that may contain a card number.
 _CARD_NUMBER = ("card_details", "card_number")
 
-#: Headers whose values are kept or logged.
+#: Headers whose values are stored or logged.
 _KEPT_HEADERS = ("Idempotency-Key", "X-Request-ID")
 
-#: Unicode's categories of characters that an id must not hold: control, format (zero width, direction),
+#: Unicode categories of characters that an id must not contain: control, format (zero width, direction),
 #: surrogate, line and paragraph separator.
 _NOT_SHOWN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
-#: Characters of other categories that nobody sees: the combining grapheme joiner, fillers, Khmer inherent
-#: vowels, variation selectors, the blank Braille pattern, and what stands for a character that was lost.
+#: Invisible characters of other categories: the combining grapheme joiner, fillers, Khmer inherent vowels,
+#: variation selectors, the blank Braille pattern, and the replacement character.
 _FILLERS = frozenset(
     map(chr, (0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), 0x2800, 0x3164, 0xFFA0))
 ) | frozenset(map(chr, (*range(0xFE00, 0xFE10), *range(0xFFFC, 0x10000), *range(0xE0100, 0xE01F0))))
 
-#: The same rule for clients, in the words of JSON Schema (ECMA 262), as far as characters of 16 bits go.
+#: The same rule for clients, as a JSON Schema pattern (ECMA 262), for characters of 16 bits.
 _INVISIBLE = (
     r"\u0000-\u001f\u007f-\u009f\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u115f-\u1160\u17b4-\u17b5"
     r"\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\uffff"
@@ -49,10 +49,10 @@ _NO_CARD_NUMBER_IN_NAMES = "Names of fields must not contain a card number."
 
 
 def refuse_card_numbers() -> None:
-    """Refuse a request whose path, query, or kept headers hold a card number.
+    """Refuse a request whose path, query, or stored headers contain a card number.
 
     Raises:
-        InvalidRequest: names the place, not the number.
+        InvalidRequest: has the place of the card number, not the number.
     """
     request = flask.request
     places = {name: request.headers.get(name, "") for name in _KEPT_HEADERS}
@@ -63,7 +63,7 @@ def refuse_card_numbers() -> None:
 
 
 def _card_numbers(body: Any) -> Iterator[tuple[Sequence[str], str]]:
-    """The path to each card number in a body, and what is wrong there."""
+    """Yield the path to each card number in a body, and the error message for it."""
     rest: list[tuple[tuple[str, ...], Any]] = [((), body)]
     while rest:
         path, value = rest.pop()
@@ -109,13 +109,13 @@ class JSONBlueprint(Blueprint):  # type: ignore[misc] # flask-smorest ships no t
     ARGUMENTS_PARSER = JSONParser()
 
     def arguments(self, schema: type[Schema], **kwargs: Any) -> Callable[[Any], Any]:
-        """Declare what a view's body must be. The schema is made here, once: of a class webargs makes one for
-        each request."""
+        """Declare what a view's body must be. The schema is instantiated once: from a class, webargs would
+        make one for each request."""
         decorate: Callable[[Any], Any] = super().arguments(schema(), **kwargs)
         return decorate
 
     def errors(self, *statuses: int) -> Callable[[Any], Any]:
-        """Declare that a view may answer with the error envelope and one of `statuses`."""
+        """Declare that a view may return the error envelope with one of `statuses`."""
 
         def decorate(view: Any) -> Any:
             for status in statuses:
@@ -127,10 +127,10 @@ class JSONBlueprint(Blueprint):  # type: ignore[misc] # flask-smorest ships no t
 
 
 class Pattern(validate.Regexp):
-    """A regular expression for the whole value, in the words that Python and JSON Schema (ECMA 262) share."""
+    """Validator: a regular expression for the whole value, in the syntax that Python and ECMA 262 share."""
 
     def __call__(self, value: Any) -> Any:
-        # Unlike match, fullmatch lets no line break slip in after `$`.
+        # Unlike match, fullmatch allows no line break at the end.
         if not self.regex.fullmatch(value):
             raise ValidationError(self._format_error(value))
         return value
@@ -139,7 +139,8 @@ class Pattern(validate.Regexp):
 class Text(fields.String):
     """Text of bounded length without control characters or lone surrogates.
 
-    Such text can break out of a mail header, a log line or a terminal, or can't be encoded at all.
+    Control characters could break out of a mail header, a log line, or a terminal; surrogates can't be
+    encoded.
     """
 
     def __init__(self, max_length: int, **kwargs: Any) -> None:
@@ -154,10 +155,10 @@ class Text(fields.String):
 
 
 class Id(Text):
-    """An id that the caller chose: two that look the same are the same, so that a booking is paid once.
+    """An id chosen by the caller. Ids that look the same are equal, so a booking is paid once.
 
-    The id is normalized to NFC (https://unicode.org/reports/tr15/). Blanks at its ends and characters that
-    nobody sees are refused, not removed: the caller's own records would hold another id.
+    The id is normalized to NFC (https://unicode.org/reports/tr15/). Outer spaces and invisible characters are
+    refused, not removed, because the caller's records would have a different id.
     """
 
     def __init__(self, *, metadata: dict[str, Any], **kwargs: Any) -> None:
@@ -178,7 +179,7 @@ def normalized_id(text: str) -> str:
 
 
 class EmailAddress(fields.String):
-    """One email address that mail can be sent to, by the rule that the events have too."""
+    """One deliverable email address, by the same rule as in events."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(validate=[validate.Length(max=254), Pattern(ADDRESS_PATTERN)], **kwargs)
@@ -205,7 +206,7 @@ class ClientAddress(fields.Field[str]):
 
 
 class Amount(fields.Field[Decimal]):
-    """A JSON number. Not a string, not a boolean; whether it can be charged is decided elsewhere."""
+    """A JSON number, not a string or boolean. `app.money` decides whether it can be charged."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Decimal:
         if isinstance(value, bool) or not isinstance(value, int | Decimal):
@@ -214,7 +215,7 @@ class Amount(fields.Field[Decimal]):
 
 
 class Digits(fields.Field[str]):
-    """A short number that clients send as a JSON string or integer, as an expiry month."""
+    """A short number, such as an expiry month, that clients send as a JSON string or integer."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value

@@ -1,4 +1,4 @@
-"""The bodies of the contract, made from payments and refunds."""
+"""Build response bodies from payments and refunds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from app.payments.records import Dispute, Payment, Refund
     from app.payments.service import PaymentResult
 
-#: After how many seconds a client should ask for the status of a pending payment.
+#: Seconds after which a client should poll the status of a pending payment.
 _RETRY_AFTER_SECONDS = 5
 
 _MESSAGES = {
@@ -39,7 +39,7 @@ def _json(body: dict[str, Any], status: int = 200) -> Response:
 
 
 def payment_response(result: PaymentResult) -> Response:
-    """The response to POST /payment/process: 200 paid, 202 open, 400 failed or canceled."""
+    """Return the response to POST /payment/process: 200 paid, 202 open, 400 failed or canceled."""
     payment = result.payment
     if payment.status in UNPAID:
         return _json(
@@ -77,7 +77,7 @@ def payment_response(result: PaymentResult) -> Response:
 
 
 def refund_response(payment: Payment, refund: Refund) -> Response:
-    """The response to POST /payment/refund: 200 refunded, 202 outcome not known yet."""
+    """Return the response to POST /payment/refund: 200 refunded, 202 outcome not known yet."""
     done = refund.status == RefundStatus.COMPLETED
     body = {
         "status": "success" if done else "pending",
@@ -97,7 +97,7 @@ def refund_response(payment: Payment, refund: Refund) -> Response:
 
 
 def cancel_response(payment: Payment) -> Response:
-    """The response to POST /payment/cancel."""
+    """Return the response to POST /payment/cancel."""
     return _json(
         {
             "status": payment.status,
@@ -116,11 +116,11 @@ def _ask_later(response: Response, transaction_id: str) -> Response:
 
 
 def payment_body(payment: Payment, action: ActionRequired | None = None) -> dict[str, Any]:
-    """The body of GET /payment/status/TXN-….
+    """Return the body of GET /payment/status/TXN-….
 
     Args:
         payment: as recorded.
-        action: what the customer has to do, for a caller that may finish payments.
+        action: the customer's next step, for callers with `payments:write`.
     """
     body = {
         **_result(payment),
@@ -141,7 +141,7 @@ def payment_body(payment: Payment, action: ActionRequired | None = None) -> dict
 
 
 def refund_body(payment: Payment, refund: Refund) -> dict[str, Any]:
-    """The body of GET /payment/status/REF-…: a refund seen as a transaction."""
+    """Return the body of GET /payment/status/REF-…: a refund seen as a transaction."""
     return {
         **_result(payment),
         "transaction_id": refund.id,

@@ -1,4 +1,4 @@
-"""Requests and responses of the payment API. The OpenAPI document is generated from them."""
+"""Schemas of the payment API's requests and responses. The OpenAPI document is generated from them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
 from app.api.requests import Amount, ClientAddress, Digits, EmailAddress, Id, Pattern, Text
+from app.bounces.intake import Outcome
+from app.bounces.report import BounceKind, OtherMail, Reason
 from app.gateway import CardDetails
 from app.money import CURRENCIES
 from app.payments import states
@@ -22,12 +24,12 @@ _METADATA_KEY = Pattern(r"^[A-Za-z0-9_-]+$", error="Must be letters, digits, _ o
 _REFUND_STATUSES = tuple(states.RefundStatus)
 _STATUSES = tuple(states.PaymentStatus)
 
-#: What the events carry for the notifications.
+#: Fields that events contain for notifications.
 _CONTACT = ("user_email", "user_phone", "user_name", "locale")
 
 
 def one_of(*schemas: type[Schema]) -> dict[str, Any]:
-    """The OpenAPI schema of a response that has one of several forms."""
+    """Return the OpenAPI schema of a response that has one of several forms."""
     return {"oneOf": [{"$ref": f"#/components/schemas/{schema.__name__}"} for schema in schemas]}
 
 
@@ -65,10 +67,10 @@ class PaypalSchema(Schema):
     payment_id = Id(metadata={"example": "PAYID-…"})
 
 
-#: OpenAPI 3.0's words for an amount.
+#: An amount in OpenAPI 3.0.
 _ABOVE_ZERO = {"type": "number", "minimum": 0, "exclusiveMinimum": True}
 
-#: A payment that works as it stands, in Swagger UI's "Execute" too.
+#: A payment that works unchanged, for example with "Execute" in Swagger UI.
 PAYMENT_EXAMPLE = {
     "user_id": "user_123",
     "booking_id": "BOOK-123",
@@ -178,7 +180,7 @@ class RefundRequest(Schema):
 
 
 class CancelRequest(Schema):
-    """A payment to call off."""
+    """A payment to cancel."""
 
     transaction_id = Text(128, required=True, metadata={"example": "TXN-5f0c…"})
     booking_id = Text(128, required=True, metadata={"example": "BOOK-123"})
@@ -198,7 +200,7 @@ class _Result(Schema):
 
 
 class PaymentSuccess(_Result):
-    """The money moved."""
+    """A completed payment."""
 
     status = fields.String(required=True, validate=validate.Equal("success"))
     currency = fields.String(required=True, metadata={"example": "USD"})
@@ -209,7 +211,7 @@ class PaymentSuccess(_Result):
 
 
 class PaymentOpen(_Result):
-    """The customer has to act, or the outcome is not known yet."""
+    """A payment that waits for its customer, or whose outcome is unknown."""
 
     status = fields.String(
         required=True,
@@ -229,7 +231,7 @@ class PaymentOpen(_Result):
 
 
 class CancelResult(_Result):
-    """The payment was called off; nothing was charged."""
+    """A canceled payment. Nothing was charged."""
 
     status = fields.String(required=True, validate=validate.Equal("canceled"))
     currency = fields.String(required=True, metadata={"example": "USD"})
@@ -240,7 +242,7 @@ class CancelResult(_Result):
 
 
 class PaymentDeclined(_Result):
-    """Nothing was charged: the customer's bank said no, or the payment was canceled meanwhile."""
+    """A declined or canceled payment. Nothing was charged."""
 
     status = fields.String(required=True, validate=validate.OneOf(sorted(states.UNPAID)))
     error_code = fields.String(metadata={"example": "INSUFFICIENT_FUNDS"})
@@ -271,7 +273,7 @@ class DisputeStatus(Schema):
 
 
 class RefundStatus(Schema):
-    """A refund of a payment as it stands."""
+    """The current state of a refund."""
 
     refund_transaction_id = fields.String(required=True, metadata={"example": "REF-91d2…"})
     status = fields.String(required=True, validate=validate.OneOf(_REFUND_STATUSES))
@@ -284,7 +286,7 @@ class RefundStatus(Schema):
 
 
 class PaymentStatusBody(_Result):
-    """A payment as it stands."""
+    """The current state of a payment."""
 
     status = fields.String(required=True, validate=validate.OneOf(_STATUSES))
     currency = fields.String(required=True, metadata={"example": "USD"})
@@ -313,7 +315,7 @@ class PaymentStatusBody(_Result):
 
 
 class RefundResult(Schema):
-    """A refund: made (200), or its outcome is not known yet (202)."""
+    """A refund: completed (200), or with an unknown outcome (202)."""
 
     status = fields.String(required=True, validate=validate.OneOf(("success", states.RefundStatus.PENDING)))
     refund_transaction_id = fields.String(required=True, metadata={"example": "REF-91d2…"})
@@ -333,7 +335,7 @@ class BookingPayments(Schema):
 
 
 class PaymentMethod(Schema):
-    """A way to pay."""
+    """A payment method."""
 
     id = fields.String(required=True, validate=validate.OneOf(PAYMENT_METHODS))
     name = fields.String(required=True, metadata={"example": "Credit card"})
@@ -344,13 +346,13 @@ class PaymentMethod(Schema):
 
 
 class PaymentMethods(Schema):
-    """All ways to pay."""
+    """All payment methods."""
 
     payment_methods = fields.List(fields.Nested(PaymentMethod), required=True)
 
 
 class WebhookReceipt(Schema):
-    """The delivery was taken."""
+    """Confirmation of a webhook delivery."""
 
     received = fields.Boolean(required=True, metadata={"example": True})
     new = fields.Boolean(
@@ -358,8 +360,46 @@ class WebhookReceipt(Schema):
     )
 
 
+class BounceFacts(Schema):
+    """What a returned mail reports."""
+
+    kind = fields.String(required=True, validate=validate.OneOf(tuple(BounceKind)))
+    reason = fields.String(required=True, validate=validate.OneOf(tuple(Reason)))
+    status = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"example": "5.1.1", "description": "The enhanced status code (RFC 3463)."},
+    )
+    reply = fields.String(
+        required=True, metadata={"example": "550 5.1.1 User unknown", "description": "The server's words."}
+    )
+
+
+class BounceReceipt(Schema):
+    """Confirmation of a returned mail."""
+
+    received = fields.Boolean(required=True, metadata={"example": True})
+    outcome = fields.String(
+        required=True,
+        validate=validate.OneOf(tuple(Outcome)),
+        metadata={"description": "What it led to. Only `recorded` has changed a notification."},
+    )
+    notification_id = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"example": "6564f1c2a1b2c3d4e5f60718", "description": "The notification that it is about."},
+    )
+    what = fields.String(
+        required=True,
+        allow_none=True,
+        validate=validate.OneOf(tuple(OtherMail)),
+        metadata={"description": "What it is, if it is no bounce."},
+    )
+    bounce = fields.Nested(BounceFacts, required=True, allow_none=True)
+
+
 class Check(Schema):
-    """One dependency."""
+    """The state of one dependency."""
 
     ok = fields.Boolean(required=True, metadata={"example": True})
     detail = fields.String(required=True, metadata={"example": "answers"})
@@ -378,7 +418,7 @@ class Readiness(Schema):
 
 
 class Health(Schema):
-    """The process answers."""
+    """Liveness of the process."""
 
     status = fields.String(required=True, validate=validate.Equal("healthy"))
     service = fields.String(required=True, metadata={"example": "payment-service"})

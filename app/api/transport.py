@@ -1,4 +1,4 @@
-"""HTTPS and the headers that keep browsers from being too clever."""
+"""HTTPS enforcement, trusted proxies, body limits, and security headers."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from io import BytesIO
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.errors import Forbidden, MalformedRequest, ServiceUnavailable
 from app.services import services
+from app.settings import LARGER_BODIES
 
 if TYPE_CHECKING:
     from app.settings import Settings
 
-#: Swagger UI comes from here alone; its page starts with a script of its own.
+#: Swagger UI is served by this app; its page contains an inline script.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:"
@@ -34,35 +35,35 @@ _HEADERS = {
 _HSTS = "max-age=63072000; includeSubDomains"
 
 
-#: Probes and Prometheus come straight to the process, past the proxy that ends TLS.
+#: Probes and Prometheus connect directly to the process, not through the proxy that terminates TLS.
 _UNPROXIED = ("/health", "/metrics")
 
 
-#: What is sent from files, or is as large. Clients that take it slowly get a part of the threads at most.
+#: Responses that are sent from files, or are as large. Clients that read them slowly may occupy only a part
+#: of the threads.
 _LARGE = ("/docs", "/dashboard/static")
 
-#: Bytes that one read takes from a chunked body.
+#: Bytes read at once from a chunked body.
 _PIECE = 8_192
 
 
 def _receive_chunked_body() -> None:
     """Read a chunked body to its end, so that it is counted and checked like one of a known length.
 
-    Werkzeug stops at MAX_CONTENT_LENGTH without looking for more: JSON that ends there would be taken,
-    whatever follows.
+    Werkzeug stops at MAX_CONTENT_LENGTH and would accept JSON that ends there, whatever follows.
 
     Raises:
-        RequestEntityTooLarge: it is longer.
+        RequestEntityTooLarge: the body exceeds MAX_CONTENT_LENGTH.
         MalformedRequest: a chunk is wrong, or the last one is missing.
     """
     environ = request.environ
     if "HTTP_TRANSFER_ENCODING" not in environ or not environ.get("wsgi.input_terminated"):
         return
-    limit, body = current_app.config["MAX_CONTENT_LENGTH"], bytearray()
+    limit, body = request.max_content_length or 0, bytearray()
     try:
         while len(body) <= limit and (piece := environ["wsgi.input"].read(_PIECE)):
             body += piece
-    except Exception as error:  # each WSGI server has its own
+    except Exception as error:  # each WSGI server has its own wrapper
         raise MalformedRequest("The chunks of the request body are malformed.") from error
     if len(body) > limit:
         raise RequestEntityTooLarge
@@ -70,8 +71,14 @@ def _receive_chunked_body() -> None:
     environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
 
 
+def _allow_larger_body() -> None:
+    size = LARGER_BODIES.get(request.path.rstrip("/"))
+    if size:
+        request.max_content_length = max(size, request.max_content_length or 0)
+
+
 def _limit_downloads(app: Flask, most: int) -> None:
-    """Send at most `most` large responses at once; answer 503 beyond that."""
+    """Send at most `most` large responses at once; return 503 beyond that."""
     free = BoundedSemaphore(most)
 
     def take() -> None:
@@ -82,6 +89,8 @@ def _limit_downloads(app: Flask, most: int) -> None:
 
     def give_back(response: Response) -> Response:
         if g.pop("holds_download", False):
+            # Werkzeug passes the file to the server and never closes the response.
+            response.direct_passthrough = False
             response.call_on_close(free.release)
         return response
 
@@ -90,7 +99,7 @@ def _limit_downloads(app: Flask, most: int) -> None:
 
 
 def is_direct() -> bool:
-    """Whether a request came past the proxies that are in front, as an orchestrator's probes do."""
+    """Return whether a request bypassed the proxies, as an orchestrator's probes do."""
     return bool(services().settings.trusted_proxies) and "X-Forwarded-For" not in request.headers
 
 
@@ -100,20 +109,23 @@ def _refuse_plain_http() -> None:
 
 
 def _add_headers(response: Response) -> Response:
+    present = {name.lower() for name, _ in response.headers}
     for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
+        if name.lower() not in present:
+            response.headers.add(name, value)
     if request.is_secure:
         response.headers["Strict-Transport-Security"] = _HSTS
     return response
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Trust as many proxies as `settings` say, and in production refuse what did not come over HTTPS."""
+    """Trust the configured number of proxies. In production, refuse requests over plain HTTP."""
     hops = settings.trusted_proxies
     if hops:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
     if settings.app_env == "production":
         app.before_request(_refuse_plain_http)
+    app.before_request(_allow_larger_body)
     app.before_request(_receive_chunked_body)
     _limit_downloads(app, settings.web_threads // 8 or 1)
     app.after_request(_add_headers)

@@ -1,4 +1,4 @@
-"""POST /payment/webhook: Stripe's own deliveries. Open to everyone, believed only with a good signature."""
+"""POST /payment/webhook: Stripe's webhooks. Open to everyone, trusted only with a valid signature."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _BODY = {
 @blueprint.response(200, WebhookReceipt)
 @blueprint.errors(400, 413, 429, 502, 503)
 def webhook() -> Response:
-    """Take a delivery. Repeated ones and unknown types are accepted and change nothing."""
+    """Accept a webhook delivery. Repeated deliveries and unknown types change nothing."""
     settings, payments = services().settings, services().payments
     try:
         event = payments.gateway.read_webhook(request.get_data(), request.headers.get("Stripe-Signature", ""))
@@ -49,5 +49,5 @@ def webhook() -> Response:
         count_failure("webhook")
         raise InvalidWebhook(f"Refused: {error}.") from None
     if event.live != settings.gateway_live:
-        raise InvalidWebhook("Refused: test and live mode are mixed up.")
+        raise InvalidWebhook("The webhook is from another mode (test or live) than the API key.")
     return jsonify({"received": True, "new": webhooks.handle(payments, event, MongoWebhookLog())})

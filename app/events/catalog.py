@@ -1,4 +1,4 @@
-"""Every event type that is handled: its schema and the template of its mail. A new type is one row here."""
+"""Catalog of event types: the schema and email template of each. To add a type, add one row."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from app.events.schemas import without_nulls
 
 @dataclass(frozen=True)
 class EventType:
-    """How events of one type are checked, and which message they become.
+    """Schema and template of one event type.
 
     Attributes:
-        template: of the mail; None for an event that is for other services, and for no customer.
+        template: of the email; None for events that only other services read.
     """
 
     schema: Schema
@@ -37,12 +37,19 @@ CATALOG: dict[str, EventType] = {
     "payment.disputed": EventType(schemas.PaymentDisputed(), None),
 }
 
+#: Type of reminders. The worker creates them from its records; no queue accepts one.
+REMINDER = "booking.reminder"
+REMINDER_TEMPLATE = "booking_reminder"
+
+#: Every event type that a delivery can have, including reminders.
+DELIVERED = CATALOG | {REMINDER: EventType(schemas.BookingReminder(), REMINDER_TEMPLATE)}
+
 
 def check_event(event: dict[str, Any]) -> tuple[dict[str, Any], EventType]:
-    """Validate an event; return it without its nulls, and its row of the catalog.
+    """Validate an event. Return it without nulls, with its row of the catalog.
 
     Raises:
-        InvalidEvent: of an unknown type, or a field is missing or wrong.
+        InvalidEvent: the type is unknown, or a field is missing or invalid.
     """
     event_type = event.get("event_type")
     kind = CATALOG.get(event_type) if isinstance(event_type, str) else None

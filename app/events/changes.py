@@ -1,4 +1,4 @@
-"""What a `booking.updated` changes, as far as the customer must know it."""
+"""Find the changes in a `booking.updated` event that the customer must know."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from app.events.times import read_time
 
-#: Name of a change → the fields that it is about. Changes to other fields are not announced.
+#: Name of a change → its fields. Customers are not notified of changes to other fields.
 _MATERIAL = {
     "showtime": ("showtime",),
     "cinema": ("cinema_name", "cinema_address"),
@@ -33,9 +33,9 @@ class Change:
 
 
 def material_changes(event: Mapping[str, Any]) -> Iterator[Change]:
-    """Yield what differs between an event and its `previous`, in the order in which people want to know.
+    """Yield the differences between an event and its `previous`, the most important first.
 
-    The same instant in another notation is no change, nor are the same seats in another order.
+    Another notation of the same time is not a change, nor are the same seats in another order.
     """
     previous: Mapping[str, Any] = event.get("previous") or {}
     for name, fields in _MATERIAL.items():
@@ -43,7 +43,7 @@ def material_changes(event: Mapping[str, Any]) -> Iterator[Change]:
         old = {field: previous[field] for field in changed}
         new = {field: event.get(field) for field in changed}
         if any(_meaning(event, field, old[field]) != _meaning(event, field, new[field]) for field in changed):
-            # A cinema is shown whole, also where only its address has changed.
+            # The whole cinema is shown, even if only its address has changed.
             yield Change(name, _known({**event, **previous}, fields), _known(event, fields))
 
 

@@ -20,5 +20,5 @@ _WITHDRAWN = "ANG BGN BYR CUC HRK LTL MRO SLL STD VEF ZWL"
 
 CURRENCY_CODES = tuple(sorted({*_IN_USE.split(), *_WITHDRAWN.split()}))
 
-#: A code in capitals or in small letters. For Python and ECMAScript.
+#: A code in upper or lower case, for Python and ECMAScript.
 CURRENCY_PATTERN = rf"^(?:{'|'.join((*CURRENCY_CODES, *map(str.lower, CURRENCY_CODES)))})$(?!\n)"

@@ -1,7 +1,7 @@
-"""Bytes to an event: one decoder for the worker, the command line, and the tests.
+"""Decode events from bytes, for the worker, the command line, and the tests.
 
-It refuses what can't be stored, compared, or shown, before anything looks at the event's type. Every rule
-holds for the whole document, unknown fields included.
+The decoder refuses content that can't be stored, compared, or shown, anywhere in the document, before the
+event's type is read.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import math
 import re
 from typing import Any
 
-#: Size limit of an event. A real one takes about one kilobyte; MongoDB allows 16 MiB, a mail far less.
+#: Size limit of an event. Real events have about one kilobyte; MongoDB allows 16 MiB, and a mail much less.
 MAX_EVENT_BYTES = 262_144
 
-#: Levels of objects and lists inside each other. Real events have three; MongoDB allows 100.
+#: Maximum nesting of objects and lists. Real events have three; MongoDB allows 100.
 MAX_DEPTH = 32
 
-#: What BSON, and most languages, store exactly (https://bsonspec.org/spec.html).
+#: Integers that BSON and most languages store exactly (https://bsonspec.org/spec.html).
 MIN_NUMBER, MAX_NUMBER = -(2**63), 2**63 - 1
 
 #: Names of members that can be stored: BSON ends a name at NUL, and `$` starts MongoDB's own names (`$ref` is
@@ -27,22 +27,22 @@ NAME_PATTERN = r"^(?!\$)[^\u0000\ud800-\udfff]*$"
 _NAME = re.compile(NAME_PATTERN, re.DOTALL)
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
-#: Digits of the longest number within 64 bits, its sign included. `int` gives up on a few thousand.
+#: Digits of the longest number within 64 bits, its sign included. `int` refuses a few thousand.
 _MAX_DIGITS = 20
 
 
 class InvalidEvent(Exception):
-    """An event that can never be handled as it is. The message says why, and names every field at fault."""
+    """An event that can never be handled. The message gives the reason and every invalid field."""
 
 
 def decode_event(body: bytes) -> dict[str, Any]:
     """Decode one event from JSON in UTF-8.
 
-    Half of a surrogate pair in a string, left by a program that cut an emoji in two, becomes U+FFFD: the text
-    is still worth showing. An id that contains it is refused by its schema.
+    Half of a surrogate pair in a string, left by a program that cut an emoji in two, becomes U+FFFD, because
+    the text is still readable. An id that contains it is refused by its schema.
 
     Args:
-        body: the message as it came, or a file's content.
+        body: the message's body, or a file's content.
 
     Raises:
         InvalidEvent: too large, not UTF-8, not JSON, not an object, nested too deeply, a repeated or unusable
@@ -70,7 +70,7 @@ _TOO_DEEP = f"it is nested deeper than {MAX_DEPTH} levels"
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        # Which of the two counts differs from language to language (RFC 8259, section 4).
+        # Which of the two is used depends on the language (RFC 8259, section 4).
         names = [name for name, _ in pairs]
         repeated = next(name for name in names if names.count(name) > 1)
         raise InvalidEvent(f"the field {shown_name(repeated)} occurs twice")
@@ -89,7 +89,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_int=_integer, pars
 
 
 def _checked(value: Any, path: str, depth: int) -> Any:
-    """`value` with lone surrogates replaced; see `decode_event` for what is refused."""
+    """Return `value` with lone surrogates replaced; see `decode_event` for what is refused."""
     match value:
         case str():
             return value if value.isascii() else _LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)
@@ -109,6 +109,6 @@ def _checked(value: Any, path: str, depth: int) -> Any:
 
 
 def shown_name(name: str) -> str:
-    """The name of a field for a log line or a terminal: short, and without anything that could act there."""
+    """Return a field's name for a log line or terminal: short and without control characters."""
     name = name if len(name) <= 80 else name[:80] + "…"
     return name if name.isprintable() else ascii(name)

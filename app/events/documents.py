@@ -48,7 +48,7 @@ def _string(field: fields.Field[Any]) -> Json:
 def _list(field: fields.Field[Any]) -> Json:
     assert isinstance(field, fields.List)  # noqa: S101 - for the type checker
     (length,) = (check for check in field.validators if isinstance(check, validate.Length))
-    # A null inside a list is left out before anything is checked.
+    # A null in a list is removed before validation.
     return {"type": "array", "items": _or_null(_value(field.inner)), "maxItems": length.max}
 
 
@@ -63,7 +63,7 @@ def _boolean(field: fields.Field[Any]) -> Json:
     return {"enum": [True, False, 1, 0, *words]}
 
 
-#: A number, or a string: each keyword only speaks of values of its own type.
+#: A number or a string: each keyword applies only to values of its own type.
 _MONEY: Json = {
     "type": ["number", "string"],
     "minimum": 0,
@@ -77,7 +77,7 @@ _EMAIL: Json = {
     "anyOf": [{"maxLength": 0}, {"pattern": Email.PATTERN, "format": "idn-email"}],
 }
 
-#: Kind of field → its JSON Schema; the first that fits.
+#: Kind of field → its JSON Schema; the first match applies.
 _KINDS: list[tuple[type[fields.Field[Any]], Callable[[Any], Json]]] = [
     (Money, lambda _: dict(_MONEY)),
     (Minutes, lambda _: {"type": "integer", "minimum": 0, "maximum": Minutes.LONGEST}),
@@ -90,7 +90,7 @@ _KINDS: list[tuple[type[fields.Field[Any]], Callable[[Any], Json]]] = [
     (fields.String, _string),
 ]
 
-#: What any value must be, also in a field that nobody here knows: see `app.events.decode`.
+#: Constraints on every value, even of an unknown field: see `app.events.decode`.
 _ANY_VALUE: Json = {
     "minimum": MIN_NUMBER,
     "maximum": MAX_NUMBER,
@@ -126,9 +126,10 @@ def _object(schema: Schema) -> Json:
 
 
 def json_schema(event_type: str) -> Json:
-    """Return the JSON Schema of one event type. A field that need not be there may be null.
+    """Return the JSON Schema of one event type. Optional fields may be null.
 
-    It judges as the worker does, except for what JSON Schema can't express: a body's size, depth, encoding,
+    It accepts what the worker accepts, except for rules that JSON Schema can't express: a body's size, depth,
+    encoding,
     and repeated fields; and domains outside ASCII, which need a validator that asserts `format`.
     """
     body = _object(CATALOG[event_type].schema)

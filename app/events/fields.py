@@ -1,4 +1,4 @@
-"""Field types of events: what JSON from any language may send for them, and their limits."""
+"""Field types of events, with their limits."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from app.addresses import ADDRESS_PATTERN, InvalidAddress, parse_address
 from app.events.currencies import CURRENCY_PATTERN
 from app.text import ID_PATTERN, VISIBLE_PATTERN
 
-#: The largest amount, in major units: twelve digits, which a float keeps to the cent.
+#: The largest amount, in major units: twelve digits, which a float stores to the cent.
 LARGEST_AMOUNT = 999_999_999_999
 
 #: An amount as a string. `(?!\n)`: Python's `$` also matches before a line break at the end.
 AMOUNT_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,4})?$(?!\n)"
 
-#: The version of the shapes in `schemas`. A field may be added under it; one that changes its meaning makes
-#: another version.
+#: Version of the schemas in `schemas`. Adding a field keeps the version; changing a field's meaning needs a
+#: new one.
 VERSIONS = (1, "1", "1.0")
 
 #: RFC 5321, 4.5.3.1.
@@ -31,7 +31,7 @@ class Matches:
 
     Args:
         pattern: in the syntax that Python and ECMAScript share; the JSON Schemas have it too.
-        message: for a value without it.
+        message: error for a value that does not match.
     """
 
     def __init__(self, pattern: str, message: str) -> None:
@@ -77,9 +77,9 @@ class Currency(fields.String):
 
 
 class Email(fields.String):
-    """One email address, or "" for none."""
+    """One email address, or ""."""
 
-    #: In front of these, IDNA decides about a domain outside ASCII, which no pattern can.
+    #: The IDNA check, which a pattern can't express, comes first for a domain outside ASCII.
     PATTERN, MAX_LENGTH = ADDRESS_PATTERN, _MAX_ADDRESS
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
@@ -119,7 +119,7 @@ class Minutes(fields.Field[int]):
 
 
 class Choice(fields.Field[str]):
-    """One of a few words."""
+    """One of a fixed set of words."""
 
     def __init__(self, choices: tuple[str, ...]) -> None:
         super().__init__()
@@ -132,10 +132,10 @@ class Choice(fields.Field[str]):
 
 
 class Version(fields.Field[Any]):
-    """`schema_version`: one that is known here."""
+    """A supported `schema_version`."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         # 1 == True == 1.0 in Python, but not in JSON Schema: only 1 and 1.0 are equal there.
         if isinstance(value, bool) or not isinstance(value, int | float | str) or value not in VERSIONS:
-            raise ValidationError("Unknown version, only 1 is known.")
+            raise ValidationError("Unknown version. Must be 1.")
         return value

@@ -1,4 +1,4 @@
-"""Warnings about valid events: what the worker decides for the sender, or leaves out."""
+"""Warnings about valid events: ambiguous times, unknown zones, and lost characters."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from app.events.times import read_time
 
 
 def remarks(event: Mapping[str, Any], default_zone: str = "") -> list[str]:
-    """Return a line for each unknown zone, each time that the clock skips or repeats, and lost characters.
+    """Return warnings about unknown zones, times that the clock skips or repeats, and lost characters.
 
     Args:
-        event: checked.
-        default_zone: for events that name no zone, IANA.
+        event: a valid event.
+        default_zone: IANA zone for events without one.
     """
     return list(dict.fromkeys(_remarks(event, default_zone)))
 

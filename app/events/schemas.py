@@ -13,7 +13,7 @@ from app.events.fields import Choice, Currency, Email, Id, Minutes, Moment, Mone
 #: The longest link; the longest name, code or time.
 _URL, _WORD = 2_048, 200
 
-#: Seats of a booking and showings offered in place of a cancelled one.
+#: Maximum number of seats of a booking, and of showings offered instead of a canceled one.
 _MOST_SEATS, _MOST_SHOWTIMES = 200, 50
 
 
@@ -96,7 +96,7 @@ class PaymentDisputed(Booking):
 
 
 class Ticket(Schema):
-    """One seat's ticket, with the code that opens the door."""
+    """One seat's ticket, with its entrance code."""
 
     class Meta:
         unknown = INCLUDE
@@ -145,8 +145,14 @@ class BookingUpdated(BookingConfirmed):
     previous = fields.Nested(Previous, required=True)
 
 
+class BookingReminder(BookingConfirmed):
+    """booking.reminder: made by the worker, from the confirmation or the latest update."""
+
+    begins_at = Moment(_WORD, required=True)
+
+
 class AlternativeShowtime(Schema):
-    """Another showing, offered in place of a cancelled one."""
+    """Another showing, offered instead of a canceled one."""
 
     class Meta:
         unknown = INCLUDE

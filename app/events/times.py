@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from tzlocal.windows_tz import win_tz
 
-#: In the database, but no place: what the machine is set to, and a marker of "not set".
+#: Names in the time zone database that are not places: the machine's own zone, and "not set".
 _NO_PLACES = {"localtime", "Factory"}
 
 _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d\d):?(\d\d)")
@@ -28,14 +28,14 @@ _KNOWN_TAGS = {"u-ca=iso8601", "u-ca=gregory"}
 
 @dataclass(frozen=True)
 class Time:
-    """What an event says about a time.
+    """A time in an event.
 
     Attributes:
-        text: as it came, without the tags of RFC 9557 where they were understood.
-        day: set if it is a date alone.
+        text: as received, without the RFC 9557 tags that were understood.
+        day: set for a date without a time.
         local: set if it is a date with a time; aware if its offset or its zone is known.
-        zone: the place whose clock it is told by; None if only an offset, or nothing, is known.
-        remarks: what was decided for the sender, and what could not be.
+        zone: its time zone; None if only an offset, or nothing, is known.
+        remarks: assumptions that were made, and values that could not be resolved.
     """
 
     text: str
@@ -46,7 +46,8 @@ class Time:
 
     @property
     def instant(self) -> datetime | None:
-        """The point in time, with the zone of `local`; None for a date, for text, and without a zone."""
+        """Return the point in time, with the zone of `local`; None for a date, for text, and without a
+        zone."""
         return self.local if self.local is not None and self.local.tzinfo is not None else None
 
 
@@ -77,7 +78,7 @@ def _iana_names() -> dict[str, str]:
 
 @cache
 def _windows_names() -> dict[str, str]:
-    # tzlocal carries CLDR's windowsZones.xml; Babel leaves it out.
+    # tzlocal includes CLDR's windowsZones.xml; Babel does not.
     known = available_timezones()
     return {name.casefold(): zone for name, zone in win_tz.items() if zone in known}
 
@@ -87,7 +88,8 @@ def read_time(text: str, zone: str | None = None, default_zone: str = "") -> Tim
 
     Args:
         text: ISO 8601 or RFC 9557; anything else is free text.
-        zone: the event's `timezone`. It decides where a time without an offset is, and where others are told.
+        zone: the event's `timezone`. Applies to a time without an offset, and is the zone in which others are
+        shown.
         default_zone: for events that name no zone, IANA; "" for none.
     """
     named = zone.strip() if zone else ""
@@ -109,7 +111,7 @@ def read_time(text: str, zone: str | None = None, default_zone: str = "") -> Tim
     try:
         local = datetime.fromisoformat(bare)
         if local.tzinfo is not None:
-            local.astimezone(UTC)  # fails outside of the years 1 to 9999
+            local.astimezone(UTC)  # fails outside the years 1 to 9999
             if place is not None:
                 return Time(bare, local=local.astimezone(place), zone=place, remarks=tuple(remarks))
         elif place is not None:
@@ -125,7 +127,9 @@ def _unknown(zone: str) -> str:
 
 
 def _untagged(text: str) -> tuple[str, str | None, bool]:
-    """Split the tags off: the time, the zone they name, and whether all that must be understood were."""
+    """Split off the tags. Return the time, the zone they name, and whether every critical tag was
+    understood.
+    """
     tagged = _TAGGED.fullmatch(text.strip())
     if tagged is None:
         return text, None, True
@@ -142,7 +146,7 @@ def _untagged(text: str) -> tuple[str, str | None, bool]:
 
 
 def _agrees(timestamp: str, zone: str) -> bool:
-    """Whether a time's offset is the one of its zone, as `!` demands (RFC 9557, 3.4)."""
+    """Return whether a time's offset is the one of its zone, as `!` requires (RFC 9557, 3.4)."""
     place = resolve_zone(zone)
     try:
         moment = datetime.fromisoformat(timestamp)
@@ -156,7 +160,7 @@ def _agrees(timestamp: str, zone: str) -> bool:
 
 
 def _placed(local: datetime, place: tzinfo) -> tuple[datetime, tuple[str, ...]]:
-    """A time on the clock of a place. Clocks skip an hour in spring and repeat one in autumn."""
+    """A local time in a zone. Clocks skip an hour in spring and repeat one in autumn."""
     moment = local.replace(tzinfo=place, fold=0)
     shown = moment.astimezone(UTC).astimezone(place)
     if shown.replace(tzinfo=None) != local:

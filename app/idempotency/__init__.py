@@ -1,9 +1,8 @@
-"""One final response for each Idempotency-Key, whichever process answers and whatever dies on the way.
+"""Store one final response for each Idempotency-Key, across processes and crashes.
 
-Follows draft-ietf-httpapi-idempotency-key-header. A claim on the key is stored before anything is tried. It
-has an owner, and only the owner stores a response. A claim that a crash left behind is taken over once its
-request can't be running any more; the transaction's id, chosen with the claim, leads to what the first
-attempt did.
+Follows draft-ietf-httpapi-idempotency-key-header. A claim on the key is stored before anything else happens.
+It has an owner, and only the owner stores a response. Once a crashed request can't be running any more,
+another attempt takes its claim over, and finds the first attempt's work by the transaction id in the claim.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ log = get_logger(__name__)
 #: How long a key is remembered.
 KEY_LIFETIME = timedelta(hours=24)
 
-#: What a request may need besides the gateway's time: writes that outlast an election.
+#: Time that a request may need in addition to the gateway's: writes wait for an election to end.
 _LEASE_MARGIN = timedelta(seconds=45)
 
-#: A claim made so long ago that anyone may take it over.
+#: A claim that any request may take over.
 _FREE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """A response as it is sent: its status, some headers, and the bytes of its body."""
+    """A response to replay: its status, some headers, and the bytes of its body."""
 
     status: int
     headers: Mapping[str, str]
@@ -42,13 +41,13 @@ class StoredResponse:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An Idempotency-Key in use.
+    """A claim on an Idempotency-Key.
 
     Attributes:
-        id: hash of the caller and the key: a key belongs to the API key that it came with.
-        fingerprint: hash of method, path, and body: the same key with another request is a client's mistake.
-        transaction_id: of the payment or refund that the request makes.
-        owner: names the attempt that holds the claim.
+        id: hash of the API key and the idempotency key, which is scoped to it.
+        fingerprint: hash of method, path, and body, to refuse the same key with another request.
+        transaction_id: id of the request's payment or refund.
+        owner: the attempt that holds the claim.
         response: the final response, once there is one.
     """
 
@@ -62,13 +61,13 @@ class Claim:
 
 
 class ClaimStore(Protocol):
-    """Where claims are kept. Every method raises `ServiceUnavailable` if the database does not answer."""
+    """Store of claims. Every method raises `ServiceUnavailable` if the database is unavailable."""
 
     def insert(self, claim: Claim) -> bool:
         """Store a new claim; False if its id exists."""
 
     def find(self, claim_id: str) -> Claim | None:
-        """The claim with that id."""
+        """Return the claim with that id."""
 
     def replace(self, claim: Claim, **fields: object) -> bool:
         """Change fields of a claim that has no response and still has its owner; False if it has not."""
@@ -77,7 +76,7 @@ class ClaimStore(Protocol):
         """Delete a claim that has no response and still has its owner; False if it has not."""
 
     def remove_expired(self, claim_id: str, before: datetime) -> None:
-        """Delete a claim that was created before then."""
+        """Delete a claim if it was created before the given time."""
 
 
 @dataclass(slots=True)
@@ -87,7 +86,7 @@ class Attempt:
     Attributes:
         transaction_id: the id for the payment or refund.
         resumed: whether an earlier attempt may have used that id.
-        replayed: the final response, if the request was carried out before: nothing is left to do.
+        replayed: the final response, if the request was already carried out.
     """
 
     transaction_id: str
@@ -98,7 +97,7 @@ class Attempt:
     _lease: timedelta = field(default=timedelta(0), repr=False)
 
     def restart(self, transaction_id: str) -> None:
-        """Give the request a new transaction: the old one ended without a response that counts.
+        """Give the request a new transaction, because the old one ended without a final response.
 
         Raises:
             IdempotencyConflict: another attempt has taken the claim over.
@@ -115,11 +114,10 @@ class Attempt:
 
         Returns:
             The response to send: that of another attempt, if it has stored one first. If the database is
-            unavailable the response is sent all the same, and the claim is taken over later.
+            unavailable, the response is still sent, and the claim is taken over later.
 
         Raises:
-            IdempotencyConflict: another attempt has taken the claim over, and its response is the one that
-                counts.
+            IdempotencyConflict: another attempt has taken the claim over, and stores the final response.
         """
         if self._claim is None or self._store is None:
             return response
@@ -137,7 +135,7 @@ class Attempt:
         return newest.response
 
     def ended_by(self, problem: Problem) -> bool:
-        """Note that a problem ended the attempt. After a transient one the claim is given up.
+        """End the attempt with a problem. After a transient one, release the claim.
 
         Returns:
             Whether the problem is the request's final response.
@@ -149,10 +147,10 @@ class Attempt:
         if not problem.transient:
             return True
         if self._claim and self._store:
-            # An earlier attempt may have done what this one could not.
+            # An earlier attempt may have succeeded where this one failed.
             doubtful = self.resumed and isinstance(problem, GatewayError | ServiceUnavailable)
             try:
-                # After a refusal by the database the same id must be used again: it may be on record.
+                # After a database failure, the same id must be reused, because it may have been stored.
                 if doubtful or isinstance(problem, ServiceUnavailable):
                     owned = self._store.replace(self._claim, claimed_at=_FREE)
                 else:
@@ -166,7 +164,7 @@ class Attempt:
 
 
 def lease_for(gateway_time_budget: float) -> timedelta:
-    """The longest time that an attempt can be running, where gateway calls take at most so many seconds."""
+    """Return the longest time that an attempt can run, from the time limit of gateway calls in seconds."""
     return timedelta(seconds=gateway_time_budget) + _LEASE_MARGIN
 
 
@@ -180,11 +178,11 @@ def begin(
         claim_id: hash of the caller and the key.
         fingerprint: hash of the request.
         transaction_id: a new id, for the payment or refund that the request makes.
-        lease: the longest time that an attempt can be running.
+        lease: the longest time that an attempt can run.
 
     Raises:
         IdempotencyConflict: another attempt is still running.
-        IdempotencyKeyReused: the key came before with another request.
+        IdempotencyKeyReused: the key was used for another request.
         ServiceUnavailable: the claim could not be recorded; nothing was tried.
     """
     now = utcnow()
@@ -208,4 +206,4 @@ def begin(
 
 
 def _still_running() -> IdempotencyConflict:
-    return IdempotencyConflict("The first request with this key is still running. Ask again soon.")
+    return IdempotencyConflict("The first request with this key is still running. Retry soon.")

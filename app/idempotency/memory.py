@@ -1,4 +1,4 @@
-"""Claims in memory: for the simulation."""
+"""In-memory store of claims, for the simulation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class MemoryClaimStore:
-    """See `ClaimStore`. One thread at a time: nothing here is locked."""
+    """A `ClaimStore` in memory. Not safe for threads."""
 
     def __init__(self) -> None:
         self._claims: dict[str, Claim] = {}

@@ -1,4 +1,4 @@
-"""Claims in MongoDB: its unique index decides who is first."""
+"""Store of claims in MongoDB. A unique index decides which claim is first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class MongoClaimStore:
-    """See `ClaimStore`. Stateless: works on the connection that `app.models.connect` set up."""
+    """A `ClaimStore` in MongoDB, on the connection of `app.models.connect`. Stateless."""
 
     def insert(self, claim: Claim) -> bool:
         document = {
@@ -59,7 +59,7 @@ class MongoClaimStore:
 
 
 def _unfinished(claim: Claim) -> dict[str, Any]:
-    # Records of older versions have no owner, which a null matches.
+    # Records of older versions have no owner; null matches those.
     return {"_id": claim.id, "owner": claim.owner or None, "status": None}
 
 

@@ -22,7 +22,7 @@ CACHE_SIZE = 10_000
 
 
 class Keyring:
-    """Look up keys by their tokens, and cache the results for `CACHE_SECONDS`."""
+    """Finds keys by their tokens, and caches the results for `CACHE_SECONDS`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -32,7 +32,7 @@ class Keyring:
         """Return the key that `token` belongs to, unless it is revoked.
 
         Raises:
-            ServiceUnavailable: MongoDB did not answer.
+            ServiceUnavailable: MongoDB is unavailable.
         """
         named = _TOKEN.fullmatch(token)
         if named is None:
@@ -49,7 +49,7 @@ class Keyring:
         """Return the key with that id unless it is revoked. For a session whose token was verified before.
 
         Raises:
-            ServiceUnavailable: MongoDB did not answer.
+            ServiceUnavailable: MongoDB is unavailable.
         """
         return self._cached(key_id, lambda: find_in_force(key_id))
 

@@ -1,11 +1,14 @@
-"""Scopes: what an API key can be allowed to do."""
+"""Scopes of API keys."""
 
 SCOPES = (
     "payments:write",
     "payments:read",
     "refunds:write",
-    # The dashboard: view pages, replay dead letters, see addresses unmasked.
+    # A mail server that reports bounces.
+    "notifications:write",
+    # The dashboard: see pages; replay, drop, and resend; move money; see personal data unmasked.
     "ops:read",
     "ops:write",
+    "ops:money",
     "ops:pii",
 )

@@ -20,7 +20,7 @@ def create_key(name: str, scopes: Sequence[str]) -> tuple[ApiKey, str]:
 
     Raises:
         ValueError: a scope is unknown.
-        ServiceUnavailable: MongoDB did not answer.
+        ServiceUnavailable: MongoDB is unavailable.
     """
     if unknown := set(scopes) - set(SCOPES):
         raise ValueError(f"unknown scopes: {', '.join(sorted(unknown))}")
@@ -33,7 +33,7 @@ def create_key(name: str, scopes: Sequence[str]) -> tuple[ApiKey, str]:
 
 
 def revoke_key(key_id: str) -> bool:
-    """Revoke a key, and end the dashboard's sessions of it. Return False if no key in force has that id."""
+    """Revoke a key and end its dashboard sessions. Return False if no valid key has that id."""
     with storage_errors():
         revoked = bool(ApiKey.objects(id=key_id, revoked_at=None).update_one(set__revoked_at=utcnow()))
         DashboardSession.objects(key_id=key_id).delete()
@@ -44,7 +44,7 @@ def list_keys() -> list[ApiKey]:
     """Return every key, newest first.
 
     Raises:
-        ServiceUnavailable: MongoDB did not answer.
+        ServiceUnavailable: MongoDB is unavailable.
     """
     with storage_errors():
         return list(ApiKey.objects.order_by("-created_at"))
@@ -54,7 +54,7 @@ def find_in_force(key_id: str) -> ApiKey | None:
     """Return the key with that id unless it is revoked.
 
     Raises:
-        ServiceUnavailable: MongoDB did not answer.
+        ServiceUnavailable: MongoDB is unavailable.
     """
     with storage_errors():
         key: ApiKey | None = ApiKey.objects(id=key_id, revoked_at=None).first()
@@ -62,5 +62,5 @@ def find_in_force(key_id: str) -> ApiKey | None:
 
 
 def hash_token(token: str) -> str:
-    """Return the SHA-256 of `token` in hexadecimal: what is stored of it."""
+    """Return the SHA-256 of `token` in hexadecimal, as it is stored."""
     return hashlib.sha256(token.encode()).hexdigest()

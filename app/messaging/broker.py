@@ -17,10 +17,11 @@ from app.settings import Broker
 if TYPE_CHECKING:
     from app.settings import Settings
 
-#: RedisBroker deletes dead messages after a TTL and takes no "never": a century.
+#: A century, because RedisBroker deletes dead messages after a TTL and has no option to keep them.
 _DEAD_MESSAGE_TTL_MS = 100 * 365 * 86_400_000
 
-#: Of a million commands; Dramatiq's own 1 000 leaves a killed worker's messages too long in a small stack.
+#: Chance of maintenance in a million commands. With Dramatiq's default of 1,000, a small stack recovers a
+#: killed worker's messages too late.
 _MAINTENANCE_CHANCE = 20_000
 
 
@@ -28,8 +29,8 @@ def make_broker(settings: Settings, middleware: list[Middleware] | None = None) 
     """Make Dramatiq's broker.
 
     Args:
-        settings: name the broker.
-        middleware: Dramatiq's, in order; none for a process that only enqueues.
+        settings: have the broker's URL.
+        middleware: Dramatiq middleware, in order; none for a process that only enqueues.
     """
     return _BROKERS[settings.broker](settings, middleware or [])
 

@@ -1,8 +1,8 @@
 """Publish batches of messages to RabbitMQ with publisher confirms.
 
 pika's BlockingChannel waits for the confirm of each message before it takes the next one: one round trip, and
-one flush to the broker's disk, for each. Here a batch is written at once and confirmed at once, on pika's
-asynchronous connection, which the one thread that owns it drives.
+one flush to the broker's disk, for each. This module writes and confirms a whole batch at once, on pika's
+asynchronous connection. One thread owns the connection.
 https://www.rabbitmq.com/docs/confirms#publisher-confirms
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import pika
@@ -20,20 +21,21 @@ from pika.adapters.select_connection import IOLoop
 if TYPE_CHECKING:
     from pika.channel import Channel
 
-#: Seconds without a response after which the broker counts as unavailable; longer than an alarm may block it.
+#: Seconds without a response after which the broker counts as unavailable; longer than a resource alarm may
+#: block it.
 CONFIRM_TIMEOUT_SECONDS = 15
 
 #: Seconds to wait for the connection to close.
 _CLOSE_TIMEOUT_SECONDS = 2
 
-#: Why the broker does not have a message.
+#: Why the broker did not accept a message.
 UNROUTABLE = "no queue takes it"
 _NACKED = "RabbitMQ did not take it"
 
 
 @dataclass(frozen=True)
 class Message:
-    """A message. `properties.message_id` is unique in its batch."""
+    """A message to publish. `properties.message_id` is unique in its batch."""
 
     routing_key: str
     body: bytes
@@ -44,7 +46,7 @@ class ConfirmChannel:
     """An open channel in confirm mode, with its own connection. Belongs to one thread.
 
     Args:
-        parameters: where, and how long to wait for what.
+        parameters: address and timeouts of the connection.
 
     Raises:
         pika.exceptions.AMQPError, OSError: not connected.
@@ -75,10 +77,10 @@ class ConfirmChannel:
         """Publish `messages`, mandatory, and wait until each is confirmed, returned or refused.
 
         Returns:
-            Id → reason, of those that the broker does not have.
+            Id → reason, for the messages that the broker did not accept.
 
         Raises:
-            pika.exceptions.AMQPError, OSError: the connection is lost; any of them may have arrived.
+            pika.exceptions.AMQPError, OSError: the connection is lost; any of the messages may have arrived.
         """
         assert self._channel  # noqa: S101 - for the type checker
         self._refused = {}
@@ -94,12 +96,12 @@ class ConfirmChannel:
         return self._refused
 
     def keep_alive(self) -> None:
-        """Answer heartbeats.
+        """Respond to heartbeats.
 
         Raises:
             pika.exceptions.AMQPError, OSError: the connection is lost.
         """
-        self._loop.call_later(0, lambda: None)  # so that it does not wait
+        self._loop.call_later(0, lambda: None)  # so that closing does not wait
         self._turn()
         if self._failure:
             raise self._failure
@@ -128,21 +130,22 @@ class ConfirmChannel:
     def _returned(
         self, _channel: Channel, _method: spec.Basic.Return, properties: pika.BasicProperties, _body: bytes
     ) -> None:
-        # Comes before the message's confirm.
+        # RabbitMQ sends it before the message's confirm.
         self._refused[str(properties.message_id)] = UNROUTABLE
 
     def _confirmed(self, frame: Any) -> None:
         answer: spec.Basic.Ack | spec.Basic.Nack = frame.method
         tags = [answer.delivery_tag]
         if answer.multiple:
-            tags = [tag for tag in self._unconfirmed if tag <= answer.delivery_tag]
+            # They are in ascending order: the batch may be large, and has many confirms.
+            tags = list(takewhile(lambda tag: tag <= answer.delivery_tag, self._unconfirmed))
         for tag in tags:
             message_id = self._unconfirmed.pop(tag)
             if isinstance(answer, spec.Basic.Nack):
                 self._refused[message_id] = _NACKED
 
     def _wait_until(self, done: Callable[[], bool]) -> None:
-        late = ConnectionError(f"RabbitMQ did not answer for {CONFIRM_TIMEOUT_SECONDS} s")
+        late = ConnectionError(f"RabbitMQ did not respond for {CONFIRM_TIMEOUT_SECONDS} s")
         timer = self._loop.call_later(CONFIRM_TIMEOUT_SECONDS, lambda: self._failed(None, late))
         while not done():
             if self._failure:

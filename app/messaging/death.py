@@ -1,4 +1,4 @@
-"""Why a message died, stored beside its dead letter."""
+"""Reasons of dead letters."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 from dramatiq import Broker
 from dramatiq.broker import MessageProxy
 
-#: Characters of a stored reason.
+#: Maximum characters of a stored reason.
 _MAX_REASON = 500
 
 
 def reason_of(broker: Broker, message: MessageProxy) -> str:
-    """Return why an actor's message died: the error of its last attempt, on one printable line."""
+    """Return why an actor's message became a dead letter: its last error, on one printable line."""
     error = message._exception
     if error is None:
         return "the worker rejected it"
@@ -25,6 +25,6 @@ def reason_of(broker: Broker, message: MessageProxy) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` on one line, cut, and with everything escaped that could act on a terminal or fail to encode."""
+    """Return `text` on one line, shortened, with characters escaped that are unsafe to print or encode."""
     text = text if len(text) <= _MAX_REASON else text[: _MAX_REASON - 1] + "…"
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

@@ -1,4 +1,4 @@
-"""How many messages lie in each queue."""
+"""Count the messages of each queue."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pika
 import pika.exceptions
 import redis
 
-from app.errors import ServiceUnavailable
+from app.errors import unavailable
 from app.messaging.queues import QUEUES
 from app.messaging.rabbitmq import connection_parameters
 from app.messaging.topology import Topology, is_on_a_node_that_is_down
@@ -19,7 +19,7 @@ from app.settings import Broker
 if TYPE_CHECKING:
     from app.settings import Settings
 
-#: Seconds. No look at a broker hangs.
+#: Timeout of each call to a broker, in seconds.
 _TIMEOUT = 5.0
 
 
@@ -29,11 +29,11 @@ class QueueDepth:
 
     Attributes:
         queue: its name, without the namespace.
-        ready: wait for a worker.
-        delayed: wait for their time; on RabbitMQ only those that no worker has taken into its memory yet.
-        dead: were given up.
-        unacked: a worker has them; None on RabbitMQ, where AMQP does not tell.
-        unavailable: one of its queues is on a node of RabbitMQ that is down; what is there is not counted.
+        ready: messages that wait for a worker.
+        delayed: messages that wait for a time; on RabbitMQ without those that a worker has prefetched.
+        dead: dead letters.
+        unacked: messages that a worker is handling; None on RabbitMQ, where AMQP can't count them.
+        unavailable: one of its queues is on a RabbitMQ node that is down, and is not counted.
     """
 
     queue: str
@@ -45,10 +45,10 @@ class QueueDepth:
 
 
 def queue_depths(settings: Settings) -> list[QueueDepth]:
-    """Count the messages of every queue in `QUEUES`. A queue that was never declared is empty.
+    """Count the messages of every queue in `QUEUES`. A queue that was never declared counts as empty.
 
     Raises:
-        ServiceUnavailable: the broker did not answer.
+        ServiceUnavailable: the broker is unavailable.
     """
     return list(_DEPTHS[settings.broker](settings.rabbitmq_url, Topology.of(settings)))
 
@@ -62,11 +62,11 @@ def _on_rabbitmq(url: str, topology: Topology) -> Iterable[QueueDepth]:
                 ready, delayed, dead = (count or 0 for count in counts)
                 yield QueueDepth(queue, ready, delayed, dead, unavailable=None in counts)
     except (pika.exceptions.AMQPError, OSError) as error:
-        raise ServiceUnavailable(f"RabbitMQ does not answer ({type(error).__name__}).") from error
+        raise unavailable("RabbitMQ", error) from error
 
 
 def _count(connection: pika.BlockingConnection, queue: str) -> int | None:
-    """The messages that wait in `queue`; None if it is on a node that is down."""
+    """Return the number of messages in `queue`; None if its node is down."""
     channel = connection.channel()
     try:
         count = int(channel.queue_declare(queue, passive=True).method.message_count)
@@ -79,7 +79,8 @@ def _count(connection: pika.BlockingConnection, queue: str) -> int | None:
 
 
 def _on_redis(url: str, topology: Topology) -> Iterable[QueueDepth]:
-    """Lists of waiting ids, a sorted set of dead ones, and for each worker a set of those that it has taken.
+    """Count messages in Redis: lists of ready ids, sorted sets of dead ids, and a set of unacked ids for each
+    worker.
 
     The keys are Dramatiq's: dramatiq/brokers/redis/dispatch.lua.
     """
@@ -97,7 +98,7 @@ def _on_redis(url: str, topology: Topology) -> Iterable[QueueDepth]:
                     pipeline.scard(f"{prefix}:__acks__.{worker.decode()}.{topology.queue(queue)}")
             answers = iter(pipeline.execute())
     except redis.RedisError as error:
-        raise ServiceUnavailable(f"Redis does not answer ({type(error).__name__}).") from error
+        raise unavailable("Redis", error) from error
     for queue in QUEUES:
         ready, delayed, dead = next(answers), next(answers), next(answers)
         yield QueueDepth(queue, ready, delayed, dead, sum(next(answers) for _ in workers))

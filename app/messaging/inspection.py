@@ -1,4 +1,4 @@
-"""How the queues stand on RabbitMQ, in comparison to how they should."""
+"""Compare the queues on RabbitMQ with the declared topology."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pika
 import pika.exceptions
 
-from app.errors import ServiceUnavailable
+from app.errors import unavailable
 from app.messaging.queues import QUEUES
 from app.messaging.rabbitmq import connection_parameters
 from app.messaging.topology import Topology, is_on_a_node_that_is_down
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 _NOT_FOUND, _REFUSED = 404, 403
 
-#: RabbitMQ checks the topic permissions of the `CC` and `BCC` headers since this version. Before, who may
-#: publish one event may publish any (https://github.com/rabbitmq/rabbitmq-server/pull/12553).
+#: RabbitMQ checks the topic permissions of the `CC` and `BCC` headers since this version. Before, a user who
+#: may publish one event may publish any (https://github.com/rabbitmq/rabbitmq-server/pull/12553).
 MINIMUM_VERSION = (4, 0, 3)
 
 
 @dataclass(frozen=True)
 class QueueState:
-    """One queue.
+    """The state of one queue.
 
     Attributes:
-        name: in full.
-        consumers: workers' connections that take messages from it.
-        wrong: what RabbitMQ says is different about it.
+        name: full name.
+        consumers: number of consumers.
+        wrong: RabbitMQ's error about a difference.
     """
 
     name: str
@@ -43,28 +43,28 @@ class QueueState:
 
 
 def server_version(settings: Settings) -> tuple[int, ...]:
-    """RabbitMQ's version, such as (4, 1, 2); empty if it does not say.
+    """Return RabbitMQ's version, such as (4, 1, 2); empty if unknown.
 
     Raises:
-        ServiceUnavailable: RabbitMQ did not answer.
+        ServiceUnavailable: RabbitMQ is unavailable.
     """
     try:
         with pika.BlockingConnection(connection_parameters(settings.rabbitmq_url)) as connection:
             said = connection._impl.server_properties.get("version", b"")
     except (pika.exceptions.AMQPError, OSError) as error:
-        raise ServiceUnavailable(f"RabbitMQ does not answer ({type(error).__name__}).") from error
+        raise unavailable("RabbitMQ", error) from error
     words = said.decode("ascii", "replace") if isinstance(said, bytes) else str(said)
     return tuple(map(int, re.findall(r"\d+", words)[:3]))
 
 
 def inspect_queues(settings: Settings) -> Iterator[QueueState]:
-    """Compare each queue on RabbitMQ with what it should be. Other brokers have nothing to compare.
+    """Compare each queue on RabbitMQ with its declaration. Other brokers have no declarations.
 
-    AMQP can't read a binding or an argument. Both are declared again instead, as a worker does. That changes
-    nothing that is right, and makes a binding that is missing.
+    AMQP can't read a binding or an argument. So both are declared again, as a worker does. This creates
+    missing bindings and changes nothing else.
 
     Raises:
-        ServiceUnavailable: RabbitMQ did not answer.
+        ServiceUnavailable: RabbitMQ is unavailable.
     """
     if settings.broker is not Broker.RABBITMQ:
         return
@@ -74,7 +74,7 @@ def inspect_queues(settings: Settings) -> Iterator[QueueState]:
             for queue in QUEUES:
                 yield _state(connection, topology, topology.queue(queue))
     except (pika.exceptions.AMQPError, OSError) as error:
-        raise ServiceUnavailable(f"RabbitMQ does not answer ({type(error).__name__}).") from error
+        raise unavailable("RabbitMQ", error) from error
 
 
 def _state(connection: pika.BlockingConnection, topology: Topology, name: str) -> QueueState:
@@ -89,6 +89,6 @@ def _state(connection: pika.BlockingConnection, topology: Topology, name: str) -
     try:
         topology.declare(connection.channel(), name)
     except pika.exceptions.ChannelClosedByBroker as error:
-        if error.reply_code != _REFUSED:  # who may not declare can't tell
+        if error.reply_code != _REFUSED:  # a user without the permission to declare can't find out
             return QueueState(name, declared=True, wrong=error.reply_text)
     return QueueState(name, declared=True, consumers=found.consumer_count)

@@ -1,4 +1,4 @@
-"""The AMQP headers of a dead letter: why the message died, when, and how it had been routed."""
+"""The AMQP headers of a dead letter: reason, time, and original routing."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _OURS = "movieapp-"
 _REASON, _DIED_AT = f"{_OURS}reason", f"{_OURS}died-at"
 _EXCHANGE, _ROUTING_KEY = f"{_OURS}exchange", f"{_OURS}routing-key"
 
-#: Headers that send a message to further queues.
+#: Headers that route a message to additional queues.
 _ROUTING_HEADERS = ("CC", "BCC")
 
 
 def letter_properties(delivery: Delivery, reason: str) -> pika.BasicProperties:
-    """The properties of the dead letter of `delivery`."""
+    """Return the properties of the dead letter of `delivery`."""
     letter = original_properties(delivery.properties)
     letter.headers |= {
         _REASON: reason,
@@ -35,11 +35,11 @@ def letter_properties(delivery: Delivery, reason: str) -> pika.BasicProperties:
 
 
 def original_properties(properties: pika.BasicProperties) -> pika.BasicProperties:
-    """What the publisher set, persistent, without what routes, expires, or was added by a broker or by us."""
+    """Return the publisher's properties, made persistent, without routing, expiry, and added headers."""
     original = copy(properties)
     original.delivery_mode = pika.DeliveryMode.Persistent.value
     original.expiration = None
-    # RabbitMQ refuses a message whose user is another than the connection's.
+    # RabbitMQ refuses a message whose user differs from the connection's.
     original.user_id = None
     original.headers = {
         name: value
@@ -50,20 +50,20 @@ def original_properties(properties: pika.BasicProperties) -> pika.BasicPropertie
 
 
 def reason(properties: pika.BasicProperties) -> str | None:
-    """Why the message died; None if RabbitMQ moved it without us."""
+    """Return the reason; None if RabbitMQ moved the message."""
     found = (properties.headers or {}).get(_REASON)
     return found if isinstance(found, str) else None
 
 
 def died_at(properties: pika.BasicProperties) -> datetime | None:
-    """When it died, in whole seconds; None if nothing says so."""
+    """Return when it became a dead letter, to the second; None if unknown."""
     headers = properties.headers or {}
     moment = headers.get(_DIED_AT, _x_death(headers).get("time"))
     return _aware(moment) if isinstance(moment, datetime) else None
 
 
 def origin(properties: pika.BasicProperties) -> Origin:
-    """How it had been routed to its queue."""
+    """Return how the message was routed to its queue."""
     headers = properties.headers or {}
     if _EXCHANGE in headers:
         return Origin(str(headers[_EXCHANGE]), str(headers.get(_ROUTING_KEY, "")))
@@ -73,7 +73,7 @@ def origin(properties: pika.BasicProperties) -> Origin:
 
 
 def _x_death(headers: dict[str, Any]) -> dict[str, Any]:
-    """What RabbitMQ notes about a message that it moves: https://www.rabbitmq.com/docs/dlx#effects"""
+    """Return RabbitMQ's record of a moved message: https://www.rabbitmq.com/docs/dlx#effects"""
     match headers.get("x-death"):
         case [dict() as newest, *_]:
             return newest

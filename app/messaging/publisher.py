@@ -1,4 +1,4 @@
-"""Publish events: each is either confirmed by the broker or reported as failed."""
+"""Publish events, each either confirmed by the broker or reported as failed."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class OutgoingEvent:
     """An event to publish.
 
     Attributes:
-        body: its JSON, which carries the id and the type too.
-        traceparent: the trace that it belongs to, if any.
+        body: the event as JSON.
+        traceparent: the event's trace, if any.
     """
 
     event_id: str
@@ -50,7 +50,7 @@ class OutgoingEvent:
 
     @property
     def trace(self) -> dict[str, str]:
-        """The trace as a header or as a message option."""
+        """Return the trace as a header or message option."""
         return {tracing.TRACEPARENT: self.traceparent} if self.traceparent else {}
 
 
@@ -62,21 +62,21 @@ class Publisher(ABC):
         """Publish events, and wait until each is confirmed or refused.
 
         Returns:
-            Event id → reason, of those that the broker does not have.
+            Event id → reason, for the events that the broker does not have.
         """
 
     def publish(self, event: OutgoingEvent) -> None:
         """Publish one event, and wait for the broker's confirm.
 
         Raises:
-            PublishError: not confirmed, or no queue takes it yet.
+            PublishError: the event is not confirmed, or no queue is bound for it yet.
         """
         if refused := self.publish_all([event]):
             raise PublishError(refused[event.event_id])
 
     @abstractmethod
     def keep_alive(self) -> None:
-        """Answer the broker's heartbeats; to be called at least every few seconds while idle."""
+        """Respond to the broker's heartbeats. Call this every few seconds while idle."""
 
     @abstractmethod
     def close(self) -> None:
@@ -99,7 +99,7 @@ class RabbitPublisher(Publisher):
             self.close()
             if fresh:
                 return dict.fromkeys((event.event_id for event in events), _words(error))
-            # A kept connection that the server has closed meanwhile says so only now.
+            # Only now does it show that the server has closed an idle connection.
             return self.publish_all(events)
 
     def _open(self) -> ConfirmChannel:
@@ -109,9 +109,9 @@ class RabbitPublisher(Publisher):
         return self._channel
 
     def _declare(self) -> None:
-        """Declare the queues before the first event, so that none is unroutable.
+        """Declare the queues before the first event, so that every event is routable.
 
-        A publisher that may not declare (its RabbitMQ user has no such permission) relies on the worker's.
+        A publisher whose RabbitMQ user may not declare queues relies on the worker's declarations.
         """
         connection = pika.BlockingConnection(self._parameters)
         channel = connection.channel()
@@ -158,7 +158,7 @@ def _words(error: Exception) -> str:
 
 
 class BrokerPublisher(Publisher):
-    """Enqueues events on a broker without exchanges (embedded Redis, stub), as bindings would route them."""
+    """Enqueues events on a broker without exchanges (embedded Redis, stub), according to the bindings."""
 
     def __init__(self, settings: Settings, broker: dramatiq.Broker | None = None) -> None:
         self._topology = Topology.of(settings)
@@ -174,7 +174,7 @@ class BrokerPublisher(Publisher):
         if queue is None:
             return confirms.UNROUTABLE
         try:
-            # What a worker on RabbitMQ refuses, no worker on Redis gets.
+            # Refuse here what a worker on RabbitMQ would refuse.
             decoded = decode_event(event.body.encode("utf-8", "surrogatepass"))
         except InvalidEvent as error:
             return str(error)
@@ -194,7 +194,7 @@ class BrokerPublisher(Publisher):
 
 
 def make_publisher(settings: Settings) -> Publisher:
-    """Make the publisher for the broker of `settings`. It connects at the first event."""
+    """Return the publisher for the settings' broker. It connects at the first event."""
     if settings.broker is Broker.RABBITMQ:
         return RabbitPublisher(settings)
     return BrokerPublisher(settings)

@@ -1,4 +1,4 @@
-"""Dramatiq's RabbitMQ broker with this project's topology, fed by the topic exchange."""
+"""Dramatiq's RabbitMQ broker with this project's topology, bound to the topic exchange."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from app.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-#: Seconds. No call to RabbitMQ hangs.
+#: Timeout of each call to RabbitMQ, in seconds.
 _TIMEOUTS = {"socket_timeout": 5, "stack_timeout": 10, "blocked_connection_timeout": 10}
 
-#: Errors after which a new connection is worth an attempt.
+#: Errors after which a new connection is tried.
 _LOST = (pika.exceptions.AMQPConnectionError, pika.exceptions.AMQPChannelError)
 
 
 def connection_parameters(url: str) -> pika.URLParameters:
-    """What a connection outside of Dramatiq is made with.
+    """Return the parameters of a connection outside of Dramatiq.
 
     Args:
         url: amqp(s)://…
@@ -47,8 +47,8 @@ class Delivery:
     """A message as RabbitMQ delivered it.
 
     Attributes:
-        tag: of the delivery; valid on its connection only.
-        origin: how it was routed.
+        tag: delivery tag, valid on its connection only.
+        origin: how the message was routed.
     """
 
     tag: int
@@ -58,7 +58,7 @@ class Delivery:
 
 
 class EventMessage(_RabbitmqMessage):
-    """A message that knows which consumer it came through, and what was delivered."""
+    """A message with its consumer and its delivery."""
 
     def __init__(self, message: Message[Any], redelivered: bool, delivery: Delivery, consumer: Any) -> None:
         super().__init__(redelivered, delivery.tag, message)
@@ -67,9 +67,9 @@ class EventMessage(_RabbitmqMessage):
 
 
 class EventConsumer(_RabbitmqConsumer):
-    """Accepts from each queue only what belongs there (`wire.accept`). The rest is a dead letter at once.
+    """Consumer that accepts only valid messages (`wire.accept`) and makes all others dead letters.
 
-    Each dead letter carries the reason, and how the message was routed, in its headers.
+    The headers of each dead letter have the reason and the message's routing.
     """
 
     broker: EventBroker
@@ -96,7 +96,7 @@ class EventConsumer(_RabbitmqConsumer):
         fields |= {"queue_name": self.queue_name, "args": tuple(fields["args"])}
         message: Message[Any] = Message(**fields)
         if trace := tracing.valid((properties.headers or {}).get(tracing.TRACEPARENT)):
-            # An option, so that it is kept when the message is tried again.
+            # Stored as an option, so that retries keep it.
             message = message.copy(options={tracing.TRACEPARENT: trace})
         self.known_tags.add(delivery.tag)
         return EventMessage(message, method.redelivered, delivery, self)
@@ -113,15 +113,15 @@ class EventConsumer(_RabbitmqConsumer):
     def _bury(self, delivery: Delivery, reason: str) -> None:
         """Make a dead letter of `delivery`, with the reason in its headers.
 
-        It is published before the message is acknowledged: if the worker dies in between, there are two
-        letters. If RabbitMQ does not take the letter, it moves the message itself, without a reason.
+        The dead letter is published before the message is acknowledged, so a worker that dies in between
+        leaves two. If publishing fails, RabbitMQ moves the message itself, without a reason.
         """
         queue = q_name(self.queue_name)
         settle = partial(self.channel.basic_ack, delivery.tag)
         try:
             self.broker.publish_letter(queue, delivery.body, letter_properties(delivery, reason))
-        except Exception as error:  # also a header that pika can read but not write
-            log.warning("reason of a dead letter not stored", queue=queue, reason=printable(str(error)))
+        except Exception as error:  # for example a header that pika can read but not write
+            log.warning("dead-letter reason not stored", queue=queue, reason=printable(str(error)))
             settle = partial(self.channel.basic_nack, delivery.tag, requeue=False)
         try:
             self.connection.add_callback_threadsafe(settle)
@@ -129,24 +129,26 @@ class EventConsumer(_RabbitmqConsumer):
             raise ConnectionClosed(error) from None
 
     def _is_ours(self, message: EventMessage) -> bool:
-        """Whether `message` came over this connection.
+        """Return whether `message` arrived over this connection.
 
-        Delivery tags count from 1 on each. After a reconnection Dramatiq would let a message that came over
-        the old one acknowledge another, unfinished one that has its number now. The old one comes again.
+        Delivery tags start at 1 on each connection. After a reconnection, an old message could acknowledge an
+        unfinished new one with the same tag. RabbitMQ redelivers the old message anyway.
         """
         ours: bool = message.consumer is self
         if not ours:
-            self.logger.info("Message %r came over a lost connection: redelivered.", message.message_id)
+            self.logger.info(
+                "Message %r arrived over a lost connection and will be redelivered.", message.message_id
+            )
         return ours
 
 
 class EventBroker(RabbitmqBroker):
-    """Declares exchange, queues and bindings where it first needs them, and publishes with confirms.
+    """Broker that declares exchange, queues, and bindings at first use, and publishes with confirms.
 
     Args:
         url: amqp(s)://…
         topology: the names to declare.
-        middleware: Dramatiq's, in order.
+        middleware: Dramatiq middleware, in order.
     """
 
     def __init__(self, *, url: str, topology: Topology, middleware: list[Middleware]) -> None:
@@ -158,10 +160,10 @@ class EventBroker(RabbitmqBroker):
         return EventConsumer
 
     def publish_letter(self, queue: str, body: bytes, properties: pika.BasicProperties) -> None:
-        """Publish a dead letter of `queue`, confirmed.
+        """Publish a dead letter of `queue` with a confirm.
 
         Raises:
-            pika.exceptions.AMQPError: RabbitMQ does not have it.
+            pika.exceptions.AMQPError: it is not confirmed.
         """
         for attempt in (1, 2):
             try:
@@ -182,7 +184,7 @@ class EventBroker(RabbitmqBroker):
         return self.channel.queue_declare(f"{queue_name}.DQ", passive=True)
 
     def _declare_xq_queue(self, queue_name: str) -> Any:
-        # The topology has declared it, and knows that its node may be down.
+        # The topology has declared it, and handles a node that is down.
         with self.channel.connection.channel() as asking:
             try:
                 return asking.queue_declare(f"{queue_name}.XQ", passive=True)

@@ -1,4 +1,4 @@
-"""Dramatiq's Redis broker, which stores beside each dead letter why the message died."""
+"""Dramatiq's Redis broker, extended to store the reason of each dead letter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.messaging.death import reason_of
 
 
 class ReasonedRedisConsumer(_RedisConsumer):
-    """Stores the reason in the hash `….XQ.reasons` before the message becomes a dead letter."""
+    """Consumer that stores the reason in the hash `….XQ.reasons` before a message becomes a dead letter."""
 
     broker: RedisBroker
 
@@ -20,7 +20,7 @@ class ReasonedRedisConsumer(_RedisConsumer):
 
 
 class ReasonedRedisBroker(RedisBroker):
-    """See the module."""
+    """Redis broker whose consumers are `ReasonedRedisConsumer`s."""
 
     @property
     def consumer_class(self) -> type[ReasonedRedisConsumer]:

@@ -1,10 +1,10 @@
-"""Names and arguments of everything on the broker, in one place.
+"""Names and arguments of the exchange, queues, and bindings.
 
     exchange movie_app_events (topic) ─ booking.* → notification.booking_events ┐
                                       └ payment.* → notification.payment_events ┴ notify → notification.email
                                                                                          └ notification.sms
 
-The channels' queues hold what `notify` does not send on the spot.
+The channels' queues hold deliveries that `notify` does not send inline.
 
 Each queue has a `.DQ` beside it for delayed retries and an `.XQ` for dead letters.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 #: RABBITMQ_QUEUE_TYPE → the arguments that make such a queue. A quorum queue keeps a dead letter until its
-#: `.XQ` has confirmed it, which only one that never drops its oldest messages may do.
+#: `.XQ` has confirmed it, which requires that it never drops its oldest messages:
 #: https://www.rabbitmq.com/docs/quorum-queues#activating-at-least-once-dead-lettering
 _TYPES: dict[QueueType, dict[str, Any]] = {
     "classic": {"x-queue-type": "classic"},
@@ -38,12 +38,14 @@ _TYPES: dict[QueueType, dict[str, Any]] = {
     },
 }
 
-#: AMQP 0-9-1: reply codes of a declaration that differs from what stands, and of a queue that is not found.
+#: AMQP 0-9-1: reply codes of a declaration that differs from the existing queue, and of a queue that is not
+#: found.
 _PRECONDITION_FAILED, _NOT_FOUND = 406, 404
 
 
 def is_on_a_node_that_is_down(refused: pika.exceptions.ChannelClosedByBroker) -> bool:
-    """Whether a queue exists on a node that is down. RabbitMQ says 404, as of a missing one."""
+    """Return whether a queue exists on a node that is down. RabbitMQ returns 404, like for a missing
+    queue."""
     return refused.reply_code == _NOT_FOUND and "down or inaccessible" in refused.reply_text
 
 
@@ -57,41 +59,41 @@ class Topology:
 
     @classmethod
     def of(cls, settings: Settings) -> Topology:
-        """The names that `settings` ask for."""
+        """Return the topology for `settings`."""
         return cls(settings.rabbitmq_exchange, settings.namespace, settings.rabbitmq_queue_type)
 
     def queue(self, name: str) -> str:
-        """The full name of one of the queues above."""
+        """Return the full name of a queue."""
         return self.namespace + name
 
     @property
     def redis_namespace(self) -> str:
-        """The prefix of Dramatiq's keys, where the queues are on Redis."""
+        """Return the prefix of Dramatiq's keys in Redis."""
         return f"{self.namespace}dramatiq"
 
     def event_queue(self, event_type: str) -> str | None:
-        """The queue that events of `event_type` go to, or None if nothing here takes them."""
+        """Return the queue for events of `event_type`, or None."""
         name = EVENT_QUEUES.get(event_type.partition(".")[0])
         return name and self.queue(name)
 
     @property
     def event_queues(self) -> dict[str, str]:
-        """Full queue name → binding key, for every queue fed by the exchange."""
+        """Return full queue name → binding key, for every queue bound to the exchange."""
         return {self.queue(name): f"{family}.*" for family, name in EVENT_QUEUES.items()}
 
     def declare(self, channel: BlockingChannel, queue: str) -> None:
-        """Declare `queue` with its `.DQ` and `.XQ` and, if events feed it, the exchange and the binding.
+        """Declare `queue` with its `.DQ` and `.XQ`; for an event queue, also the exchange and the binding.
 
-        The arguments can't be changed later without deleting the queues (RabbitMQ answers 406). Queues of
-        ours that are of another type than the settings ask for are used as they stand.
+        Arguments can't be changed without deleting the queues (RabbitMQ returns 406). Existing queues of
+        another type than the settings' are used unchanged.
 
         Raises:
-            pika.exceptions.ChannelClosedByBroker: refused, for want of a permission or because a queue of
-                that name is not one of ours.
+            pika.exceptions.ChannelClosedByBroker: refused, because a permission is missing, or a foreign
+            queue has that name.
         """
-        # Dead letters wait for a person: no TTL, unlike Dramatiq's own seven days. And never a quorum queue,
-        # though it may be the virtual host's default: that throws away what was looked at too often.
-        # https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling
+        # Dead letters are kept until an operator handles them: no TTL, unlike Dramatiq's seven days. Never a
+        # quorum queue, even if that is the virtual host's default, because it drops messages that were read
+        # too often. https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling
         _declare_dead_letters(channel, f"{queue}.XQ")
         arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": f"{queue}.XQ"}
         self._declare(channel, f"{queue}.DQ", arguments)
@@ -114,7 +116,7 @@ class Topology:
             except pika.exceptions.ChannelClosedByBroker:
                 raise refused from None
             log.warning(
-                "the queue stands with another type than RABBITMQ_QUEUE_TYPE, and is used as it is; "
+                "the type of the queue differs from RABBITMQ_QUEUE_TYPE, and it is used unchanged; "
                 "docs/deployment.md says how to replace it",
                 queue=name,
                 queue_type=other,
@@ -123,16 +125,16 @@ class Topology:
 
 
 def _declare_dead_letters(channel: BlockingChannel, name: str) -> None:
-    """Declare a queue of dead letters, unless it stands on a node that is down. No consumer waits for it."""
+    """Declare a queue of dead letters, unless its node is down. No consumer needs it."""
     try:
         _try_to_declare(channel, name, _TYPES["classic"])
     except pika.exceptions.ChannelClosedByBroker as refused:
         if not is_on_a_node_that_is_down(refused):
             raise
-        log.warning("the queue of dead letters is on a node that is down", queue=name)
+        log.warning("the dead-letter queue is on a node that is down", queue=name)
 
 
 def _try_to_declare(channel: BlockingChannel, name: str, arguments: dict[str, Any]) -> None:
-    # A refusal closes the channel that asked.
+    # A refused declaration closes its channel.
     with channel.connection.channel() as asking:
         asking.queue_declare(name, durable=True, arguments=arguments)

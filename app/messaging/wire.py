@@ -1,8 +1,8 @@
 """The wire format of messages, and which messages a queue accepts.
 
-An event queue accepts bare events: other services publish to it. A channel queue accepts our own Dramatiq
-messages for its actor. The two never mix, because Dramatiq obeys the options of a message whoever wrote
-them: sixteen messages with an `eta` in ten years would stop a consumer for ten years.
+An event queue accepts bare events, which other services publish. A channel queue accepts movieapp's Dramatiq
+messages for its actor. They are kept apart, because Dramatiq obeys the options of any message: sixteen
+messages with an `eta` ten years ahead would block a consumer for ten years.
 """
 
 from __future__ import annotations
@@ -23,18 +23,17 @@ from app.telemetry import tracing
 #: Size limit of our own messages. The largest is a retried event: escaped, with a traceback beside it.
 MAX_MESSAGE_BYTES = 2_097_152
 
-#: How far ahead the `eta` of a message may lie. Our longest delay is 14 minutes; the rest is for clocks that
-#: disagree.
+#: Maximum delay of a message's `eta`. Our longest delay is 14 minutes; the rest allows for clock differences.
 MAX_DELAY_SECONDS = 3_600
 
 _FIELDS = {"queue_name", "actor_name", "args", "kwargs", "options", "message_id", "message_timestamp"}
 
-#: What the retries, the brokers, and the tracing note in a message.
+#: Options that retries, brokers, and tracing add to a message.
 _OPTIONS = {"retries", "traceback", "requeue_timestamp", "eta", "redis_message_id", tracing.TRACEPARENT}
 
 
 class Refused(Exception):
-    """A queue does not accept this message. The text says why, on one printable line."""
+    """A queue does not accept this message. The text is the reason, on one printable line."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +41,9 @@ class Origin:
     """How RabbitMQ routed a message to its queue.
 
     Attributes:
-        exchange: empty for the default exchange, where only our own users may publish
+        exchange: empty for the default exchange, where only movieapp's users may publish
             (docs/rabbitmq-access.md).
-        routing_key: the one it was published with. RabbitMQ delivers this one whatever `CC` and `BCC` say.
+        routing_key: the publisher's routing key, also if `CC` or `BCC` routed the message.
     """
 
     exchange: str
@@ -52,9 +51,10 @@ class Origin:
 
 
 def event_message(event: dict[str, Any]) -> MessageData:
-    """Return the Dramatiq message that passes `event` to the actor `notify`. Its id is the event's, if any.
+    """Return the Dramatiq message that passes `event` to the actor `notify`. Its id is the event's id, if
+    any.
 
-    The queue's name is left empty: it is the one the message is consumed from or enqueued to.
+    The queue's name is empty: the consumer or the broker sets it.
     """
     event_id = event.get("event_id")
     return {
@@ -73,12 +73,12 @@ def accept(queue: str, body: bytes, origin: Origin | None, *, dead: bool = False
 
     Args:
         queue: full name of an event queue or a channel queue.
-        body: as it was published.
+        body: the published body.
         origin: how RabbitMQ routed it; None on a broker that only this program writes to (Redis, memory).
-        dead: it is a dead letter, whose options are not obeyed but left out by a replay.
+        dead: the message is a dead letter: a replay omits its options.
 
     Raises:
-        Refused: not an event, or not our own message.
+        Refused: the message is neither an event nor a message of movieapp.
     """
     family = next((family for family, name in EVENT_QUEUES.items() if queue.endswith(name)), None)
     if family:
@@ -125,17 +125,17 @@ def _is_for_notify(message: MessageData) -> bool:
 def _delivery(channel: Channel, body: bytes, dead: bool) -> MessageData:
     own = _own_message(body, dead)
     if own is None:
-        raise Refused("not a message of ours")
+        raise Refused("not a message of movieapp")
     if own["actor_name"] != channel.actor:
         raise Refused(f"this queue is for the actor {channel.actor}")
     match own["args"]:
         case [str()] if own["kwargs"].keys() <= {"given_up"}:
             return own
-    raise Refused(f"the actor {channel.actor} takes the id of one notification")
+    raise Refused(f"the actor {channel.actor} requires the id of one notification")
 
 
 def _own_message(body: bytes, dead: bool) -> MessageData | None:
-    """Return the Dramatiq message in `body`, or None if it is not one of ours."""
+    """Return the Dramatiq message in `body`, or None if it is not from movieapp."""
     if len(body) > MAX_MESSAGE_BYTES:
         return None
     try:
@@ -159,10 +159,10 @@ def _own_message(body: bytes, dead: bool) -> MessageData | None:
 
 
 def _is_soon(eta: object) -> bool:
-    """Whether a delay ends within `MAX_DELAY_SECONDS`. `eta` is in milliseconds since 1970."""
+    """Return whether a delay ends within `MAX_DELAY_SECONDS`. `eta` is in milliseconds since 1970."""
     return isinstance(eta, int | float) and eta <= (time.time() + MAX_DELAY_SECONDS) * 1_000
 
 
 def dumps(value: Any) -> str:
-    """Return `value` as the compact JSON that goes over the wire."""
+    """Return `value` as compact JSON."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

@@ -1,7 +1,7 @@
-"""Every setting of every process: read from the environment, `.env` and secret files once, checked, typed.
+"""The settings of all processes, read once from the environment, `.env`, and secret files.
 
-A field's name is its environment variable in lower case; its description is what `.env.example` and the
-documentation show. Nothing else in the project reads the environment.
+A field's name is its environment variable in lower case. Its description appears in `.env.example` and the
+documentation. Nothing else in the project reads the environment.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -26,6 +26,13 @@ from app.addresses import InvalidAddress, parse_address
 from app.money import CURRENCIES
 from app.settings.budgets import Budgets, parse_budgets
 from app.settings.contrast import MINIMUM_CONTRAST, contrast
+from app.settings.wallet import (
+    AppleCredentials,
+    GoogleCredentials,
+    apple_credentials,
+    google_credentials,
+    read_logo,
+)
 
 PaymentMethod = Literal["credit_card", "debit_card", "paypal", "stripe"]
 PAYMENT_METHODS: tuple[PaymentMethod, ...] = get_args(PaymentMethod)
@@ -33,14 +40,14 @@ QueueType = Literal["classic", "quorum"]
 
 
 class Broker(StrEnum):
-    """What carries the queues. Everything that differs between them is a table by this enum."""
+    """The message broker. Differences between brokers are tables keyed by this enum."""
 
     RABBITMQ = "RabbitMQ"
     REDIS = "Redis"
     MEMORY = "memory"
 
 
-#: Scheme of RABBITMQ_URL → broker. The only place that reads the scheme.
+#: Scheme of RABBITMQ_URL → broker. Read only here.
 _BROKERS = {
     "amqp": Broker.RABBITMQ,
     "amqps": Broker.RABBITMQ,
@@ -49,23 +56,29 @@ _BROKERS = {
     "stub": Broker.MEMORY,
 }
 
-#: Characters that a key which signs sessions must have at least.
+#: Minimum length of the keys of sessions and of hashes.
 _SECRET_KEY_LENGTH = 32
 
-#: What messages are counted by.
+#: Default key if SUPPRESSION_KEY is not set.
+_BUILT_IN_SUPPRESSION_KEY = "movieapp suppressions without a key"
+
+#: Path → maximum bytes of its request body, if larger than MAX_BODY_BYTES. A bounce contains our mail.
+LARGER_BODIES = {"/notification/bounces": 512 * 1024}
+
+#: Properties by which messages are counted.
 _MESSAGE_KINDS = ("email", "sms", "booking")
 
 _COUNTRY = re.compile(r"[A-Z]{2}|any")
 
-#: What declined payments are counted by.
+#: Properties by which declined payments are counted.
 ATTEMPT_KINDS = ("booking", "user", "ip", "card")
 
-#: Where Docker mounts secrets, one file for each.
+#: Directory in which Docker mounts each secret as a file.
 _MOUNTED_SECRETS = Path("/run/secrets")
 
 
 class SettingsError(Exception):
-    """A setting is missing or wrong. The message is one line that names the variable, never its value."""
+    """A setting is missing or invalid. The message is one line with the variable, never its value."""
 
 
 def _url(*schemes: str) -> AfterValidator:
@@ -141,7 +154,22 @@ def _optional_smtp_url(value: SecretStr) -> SecretStr:
     except ValueError:
         valid = False
     if not valid:
-        raise ValueError("must be smtp://user:password@host:port or smtps://…, with ?security=none if at all")
+        raise ValueError("must be smtp://user:password@host:port or smtps://…; ?security=none may follow")
+    return value
+
+
+def _optional_imap_url(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value()
+    if not url:
+        return value
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme == "imaps" and bool(parts.hostname and parts.username and parts.password)
+        valid = valid and parts.port != 0 and not parts.query
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError("must be imaps://user:password@host/INBOX; write @ in the user's name as %40")
     return value
 
 
@@ -151,16 +179,25 @@ def _optional_zone(value: str) -> str:
     return value
 
 
+def _zone(value: str) -> str:
+    # Not checked against the list of names, because reading it would dominate the start of a command.
+    try:
+        ZoneInfo(value)
+    except (ValueError, ZoneInfoNotFoundError, OSError):
+        raise ValueError("must be a time zone of the IANA database, for example America/New_York") from None
+    return value
+
+
 def _brand_color(value: str) -> str:
     if not re.fullmatch(r"#[0-9a-fA-F]{6}", value):
         raise ValueError("must be a color such as #3f3d94")
     if contrast(value, "#ffffff") < MINIMUM_CONTRAST:
-        raise ValueError("must be darker: white text on it could not be read (WCAG 2, contrast 4.5:1)")
+        raise ValueError("must be dark enough for white text (WCAG 2, contrast 4.5:1)")
     return value
 
 
 def _rate_limits(value: str) -> str:
-    from limits import parse_many  # what is loaded by every command, would be slow to start
+    from limits import parse_many  # imported here, because every command loads this module
 
     try:
         parse_many(value)
@@ -187,10 +224,10 @@ def _attempt_limits(value: str) -> str:
 
 @lru_cache
 def _limits_by_currency(value: str) -> dict[str, Decimal]:
-    """`10000` as {"": 10000}, `USD:10000,JPY:1500000` by currency.
+    """Parse `10000` to {"": 10000}, and `USD:10000,JPY:1500000` to limits by currency.
 
     Raises:
-        ValueError: neither of the two.
+        ValueError: the text has neither form.
     """
     limits = {}
     for part in value.split(","):
@@ -210,19 +247,32 @@ def _checked_limits(value: str) -> str:
     return value
 
 
+def _queue_type(value: Any) -> Any:
+    if value == "stream":
+        raise ValueError(
+            "must be classic or quorum: a stream keeps what was handled, and has no dead letters"
+        )
+    return value
+
+
 def _split(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # not even what it is in
+    except ModuleNotFoundError:  # do not show the input either
         return False
 
 
 class Settings(BaseSettings):
-    """The settings of one process. Immutable; passed in, never looked up from deep inside."""
+    """The settings of one process. Immutable, and passed as an argument."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
@@ -286,7 +336,7 @@ class Settings(BaseSettings):
     rabbitmq_exchange: str = Field(
         "movie_app_events", min_length=1, max_length=127, description="durable topic exchange of all events"
     )
-    rabbitmq_queue_type: QueueType = Field(
+    rabbitmq_queue_type: Annotated[QueueType, BeforeValidator(_queue_type)] = Field(
         "classic", description="quorum for a cluster; to be chosen before the queues are made"
     )
     redis_url: Annotated[str, _url("redis", "rediss")] = Field(
@@ -335,7 +385,7 @@ class Settings(BaseSettings):
         "smtp://user:password@host:587 or smtps://…:465; ?security=none without TLS",
     )
     smtp_retry_hours: float = Field(
-        24.0, ge=0, le=168, description="hours that a mail is held while the mail server is in trouble"
+        24.0, ge=0, le=168, description="hours that a mail is held while the mail server is failing"
     )
     from_email: Annotated[str, AfterValidator(_email)] = Field(
         "tickets@movieapp.example.com", description="sender's address"
@@ -355,6 +405,32 @@ class Settings(BaseSettings):
     default_timezone: Annotated[str, AfterValidator(_optional_zone)] = Field(
         "",
         description="of showtimes without a zone, for example America/New_York; unset: shown as they stand",
+    )
+
+    # Wallet passes, with the extra: movieapp[wallet]. Off unless set. docs/wallet-passes.md
+    apple_pass_certificate: SecretStr = Field(
+        SecretStr(""),
+        description="PEM of a Pass Type ID certificate: attaches Apple Wallet passes to booking mails; "
+        "needs the extra: movieapp[wallet]",
+    )
+    apple_pass_key: SecretStr = Field(SecretStr(""), description="PEM of that certificate's private key")
+    apple_pass_key_password: SecretStr = Field(SecretStr(""), description="of that key, if it has one")
+    apple_wwdr_certificate: SecretStr = Field(
+        SecretStr(""),
+        description="PEM of Apple's WWDR certificate that issued yours (apple.com/certificateauthority)",
+    )
+    wallet_logo_file: Path | None = Field(
+        None,
+        description="PNG on Apple Wallet passes, at most 320 × 100 pixels; default: FROM_NAME in letters. "
+        "Google Wallet shows BRAND_LOGO_URL",
+    )
+    google_wallet_issuer_id: str = Field(
+        "", pattern=r"^[0-9]{0,32}$", description="digits, of your account in the Google Pay & Wallet console"
+    )
+    google_wallet_service_account: SecretStr = Field(
+        SecretStr(""),
+        description="JSON key of a service account that may issue for it: puts an Add to Google Wallet "
+        "button into booking mails; needs the extra: movieapp[wallet]",
     )
 
     # SMS
@@ -380,6 +456,26 @@ class Settings(BaseSettings):
     )
     twilio_timeout: float = Field(
         10.0, gt=0, le=30, description="seconds to connect, and again to wait for an answer"
+    )
+
+    # Bounces
+    bounce_mailbox_url: Annotated[SecretStr, AfterValidator(_optional_imap_url)] = Field(
+        SecretStr(""),
+        description="mailbox that bounces arrive in, read by the workers: imaps://user:password@host/INBOX; "
+        "write @ in the user's name as %40",
+    )
+    bounce_mailbox_ca_file: Path | None = Field(
+        None, description="PEM file of a private CA for it; default: the system's"
+    )
+
+    # Suppressions
+    suppression_key: SecretStr = Field(
+        SecretStr(""),
+        description="key of the hashes that stand for addresses in the suppression list, the same for every "
+        "process; at least 32 characters (openssl rand -hex 32). A new key forgets the list",
+    )
+    suppression_days: int = Field(
+        90, ge=1, le=3650, description="days after the last report at which a suppression ends"
     )
 
     # API
@@ -408,7 +504,7 @@ class Settings(BaseSettings):
     )
     ratelimit_reads: Annotated[str, AfterValidator(_rate_limits)] = Field(
         "600 per minute",
-        description="limits of what only reads: status, bookings, methods, docs, readiness",
+        description="limits of what moves no money: status, bookings, methods, docs, readiness, bounces",
     )
     ratelimit_failures: Annotated[str, AfterValidator(_rate_limits)] = Field(
         "30 per minute",
@@ -420,6 +516,11 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="signs the dashboard's sessions; at least 32 characters (openssl rand -hex 32); "
         "production requires it of the API",
+    )
+    dashboard_timezone: Annotated[str, AfterValidator(_zone)] = Field(
+        "UTC",
+        description="time zone of days and times in the dashboard, movieapp stats, and other tables, such as "
+        "Europe/Berlin",
     )
     metrics_bind: str = Field(
         "127.0.0.1:9464",
@@ -448,6 +549,13 @@ class Settings(BaseSettings):
     max_retry_attempts: int = Field(
         12, ge=0, le=20, description="retries of one delivery after its first try"
     )
+    reminder_hours: float = Field(
+        0.0,
+        ge=0,
+        le=336,
+        description="hours before a show at which its customers get a reminder, once; 0: no reminders. "
+        "Not for bookings made later than that",
+    )
     log_retention_days: int = Field(
         90,
         ge=1,
@@ -466,46 +574,87 @@ class Settings(BaseSettings):
 
     @property
     def broker(self) -> Broker:
-        """The broker that RABBITMQ_URL names."""
+        """Return the broker of RABBITMQ_URL."""
         return _BROKERS[urlsplit(self.rabbitmq_url).scheme]
 
     @property
+    def operators_zone(self) -> ZoneInfo:
+        """Return the operators' time zone."""
+        return ZoneInfo(self.dashboard_timezone)
+
+    @property
     def gateway_live(self) -> bool:
-        """Whether the gateway key moves real money."""
+        """Return whether the gateway key is for live mode."""
         return self.payment_gateway_api_key.get_secret_value().startswith(("sk_live_", "rk_live_"))
 
     @property
     def webhook_secrets(self) -> list[str]:
-        """The secrets that may have signed a webhook."""
+        """Return the valid secrets for webhook signatures."""
         secrets: list[str] = _split(self.stripe_webhook_secret.get_secret_value())
         return secrets
 
+    @property
+    def apple_wallet(self) -> AppleCredentials | None:
+        """Return the credentials for Apple Wallet passes; None if they are disabled."""
+        fields = (
+            self.apple_pass_certificate,
+            self.apple_pass_key,
+            self.apple_pass_key_password,
+            self.apple_wwdr_certificate,
+        )
+        texts = [field.get_secret_value() for field in fields]
+        return apple_credentials(*texts) if any(texts) else None
+
+    @property
+    def google_wallet(self) -> GoogleCredentials | None:
+        """Return the credentials for Google Wallet's save links; None if they are disabled."""
+        account = self.google_wallet_service_account.get_secret_value()
+        if not account and not self.google_wallet_issuer_id:
+            return None
+        return google_credentials(self.google_wallet_issuer_id, account)
+
     def max_payment(self, currency: str) -> Decimal | None:
-        """The largest payment in `currency`, in major units; None where none is set for it."""
+        """Return the largest payment in `currency`, in major units; None if it has no limit."""
         limits = _limits_by_currency(str(self.max_payment_amount))
         return limits.get(currency, limits.get("") if currency == self.default_currency else None)
 
     @property
     def recipient_budgets(self) -> Budgets:
-        """The limits of messages, by email, sms, and booking."""
+        """Return the limits of messages, by email, sms, and booking."""
         return parse_budgets(self.recipient_limits, _MESSAGE_KINDS)
 
     @property
     def card_attempt_budgets(self) -> Budgets:
-        """The limits of declined payments, by booking, user, ip, and card."""
+        """Return the limits of declined payments, by booking, user, ip, and card."""
         return parse_budgets(self.card_attempt_limits, ATTEMPT_KINDS)
 
     @property
+    def suppression_secret(self) -> bytes:
+        """Return the key of hashed addresses. Without SUPPRESSION_KEY, it is a public built-in key."""
+        return (self.suppression_key.get_secret_value() or _BUILT_IN_SUPPRESSION_KEY).encode()
+
+    @property
+    def sms_receipts_base(self) -> str | None:
+        """Return the base URL for SMS receipts; None if the provider can't reach this API.
+
+        Twilio refuses messages with a local URL. A local stand-in accepts them.
+        """
+        local = (_is_loopback(self.public_url), _is_loopback(self.twilio_api_base))
+        return (
+            None if "public_url" not in self.model_fields_set or local == (True, False) else self.public_url
+        )
+
+    @property
     def gateway_calls(self) -> int:
-        """Gateway calls that may be in flight in one API process."""
+        """Return the maximum number of concurrent gateway calls in one API process."""
         return self.web_threads * 3 // 4
 
     @property
     def gateway_time_budget(self) -> float:
-        """The longest one gateway call can take, in seconds: every try timing out, and the pauses between.
+        """Return the longest duration of a gateway call in seconds, with all timeouts and pauses.
 
-        The pause before retry n+1 is at most 0.5·2ⁿ seconds, and never more than 5. Retries beyond those set,
-        for rate limits, are made only where they fit. Name resolution comes on top.
+        The pause before retry n+1 is at most 0.5·2ⁿ seconds, and never more than 5. Further retries, for rate
+        limits, happen only if they fit. Name resolution is not included.
         """
         one_try = self.payment_gateway_connect_timeout + self.payment_gateway_read_timeout
         pauses = sum(min(0.5 * 2.0**n, 5.0) for n in range(self.payment_gateway_max_retries))
@@ -524,11 +673,9 @@ class Settings(BaseSettings):
         if not self.gateway_live:
             raise ValueError("PAYMENT_GATEWAY_API_KEY: must be a live key (sk_live_…) in production")
         if not self.trusted_proxies:
-            raise ValueError(
-                "TRUSTED_PROXIES: must count the proxies that end TLS in front of this, in production"
-            )
+            raise ValueError("TRUSTED_PROXIES: must be the number of TLS-terminating proxies, in production")
         if not self.public_url.startswith("https://"):
-            raise ValueError("PUBLIC_URL: must be the https:// address of this API, in production")
+            raise ValueError("PUBLIC_URL: must be the API's https:// URL, in production")
         if self.broker is not Broker.RABBITMQ:
             raise ValueError("RABBITMQ_URL: must be amqp:// or amqps:// in production")
 
@@ -544,14 +691,19 @@ class Settings(BaseSettings):
             )
         if 0 < len(self.dashboard_secret_key.get_secret_value()) < _SECRET_KEY_LENGTH:
             raise ValueError(f"DASHBOARD_SECRET_KEY: must have at least {_SECRET_KEY_LENGTH} characters")
+        if 0 < len(self.suppression_key.get_secret_value()) < _SECRET_KEY_LENGTH:
+            raise ValueError(f"SUPPRESSION_KEY: must have at least {_SECRET_KEY_LENGTH} characters")
         if self.smtp_auth == "xoauth2":
             self._ready_for_oauth()
         elif self.smtp_username and not self.smtp_password.get_secret_value():
-            raise ValueError("SMTP_PASSWORD: must be set when SMTP_USERNAME is")
+            raise ValueError("SMTP_PASSWORD: must be set when SMTP_USERNAME is set")
         if self.smtp_ca_file and not self.smtp_ca_file.is_file():
             raise ValueError("SMTP_CA_FILE: no such file")
+        if self.bounce_mailbox_ca_file and not self.bounce_mailbox_ca_file.is_file():
+            raise ValueError("BOUNCE_MAILBOX_CA_FILE: no such file")
         if self.sms_provider == "twilio":
             self._ready_for_twilio()
+        self._ready_for_wallets()
         if self.otel_exporter_otlp_endpoint and not _installed("opentelemetry.exporter"):
             raise ValueError(
                 "OTEL_EXPORTER_OTLP_ENDPOINT: needs OpenTelemetry: pip install 'movieapp[tracing]'"
@@ -559,10 +711,10 @@ class Settings(BaseSettings):
         return self
 
     def require_api_secrets(self) -> None:
-        """Check the secrets that the API needs and a worker is not given.
+        """Check the secrets that only the API needs.
 
         Raises:
-            SettingsError: one is missing.
+            SettingsError: a secret is missing.
         """
         if self.gateway_live and not self.webhook_secrets:
             raise SettingsError("STRIPE_WEBHOOK_SECRET: must be set in live mode")
@@ -576,6 +728,15 @@ class Settings(BaseSettings):
         if not _installed("requests_oauthlib"):
             raise ValueError("SMTP_AUTH: xoauth2 needs requests-oauthlib: pip install 'movieapp[oauth]'")
 
+    def _ready_for_wallets(self) -> None:
+        wanted = (self.apple_pass_certificate, self.google_wallet_service_account)
+        if any(field.get_secret_value() for field in wanted) and not _installed("cryptography"):
+            raise ValueError("Wallet passes need cryptography: pip install 'movieapp[wallet]'")
+        # Both raise an error that names the missing or invalid setting.
+        _ = self.apple_wallet, self.google_wallet
+        if self.wallet_logo_file:
+            read_logo(self.wallet_logo_file)
+
     def _ready_for_twilio(self) -> None:
         for name in ("twilio_account_sid", "twilio_auth_token", "twilio_from_number"):
             if not str(getattr(self, name)):
@@ -588,14 +749,14 @@ def load_settings(env_files: Sequence[Path] = (Path(".env"),), secrets_dir: Path
     """Read and check the settings.
 
     Args:
-        env_files: files of `NAME=value` lines; a later one wins over an earlier one, the process's own
-            environment wins over all. Files that do not exist are passed over.
-        secrets_dir: a directory of files that are named like a setting and hold its value, as Docker and
-            Kubernetes mount secrets; everything above wins over them. Default: SECRETS_DIR of the
-            environment, else /run/secrets if there is one.
+        env_files: files of `NAME=value` lines. Later files override earlier ones, and the process's
+            environment overrides all. Missing files are skipped.
+        secrets_dir: directory with one file for each setting, the form in which Docker and Kubernetes mount
+            secrets. Has the lowest priority. Default: SECRETS_DIR of the environment, else /run/secrets if it
+            exists.
 
     Raises:
-        SettingsError: with one line for the first wrong variable.
+        SettingsError: a setting is invalid. Has one line for the first one.
     """
     try:
         return Settings(
@@ -608,7 +769,7 @@ def load_settings(env_files: Sequence[Path] = (Path(".env"),), secrets_dir: Path
         message = first["msg"].removeprefix("Value error, ")
         name = str(first["loc"][0]).upper() if first["loc"] else ""
         raise SettingsError(f"{name}: {message}" if name else message) from None
-    except UnreadableSettings as error:  # a secret's file that this user may not read, for one
+    except UnreadableSettings as error:  # for example a secret file that this user may not read
         reason = error.__cause__
         raise SettingsError(f"{reason}" if isinstance(reason, OSError) else f"{error}") from None
 

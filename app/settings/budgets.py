@@ -1,4 +1,4 @@
-"""Limits of how often something may happen within a time, as settings write them: `user 9/hour 15/day`."""
+"""Limits for each period, in the notation of settings: `user 9/hour 15/day`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 _SECONDS = {"minute": 60, "hour": 3_600, "day": 86_400}
 _BUDGET = re.compile(r"([1-9][0-9]{0,5})/(minute|hour|day)")
 
-#: Written instead of limits: there are none.
+#: Value that turns limits off.
 NONE = "none"
 
 
@@ -28,10 +28,10 @@ def parse_budgets(text: str, kinds: Sequence[str]) -> Budgets:
 
     Args:
         text: the setting.
-        kinds: what may be limited. A kind that is not named has no limit.
+        kinds: the allowed kinds. A kind that the text omits has no limit.
 
     Raises:
-        ValueError: says what to write.
+        ValueError: the text is invalid. The message shows the valid form.
     """
     budgets: dict[str, Sequence[Budget]] = {}
     for part in text.split(";") if text.strip() != NONE else ():

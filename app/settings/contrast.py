@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: WCAG 2.2 level AA, for text of normal size.
+#: Minimum of WCAG 2.2 level AA for text of normal size.
 MINIMUM_CONTRAST = 4.5
 
 _LINEAR_BELOW = 0.04045

@@ -1,4 +1,4 @@
-"""`.env.example` and docs/configuration.md, made from the settings.
+"""Generate `.env.example` and docs/configuration.md from the settings.
 
 python -m app.settings.reference > .env.example
 python -m app.settings.reference page > docs/configuration.md
@@ -57,7 +57,7 @@ def _described(field: FieldInfo) -> str:
 
 
 def env_example() -> str:
-    """The text of `.env.example`."""
+    """Return the text of `.env.example`."""
     blocks = [_HEADER]
     for name, field in Settings.model_fields.items():
         blocks.append(f"# {_described(field)}\n#{name.upper()}={_shown(field.default)}\n")
@@ -65,7 +65,7 @@ def env_example() -> str:
 
 
 def configuration_page() -> str:
-    """The text of docs/configuration.md."""
+    """Return the text of docs/configuration.md."""
     rows = []
     for name, field in Settings.model_fields.items():
         shown = _shown(field.default)

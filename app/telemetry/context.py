@@ -1,4 +1,4 @@
-"""The request id that log lines and the audit trail carry while a request is handled."""
+"""The current request id, for log lines and the audit trail."""
 
 from __future__ import annotations
 

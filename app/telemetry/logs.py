@@ -1,7 +1,7 @@
 """Structured logs: one JSON object for each line, on stderr.
 
-docs/logs.md has every field. What is bound with `structlog.contextvars.bind_contextvars` goes on every line
-logged in that context. Lines of other libraries (gunicorn, dramatiq, pika) take the same shape.
+docs/logs.md has every field. Fields bound with `structlog.contextvars.bind_contextvars` appear on every line
+of that context. Lines of other libraries (gunicorn, dramatiq, pika) have the same form.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from app.telemetry.redact import redact
 
 Service = Literal["payment-service", "notification-service", "movieapp-cli"]
 
-#: Libraries whose chatter is only of use when debugging them.
+#: Libraries whose messages are useful only for debugging them.
 _LIBRARY_LEVELS = {
     "pika": logging.CRITICAL,
     "urllib3": logging.WARNING,
@@ -30,7 +30,7 @@ _LIBRARY_LEVELS = {
     "twilio": logging.WARNING,
     "redis": logging.WARNING,
     "gunicorn.error": logging.INFO,
-    # A retried or failed delivery has its own line.
+    # A retried or failed delivery is logged separately.
     "dramatiq.middleware.retries": logging.WARNING,
     "dramatiq.worker.WorkerThread": logging.WARNING,
 }
@@ -50,15 +50,18 @@ def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
     return cleaned
 
 
-#: Characters that JSON lets stand and that a terminal or a log viewer obeys: DEL and C1 controls, line and
-#: paragraph separators, zero-width and directional characters, lone surrogates.
+#: Characters that JSON does not escape and that a terminal or log viewer interprets: DEL and C1 controls,
+#: line and paragraph separators, zero-width and directional characters, lone surrogates.
 _OBEYED = re.compile(
     "[\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
 
 
+_encoder = json.JSONEncoder(default=str, ensure_ascii=False)
+
+
 def _dumps(event: EventDict, **_: Any) -> str:
-    line = json.dumps(event, default=str, ensure_ascii=False)
+    line = _encoder.encode(event)
     return _OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
 
 
@@ -67,19 +70,19 @@ def _without_arguments(logged: Any) -> Any:
 
 
 def _name_messages(record: logging.LogRecord) -> bool:
-    """Log Dramatiq's messages by name: their arguments are events, with personal data."""
+    """Log Dramatiq messages by name only, because their arguments contain personal data."""
     if isinstance(record.args, tuple):
         record.args = tuple(map(_without_arguments, record.args))
     return True
 
 
 def _drop_arguments(record: logging.LogRecord) -> bool:
-    """Drop the line in which each of Dramatiq's actors shows what it was called with: a whole event."""
+    """Drop Dramatiq's log lines that contain an actor's arguments, which are whole events."""
     return not (isinstance(record.msg, str) and record.msg.startswith("Received args="))
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to the current `sys.stderr`: it may have been replaced, and the old one closed."""
+    """Handler that writes to the current `sys.stderr`, because the original may have been closed."""
 
     @property
     def stream(self) -> TextIO:
@@ -87,7 +90,7 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 
     @stream.setter
     def stream(self, _value: TextIO) -> None:
-        """The current `sys.stderr`; the base class would keep the first one."""
+        """Return the current `sys.stderr`. The base class would keep the first one."""
 
 
 def configure(service: Service, level: str = "INFO", stream: TextIO | None = None) -> None:
@@ -96,7 +99,7 @@ def configure(service: Service, level: str = "INFO", stream: TextIO | None = Non
     Args:
         service: value of the field `service`.
         level: lowest level logged.
-        stream: where the lines go; looked up at each call, so that a replaced `sys.stderr` is honoured.
+        stream: where the lines go; looked up at each call, so that a replaced `sys.stderr` is used.
     """
 
     def add_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -137,6 +140,10 @@ def configure(service: Service, level: str = "INFO", stream: TextIO | None = Non
         )
     )
     handler.addFilter(_drop_arguments)
+    # Nothing shows the caller, thread, and process that Python would look up for each line:
+    # https://docs.python.org/3/howto/logging.html#optimization
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
@@ -150,6 +157,6 @@ def configure(service: Service, level: str = "INFO", stream: TextIO | None = Non
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """Return the logger called `name`. Its methods take the message, and fields as keywords."""
+    """Return the logger called `name`. Its methods take a message and keyword fields."""
     logger: structlog.stdlib.BoundLogger = structlog.get_logger(name)
     return logger

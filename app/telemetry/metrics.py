@@ -1,7 +1,7 @@
 """The Prometheus metrics of all processes. docs/metrics.md explains each.
 
-Every label takes one of a few values that this project knows; what comes from elsewhere and is not known
-counts as `other`, so that nobody can make the number of series grow.
+Every label has a fixed set of values. Unknown values count as `other`, so that input can't increase the
+number of series.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.telemetry.multiprocess import DIRECTORY
 
-#: What this process counts, where it is the only one.
+#: Registry of a single process.
 _REGISTRY = CollectorRegistry()
 
 _SHORT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 _CALL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-#: From a payment at once to one that waited for its customer.
+#: From an immediate payment to one that waited for its customer.
 _WAIT_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
-#: From at once to after a night with a broken mail server.
+#: From an immediate delivery to one after a night with a broken mail server.
 _AGE_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 43_200)
 
 
@@ -34,7 +34,7 @@ def _histogram(name: str, about: str, buckets: tuple[float, ...], *labels: str) 
 
 
 def _living(name: str, about: str, *labels: str) -> Gauge:
-    """Make a gauge that is summed over the living processes."""
+    """Return a gauge that is summed over the live processes."""
     return Gauge(f"movieapp_{name}", about, labels, registry=_REGISTRY, multiprocess_mode="livesum")
 
 
@@ -48,10 +48,14 @@ REPLAYS = _counter("idempotent_replays", "First answers given again for an Idemp
 # Payments
 PAYMENTS = _counter("payments", "Payments that reached a state", "outcome", "method", "error_code")
 PAYMENT_SECONDS = _histogram(
-    "payment_seconds", "From asked for to completed or failed", _WAIT_SECONDS, "outcome"
+    "payment_seconds",
+    "From request to outcome, without payments that a customer confirms",
+    _WAIT_SECONDS,
+    "outcome",
 )
 REVENUE = _counter("revenue", "Money of completed payments, in major units", "currency")
 DISPUTES = _counter("disputes", "Disputes that were opened or changed, by their new status", "status")
+FRAUD_WARNINGS = _counter("fraud_warnings", "Payments for which a card network warned of fraud")
 STRAY_CHARGES = _counter("stray_charges", "Charges made although the payment had ended unpaid")
 FOREIGN_FACTS = _counter(
     "foreign_facts", "Facts of the gateway refused: they do not match the record", "field"
@@ -71,9 +75,15 @@ WEBHOOK_LAG = _histogram(
 
 # Notifications
 DELIVERIES = _counter("deliveries", "Tries to send, by how they ended", "channel", "template", "outcome")
+SUPPRESSIONS = _counter(
+    "suppressions", "Recipients reported for suppression, by what came of it", "channel", "reason", "result"
+)
+SMS_CALLBACKS = _counter("sms_callbacks", "Receipts and replies from the SMS provider", "kind", "result")
+BOUNCES = _counter("bounces", "Returned mails that arrived, by door and outcome", "door", "outcome", "kind")
 EVENT_AGE = _histogram(
     "event_age_seconds", "Age of an event when its mail or text was sent", _AGE_SECONDS, "channel"
 )
+REMINDERS = _counter("reminders", "Reminders that came due, by what became of them", "outcome")
 RENDER = _histogram("render_seconds", "Rendering of a mail", _SHORT_SECONDS, "template")
 MESSAGES = _histogram(
     "message_seconds", "Messages that a worker processed", _CALL_SECONDS, "queue", "outcome"
@@ -84,7 +94,8 @@ IN_PROGRESS = _living("messages_in_progress", "Messages that workers hold and wo
 SMTP = _histogram("smtp_seconds", "Steps of SMTP that succeeded", _CALL_SECONDS, "phase")
 SMTP_FAILURES = _counter("smtp_failures", "Steps of SMTP that failed", "phase", "reply")
 SMTP_CONNECTIONS = _living("smtp_connections", "Open connections to the mail server")
-SMTP_CIRCUIT = _living("smtp_circuit_open", "Mail servers in trouble, for which mails are held", "relay")
+SMTP_CIRCUIT = _living("smtp_circuit_open", "Failing mail servers for which mails are held", "relay")
+SMS_CIRCUIT = _living("sms_circuit_open", "Processes that hold SMS because the provider is failing")
 SMTP_CERTIFICATE = Gauge(
     "movieapp_smtp_certificate_expiry_timestamp_seconds",
     "When the mail server's certificate expires",

@@ -17,8 +17,8 @@ DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 def begin() -> Path:
     """Create the directory, for this process and its children.
 
-    To be called before anything imports prometheus_client. An earlier one, as of a server that this one
-    replaces, is left to whoever made it.
+    Call this before anything imports prometheus_client. An existing directory, for example of a server that
+    this one replaces, is left unchanged.
     """
     directory = Path(tempfile.mkdtemp(prefix="movieapp-metrics-"))
     os.environ[DIRECTORY] = str(directory)

@@ -1,7 +1,8 @@
 """The OpenTelemetry backend of `app.telemetry.tracing`. Needs the extra `movieapp[tracing]`.
 
-The variables that are no settings here (OTEL_TRACES_SAMPLER, OTEL_RESOURCE_ATTRIBUTES, OTEL_BSP_…,
-OTEL_EXPORTER_OTLP_CERTIFICATE, …) the SDK reads from the process's environment itself.
+The SDK itself reads other variables from the environment (OTEL_TRACES_SAMPLER, OTEL_RESOURCE_ATTRIBUTES,
+OTEL_BSP_…,
+OTEL_EXPORTER_OTLP_CERTIFICATE, …).
 https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 """
 
@@ -36,14 +37,14 @@ _KINDS: dict[tracing.Kind, SpanKind] = {
     "consumer": SpanKind.CONSUMER,
 }
 
-#: Where OTLP/HTTP takes traces, below the endpoint.
+#: Path for traces below the OTLP/HTTP endpoint.
 _PATH = "/v1/traces"
 
-#: Characters of a traceparent. Today's have 55; a later version may say more, and is read as far as known.
+#: Maximum characters of a traceparent. The current version has 55; of a later version, only the known part is
+#: read.
 _MAX_TRACEPARENT_LENGTH = 128
 
-#: Seconds for exporting a batch, retries included. A process that ends waits no longer than that for the last
-#: batch.
+#: Seconds for exporting a batch, including retries, and for the last batch at shutdown.
 _EXPORT_TIMEOUT_SECONDS = 3.0
 
 
@@ -52,8 +53,8 @@ class OpenTelemetry:
 
     Args:
         service: `service.name`.
-        endpoint: of OTLP/HTTP, without a path for its signals.
-        headers: `name=value,…`, for a receiver that wants a key.
+        endpoint: OTLP/HTTP endpoint without a signal's path.
+        headers: `name=value,…`, for a receiver that needs a key.
     """
 
     def __init__(self, service: str, endpoint: str, headers: str) -> None:
@@ -73,7 +74,7 @@ class OpenTelemetry:
         self, name: str, attributes: tracing.Attributes | None, kind: tracing.Kind, parent: object
     ) -> Iterator[None]:
         """See `tracing.span`."""
-        # What an exception says may be about people, so that only its type is told.
+        # Only the type of an exception is recorded, because its text may contain personal data.
         with self._tracer().start_as_current_span(
             name,
             context=None if parent is None else self._context(parent),

@@ -1,8 +1,8 @@
 """OpenTelemetry spans, if OTEL_EXPORTER_OTLP_ENDPOINT is set; otherwise every function here does nothing.
 
-Instrumented by hand, not by OpenTelemetry's instrumentation packages: those know neither the outbox between a
-request and its event nor plain JSON on a Dramatiq queue, which is where a trace would end, and they put
-addresses, URLs and exceptions' texts into spans. What a span says here is chosen: ids, never a person's data.
+The code creates spans itself. OpenTelemetry's instrumentation packages support neither the outbox nor plain
+JSON on a Dramatiq queue, so traces would end there. They also put addresses, URLs, and exception texts into
+spans. These spans contain ids, but no personal data.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 Kind = Literal["internal", "server", "client", "producer", "consumer"]
 Attributes = Mapping[str, str | int | bool | float]
 
-#: The header, message option and field under which a trace goes on: https://www.w3.org/TR/trace-context/
+#: Name of the header, message option, and field that carry the trace context:
+#: https://www.w3.org/TR/trace-context/
 TRACEPARENT = "traceparent"
 
 _NO_SPAN = nullcontext()
@@ -30,16 +31,16 @@ _backend: OpenTelemetry | None = None
 def configure(service: Service, settings: Settings) -> None:
     """Start tracing in this process, if the settings name an endpoint.
 
-    Safe before a fork: no thread or connection is made before the first span.
+    Safe before a fork: threads and connections start with the first span.
 
     Args:
         service: `service.name` of the spans.
-        settings: `otel_exporter_otlp_endpoint` turns it on.
+        settings: `otel_exporter_otlp_endpoint` enables tracing.
     """
     global _backend
     _backend = None
     if settings.otel_exporter_otlp_endpoint:
-        # Imported only here: who traces nothing needs none of it installed.
+        # Imported only here, so that the packages are needed only for tracing.
         from app.telemetry.otel import OpenTelemetry
 
         _backend = OpenTelemetry(
@@ -50,7 +51,7 @@ def configure(service: Service, settings: Settings) -> None:
 
 
 def enabled() -> bool:
-    """Whether spans are exported."""
+    """Return whether spans are exported."""
     return _backend is not None
 
 
@@ -64,11 +65,10 @@ def span(
     """Run the block in a span. An exception that leaves the block marks the span as failed.
 
     Args:
-        name: of few different ones: no ids in it.
-        attributes: ids and codes; nothing personal.
-        kind: OpenTelemetry's.
-        parent: a traceparent from elsewhere, whatever was sent as one; one that is not valid begins a trace.
-            None: the current span.
+        name: span name, one of a few: without ids.
+        attributes: ids and codes; no personal data.
+        kind: OpenTelemetry span kind.
+        parent: an untrusted traceparent; an invalid one starts a new trace. None for the current span.
     """
     return _backend.span(name, attributes, kind, parent) if _backend else _NO_SPAN
 
@@ -83,7 +83,7 @@ def failed(reason: str) -> None:
     """Mark the current span as failed.
 
     Args:
-        reason: of few different ones, as a status code or an exception's name.
+        reason: one of a few, such as a status code or an exception's name.
     """
     if _backend:
         _backend.failed(reason)
@@ -105,6 +105,6 @@ def trace_id() -> str | None:
 
 
 def shutdown() -> None:
-    """Export what is left, for a few seconds at most."""
+    """Export the remaining spans, for a few seconds at most."""
     if _backend:
         _backend.shutdown()

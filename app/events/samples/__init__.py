@@ -11,7 +11,7 @@ def sample(name: str) -> dict[str, Any]:
     """Return the sample of an event type, or a variant such as `booking.confirmed.minimal`.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: no sample has that name.
     """
     event: dict[str, Any] = json.loads(files(__name__).joinpath(f"{name}.json").read_text("utf-8"))
     return event

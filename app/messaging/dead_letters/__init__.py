@@ -1,4 +1,5 @@
-"""Dead letters: messages that were refused or given up, kept beside their queue until a person decides."""
+"""Dead letters: messages that were refused or abandoned, kept beside their queue until an operator handles
+them."""
 
 from __future__ import annotations
 
@@ -20,35 +21,37 @@ __all__ = ["DeadLetter", "DeadLetters", "QueueUnavailable", "open_dead_letters"]
 class DeadLetters(Protocol):
     """The dead letters of one broker; used by one thread.
 
-    Every method raises `ServiceUnavailable` if the broker does not answer, or others are at work here.
+    Every method raises `ServiceUnavailable` if the broker is unavailable, or another reader has the dead
+    letters.
     """
 
     def count(self, queue: str) -> int:
-        """How many lie beside `queue`."""
+        """Return the number of dead letters of `queue`."""
 
     def read(self, queue: str, *, ahead: int = 0) -> Generator[DeadLetter, None, None]:
-        """Those that lie beside `queue`, oldest first. What is read stays where it is, and in its place.
+        """Yield the dead letters of `queue`, oldest first, without moving them.
 
         Args:
             queue: full name.
-            ahead: letters that may wait in memory; 0, the quickest, is for who neither replays nor drops.
+            ahead: maximum number of dead letters to prefetch; 0, the fastest, only if none is replayed or
+                dropped.
         """
 
     def replay(self, letter: DeadLetter) -> None:
-        """Put a letter back onto its queue and, once it is safe there, remove the dead one.
+        """Put a dead letter back onto its queue, then remove it from the dead letters.
 
-        Whatever happens half way, it lies in one of the two places, or in both. Only while it is read.
+        After an interruption, the message is in at least one of the two places. Call this only while reading.
         """
 
     def drop(self, letter: DeadLetter) -> None:
-        """Remove a letter for good. Only while it is read."""
+        """Delete a dead letter permanently. Call this only while reading."""
 
     def close(self) -> None:
         """Close the connections."""
 
 
 def open_dead_letters(settings: Settings) -> DeadLetters:
-    """Open the dead letters of the broker of `settings`. It connects when first used."""
+    """Return the dead letters of the settings' broker. It connects at first use."""
     if settings.broker is Broker.RABBITMQ:
         return RabbitDeadLetters(settings.rabbitmq_url)
     return RedisDeadLetters(settings.rabbitmq_url, Topology.of(settings).redis_namespace)

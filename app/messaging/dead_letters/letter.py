@@ -1,4 +1,4 @@
-"""One dead letter: what it was, and what goes back onto the queue when it is replayed."""
+"""One dead letter: its message, and what a replay puts onto the queue."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from app.messaging.queues import NOTIFY
 from app.messaging.wire import Origin, Refused, accept, dumps
 from app.telemetry import tracing
 
-#: Options that a replay keeps. With the others, a message would start where it gave up, or obey a stranger.
+#: Options that a replay keeps. The others would continue the old retries, or come from an untrusted
+#: publisher.
 _KEPT_OPTIONS = ("redis_message_id", tracing.TRACEPARENT)
 
 
 class QueueUnavailable(ServiceUnavailable):
-    """The dead letters of one queue can't be read now; those of others can."""
+    """The dead letters of one queue can't be read now. Those of other queues can."""
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A message that nobody will try again by itself.
+    """A message that no worker will try again.
 
     Attributes:
-        queue: full name of the queue it died on.
-        body: as it lies there, byte for byte.
-        died_at: when; None if the broker does not say.
-        reason: why, as it was stored with the letter; None if the broker moved the message without us.
-        origin: how RabbitMQ had routed it; None on Redis.
-        handle: the broker's own word for it; means something only while the letters are read.
+        queue: full name of its queue.
+        body: the stored body, byte for byte.
+        died_at: when it became a dead letter; None if the broker does not say.
+        reason: the stored reason; None if the broker moved the message.
+        origin: how RabbitMQ routed the message; None on Redis.
+        handle: the broker's reference, valid only while the dead letters are read.
     """
 
     queue: str
@@ -47,12 +48,12 @@ class DeadLetter:
 
     @cached_property
     def id(self) -> str:
-        """Twelve hexadecimal digits, the same whenever it is listed. Copies of one body share them."""
+        """Return a stable id of twelve hexadecimal digits. Copies of one body share it."""
         return hashlib.blake2b(self.body, digest_size=6).hexdigest()
 
     @property
     def misrouted(self) -> bool:
-        """Whether its queue refuses it only for how it was routed, which a replay would hide."""
+        """Return whether the queue refuses it only for its routing, which a replay would hide."""
         if self.refusal is None or self.origin is None:
             return False
         try:
@@ -63,29 +64,29 @@ class DeadLetter:
 
     @property
     def actor(self) -> str | None:
-        """The actor it was for; None if its queue does not accept it."""
+        """Return the message's actor; None if the queue does not accept the message."""
         return self._message.actor_name if isinstance(self._message, Message) else None
 
     @property
     def refusal(self) -> str | None:
-        """Why its queue does not accept it; None if it does."""
+        """Return why the queue does not accept it; None if it does."""
         return None if isinstance(self._message, Message) else self._message
 
     @property
     def event(self) -> dict[str, Any] | None:
-        """The event it carries, if it carries one."""
+        """Return the event in the message, if any."""
         event = self._argument(NOTIFY)
         return event if isinstance(event, dict) else None
 
     @property
     def notification_id(self) -> str | None:
-        """The delivery it asks for, if it asks for one."""
+        """Return the id of the message's delivery, if any."""
         notification_id = self._argument(*(channel.actor for channel in CHANNELS.values()))
         return notification_id if isinstance(notification_id, str) else None
 
     @property
     def first_error(self) -> str | None:
-        """The error of its first try, if it was retried; Dramatiq keeps no later one."""
+        """Return the error of the first attempt, if it was retried. Dramatiq keeps no later error."""
         if not isinstance(self._message, Message):
             return None
         lines = str(self._message.options.get("traceback") or "").strip().splitlines()
@@ -93,7 +94,7 @@ class DeadLetter:
 
     @property
     def revived(self) -> bytes:
-        """The body to put back onto `queue`: as it came, without what Dramatiq noted about its tries.
+        """Return the body to put back onto `queue`: the original, without Dramatiq's data on attempts.
 
         On RabbitMQ, an event goes back bare.
         """
@@ -114,7 +115,7 @@ class DeadLetter:
 
     @cached_property
     def _message(self) -> Message[Any] | str:
-        """The message, or why there is none."""
+        """Return the message, or why it can't be read."""
         try:
             return self._accepted(self.origin)
         except Refused as refusal:

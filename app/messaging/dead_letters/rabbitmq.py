@@ -1,7 +1,7 @@
 """Dead letters on RabbitMQ: the queue `.XQ` beside each queue.
 
-A reader is the queue's only consumer and acknowledges nothing but what it removes. When its channel closes,
-in order or because the process died, RabbitMQ puts the rest back into its place.
+A reader is the queue's only consumer and acknowledges nothing but what it removes. When its channel closes
+for any reason, RabbitMQ puts the rest back in place.
 https://www.rabbitmq.com/docs/confirms#automatic-requeueing
 """
 
@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import pika
 import pika.exceptions
 
-from app.errors import ServiceUnavailable
+from app.errors import ServiceUnavailable, unavailable
 from app.messaging import letter_headers
 from app.messaging.dead_letters.letter import DeadLetter, QueueUnavailable
 from app.messaging.rabbitmq import connection_parameters
@@ -25,17 +25,17 @@ from app.messaging.topology import is_on_a_node_that_is_down
 if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingChannel
 
-#: Seconds after which a reader starts anew where it is: RabbitMQ ends a consumer that holds on to a message
-#: for half an hour. https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout
+#: Seconds after which a reader restarts at its position, because RabbitMQ closes a consumer that does not
+#: acknowledge a message within half an hour. https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout
 _SESSION = 60.0
 
-#: Seconds without a letter although there are more.
+#: Seconds to wait for the next dead letter.
 _INACTIVITY_SECONDS = 10.0
 
 #: AMQP counts a consumer's unacknowledged messages in 16 bits; 0 is no limit.
 _MOST_UNACKNOWLEDGED = 0xFFFF
 
-#: AMQP 0-9-1: reply code of a passive declaration of what is not there.
+#: AMQP 0-9-1: reply code of a passive declaration of a queue that does not exist.
 _NOT_FOUND = 404
 
 
@@ -60,13 +60,13 @@ class RabbitDeadLetters:
         seen, total, self._removed = 0, None, 0
         while total is None or seen < total:
             kept = seen - self._removed
-            # Those that stay have to fit as well: RabbitMQ sends them first, every time.
+            # The limit includes the dead letters that stay, because RabbitMQ sends them first every time.
             limit = 2 * kept + ahead if ahead else 0
             ends = time.monotonic() + _SESSION
             with self._session(queue, limit) as (waiting, deliveries):
                 if waiting <= kept:
                     return
-                # What dies from now on is not looked at, so that a letter which dies again ends no loop.
+                # New dead letters are not read, so that a message that fails again causes no endless loop.
                 total = waiting if total is None else total
                 for place, (method, properties, body) in zip(range(waiting), deliveries, strict=False):
                     if method is None:
@@ -110,7 +110,7 @@ class RabbitDeadLetters:
                 self._publishing.connection.close()
 
     def _open(self) -> BlockingChannel:
-        # A connection of its own: on the reader's, waiting for a confirm would read letters into memory.
+        # A separate connection: on the reader's, waiting for a confirm would read dead letters into memory.
         if self._publishing is None:
             self._publishing = pika.BlockingConnection(self._parameters).channel()
             self._publishing.confirm_delivery()
@@ -118,11 +118,11 @@ class RabbitDeadLetters:
 
     @contextmanager
     def _session(self, queue: str, limit: int) -> Iterator[tuple[int, Iterator[Any]]]:
-        """How many letters wait, and them; afterwards they wait again.
+        """Yield the number of dead letters and an iterator over them; requeue them at the end.
 
         Args:
             queue: full name.
-            limit: of unacknowledged letters; 0 is none.
+            limit: maximum number of unacknowledged messages; 0 for no limit.
         """
         with self._channel() as self._reading:
             channel = self._reading
@@ -134,13 +134,16 @@ class RabbitDeadLetters:
             channel.basic_qos(prefetch_count=limit if limit <= _MOST_UNACKNOWLEDGED else 0)
             rest = channel.consume(f"{queue}.XQ", exclusive=True, inactivity_timeout=_INACTIVITY_SECONDS)
             try:
-                # Begun at once: who comes now is told that somebody is here.
+                # Started immediately, so that a second command learns that one is running.
                 yield 1 + more, chain([first, *islice(rest, min(more, 1))], rest)
             finally:
                 if channel.is_open:
-                    # Everything is on its way back before the channel closes, which does not wait for that.
-                    channel.cancel()
-                    channel.basic_recover(requeue=True)
+                    # Return all messages before the channel closes, because closing does not wait for that.
+                    # After Ctrl-C in the middle of an acknowledgement, it may be sent twice. RabbitMQ then
+                    # closes the channel and requeues everything.
+                    with suppress(pika.exceptions.ChannelClosedByBroker):
+                        channel.cancel()
+                        channel.basic_recover(requeue=True)
 
     @contextmanager
     def _channel(self) -> Iterator[BlockingChannel]:
@@ -154,10 +157,10 @@ class RabbitDeadLetters:
 
 
 def _first(channel: BlockingChannel, queue: str) -> Any:
-    """Take the first letter, whose delivery says how many there are besides; None if there is none.
+    """Get the first dead letter. Its delivery has the number of the others. None if the queue is empty.
 
-    RabbitMQ answers a declaration at once, also while it still puts back what another reader has let go of.
-    A get waits its turn.
+    A declaration would return while RabbitMQ is still requeuing another reader's messages. A get waits for
+    that.
     """
     try:
         found = channel.queue_declare(f"{queue}.XQ", passive=True).method
@@ -186,4 +189,4 @@ def _failures() -> Iterator[None]:
     except pika.exceptions.ChannelClosedByBroker as error:
         raise ServiceUnavailable(f"RabbitMQ refused: {error.reply_text}") from error
     except (pika.exceptions.AMQPError, OSError) as error:
-        raise ServiceUnavailable(f"RabbitMQ does not answer ({type(error).__name__}).") from error
+        raise unavailable("RabbitMQ", error) from error

@@ -1,7 +1,7 @@
 """Dead letters on the embedded Redis, in the keys of Dramatiq's RedisBroker.
 
 For each queue: `….XQ`, a sorted set of message ids by time of death in milliseconds, and `….XQ.msgs`, a hash
-of their bodies; a living queue is a list of ids and its hash `….msgs` (dramatiq/brokers/redis/dispatch.lua).
+of their bodies; a regular queue is a list of ids and its hash `….msgs` (dramatiq/brokers/redis/dispatch.lua).
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any
 
 import redis
 
-from app.errors import ServiceUnavailable
+from app.errors import unavailable
 from app.messaging.dead_letters.letter import DeadLetter
 from app.messaging.redis import reasons_key
 
-#: Seconds. No call to Redis hangs.
+#: Timeout of each call to Redis, in seconds.
 _TIMEOUT = 5.0
 
-#: Letters read at once.
+#: Dead letters read at once.
 _BATCH_SIZE = 500
 
-#: Moves a letter in one step, unless another command has.
+#: Moves a dead letter atomically, unless another command has moved it.
 _REPLAY = """
 if redis.call("zrem", KEYS[1] .. ".XQ", ARGV[1]) == 1 then
     redis.call("hdel", KEYS[1] .. ".XQ.msgs", ARGV[1])
@@ -39,7 +39,7 @@ class RedisDeadLetters:
 
     Args:
         url: redis(s)://…
-        namespace: the broker's.
+        namespace: namespace of the broker.
     """
 
     def __init__(self, url: str, namespace: str) -> None:
@@ -55,7 +55,7 @@ class RedisDeadLetters:
 
     def read(self, queue: str, *, ahead: int = 0) -> Generator[DeadLetter, None, None]:
         key, seen, self._removed = f"{self._key(queue)}.XQ", 0, 0
-        # What dies from now on is not looked at, so that a letter which dies again ends no loop.
+        # New dead letters are not read, so that a message that fails again causes no endless loop.
         total = self.count(queue)
         while seen < total:
             start, size = seen - self._removed, min(_BATCH_SIZE, total - seen)
@@ -99,4 +99,4 @@ def _failures() -> Iterator[None]:
     try:
         yield
     except redis.RedisError as error:
-        raise ServiceUnavailable(f"Redis does not answer ({type(error).__name__}).") from error
+        raise unavailable("Redis", error) from error

@@ -13,7 +13,10 @@ PARTS = {
     "payments": "a payment whole, beside a floor, a minimum by hand and a rival",
     "slow_gateway": "payments in flight while the gateway takes 300 ms, and what each costs",
     "notifications": "mails a second and an event's latency, beside a floor and the usual consumer",
+    "recovery": "10,000 payments of unknown outcome after an outage of the gateway, settled (ten minutes)",
+    "outbox": "events that waited for RabbitMQ, published by one worker and by two",
     "growth": "operations at a thousand to a million stored documents (an hour)",
+    "dashboard": "every dashboard page and list command at 100,000 stored documents (half an hour)",
     "soak": "memory under a steady load (15 minutes)",
 }
 

@@ -1,4 +1,4 @@
--- wrk: each request pays for a booking of its own.
+-- wrk: each request pays for a booking of its own, for one of many users: the attempts of one are limited.
 local number, right, wrong = 0, 0, 0
 local run = os.getenv("RUN")
 local headers = { ["Content-Type"] = "application/json" }
@@ -6,8 +6,8 @@ local headers = { ["Content-Type"] = "application/json" }
 function request()
   number = number + 1
   local body = string.format(
-    '{"user_id":"user_1","booking_id":"%s-%d","amount":25.5,"payment_method":"credit_card","user_email":"jane.doe@example.com"}',
-    run, number)
+    '{"user_id":"user_%d","booking_id":"%s-%d","amount":25.5,"payment_method":"credit_card","user_email":"jane.doe@example.com"}',
+    number % 1000, run, number)
   return wrk.format("POST", "/payment/process", headers, body)
 end
 

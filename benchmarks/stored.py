@@ -28,7 +28,10 @@ _BATCH = 1_000
 
 #: One every half minute: a million in a year.
 _PACE = timedelta(seconds=30)
-_FIRST = utcnow() - 1_000_000 * _PACE
+
+#: Number of the copy that is from now.
+LAST = 1_000_000
+_FIRST = utcnow() - LAST * _PACE
 
 
 def pay(payments: Payments) -> str:

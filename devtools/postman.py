@@ -1,4 +1,4 @@
-"""docs/postman, made from the OpenAPI document: requests in an order that works, each with its checks.
+"""Generate docs/postman from the OpenAPI document: requests in a working order, with checks.
 
 python -m devtools.postman > docs/postman/movieapp.postman_collection.json
 """
@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from app import create_app
-from app.settings import Settings
+from devtools.openapi import openapi
 
 _SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
 
@@ -21,13 +20,13 @@ class Step:
     """One request of the collection.
 
     Attributes:
-        name: as people see it.
-        method, path: of the OpenAPI document, which has the rest.
-        status: that is expected.
-        body: fields; what stands in {{…}} is a variable of the collection.
-        headers: besides the usual ones.
+        name: name shown in Postman.
+        method, path: operation of the OpenAPI document.
+        status: expected HTTP status.
+        body: fields of the body; {{…}} is a variable of the collection.
+        headers: additional headers.
         checks: lines of JavaScript, where `answer` is the answer's JSON.
-        values: of the path's parameters.
+        values: values of the path's parameters.
     """
 
     name: str
@@ -122,7 +121,7 @@ STEPS = (
 
 
 def collection(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The Postman collection of an OpenAPI document."""
+    """Return the Postman collection of an OpenAPI document."""
     return {
         "info": {
             "name": f"{document['info']['title']} {document['info']['version']}",
@@ -162,13 +161,6 @@ def _item(number: int, step: Step, document: Mapping[str, Any]) -> dict[str, Any
         fresh = 'pm.collectionVariables.set("bookingId", `BOOK-${pm.variables.replaceIn("{{$guid}}")}`);'
         events.append({"listen": "prerequest", "script": {"type": "text/javascript", "exec": [fresh]}})
     return {"name": step.name, "request": request, "event": events}
-
-
-def openapi() -> dict[str, Any]:
-    """The OpenAPI document of this version."""
-    settings = Settings(_env_file=None, rabbitmq_url="stub://", payment_gateway_api_key="sk_test_docs")
-    document: dict[str, Any] = json.loads(create_app(settings).test_client().get("/docs/openapi.json").data)
-    return document
 
 
 if __name__ == "__main__":

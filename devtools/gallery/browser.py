@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
-#: It asks nobody for anything: no updates, no lists, no experiments. As root it can't have its sandbox.
+#: No background requests: no updates, lists, or experiments. As root, Chromium can't use its sandbox.
 _FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -21,7 +21,7 @@ _FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # The same rendering of text on every machine.
+    # Text is rendered the same on every machine.
     "--font-render-hinting=none",
     "--disable-lcd-text",
     "--force-color-profile=srgb",
@@ -34,10 +34,10 @@ class NoBrowser(Exception):
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser.
+    """Start a headless Chromium.
 
     Raises:
-        NoBrowser: there is none, or nothing to drive it.
+        NoBrowser: Chromium or Playwright is missing.
     """
     try:
         from playwright.sync_api import sync_playwright

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from app.settings import Settings
 
-#: What `export` writes, and so may delete.
+#: Files that `export` writes and may delete.
 _OURS = ("*.html", "style.css", "README.md", "screenshots/*.png", "screenshots/sources.json")
 
-#: One of these names the command in a folder that holds a gallery.
+#: Files that mark a folder as a gallery, because they name the command.
 _MARKS = ("index.html", "README.md")
 
 #: Screenshot → SHA-256 of the HTML it shows. Screenshots differ between machines; their sources do not.
@@ -27,20 +27,20 @@ SOURCES = "screenshots/sources.json"
 
 
 class ForeignFolder(Exception):
-    """The folder holds something other than a gallery."""
+    """The folder contains something other than a gallery."""
 
 
 def export(settings: Settings, folder: Path, *, screenshots: bool) -> int:
-    """Write the gallery into `folder` and replace one that is there. Return the number of files.
+    """Write the gallery into `folder`, replacing an existing one. Return the number of files.
 
     Raises:
-        ForeignFolder: the folder holds something else.
+        ForeignFolder: the folder contains something else.
         NoBrowser: screenshots are requested, and no browser is installed.
         RenderError: a sample does not fit its template.
     """
     site = Site(settings, screenshots=screenshots)
     pages = {path: site.content(path) for path in site.paths()}
-    # Delete nothing before everything that can fail is done.
+    # Delete files only after every step that can fail.
     with chromium() if screenshots else nullcontext() as browser:
         _empty(folder)
         for path, content in pages.items():
@@ -53,7 +53,7 @@ def export(settings: Settings, folder: Path, *, screenshots: bool) -> int:
 
 
 def sources(site: Site) -> dict[str, str]:
-    """Return what `SOURCES` holds for the mails of `site`."""
+    """Return the files of `SOURCES` for the mails of `site`."""
     return {
         screenshot(exhibit, mode): hashlib.sha256(
             site.content(f"{exhibit.name}.mail.html").encode()

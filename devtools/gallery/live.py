@@ -68,7 +68,7 @@ class LiveGallery:
             content = site.content(path)
         except TemplateSyntaxError as error:
             return _failed(f"{error.name}, line {error.lineno}: {error.message}", version)
-        # An unfinished edit can fail in any way, and its author needs to see how.
+        # An unfinished edit can raise any exception, which its author needs to see.
         except Exception as error:
             return _failed(f"{type(error).__name__}: {error}", version)
         of_mail = _MAIL_HEADERS if path.endswith(".mail.html") else {}
@@ -81,7 +81,7 @@ class LiveGallery:
             return self._sites[version]
 
     def _version(self) -> str:
-        """Return the newest change, number, and size of the files: any edit, addition, or removal shows."""
+        """Return a version of the files that changes with every edit, addition, or removal."""
         stats = []
         for path in self._folder.rglob("*.*"):
             # Editors write a second file and rename it: a listed file may no longer exist.

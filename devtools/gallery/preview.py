@@ -1,4 +1,4 @@
-"""Compose mails as the worker does, to show them instead of sending them."""
+"""Compose mails like the worker, to show them instead of sending them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from email.policy import default
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
-from actors.channels.email.channel import brand_of
+from actors.channels.email.channel import renderer_of
 from actors.channels.email.compose import OutgoingMail, compose, message_id_for
 from actors.channels.email.errors import InvalidAddress, RenderError
-from actors.channels.email.languages import Languages
-from actors.channels.email.render import Renderer
+from app.languages import Languages
 
 if TYPE_CHECKING:
     from app.settings import Settings
 
-#: The Date of every preview: the same event always makes the same bytes.
+#: The Date of every preview, so that the same event always gives the same bytes.
 SENT_AT = datetime(2026, 12, 1, 10, 30, tzinfo=UTC)
 
 #: Replaces images from other origins: a preview loads nothing.
@@ -35,25 +34,25 @@ _REMOTE_IMAGE = re.compile(r"""(<img\b[^>]*?\ssrc=")https?://[^"]*""", re.IGNORE
 
 
 def languages() -> list[str]:
-    """Return the languages that mails are written in."""
+    """Return the languages of mails."""
     return list(Languages().all)
 
 
 class Previewer:
-    """Composes mails with the brand and the sender that `settings` name.
+    """Composes mails with the brand and sender of `settings`.
 
-    Templates are read once: make another one to see what has changed in them.
+    Templates are read once. Create a new instance to read changed templates.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._sender = (settings.from_name, settings.from_email)
-        self._renderer = Renderer(brand_of(settings), settings.default_currency, settings.default_timezone)
+        self._renderer = renderer_of(settings)
 
     def compose(self, template: str, event: Mapping[str, Any]) -> OutgoingMail:
         """Return the mail for `event`, which must be valid.
 
         Raises:
-            RenderError: the template needs what the event lacks, or a value can't be shown.
+            RenderError: a required field is missing or invalid.
         """
         rendered = self._renderer.render(template, event)
         try:
@@ -69,7 +68,7 @@ class Previewer:
 
 
 class Preview:
-    """The parts of a mail that a page shows.
+    """The parts of a mail to show in a page.
 
     Args:
         wire: the message as it would be sent.
@@ -77,8 +76,8 @@ class Preview:
     Attributes:
         headers: in their order, without those of MIME.
         text: the plain-text part.
-        html: the HTML part for a browser: attached images put in, and a stand-in for images from elsewhere.
-        structure: the parts, one a line, indented by how deep they lie, each with its size in bytes.
+        html: the HTML part with attached images inlined, and placeholders for remote images.
+        structure: the MIME parts as an indented list, with sizes in bytes.
     """
 
     def __init__(self, wire: bytes) -> None:

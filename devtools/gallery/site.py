@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from actors.channels.email.render import TEMPLATES
 from actors.channels.email.samples import sample, variants
-from app.events.catalog import CATALOG
+from app.events.catalog import DELIVERED
 from devtools.gallery.preview import Preview, Previewer, languages
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Exhibit:
 
     @property
     def name(self) -> str:
-        """The prefix of its files' names."""
+        """Return the prefix of its files' names."""
         return f"{self.template}.{self.variant}.{self.language}"
 
 
@@ -91,24 +91,25 @@ def error_page(message: str, version: str) -> str:
 
 
 class Site:
-    """The gallery, in the brand that `settings` name.
+    """The gallery, with the brand of `settings`.
 
     Args:
         settings: the sender and the brand.
-        screenshots: whether there will be screenshots beside the pages.
-        version: of the templates. Pages poll their server for `version` and reload when it changes. None for
-            pages that are files.
+        screenshots: whether the gallery has screenshots.
+        version: version of the templates, which pages poll to reload. None for static pages.
     """
 
     def __init__(self, settings: Settings, *, screenshots: bool = False, version: str | None = None) -> None:
         self._previewer = Previewer(settings)
+        # A mail has two pages, which are made one after the other.
+        self._preview = lru_cache(maxsize=1)(self._compose)
         self._shown = {"version": version, "modes": modes if screenshots else lambda _: ()}
         self._makers: dict[str, Callable[[], str]] = {
             "index.html": partial(self._overview, "index.html"),
             "style.css": _style,
         }
         if screenshots:
-            # What GitHub shows of the folder.
+            # The page that GitHub shows for the folder.
             self._makers["README.md"] = partial(self._overview, "README.md")
         for exhibit in exhibits():
             self._makers[f"{exhibit.name}.html"] = partial(self._page, exhibit)
@@ -122,12 +123,12 @@ class Site:
         """Render the file at `path`.
 
         Raises:
-            KeyError: there is no such file.
+            KeyError: the file does not exist.
             RenderError: its sample does not fit its template.
         """
         return self._makers[path]()
 
-    def _preview(self, exhibit: Exhibit) -> Preview:
+    def _compose(self, exhibit: Exhibit) -> Preview:
         event = sample(exhibit.template, exhibit.variant) | {"locale": exhibit.language}
         return Preview(self._previewer.compose(exhibit.template, event).as_bytes())
 
@@ -135,7 +136,7 @@ class Site:
         shelves = [
             {
                 "template": template,
-                "events": [event for event, kind in CATALOG.items() if kind.template == template],
+                "events": [event for event, kind in DELIVERED.items() if kind.template == template],
                 "exhibits": [exhibit for exhibit in exhibits() if exhibit.template == template],
             }
             for template in TEMPLATES

@@ -1,4 +1,4 @@
-"""/dev/checkout: a small shop that plays the flow of Stripe's Payment Element against the simulator."""
+"""/dev/checkout: a small shop that simulates the flow of Stripe's Payment Element."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from app.settings import Settings
 
-#: What the page offers to pay with: label → test card.
+#: Payment methods offered by the page: label → test card.
 _OFFERED = {
     "Visa, pays": CARDS["pm_card_visa"],
     "Visa, asks for 3-D Secure": CARDS["pm_card_authenticationRequiredOnSetup"],
@@ -35,10 +35,10 @@ _TYPES = {"checkout.html": "text/html", "checkout.js": "text/javascript"}
 class Checkout:
     """A WSGI application: the page and its script.
 
-    The page itself calls the API, which a shop's own server would do with its API key.
+    The page calls the API directly. In a real shop, the server does this with its API key.
 
     Args:
-        settings: PAYMENT_GATEWAY_URL is where the page confirms payments.
+        settings: have PAYMENT_GATEWAY_URL, where the page confirms payments.
     """
 
     def __init__(self, settings: Settings) -> None:

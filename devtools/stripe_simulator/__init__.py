@@ -1,6 +1,6 @@
-"""A Stripe that charges nobody: the part of its API that this project uses, over a real socket.
+"""A Stripe simulator: the part of Stripe's API that movieapp uses, served over HTTP.
 
-`/v1` answers as Stripe does, to any key that begins with `sk_test_`. `/_simulator` is what Stripe does not
-have: what the customer and the bank do, faults on demand, the clock, and a look at everything that happened
-(see `control`). The program is told of the simulator by PAYMENT_GATEWAY_URL and knows no difference.
+`/v1` responds like Stripe, to any key that starts with `sk_test_`. `/_simulator` adds control: actions of
+customers and banks, faults on demand, the clock, and the whole state (see `control`). Only
+PAYMENT_GATEWAY_URL makes movieapp use the simulator instead of Stripe.
 """

@@ -34,7 +34,7 @@ def main(host: str, port: int, db: Path, webhook_url: str, webhook_secret: str) 
     except sqlite3.Error as error:
         raise click.ClickException(f"{db}: {error}") from None
     try:
-        # Bound and not listening: who waits for the simulator must not take this for it.
+        # Bound but not listening, so that clients that wait for the simulator do not connect yet.
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))

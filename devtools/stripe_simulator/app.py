@@ -33,7 +33,7 @@ from devtools.stripe_simulator.simulator import Simulator
 from devtools.stripe_simulator.store import Record, Store
 from devtools.stripe_simulator.webhooks import Endpoint
 
-#: Takes a call, the parameters and, where the path has one, the object's id.
+#: Takes a call, the parameters, and the object's id if the path has one.
 Operation = Callable[..., Record]
 
 _ENDPOINTS: tuple[tuple[str, str, Operation], ...] = (
@@ -62,7 +62,7 @@ _ENDPOINTS: tuple[tuple[str, str, Operation], ...] = (
     ("GET", "/v1/events/<record_id>", reading.retrieve("event")),
 )
 
-#: What these endpoints do for a publishable key, which may call no others.
+#: Handlers of the only endpoints that a publishable key may call.
 _BROWSER_ENDPOINTS: dict[tuple[str, str], Operation] = {
     ("GET", "/v1/payment_intents/<record_id>"): browser.retrieve,
     ("POST", "/v1/payment_intents/<record_id>/confirm"): browser.confirm,
@@ -134,7 +134,7 @@ def _execute(
     claim: Claim,
     fault: Fault | None,
 ) -> Answer:
-    """Run an endpoint. What it writes and the stored response are one transaction."""
+    """Run an endpoint. Its writes and the stored response form one transaction."""
     try:
         with sim.call(request.host_url, g.request_id, claim.key) as call:
             error_fault = fault if fault and fault.kind == "error" else None
@@ -170,7 +170,7 @@ def _name_request() -> None:
         raise StripeError(401, "You did not provide an API key (Authorization: Bearer sk_test_…).")
     kind = _TEST_KEY.fullmatch(g.api_key)
     if not kind or (kind[1] != "p" and not sent):
-        # Not echoed: it may be a live one.
+        # The key is not echoed, because it may be a live one.
         raise StripeError(401, "Invalid API key: the simulator takes test keys, sk_test_….")
     g.is_publishable = kind[1] == "p"
 
@@ -192,7 +192,7 @@ def _error(error: StripeError) -> Response:
 
 
 def _http_error(error: HTTPException) -> Response:
-    """Return what Flask refuses, such as an unknown path, in Stripe's format."""
+    """Return Flask's errors, such as unknown paths, in Stripe's format."""
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
     kind = "invalid_request_error" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "api_error"
     message = f"{error.name} ({request.method}: {request.path})."
@@ -200,7 +200,7 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _drop(_dropped: Dropped) -> Response:
-    """Close the client's TCP connection. The response that Flask requires reaches nobody."""
+    """Close the client's TCP connection. The response that Flask requires is never sent."""
     connection: socket.socket = request.environ["gunicorn.socket"]
     connection.shutdown(socket.SHUT_RDWR)
     return Response()

@@ -1,4 +1,4 @@
-"""What Stripe.js does in a customer's browser, with a publishable key and a client secret.
+"""The API calls of Stripe.js in a browser, with a publishable key and a client secret.
 
 Source: https://docs.stripe.com/js/payment_intents and https://docs.stripe.com/keys
 """
@@ -13,17 +13,17 @@ from devtools.stripe_simulator.errors import ExecutionError, StripeError, no_suc
 from devtools.stripe_simulator.params import Params
 from devtools.stripe_simulator.store import Record
 
-#: Members of a PaymentIntent that are for the shop alone.
+#: Members of a PaymentIntent that only the shop may see.
 _FOR_THE_SHOP = ("customer", "latest_charge", "metadata")
 
 
 def retrieve(call: Call, params: Params, record_id: str) -> Record:
-    """Return a PaymentIntent to the browser that knows its client secret."""
+    """Return a PaymentIntent to a browser with its client secret."""
     return _for_browser(_intent(call, params, record_id))
 
 
 def confirm(call: Call, params: Params, record_id: str) -> Record:
-    """Try to pay a PaymentIntent with what the customer entered."""
+    """Try to pay a PaymentIntent with the customer's details."""
     _intent(call, params, record_id)
     try:
         return _for_browser(intents.confirm(call, params, record_id))

@@ -9,7 +9,7 @@ from typing import Any
 from devtools.stripe_simulator.errors import no_such
 from devtools.stripe_simulator.store import Record, Store
 
-#: The simulated version of the API: the one that stripe 16 requests.
+#: The simulated API version, which stripe 16 requests.
 API_VERSION = "2026-10-28.endive"
 
 
@@ -24,11 +24,11 @@ class Call:
 
     Attributes:
         now: seconds since 1970 by the simulator's clock.
-        base_url: where the caller reaches this server, for redirects.
-        request_id: of the API request, None for acts of others.
-        idempotency_key: sent with it.
-        pending: whether banks take their time: the payment stays `processing`, the refund `pending`.
-        events: ids of the events it made.
+        base_url: URL of this server, for redirects.
+        request_id: id of the API request; None for other actions.
+        idempotency_key: the request's key.
+        pending: whether payments stay `processing` and refunds `pending`.
+        events: ids of the created events.
     """
 
     store: Store
@@ -48,7 +48,7 @@ class Call:
         """Return an object by its kind and id.
 
         Raises:
-            StripeError: there is none; `param` names where its id came from.
+            StripeError: the object does not exist; `param` is the parameter with its id.
         """
         record = self.store.get(record_id)
         if record is None or record["object"] != kind:
@@ -61,7 +61,7 @@ class Call:
             self.store.save(record)
 
     def emit(self, event_type: str, record: Record) -> None:
-        """Record an event with `record` as it is now: https://docs.stripe.com/api/events/object"""
+        """Record an event with the current `record`: https://docs.stripe.com/api/events/object"""
         event = self.new(
             "event",
             "evt",

@@ -1,4 +1,4 @@
-"""The simulator's clock: real time, moved forward on demand."""
+"""The simulator's clock: real time plus an adjustable offset."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ class Clock:
         return int(time.time()) + int(advanced)
 
     def advance(self, seconds: int) -> None:
-        """Move it forward."""
+        """Move the clock forward."""
         self._store.execute("UPDATE clock SET advanced = advanced + ?", (seconds,))

@@ -1,7 +1,7 @@
-"""`/_simulator`: what the real Stripe does not have. For tests, and for people who try things out.
+"""`/_simulator`: control of the simulator, for tests and experiments.
 
-GET    health                                   whether it serves
-GET    state                                    everything that happened, and how much of it
+GET    health                                   liveness
+GET    state                                    all objects, and their numbers
 POST   reset                                    delete everything
 POST   clock {"advance_seconds": n}             move the clock
 POST   faults {"match", "kind", …}, DELETE      see `faults`
@@ -12,7 +12,7 @@ POST   charges/ID/dispute/update {"status": …}, charges/ID/dispute/close {"sta
 POST   charges/ID/early_fraud_warning
 POST   events/ID/resend                         send its webhook again
 
-With `"webhook": false` in the body, an act sends no events: the webhook that never comes.
+With `"webhook": false` in the body, an action sends no events, to simulate lost webhooks.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from devtools.stripe_simulator.webhooks import undelivered
 
 _KINDS = ("payment_intent", "charge", "refund", "dispute")
 
-#: About ten years: times stay times.
+#: About ten years, so that times stay valid.
 _FARTHEST_JUMP = 10 * 366 * 86_400
 
 
 def blueprint(sim: Simulator) -> Blueprint:
-    """The routes, for one simulator."""
+    """Return the routes for one simulator."""
     routes = Blueprint("control", __name__, url_prefix="/_simulator")
 
     @routes.get("/health")
@@ -129,7 +129,7 @@ def blueprint(sim: Simulator) -> Blueprint:
 
 
 def _body() -> dict[str, Any]:
-    """The request's JSON object; none at all counts as an empty one."""
+    """Return the request's JSON object; empty without a body."""
     if not request.get_data():
         return {}
     try:
@@ -142,7 +142,7 @@ def _body() -> dict[str, Any]:
 
 
 def _one_of(name: str, allowed: Sequence[str]) -> str:
-    """A member of the body; the first of `allowed` if it is not given."""
+    """Return a member of the body, by default the first of `allowed`."""
     value: str = _body().get(name, allowed[0])
     if value not in allowed:
         raise StripeError(400, f"{name} must be one of {', '.join(allowed)}", param=name)

@@ -1,4 +1,4 @@
-"""What amounts can be charged: https://docs.stripe.com/currencies"""
+"""Check amounts as Stripe does: https://docs.stripe.com/currencies"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TWO_DECIMALS = _codes(
 )
 CURRENCIES = _ZERO_DECIMALS | _TWO_DECIMALS | _THREE_DECIMALS
 
-#: Smallest charges, in minor units. Stripe names none for other currencies.
+#: Minimum charges, in minor units. Stripe has none for other currencies.
 _MINIMUM = {
     **dict.fromkeys(_codes("usd aud brl cad chf eur inr nzd sgd"), 50),
     **dict.fromkeys(_codes("aed myr pln ron"), 200),
@@ -41,7 +41,8 @@ _MINIMUM = {
 _MAXIMUM = {"idr": 999_999_999_999}
 _USUAL_MAXIMUM = 99_999_999
 
-#: Minor units must be a multiple: a third decimal must be 0, and these two have decimals in name only.
+#: Minor units must be a multiple of this: a third decimal must be 0, and two currencies allow no decimals in
+#: practice.
 _STEP = {**dict.fromkeys(_THREE_DECIMALS, 10), "isk": 100, "ugx": 100}
 
 
@@ -53,7 +54,7 @@ def check(amount: int, currency: str) -> None:
         currency: its code in lower case.
 
     Raises:
-        StripeError: the currency is unknown, or the amount is none of its amounts.
+        StripeError: the currency is unknown, or the amount is invalid in it.
     """
     if currency not in CURRENCIES:
         raise StripeError(400, f"Invalid currency: {currency}.", param="currency")

@@ -8,7 +8,7 @@ from devtools.stripe_simulator.store import Record
 
 REASONS = ("fraudulent", "duplicate", "product_not_received", "product_unacceptable", "general")
 
-#: How an open dispute can stand: https://docs.stripe.com/disputes/how-disputes-work
+#: Statuses of an open dispute: https://docs.stripe.com/disputes/how-disputes-work
 OPEN = ("needs_response", "under_review", "warning_needs_response", "warning_under_review")
 VERDICTS = ("lost", "won", "warning_closed")
 
@@ -56,7 +56,7 @@ def open_dispute(call: Call, charge_id: str, reason: str, *, inquiry: bool = Fal
 
 
 def update_dispute(call: Call, charge_id: str, status: str) -> Record:
-    """Let an open dispute take another status of `OPEN`, such as when evidence was submitted.
+    """Set another status of `OPEN`, for example after evidence was submitted.
 
     Raises:
         StripeError: the charge has no open dispute.

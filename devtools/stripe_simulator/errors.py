@@ -29,7 +29,7 @@ class StripeError(Exception):
 
 
 class ExecutionError(StripeError):
-    """An error after execution began, such as a decline. What it wrote is kept, and idempotency stores it."""
+    """An error after execution started, such as a decline. Its writes are kept, and idempotency stores it."""
 
 
 class Dropped(Exception):

@@ -15,7 +15,7 @@ def expand(store: Store, record: Record, paths: list[str]) -> Record:
     """Return a copy of `record` with the members that `paths` name expanded, such as `data.latest_charge`.
 
     Raises:
-        StripeError: a path leads nowhere.
+        StripeError: a path does not exist.
     """
     for path in paths:
         record = _expanded(store, record, path.split("."), path)

@@ -1,4 +1,4 @@
-"""Faults on demand: what networks, banks, and Stripe itself do at times, when a test asks for it."""
+"""Faults on demand: failures of networks, banks, and Stripe, for tests."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Fault:
             connection ends before or after the work), malformed (the work is done; the response is no JSON),
             pending (the payment is `processing`, or the refund `pending`, until a test settles it), none
             (nothing but `webhook`).
-        seconds: of a delay.
-        status, code: of an error; the code is the usual one of the status unless given.
-        times: number of requests it meets; 0 for all until it is cleared.
+        seconds: duration of a delay.
+        status, code: status and code of an error; the default code depends on the status.
+        times: number of affected requests; 0 for all until it is cleared.
         before: a delay comes before the work, while its idempotency key is in use, instead of after it.
         after: an error replaces the response of work that was done, and idempotency stores it.
         stored: an error that prevents the work is stored for the idempotency key. The default for 5xx, as
@@ -59,15 +59,15 @@ class Fault:
 
     @property
     def is_stored(self) -> bool:
-        """Whether idempotency stores the error."""
+        """Return whether idempotency stores the error."""
         return self.after or (self.status >= 500 if self.stored is None else self.stored)
 
     def before_work(self) -> None:
-        """Apply what happens before the idempotency key is looked at.
+        """Apply the fault's part before the idempotency key is checked.
 
         Raises:
             StripeError: instead of executing the request.
-            Dropped: likewise.
+            Dropped: instead of executing the request.
         """
         if self.kind == "drop_before":
             raise Dropped
@@ -77,7 +77,7 @@ class Fault:
             time.sleep(self.seconds)
 
     def after_work(self) -> None:
-        """Apply what happens once the request is executed and its key is free again.
+        """Apply the fault's part after the request is executed and its key is released.
 
         Raises:
             Dropped: instead of responding.
@@ -88,7 +88,7 @@ class Fault:
             time.sleep(self.seconds)
 
     def error(self) -> StripeError:
-        """Return the error of its status."""
+        """Return the error for the fault's status."""
         fields = _ERRORS.get(self.status, {"kind": "api_error"})
         if self.code:
             fields = {**fields, "code": self.code}
@@ -96,7 +96,7 @@ class Fault:
 
 
 class Faults:
-    """The faults that are waiting for a matching request."""
+    """The faults that wait for a matching request."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -106,7 +106,7 @@ class Faults:
         """Add a fault for the next matching request.
 
         Raises:
-            StripeError: `body` does not describe one.
+            StripeError: `body` is not a valid fault.
         """
         fault = parse(body)
         with self._lock:
@@ -118,12 +118,12 @@ class Faults:
             self._waiting.clear()
 
     def take(self, method: str, path: str) -> Fault | None:
-        """Return the first added fault that matches a request, and use it up."""
+        """Return the first fault that matches a request, and count its use."""
         line = f"{method} {path}"
         with self._lock:
             for fault in self._waiting:
                 if line.startswith(fault.match):
-                    # A fault of 0 times goes negative and never ends.
+                    # The counter of a fault with 0 times becomes negative, so the fault never ends.
                     fault.times -= 1
                     if fault.times == 0:
                         self._waiting.remove(fault)
@@ -135,7 +135,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-#: What each member must be, in words and as a check.
+#: Requirement of each member, as text and as a check.
 _MEMBERS: dict[str, tuple[str, Any]] = {
     "match": (
         'a method and the beginning of a path, as "POST /v1/payment_intents"',
@@ -163,7 +163,7 @@ def parse(body: dict[str, Any]) -> Fault:
     """
     for name in ("match", "kind", *body):
         if name not in _MEMBERS:
-            raise StripeError(400, f"unknown: {name}; a fault has {', '.join(_MEMBERS)}", param=name)
+            raise StripeError(400, f"unknown member {name}; must be one of {', '.join(_MEMBERS)}", param=name)
         words, is_right = _MEMBERS[name]
         if name not in body or not is_right(body[name]):
             raise StripeError(400, f"{name} must be {words}", param=name)

@@ -5,13 +5,13 @@ from __future__ import annotations
 #: One process: faults, running idempotency keys, and the queue of webhooks live in its memory.
 workers = 1
 worker_class = "gthread"
-#: More than any test has payments in flight; a delayed request holds its thread.
+#: More threads than any test has concurrent payments, because a delayed request occupies its thread.
 threads = 256
 keepalive = 75
-#: No limit on a request: delays are asked for.
+#: No time limit for requests, because tests request delays.
 timeout = 0
-#: Seconds. A request that is delayed on demand must not delay the end.
+#: Seconds, so that a delayed request does not delay shutdown.
 graceful_timeout = 1
 loglevel = "critical"
-#: No remote control of the server: signals do.
+#: No control socket; signals are enough.
 control_socket_disable = True

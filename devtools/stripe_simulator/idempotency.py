@@ -23,10 +23,10 @@ _LONGEST_KEY = 255
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP response.
+    """A stored HTTP response.
 
     Attributes:
-        request_id: of the request that it first answered.
+        request_id: id of the original request.
     """
 
     status: int

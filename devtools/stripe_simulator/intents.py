@@ -11,8 +11,7 @@ from devtools.stripe_simulator.params import Params
 from devtools.stripe_simulator.paying import pay, raise_decline
 from devtools.stripe_simulator.store import Record
 
-#: From which statuses a PaymentIntent can be moved.
-#: https://docs.stripe.com/payments/paymentintents/lifecycle
+#: Statuses in which each operation is allowed: https://docs.stripe.com/payments/paymentintents/lifecycle
 _CONFIRMABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
 _CANCELABLE = (*_CONFIRMABLE, "processing")
 
@@ -58,7 +57,7 @@ def create(call: Call, params: Params) -> Record:
 
 
 def update(call: Call, params: Params, record_id: str) -> Record:
-    """Change the description and the metadata, where an empty value removes its key."""
+    """Change the description and the metadata. An empty value removes its key."""
     intent = call.get("payment_intent", record_id)
     if "description" in params:
         intent["description"] = params.text("description")

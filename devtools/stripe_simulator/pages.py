@@ -76,7 +76,8 @@ def _render(intent: Record) -> str:
 
 
 def _with_result(return_url: str, intent: Record) -> str:
-    """Return `return_url` with what Stripe adds: https://docs.stripe.com/payments/paypal/accept-a-payment"""
+    """Return `return_url` with Stripe's parameters:
+    https://docs.stripe.com/payments/paypal/accept-a-payment"""
     result = {
         "payment_intent": intent["id"],
         "payment_intent_client_secret": intent["client_secret"],

@@ -1,4 +1,4 @@
-"""Parameters read with their types, refused as Stripe refuses them: https://docs.stripe.com/error-codes"""
+"""Parse parameters by type, with Stripe's errors: https://docs.stripe.com/error-codes"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Params:
     Every method raises StripeError (400, naming the parameter) for a value that is not of its type.
 
     Args:
-        values: as decoded from a form.
+        values: values from a decoded form.
         group: the name of the group, for messages.
     """
 
@@ -101,7 +101,7 @@ class Params:
     def metadata(self, current: dict[str, str] | None = None) -> dict[str, str]:
         """Return `metadata`, within Stripe's limits, merged into the existing.
 
-        An empty value removes its key; `metadata` itself empty removes all.
+        An empty value removes its key. An empty `metadata` removes all keys.
         """
         if "metadata" not in self:
             return current or {}

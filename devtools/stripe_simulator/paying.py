@@ -17,8 +17,8 @@ from devtools.stripe_simulator.test_cards import GENERIC, Decline
 #: Path of the page that the customer is redirected to; see `pages`.
 PAGE = "/_simulator/authenticate/"
 
-#: What the customer, PayPal, or a bank can do with a PaymentIntent that waits: approve, cancel, refuse, take
-#: time. A payment that is processing can't be canceled by the customer any more: `fail` declines it.
+#: Actions of the customer, PayPal, or a bank on a waiting PaymentIntent: approve, cancel, refuse, delay. The
+#: customer can't cancel a payment that is processing; `fail` declines it.
 OUTCOMES = ("succeed", "fail", "decline", "process")
 
 _WAITING = ("requires_action", "processing")
@@ -49,10 +49,10 @@ def pay(call: Call, intent: Record, method: Record, return_url: str | None) -> N
 
 
 def authenticate(call: Call, intent_id: str, outcome: str) -> Record:
-    """Apply what the customer does at 3-D Secure or PayPal, or the bank afterwards: one of `OUTCOMES`.
+    """Apply the customer's or bank's result of 3-D Secure or PayPal: one of `OUTCOMES`.
 
     Raises:
-        StripeError: the PaymentIntent waits for nobody.
+        StripeError: the PaymentIntent does not wait for its customer.
     """
     intent = call.get("payment_intent", intent_id)
     if intent["status"] not in _WAITING:

@@ -1,10 +1,11 @@
 """PaymentMethods: https://docs.stripe.com/api/payment_methods
 
-A card's number and CVC are looked at and forgotten: what is kept is brand, last four digits and expiry.
+A card's number and CVC are not stored, only its brand, last four digits, and expiry.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -44,7 +45,7 @@ def resolve(call: Call, method_id: str, param: str) -> Record:
     """Return the PaymentMethod with that id, a new one for Stripe's test ids (`pm_card_visa`).
 
     Raises:
-        StripeError: there is none; `param` names where the id came from.
+        StripeError: it does not exist; `param` is the parameter with the id.
     """
     if method_id in CARDS:
         return _save(call, "card", _card(CARDS[method_id], *_usual_expiry(call)), {})
@@ -69,6 +70,8 @@ def _card(card: TestCard, month: int, year: int) -> dict[str, Any]:
         "country": "US",
         "exp_month": month,
         "exp_year": year,
+        # The same for every PaymentMethod of a number.
+        "fingerprint": hashlib.sha256(f"{card.brand} {card.last4}".encode()).hexdigest()[:16],
         "funding": card.funding,
         "last4": card.last4,
     }

@@ -17,8 +17,8 @@ class Simulator:
     """One simulated account.
 
     Args:
-        store: owned by the simulator from now on.
-        endpoint: where webhooks go, None to send none.
+        store: the data, owned by the simulator.
+        endpoint: receives webhooks; None to send none.
     """
 
     def __init__(self, store: Store, endpoint: Endpoint | None) -> None:

@@ -49,7 +49,7 @@ class Store:
         path: the file, created if it does not exist.
 
     Raises:
-        sqlite3.Error: it can't be opened, or is something else.
+        sqlite3.Error: the file can't be opened, or is not a database of the simulator.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,7 +59,7 @@ class Store:
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             (tables,) = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             if tables and version != _VERSION:
-                raise sqlite3.DatabaseError("made by another version of the simulator; delete it")
+                raise sqlite3.DatabaseError("created by another version of the simulator; delete the file")
             self._db.execute("PRAGMA journal_mode = WAL")
             # Nothing is lost when the process is killed, only when the machine is.
             self._db.execute("PRAGMA synchronous = NORMAL")

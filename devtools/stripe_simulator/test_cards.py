@@ -1,4 +1,4 @@
-"""Stripe's test cards, their PaymentMethods, and what happens when they pay.
+"""Stripe's test cards, their PaymentMethods, and their behavior.
 
 Sources: https://docs.stripe.com/testing and, for advice codes, https://docs.stripe.com/declines/card
 """
@@ -24,9 +24,9 @@ class TestCard:
     """A card that always behaves the same.
 
     Attributes:
-        number: published by Stripe; never stored, as no number is.
-        asks: the customer has to authenticate (3-D Secure) before anything is charged.
-        decline: how the bank refuses, None if it pays.
+        number: published by Stripe; never stored.
+        asks: whether the customer must authenticate (3-D Secure) before the charge.
+        decline: the bank's refusal; None if the card pays.
         dispute: the reason of the dispute that follows a payment.
         inquiry: the dispute begins as an inquiry: no funds are withdrawn.
         fraud_warning: an early fraud warning follows a payment.
@@ -81,7 +81,7 @@ _INCORRECT_CVC = TestCard("4000000000000127", decline=INCORRECT_CVC)
 _PROCESSING_ERROR = TestCard("4000000000000119", decline=PROCESSING_ERROR)
 _FRAUDULENT = TestCard("4100000000000019", decline=FRAUDULENT)
 
-#: By the PaymentMethod that stands for the card in every test account.
+#: By the PaymentMethod of the card in every test account.
 CARDS: dict[str, TestCard] = {
     # They pay.
     "pm_card_visa": TestCard("4242424242424242"),
@@ -125,7 +125,7 @@ CARDS: dict[str, TestCard] = {
     "pm_card_threeDSecure2Required": TestCard("4000000000003220", asks=True),
     "pm_card_threeDSecureRequired": TestCard("4000000000003063", asks=True),
     "pm_card_threeDSecureRequiredChargeDeclined": TestCard("4000008400001629", asks=True, decline=GENERIC),
-    # They pay, and something follows.
+    # They pay, and a later event follows.
     "pm_card_createDispute": TestCard("4000000000000259", dispute="fraudulent"),
     "pm_card_createDisputeProductNotReceived": TestCard("4000000000002685", dispute="product_not_received"),
     "pm_card_createDisputeInquiry": TestCard("4000000000001976", dispute="fraudulent", inquiry=True),
@@ -133,7 +133,7 @@ CARDS: dict[str, TestCard] = {
     "pm_card_pendingRefund": TestCard("4000000000007726", refund="pending"),
 }
 
-#: Further numbers that pay, without a PaymentMethod of their own.
+#: Other numbers that pay, without their own PaymentMethod.
 _ALSO = (
     TestCard("4111111111111111"),
     TestCard("378282246310005", "amex"),
@@ -142,7 +142,7 @@ _ALSO = (
 
 NUMBERS: dict[str, TestCard] = {card.number: card for card in (*CARDS.values(), *_ALSO)}
 
-#: A stored card is identified by these two alone. No two test cards share them.
+#: A stored card is identified by these two, so no two test cards share them.
 _KNOWN = {(card.brand, card.last4): card for card in NUMBERS.values()}
 
 

@@ -30,7 +30,7 @@ _MAX_ATTEMPTS = 64
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where events are sent, and the secret (`whsec_…`) that signs them."""
+    """A webhook endpoint: its URL, and the secret (`whsec_…`) that signs events."""
 
     url: str
     secret: str
@@ -52,7 +52,7 @@ def signature(payload: bytes, secret: str, timestamp: int) -> str:
 
 
 class Webhooks:
-    """Deliver events to an endpoint in threads, until the process ends.
+    """Delivers events to an endpoint in threads, until the process ends.
 
     Undelivered events, those with `pending_webhooks`, are in the store: a restart attempts them again.
     """
@@ -67,7 +67,7 @@ class Webhooks:
             threading.Thread(target=self._run, name=f"webhooks-{number}", daemon=True).start()
 
     def send(self, event_ids: list[str]) -> None:
-        """Deliver events soon. Never waits."""
+        """Schedule events for delivery, without waiting."""
         for event_id in event_ids:
             self._put(_Delivery(time.monotonic(), 1, event_id))
 
@@ -77,7 +77,7 @@ class Webhooks:
             self._changed.notify()
 
     def _take(self) -> _Delivery:
-        """Wait for a delivery that is due, and return it."""
+        """Wait for the next due delivery, and return it."""
         with self._changed:
             while not self._waiting or self._waiting[0].due > time.monotonic():
                 self._changed.wait(self._waiting[0].due - time.monotonic() if self._waiting else None)
@@ -85,7 +85,7 @@ class Webhooks:
 
     def _run(self) -> None:
         with requests.Session() as session:
-            # The receiver runs on this machine: its proxy is not meant.
+            # The receiver runs on this machine, so no proxy is used.
             session.trust_env = False
             while True:
                 delivery = self._take()
@@ -118,7 +118,7 @@ class Webhooks:
 
 
 def mark(store: Store, event_id: str, pending: int) -> None:
-    """Set how many endpoints an event is to be delivered to."""
+    """Set the number of pending deliveries of an event."""
     store.execute(
         "UPDATE objects SET body = json_set(body, '$.pending_webhooks', ?) WHERE id = ?", (pending, event_id)
     )

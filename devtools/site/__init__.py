@@ -1,0 +1,1 @@
+"""Build the documentation site: additions to MkDocs for `make docs`."""

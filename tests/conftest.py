@@ -1,4 +1,4 @@
-"""Fixtures of all tests. A test names the servers it needs; each is found or started once for a run.
+"""Fixtures of all tests. A test requests the servers that it needs; each is found or started once for a run.
 
 Every test has its own names (database, key prefix, exchange, queues), so that tests never meet each other
 or a developer's data, whatever runs at the same time.
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 Find = Callable[[str], str]
 
-#: What names the servers: kept, for mutmut runs pytest many times in one process, and the first run hides it.
+#: Variables that name the servers. Saved, because mutmut runs pytest many times in one process, and the first
+#: run hides them.
 _ENVIRONMENT = dict(os.environ)
 
 _directory = pytest.StashKey[Path]()
@@ -45,7 +46,7 @@ _services = pytest.StashKey[Services | RemoteServices]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Note which servers the environment names, and hide the rest of it from the tests."""
+    """Remember which servers the environment names, and hide the rest of the environment from the tests."""
     workerinput: dict[str, Any] | None = getattr(config, "workerinput", None)
     if workerinput:
         config.stash[_services] = RemoteServices(Path(workerinput["desk"]))
@@ -56,14 +57,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_services] = Services(_ENVIRONMENT, config.stash[_directory])
     config.add_cleanup(end_all)
     _forget_foreign_settings()
-    # A shell starts what it runs in the background with SIGINT ignored, and what we start would inherit that.
+    # A shell starts background commands with SIGINT ignored, and our child processes would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a worker of pytest-xdist where to ask for servers."""
+    """Give a pytest-xdist worker the address to request servers from."""
     config: pytest.Config = node.config
     address = config.stash[_directory] / "desk"
     if not address.exists():
@@ -81,7 +82,7 @@ def _forget_foreign_settings() -> None:
 
 
 def _lacking(reason: str) -> NoReturn:
-    """Skip the test, or fail it where nothing may skip."""
+    """Skip the test, or fail it where services are required."""
     if os.environ.get("REQUIRE_SERVICES") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
@@ -89,13 +90,15 @@ def _lacking(reason: str) -> NoReturn:
 
 @pytest.fixture(scope="session")
 def lacking() -> Callable[[str], NoReturn]:
-    """Skips the test for want of a program, or fails it where nothing may skip."""
+    """Skips the test if a program is missing, or fails it where services are required."""
     return _lacking
 
 
 @pytest.fixture(scope="session")
 def find(pytestconfig: pytest.Config) -> Find:
-    """Gives a server's URL by its name; without one skips or, under REQUIRE_SERVICES=1, fails the test."""
+    """Returns a server's URL by its name. Without the server, skips the test or, under REQUIRE_SERVICES=1,
+    fails it.
+    """
 
     def find(name: str) -> str:
         service = pytestconfig.stash[_services].find(name)
@@ -110,31 +113,31 @@ def find(pytestconfig: pytest.Config) -> Find:
 
 @pytest.fixture(scope="session")
 def rabbitmq_url(find: Find) -> str:
-    """RabbitMQ, with a virtual host that others use too."""
+    """RabbitMQ, with a shared virtual host."""
     return find("rabbitmq")
 
 
 @pytest.fixture(scope="session")
 def redis_url(find: Find) -> str:
-    """Redis, with a database that others use too."""
+    """Redis, with a shared database."""
     return find("redis")
 
 
 @pytest.fixture(scope="session")
 def mongodb_server(find: Find) -> str:
-    """MongoDB's protocol: a URI without a database's name; `with_database` puts one in."""
+    """MongoDB's protocol: a URI without a database name; `with_database` adds one."""
     return find("mongodb")
 
 
 @pytest.fixture(autouse=True)
 def _no_foreign_settings() -> None:
-    """No environment reaches a test: not a developer's, nor what another test's code has set."""
+    """Hide the environment from tests: a developer's, and variables set by other tests."""
     _forget_foreign_settings()
 
 
 @pytest.fixture
 def settings() -> Settings:
-    """Settings with names of their own and no server: the stub broker."""
+    """Settings with unique names and without servers: the stub broker."""
     token = uuid.uuid4().hex[:12]
     return Settings(
         _env_file=None,
@@ -202,7 +205,7 @@ def dead_letters() -> Callable[[Settings, str], int]:
 
 @pytest.fixture
 def log_lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
-    """What was logged since the test began, whatever other tests made of the logs."""
+    """Log lines since the test began, even if other tests reconfigured logging."""
     stream = io.StringIO()
     logs.configure("notification-service", "INFO", stream)
     yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
@@ -218,7 +221,7 @@ def mail_sink() -> Iterator[MailSink]:
 
 @pytest.fixture(scope="session")
 def stripe_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StripeServer]:
-    """A Stripe simulator for each worker: a fault that one test asks for must not meet another's payment."""
+    """A Stripe simulator for each worker, so that a fault of one test does not affect another's payment."""
     server = StripeServer(tmp_path_factory.mktemp("stripe"))
     server.start()
     yield server
@@ -227,7 +230,7 @@ def stripe_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StripeSe
 
 @pytest.fixture
 def stripe_simulator(stripe_server: StripeServer) -> Iterator[StripeSimulator]:
-    """The Stripe simulator; faults do not outlive a test."""
+    """The Stripe simulator. Faults are cleared after each test."""
     simulator = StripeSimulator(stripe_server.url)
     yield simulator
     simulator.clear_faults()
@@ -235,7 +238,7 @@ def stripe_simulator(stripe_server: StripeServer) -> Iterator[StripeSimulator]:
 
 @pytest.fixture
 def private_stripe(server_dir: Path) -> Iterator[StripeSimulator]:
-    """A simulator of the test's own: its books hold nothing else, and its clock may be moved."""
+    """A separate simulator for one test: it has no other objects, and its clock can be moved."""
     server = StripeServer(server_dir / "stripe")
     server.start()
     yield StripeSimulator(server.url)
@@ -244,14 +247,14 @@ def private_stripe(server_dir: Path) -> Iterator[StripeSimulator]:
 
 @pytest.fixture(scope="session")
 def rabbitmq_installed() -> None:
-    """There is a RabbitMQ to start."""
+    """Require an installed RabbitMQ."""
     if not PrivateRabbitMQ.installed():
         _lacking("RabbitMQ: no rabbitmq-server installed (apt-get install rabbitmq-server)")
 
 
 @pytest.fixture
 def private_rabbitmq(rabbitmq_installed: None, server_dir: Path) -> Iterator[PrivateRabbitMQ]:
-    """A RabbitMQ node that a test may kill and start again."""
+    """A RabbitMQ node that a test may kill and restart."""
     server = PrivateRabbitMQ(server_dir / "rabbitmq")
     server.start()
     yield server
@@ -260,7 +263,9 @@ def private_rabbitmq(rabbitmq_installed: None, server_dir: Path) -> Iterator[Pri
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium, for one module: playwright's event loop would be in the way of other tests'."""
+    """The system's Chromium, for one module, because playwright's event loop would conflict with those of
+    other tests.
+    """
     try:
         with chromium() as started:
             yield started
@@ -270,5 +275,5 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def server_dir(tmp_path: Path) -> Path:
-    """Where a test's own servers keep their data."""
+    """Data directory of a test's own servers."""
     return tmp_path / "servers"

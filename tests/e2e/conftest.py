@@ -1,4 +1,4 @@
-"""Node, and packages for it."""
+"""Node and its packages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def node(lacking: Callable[[str], None]) -> str:
 def npm_install(
     node: str, lacking: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str, str], Path]:
-    """Installs a package from the npm registry; gives the folder that has it in its node_modules."""
+    """Installs a package from the npm registry, and returns the folder whose node_modules contains it."""
 
     def install(name: str, versions: str) -> Path:
         folder = tmp_path_factory.mktemp("node")

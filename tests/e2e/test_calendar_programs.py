@@ -1,9 +1,11 @@
-"""Calendar files as other programs read them: ical.js and vobject, for every zone, year after year."""
+"""Calendar files read by other programs: ical.js and vobject, for every zone and year, and khal."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -54,7 +56,7 @@ def calendar(template: str, event: dict[str, Any]) -> bytes:
 
 
 def showings() -> Iterator[tuple[str, datetime, dict[str, Any]]]:
-    """A name, the instant that zoneinfo gives, and the event: winter and summer, every zone and year."""
+    """Name, expected instant, and event: winter and summer, for every zone and year."""
     for zone in sorted(available_timezones() - {"localtime", "Factory"}):
         for year in YEARS:
             for month, day in ((1, 15), (7, 15)):
@@ -66,7 +68,7 @@ def showings() -> Iterator[tuple[str, datetime, dict[str, Any]]]:
 
 @pytest.fixture(scope="module")
 def read(npm_install: Callable[[str, str], Path]) -> Callable[[Path], dict[str, Any]]:
-    """What ical.js makes of the files in a folder."""
+    """Parse the files in a folder with ical.js."""
     modules = npm_install("ical.js", "^2.2.0")
     (modules / "read.mjs").write_text(READ)
 
@@ -79,7 +81,7 @@ def read(npm_install: Callable[[str, str], Path]) -> Callable[[Path], dict[str, 
     return read
 
 
-def test_every_zone_and_year_is_the_instant_that_zoneinfo_gives(
+def test_every_zone_and_year_converts_to_the_same_instant_as_zoneinfo(
     read: Callable[[Path], dict[str, Any]], tmp_path: Path
 ) -> None:
     expected = {}
@@ -99,7 +101,7 @@ def test_every_zone_and_year_is_the_instant_that_zoneinfo_gives(
         assert entry.dtend.value == expected[name] + length
 
 
-def test_confirm_update_cancel_are_three_states_of_one_entry(
+def test_confirmation_update_and_cancellation_change_one_calendar_entry(
     read: Callable[[Path], dict[str, Any]], tmp_path: Path
 ) -> None:
     same = {"timestamp": "2026-12-03T09:00:00Z", "showtime": EVENT["showtime"]}
@@ -117,3 +119,52 @@ def test_confirm_update_cancel_are_three_states_of_one_entry(
         entry = vobject.readOne((tmp_path / state).read_text()).vevent
         assert entry.attendee.value == f"mailto:{EVENT['user_email']}"
         assert entry.organizer.value == f"mailto:{ORGANIZER[1]}"
+
+
+#: khal's configuration: one calendar in a folder, and times in UTC.
+KHAL = """
+[calendars]
+[[cinema]]
+path = {folder}/calendar
+[locale]
+local_timezone = UTC
+default_timezone = UTC
+timeformat = %H:%M
+dateformat = %Y-%m-%d
+longdateformat = %Y-%m-%d
+datetimeformat = %Y-%m-%dT%H:%M
+longdatetimeformat = %Y-%m-%dT%H:%M
+[sqlite]
+path = {folder}/khal.db
+"""
+
+
+def test_khal_shows_a_booking_from_confirmation_to_cancellation(tmp_path: Path) -> None:
+    (tmp_path / "calendar").mkdir()
+    (tmp_path / "config").write_text(KHAL.format(folder=tmp_path))
+
+    def khal(*arguments: str) -> str:
+        command = [sys.executable, "-m", "khal", "-c", str(tmp_path / "config"), *arguments]
+        environment = os.environ | {"HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
+        return subprocess.run(
+            command, capture_output=True, check=True, timeout=60, text=True, env=environment
+        ).stdout
+
+    moved = {"showtime": "2036-12-17T21:00:00-05:00"}
+    states = [("confirmation", {}), ("update", moved), ("cancellation", moved)]
+    seen = []
+    for minute, (state, changes) in enumerate(states):
+        file = tmp_path / f"{state}.ics"
+        event = EVENT | {"timestamp": f"2026-12-03T09:0{minute}:00Z"} | changes
+        file.write_bytes(calendar(f"booking_{state}", event))
+        khal("import", "--batch", str(file))
+        shown = khal(
+            "list", "--day-format", "", "--format", "{uid} {start-long} {status}", "2036-12-01", "31d"
+        )
+        seen.append(shown.split())
+    assert [entry[1:] for entry in seen] == [
+        ["2036-12-16T01:00", "CONFIRMED"],
+        ["2036-12-18T02:00", "CONFIRMED"],
+        ["2036-12-18T02:00", "CANCELLED"],
+    ]
+    assert len({entry[0] for entry in seen}) == 1

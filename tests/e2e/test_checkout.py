@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.support.dev import Dev
 from tests.support.mail_browser import violations
 
-#: Milliseconds that the page may take for a step on a loaded machine.
+#: Timeout of a page step in milliseconds, for a loaded machine.
 STEP_TIMEOUT = 60_000
 
 
@@ -27,7 +27,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
 
 @pytest.fixture
 def page(dev: Dev, browser: Browser) -> Iterator[Page]:
-    """The page of an order that waits for the customer to pay."""
+    """The page of an order that waits for payment."""
     with browser.new_context() as context:
         page = context.new_page()
         page.set_default_timeout(STEP_TIMEOUT)

@@ -1,4 +1,4 @@
-"""docker-compose.yml without an engine: its commands and health checks, run here, and a mailed payment.
+"""docker-compose.yml without a container engine: run its commands and health checks, and mail a payment.
 
 SecantusDB stands in for MongoDB, and this machine's Redis for Valkey's image. What the profiles add is other
 people's, and left out.
@@ -39,7 +39,7 @@ PASSWORDS = {
 
 
 class Machine:
-    """This machine in the place of all containers.
+    """Run the services on this machine instead of in containers.
 
     Args:
         directory: for what the services write.
@@ -73,24 +73,24 @@ class Machine:
         }
 
     def service(self, name: str) -> Native:
-        """A service of the file."""
+        """Return a service of the file."""
         return Native(self._services[name], {**PASSWORDS, **self.dotenv}, self._places)
 
     def environment(self, name: str) -> dict[str, str]:
-        """A service's environment: nothing of this machine's but its programs."""
+        """Return a service's environment, with only PATH from this machine."""
         programs = os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin", "/bin"])
         image = {"PATH": programs, "HOME": str(self.directory)}
         mounted = {"SECRETS_DIR": str(self.directory / "secrets")}
         return image | mounted | {**PASSWORDS, **self.dotenv} | self.service(name).environment
 
     def tools(self) -> dict[str, str]:
-        """The environment in which RabbitMQ's tools reach the node."""
-        # Debian's wrapper becomes another user and forgets the node's name; the script behind it does not.
+        """Return the environment for RabbitMQ's tools to reach the node."""
+        # Debian's wrapper switches the user and drops the node's name; the underlying script does not.
         node = dict(self.rabbitmq.environment())
         return node | {"PATH": f"/usr/lib/rabbitmq/bin:{node['PATH']}"}
 
     def start(self, name: str) -> Process:
-        """Run a service's command, where there is no checkout."""
+        """Run a service's command outside the checkout."""
         own = self.directory / name
         own.mkdir()
         return Process(self.service(name).command, own / "output.log", env=self.environment(name), cwd=own)
@@ -101,7 +101,7 @@ class Machine:
 
 
 def run(command: list[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def machine(
     mail_sink: MailSink,
     tmp_path: Path,
 ) -> Iterator[Machine]:
-    """What the services wait for is there: RabbitMQ with its users, and Redis."""
+    """Start what the services depend on: RabbitMQ with its users, and Redis."""
     dotenv = {name.upper(): str(value) for name, value in mail_sink.settings.items()}
     dotenv["PAYMENT_GATEWAY_URL"] = stripe_simulator.url
     machine = Machine(tmp_path, mongodb_server, private_rabbitmq, dotenv)
@@ -143,7 +143,7 @@ def amqp(machine: Machine, user: str, password: str) -> pika.BlockingConnection:
     return pika.BlockingConnection(pika.URLParameters(f"amqp://{user}:{PASSWORDS[password]}@{address}/%2F"))
 
 
-def test_the_services_take_a_payment_and_mail_it(machine: Machine, mail_sink: MailSink) -> None:
+def test_the_compose_stack_takes_a_payment_and_sends_its_email(machine: Machine, mail_sink: MailSink) -> None:
     payment = {"user_id": "u", "booking_id": "BOOK-1", "amount": 25.5, "payment_method": "credit_card"}
     with machine.start("payment-service") as api, machine.start("notification-service") as worker:
         api.wait_until(lambda: machine.healthy("payment-service"))

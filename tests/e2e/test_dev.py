@@ -1,4 +1,4 @@
-"""`movieapp dev` as a newcomer uses it: the README's own commands against a stack in a fresh directory."""
+"""`movieapp dev` as a newcomer uses it: the README's commands, with a stack in a new directory."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run_curl(command: str, dev: Dev) -> dict[str, Any]:
     return answer
 
 
-def test_the_readmes_steps_lead_to_a_mail_and_its_data_survives_a_restart(start: Any) -> None:
+def test_the_readme_steps_send_a_mail_and_data_survives_a_restart(start: Any) -> None:
     dev = start()
     dev.wait_until_healthy()
     assert dev.get("/health")["status"] == "healthy"
@@ -74,7 +74,7 @@ def test_the_readmes_steps_lead_to_a_mail_and_its_data_survives_a_restart(start:
     again.stop(signal.SIGTERM)
 
 
-def test_the_readmes_foreign_publisher_on_rabbitmq(start: Any, rabbit_settings: Settings) -> None:
+def test_the_readme_example_of_a_rabbitmq_publisher_works(start: Any, rabbit_settings: Settings) -> None:
     exchange, url = rabbit_settings.rabbitmq_exchange, rabbit_settings.rabbitmq_url
     dev = start(RABBITMQ_URL=url, RABBITMQ_EXCHANGE=exchange, NAMESPACE=rabbit_settings.namespace)
     dev.wait_until_healthy()
@@ -90,17 +90,18 @@ def test_the_readmes_foreign_publisher_on_rabbitmq(start: Any, rabbit_settings: 
     publish("booking.confirmed.json")
     wait_for(dev.mails, 5, "no mail")
     publish("booking.confirmed.json")
-    publish("booking.cancelled.json")  # when its mail is there, the repeated event has been handled
+    publish("booking.cancelled.json")  # when its mail has arrived, the repeated event has been handled
     wait_for(lambda: len(dev.mails()) >= 2, 5, "no second mail")
     assert sorted(mail["subject"].split(":")[0] for mail in dev.mails()) == [
-        "Booking cancelled",
+        "Booking canceled",
         "Booking confirmed",
     ]
     dev.stop()
 
 
-def test_templates_are_shown_as_they_are_edited(start: Any, tmp_path: Path) -> None:
-    edited = tmp_path / "email_templates"  # found before the project's own: the working directory comes first
+def test_edited_templates_are_shown_immediately(start: Any, tmp_path: Path) -> None:
+    # found before the project's own, because the working directory comes first
+    edited = tmp_path / "email_templates"
     shutil.copytree(README.parent / "email_templates", edited)
     dev = start()
     dev.wait_until_healthy()
@@ -129,7 +130,7 @@ def test_templates_are_shown_as_they_are_edited(start: Any, tmp_path: Path) -> N
     dev.stop()
 
 
-def test_killed_outright_it_leaves_no_process_behind(start: Any) -> None:
+def test_a_killed_stack_leaves_no_process_running(start: Any) -> None:
     dev = start()
     dev.wait_until_healthy()
     dev.process.kill()
@@ -137,7 +138,7 @@ def test_killed_outright_it_leaves_no_process_behind(start: Any) -> None:
     wait_for(lambda: no_children(dev.children), 15, "a child process is left")
 
 
-def test_ctrl_c_in_the_middle_of_the_start_is_clean(start: Any) -> None:
+def test_ctrl_c_during_startup_stops_cleanly(start: Any) -> None:
     dev = start()
     parent = psutil.Process(dev.process.pid)
     wait_for(parent.children, 20, "nothing was started")
@@ -147,7 +148,7 @@ def test_ctrl_c_in_the_middle_of_the_start_is_clean(start: Any) -> None:
     assert dev.printed().decode().splitlines()[1:] == ["Interrupted.", "Everything is stopped."]
 
 
-def test_a_child_that_dies_ends_the_stack_and_says_which(start: Any) -> None:
+def test_a_child_that_dies_stops_the_stack_and_is_named(start: Any) -> None:
     dev = start()
     dev.wait_until_healthy()
     valkey = next(child for child in dev.children if "valkey" in child.name())
@@ -159,7 +160,7 @@ def test_a_child_that_dies_ends_the_stack_and_says_which(start: Any) -> None:
 
 
 def refused(*arguments: str, cwd: Path, **environment: str) -> str:
-    """The one line that `movieapp dev` says when it refuses to start."""
+    """Return the line that `movieapp dev` prints when it refuses to start."""
     done = subprocess.run(
         [sys.executable, "-m", "cli.main", "dev", *arguments],
         cwd=cwd,
@@ -200,7 +201,7 @@ def test_a_live_key_is_refused(tmp_path: Path, key: str) -> None:
     )
 
 
-def test_the_mode_is_printed_as_it_is(start: Any) -> None:
+def test_the_actual_mode_is_printed(start: Any) -> None:
     dev = start(AUTH_REQUIRED="1")
     dev.wait_until_healthy()
     assert dev.said("in development mode: API keys are required: create one with `movieapp keys create`")

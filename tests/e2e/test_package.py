@@ -1,4 +1,4 @@
-"""The wheel holds everything: commands, templates, pages and the WSGI entry, away from the checkout."""
+"""The wheel contains everything: commands, templates, pages, and the WSGI entry, without the checkout."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(sdist: Path) -> Path:
-    """The wheel made of it."""
+    """The wheel built from it."""
     build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(sdist.parent), str(sdist)]
     subprocess.run([sys.executable, *PIP, *build], check=True)
     (wheel,) = sdist.parent.glob("movieapp-*.whl")
@@ -47,7 +47,7 @@ def wheel(sdist: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path) -> Path:
-    """The wheel, unpacked where a PYTHONPATH finds it before the checkout."""
+    """The unpacked wheel, which a PYTHONPATH finds before the checkout."""
     target = wheel.parent / "site"
     subprocess.run(
         [sys.executable, *PIP, "install", "--no-deps", "--target", str(target), str(wheel)], check=True
@@ -63,7 +63,7 @@ def run(installed: Path, tmp_path: Path, *arguments: str) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

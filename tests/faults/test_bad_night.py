@@ -1,4 +1,4 @@
-"""The night of docs/runbook.md, played: found, mended and replayed with the operators' commands alone.
+"""Play the night of docs/runbook.md: find, fix, and replay with operators' commands only.
 
 In the evening mails began to go out from an address that the mail server does not let this account use; later
 its password was changed. The first are dead letters, the others wait.
@@ -49,7 +49,7 @@ def payments(*ids: str) -> list[dict[str, Any]]:
 
 
 def asked(settings: Settings, *command: str, code: int = 0) -> Any:
-    """What a command says, as JSON; with that exit code, and nothing that a program's fault would print."""
+    """Run a command and return its JSON. Checks the exit code, and that nothing else is printed."""
     done = movieapp(settings, *command, "--json")
     assert done.returncode == code, (command, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
@@ -57,7 +57,7 @@ def asked(settings: Settings, *command: str, code: int = 0) -> Any:
 
 
 def checked(settings: Settings, code: int) -> dict[str, tuple[str, str]]:
-    """`movieapp check`: what was looked at → its level, and the words."""
+    """Run `movieapp check`; return check → level and text."""
     found = asked(settings, "check", code=code)
     return {each["check"]: (each["level"], each["what"]) for each in found}
 
@@ -67,7 +67,7 @@ def statuses() -> Counter[str]:
 
 
 def waiting(settings: Settings) -> int:
-    """Messages that are still somewhere: in the queue of mails, or delayed beside it."""
+    """Count the messages in the queue of mails and its delay queue."""
     queue = f"{settings.namespace}notification.email"
     with pika.BlockingConnection(pika.URLParameters(settings.rabbitmq_url)) as connection:
         channel = connection.channel()
@@ -76,7 +76,7 @@ def waiting(settings: Settings) -> int:
 
 
 @pytest.mark.timeout(600)
-def test_a_bad_night_ends_with_every_mail_sent_once(
+def test_every_mail_is_sent_once_after_a_night_of_outages(
     rabbit_settings: Settings, stripe_simulator: StripeSimulator, smtpd: Smtpd, tmp_path: Path
 ) -> None:
     smtp = {
@@ -105,14 +105,14 @@ def test_a_bad_night_ends_with_every_mail_sent_once(
         wait_for(lambda: statuses() == {"failed": 2, "retrying": 3}, 30, lambda: worker.output())
         assert "the mail server refuses our login" in worker.log.read_text()
 
-        # What is wrong?
+        # What has failed?
         night = checked(wrong, code=1)
         assert night["smtp"][0] == "bad"
         assert "535" in night["smtp"][1]
         assert "app password" in night["smtp"][1]
         assert night["dead letters"] == ("bad", "2 in notification.email")
 
-        # Whom does it touch, since when?
+        # Who is affected, and since when?
         email = asked(wrong, "stats", "--since", "12h")["channels"]["email"]
         assert email["by_status"] == {"failed": 2, "retrying": 3}
         assert email["success_rate"] == 0
@@ -124,7 +124,7 @@ def test_a_bad_night_ends_with_every_mail_sent_once(
         assert "5.7.60 Client does not have permissions to send as this sender" in letter["error"]
         assert [each["outcome"] for each in letter["attempts"]] == ["failed"]
 
-        # The settings are mended, one after the other, each tried before the worker gets it.
+        # The settings are fixed one by one, and each is tested before the worker gets it.
         step = asked(wrong, "smtp-check", code=1)["failed"]
         assert step["step"] == "auth"
         half = wrong.model_copy(update={"smtp_password": SecretStr(NEW_PASSWORD)})
@@ -133,6 +133,7 @@ def test_a_bad_night_ends_with_every_mail_sent_once(
         right = half.model_copy(update={"from_email": ALLOWED})
         assert asked(right, "smtp-check", "--to", "jane.doe@example.com")["failed"] is None
     assert smtpd.mails == []
+    [first, *_] = found("retrying")
 
     with WorkerProcess(tmp_path / "morning", right) as worker:
         worker.wait_until_it_works()
@@ -140,8 +141,7 @@ def test_a_bad_night_ends_with_every_mail_sent_once(
             right, "dead-letters", "replay", "--queue", "notification.email", "--error", "5.7.60"
         )
         assert replayed == {"replayed": 2, "left": {}, "dry_run": False}
-        # Those that wait go out by themselves; one whose customer is on the telephone, at once.
-        [first, *_] = found("retrying")
+        # Held mails are sent automatically. The mail of a customer on the phone is resent immediately.
         movieapp(right, "notifications", "resend", first["id"])
         wait_for(lambda: len(smtpd.mails) == 5, 90, lambda: worker.output())
         wait_for(lambda: waiting(right) == 0, 60, "delayed messages of mails that were sent")

@@ -1,4 +1,4 @@
-"""A cluster of three RabbitMQ nodes with quorum queues, one of them killed under load."""
+"""A cluster of three RabbitMQ nodes with quorum queues; one node is killed under load."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def nodes(rabbitmq_installed: None, server_dir: Path) -> Iterator[list[ClusterNo
 
 @contextmanager
 def working(settings: Settings) -> Iterator[None]:
-    """A worker in this process."""
+    """Run a worker in this process."""
     broker: Any = worker_broker(settings)
     worker = dramatiq.Worker(broker, worker_timeout=50, worker_threads=4)
     worker.start()
@@ -49,7 +49,7 @@ def working(settings: Settings) -> Iterator[None]:
         broker.close()
 
 
-def test_a_node_killed_under_load_loses_nothing_and_what_it_keeps_is_named(
+def test_a_node_killed_under_load_loses_nothing_and_stranded_queues_are_named(
     nodes: list[ClusterNode], stored_settings: Settings, mail_sink: MailSink
 ) -> None:
     stays, dies = nodes[0], nodes[1]
@@ -57,7 +57,7 @@ def test_a_node_killed_under_load_loses_nothing_and_what_it_keeps_is_named(
     settings = stored_settings.model_copy(update=mail | {"rabbitmq_url": stays.url})
     models.connect(settings)
     topology = Topology.of(settings)
-    # Leaders and classic queues are on the node that their declaration came to.
+    # Leaders and classic queues are on the node that received their declaration.
     with pika.BlockingConnection(pika.URLParameters(dies.url)) as connection:
         for queue in QUEUES:
             topology.declare(connection.channel(), topology.queue(queue))
@@ -72,7 +72,7 @@ def test_a_node_killed_under_load_loses_nothing_and_what_it_keeps_is_named(
             outgoing = OutgoingEvent(event["event_id"], event["event_type"], json.dumps(event))
 
             def is_confirmed() -> bool:
-                # As the outbox does: again until the broker has it.
+                # Publish repeatedly until the broker confirms, as the outbox does.
                 try:
                     publisher.publish(outgoing)
                 except PublishError:

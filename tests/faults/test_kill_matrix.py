@@ -1,4 +1,4 @@
-"""SIGKILL at every boundary between two servers, of every flow that moves money; then the truth, in time.
+"""SIGKILL at every boundary between two servers, in every flow that moves money; then the outcome, in time.
 
 A flow is run again and again, and the process that runs it dies one boundary later each time, until it
 gets through. Then everything is started anew, and what clients, Stripe and the worker do anyway has to lead
@@ -8,10 +8,11 @@ to one charge, one final state and one event id, within the time that docs/archi
 from __future__ import annotations
 
 import json
+import signal
 import time
-import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -24,18 +25,19 @@ import pytest
 import requests
 from pydantic import SecretStr
 
-from app import models
+from app import create_app, models
 from app.clock import utcnow
 from app.idempotency import lease_for
 from app.ids import new_id
 from app.models import Transaction
 from app.payments import states
 from app.payments.orders import PaymentOrder
+from app.payments.recovery import recover_due
 from app.payments.service import make_payments
 from app.settings import Settings
-from devtools.stripe_simulator.webhooks import signature
 from tests.support.failpoints import Arming
 from tests.support.servers import FailingApi, FailingWorker
+from tests.support.stripe import signed
 from tests.support.wait import wait_for, wait_within
 
 if TYPE_CHECKING:
@@ -45,16 +47,17 @@ pytestmark = pytest.mark.timeout(600)
 
 SECRET = "whsec_tests"
 CREATE = "POST /v1/payment_intents"
+REFUND = "POST /v1/refunds"
 PAYMENT = {"user_id": "user_1", "amount": 50, "payment_method": "credit_card"}
 
-#: Seconds between two rounds of a sweep, and for a loaded machine to do its work in.
+#: Seconds between two rounds of a sweep, and timeout for a loaded machine.
 SWEEP, SLACK = 2, 6
 
 
 @pytest.fixture
 def paying(rabbit_settings: Settings, private_stripe: StripeSimulator) -> Settings:
     models.connect(rabbit_settings)
-    models.create_indexes()  # else the first lives of a process meet boundaries that later ones do not
+    models.create_indexes()  # otherwise the first processes would reach boundaries that later ones do not
     impatient = {
         "payment_gateway_connect_timeout": 1.0,
         "payment_gateway_read_timeout": 1.0,
@@ -74,12 +77,30 @@ def api(paying: Settings, tmp_path: Path) -> Iterator[FailingApi]:
     api.stop()
 
 
+#: Delivers all webhooks about a PaymentIntent to a process that nobody kills.
+Notify = Callable[[str], None]
+
+
+@pytest.fixture
+def notify(paying: Settings, private_stripe: StripeSimulator) -> Iterator[Notify]:
+    app = create_app(paying)
+    client = app.test_client()
+
+    def deliver(gateway_id: str) -> None:
+        for event in private_stripe.events(gateway_id):
+            body, headers = signed(event, SECRET)
+            assert client.post("/payment/webhook", data=body, headers=headers).status_code == 200
+
+    yield deliver
+    app.extensions["movieapp"].relay.close()
+
+
 @pytest.fixture
 def events(paying: Settings) -> Iterator[Callable[[], dict[str, set[str]]]]:
-    """Event type and transaction → ids of the events that other services have received so far."""
+    """Return event type and transaction → ids of the events that other services have received so far."""
     received: dict[str, set[str]] = defaultdict(set)
     parameters = pika.URLParameters(paying.rabbitmq_url)
-    parameters.heartbeat = 0  # nobody answers heartbeats while processes die and come back
+    parameters.heartbeat = 0  # no heartbeats are sent while processes are killed and restarted
     with pika.BlockingConnection(parameters) as connection:
         channel = connection.channel()
         queue = channel.queue_declare("", exclusive=True).method.queue
@@ -99,7 +120,7 @@ def events(paying: Settings) -> Iterator[Callable[[], dict[str, set[str]]]]:
 
 
 def post(api: FailingApi, path: str, body: Any, **headers: str) -> requests.Response | None:
-    """The answer; None if the process died, before it or in the middle of it."""
+    """Return the response; None if the process died before or during it."""
     try:
         return requests.post(f"{api.url}{path}", json=body, headers=headers, timeout=20)
     except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
@@ -107,7 +128,7 @@ def post(api: FailingApi, path: str, body: Any, **headers: str) -> requests.Resp
 
 
 def _died_or(finished: Callable[[], Any], failpoints: Arming) -> bool:
-    """Whether the process reached its failpoint, or got through without it."""
+    """Return whether the process reached its failpoint, or finished without it."""
     return failpoints.fired() or bool(finished())
 
 
@@ -116,25 +137,34 @@ def die_everywhere(
     act: Callable[[int], Any],
     thread: str = "request",
     finished: Callable[[int], bool] = lambda _: True,
+    before_death: Callable[[int], None] | None = None,
 ) -> dict[int, str]:
-    """Run a flow until it gets through; number → name of each boundary at which the process died.
+    """Run a flow until it finishes. Return number → name of each boundary at which the process died.
 
     Args:
         api: dies.
         act: prepares the flow of that number, and gives what runs it.
         thread: whose boundaries are counted.
         finished: whether the flow of that number got through; it may go on after the answer.
+        before_death: what happens elsewhere while the process stands at the boundary at which it will die.
     """
     died: dict[int, str] = {}
-    for at in count(1):
-        act_now = act(at)
-        api.failpoints.arm(at, thread)
-        act_now()
-        wait_for(partial(_died_or, partial(finished, at), api.failpoints), 10, "it neither worked nor died")
-        if not api.failpoints.disarm():
-            return died
-        died[at] = api.failpoints.last()
-        wait_for(api.ready, 20, "the API did not come back")
+    with ThreadPoolExecutor(1) as client:
+        for at in count(1):
+            act_now = act(at)
+            api.failpoints.arm(at, thread, signal.SIGSTOP if before_death else signal.SIGKILL)
+            answer = client.submit(act_now)
+            got_through = partial(lambda at, answer: answer.done() and finished(at), at, answer)
+            wait_for(partial(_died_or, got_through, api.failpoints), 10, "it neither worked nor died")
+            if not api.failpoints.disarm():
+                answer.result()
+                return died
+            died[at] = api.failpoints.last()
+            if before_death:
+                before_death(at)
+                api.failpoints.kill()
+            answer.result()
+            wait_for(api.ready, 20, "the API did not come back")
     raise AssertionError
 
 
@@ -152,13 +182,13 @@ def _unsettled() -> list[Transaction]:
 
 
 def published_time(settings: Settings) -> float:
-    """Seconds within which the truth is on record: see docs/architecture.md."""
+    """Return the seconds within which the outcome is recorded: see docs/architecture.md."""
     side = make_payments(settings)
     return side.recover_in.total_seconds() + SWEEP
 
 
 def recover(paying: Settings, directory: Path, hours: int = 0) -> float:
-    """Let a new worker find the truth; seconds that it took from its start."""
+    """Let a new worker find the outcome. Return the seconds that it took from its start."""
     with FailingWorker(directory, paying, hours):
         wait_for(lambda: (directory / "beat").exists(), 30, "the worker did not start")
         started = time.monotonic()
@@ -168,7 +198,7 @@ def recover(paying: Settings, directory: Path, hours: int = 0) -> float:
 
 
 def told(matrix: dict[int, str], seconds: float) -> None:
-    """Show on standard output (pytest -s) where the process died and how long the truth took."""
+    """Print where the process died and how long recovery took (pytest -s)."""
     for at, name in matrix.items():
         print(f"{at:3} {name}")  # noqa: T201
     print(  # noqa: T201
@@ -177,7 +207,7 @@ def told(matrix: dict[int, str], seconds: float) -> None:
 
 
 def until_answered(api: FailingApi, path: str, body: Any, key: str, limit: float) -> requests.Response:
-    """What a client does that lost an answer: ask again, with the same key, until it gets one."""
+    """Repeat a request with the same key until it gets a response."""
     answers: list[requests.Response] = []
 
     def ask() -> bool:
@@ -190,44 +220,94 @@ def until_answered(api: FailingApi, path: str, body: Any, key: str, limit: float
     return answers[-1]
 
 
-@pytest.mark.parametrize("hours", [0, 25])
-def test_process(
+#: Stripe's behavior: it carries the request out and responds; it responds with 500, before or after the
+#: charge, and replays that for the key; or it waits for a slow bank: a payment is `processing`, a refund
+#: `pending`.
+AS_USUAL: dict[str, Any] = {}
+STORED_ERROR = {"kind": "error", "status": 500}
+STORED_ERROR_OF_A_CHARGE = STORED_ERROR | {"after": True}
+PENDING = {"kind": "pending"}
+
+
+def _settle_at_the_bank(stripe: StripeSimulator) -> None:
+    """Complete the payment at the slow bank."""
+    for intent in stripe.state()["payment_intents"]:
+        if intent["status"] == "processing":
+            stripe.control(f"payment_intents/{intent['id']}/authenticate", outcome="succeed")
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "hours", "notified"),
+    [
+        (AS_USUAL, 0, False),
+        (AS_USUAL, 25, False),
+        (STORED_ERROR, 0, False),
+        (STORED_ERROR_OF_A_CHARGE, 0, False),
+        (PENDING, 0, False),
+        (AS_USUAL, 0, True),
+    ],
+    ids=["as usual", "a day later", "stored error", "stored error of a charge", "processing", "webhook"],
+)
+def test_a_process_killed_during_a_payment(
     api: FailingApi,
     paying: Settings,
     private_stripe: StripeSimulator,
+    notify: Notify,
     events: Callable[[], dict[str, set[str]]],
     tmp_path: Path,
+    meanwhile: dict[str, Any],
     hours: int,
+    notified: bool,
 ) -> None:
-    """Stripe forgets a key after 24 hours: what is asked for a day later must not charge again."""
+    """Stripe deletes a key after 24 hours: a request a day later must not charge again.
+
+    With `notified`, another process handles the charge's webhooks before the first is killed.
+    """
 
     def body(at: int) -> dict[str, Any]:
-        return PAYMENT | {"booking_id": f"BOOK-{at}"}
+        # Each request has its own user, because ten unfinished attempts of one user would cause a lockout.
+        return PAYMENT | {"booking_id": f"BOOK-{at}", "user_id": f"user_{at}"}
 
     def act(at: int) -> Callable[[], Any]:
+        private_stripe.clear_faults()
+        if meanwhile:
+            private_stripe.fault(match=CREATE, **meanwhile)
         return lambda: post(api, "/payment/process", body(at), **{"Idempotency-Key": f"key-{at}"})
 
-    matrix = die_everywhere(api, act)
+    def tell(at: int) -> None:
+        for intent in private_stripe.state()["payment_intents"]:
+            if intent["metadata"]["booking_id"] == f"BOOK-{at}":
+                notify(intent["id"])
+                assert Transaction.objects.get(booking_id=f"BOOK-{at}").status == "completed"
+
+    matrix = die_everywhere(api, act, before_death=tell if notified else None)
     assert {"before gateway POST", "after gateway POST", "before MongoDB insert transaction_logs"} <= set(
         matrix.values()
     )
+    private_stripe.clear_faults()
+    _settle_at_the_bank(private_stripe)
     if hours:
-        url = f"{private_stripe.url}/_simulator/clock"
-        requests.post(url, json={"advance_seconds": hours * 3600}, timeout=5).raise_for_status()
+        private_stripe.control("clock", advance_seconds=hours * 3600)
     seconds = recover(paying, tmp_path, hours)
     told(matrix, seconds)
 
     limit = lease_for(paying.gateway_time_budget).total_seconds() + SLACK
     for at in matrix:
         answer = until_answered(api, "/payment/process", body(at), f"key-{at}", limit)
-        # What never reached the gateway has failed by now; the client that repeats its request pays anew.
-        assert answer.status_code == 200
         payments = Transaction.objects(booking_id=f"BOOK-{at}").order_by("created_at")
-        assert [payment.status for payment in payments] in (["completed"], ["failed", "completed"])
+        ended = [payment.status for payment in payments]
+        if answer.status_code == 202:  # the response to the first request before the process died
+            assert meanwhile
+            assert ended == ["failed" if meanwhile is STORED_ERROR else "completed"]
+        else:
+            # A request that never reached the gateway has failed by now, and repeating it makes a new
+            # payment.
+            assert answer.status_code == 200, answer.text
+            assert ended in (["completed"], ["failed", "completed"])
         assert answer.json()["transaction_id"] == payments[len(payments) - 1].id
         for payment in payments:
             assert len(private_stripe.charges(payment.id)) == (payment.status == "completed")
-            assert [step.status for step in payment.history] == ["pending", payment.status]
+            assert [step.status for step in payment.history if step.status != "pending"] == [payment.status]
     wait_for(lambda: not _outboxes(), 20, "an event is stuck")
     assert len(private_stripe.charges()) == Transaction.objects(status="completed").count()
     received = events()
@@ -237,43 +317,103 @@ def test_process(
         assert received[f"{kind} {payment.id}"] == {payment.history[-1].event_id}
 
 
-def test_refund(
+#: The bank's decisions on a pending refund, in turn. A boundary after one exchange and the boundary before
+#: the next leave the same state, so every state is tested with both.
+BANK = ("succeed", "fail")
+
+
+def _decide(stripe: StripeSimulator, payment: Transaction, at: int) -> bool:
+    """Decide the pending refunds of a payment. Return whether there were any."""
+    pending = [refund for refund in stripe.refunds(payment.gateway_id) if refund["status"] == "pending"]
+    for refund in pending:
+        stripe.control(f"refunds/{refund['id']}/{BANK[at % 2]}")
+    return bool(pending)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "notified"),
+    [(AS_USUAL, False), (PENDING, False), (AS_USUAL, True), (PENDING, True)],
+    ids=["as usual", "pending", "webhook", "pending, webhook"],
+)
+def test_a_process_killed_during_a_refund(
     api: FailingApi,
     paying: Settings,
     private_stripe: StripeSimulator,
+    notify: Notify,
     events: Callable[[], dict[str, set[str]]],
     tmp_path: Path,
+    meanwhile: dict[str, Any],
+    notified: bool,
 ) -> None:
+    """Stripe may keep a refund pending for days, and the bank may refuse it after all.
+
+    With `notified`, the bank has decided, and another process handles the webhooks, while the first stands
+    where it will die.
+    """
+
+    def payment_of(at: int) -> Transaction:
+        payment: Transaction = Transaction.objects.get(booking_id=f"BOOK-{at}")
+        return payment
+
     def body(at: int) -> dict[str, Any]:
-        payment = Transaction.objects.get(booking_id=f"BOOK-{at}")
-        refund = {"original_transaction_id": payment.id, "booking_id": f"BOOK-{at}", "refund_amount": 20}
-        return refund | {"user_id": "user_1", "reason": "r"}
+        refund = {"original_transaction_id": payment_of(at).id, "booking_id": f"BOOK-{at}"}
+        return refund | {"user_id": "user_1", "refund_amount": 20, "reason": "r"}
 
     def act(at: int) -> Callable[[], Any]:
+        private_stripe.clear_faults()
+        if meanwhile:
+            private_stripe.fault(match=REFUND, **meanwhile)
         assert post(api, "/payment/process", PAYMENT | {"booking_id": f"BOOK-{at}"})
         wait_for(lambda: not _outboxes() or at > 1, 10, "the payment was not announced")
         asked = body(at)
         return lambda: post(api, "/payment/refund", asked, **{"Idempotency-Key": f"key-{at}"})
 
-    matrix = die_everywhere(api, act)
+    def tell(at: int) -> None:
+        payment = payment_of(at)
+        _decide(private_stripe, payment, at)
+        notify(payment.gateway_id)
+        for refund in private_stripe.refunds(payment.gateway_id):
+            ours = payment_of(at).refunds[0]
+            assert (ours.status == "completed") == (refund["status"] == "succeeded")
+
+    matrix = die_everywhere(api, act, before_death=tell if notified else None)
     assert {"before gateway POST", "after gateway POST"} <= set(matrix.values())
+    private_stripe.clear_faults()
+    every = [*matrix, len(matrix) + 1]
+    if meanwhile:
+        _due_in(timedelta(seconds=-10))
+        recover_due(make_payments(paying))
+        for at in every:
+            payment = payment_of(at)
+            kept = [
+                one["id"] for one in private_stripe.refunds(payment.gateway_id) if one["status"] == "pending"
+            ]
+            ours = [refund.status for refund in payment.refunds if refund.gateway_id in kept]
+            assert ours == ["pending"] * len(kept), "the bank has not decided yet"
+            # Half of the decisions arrive by webhook, the rest by recovery.
+            if _decide(private_stripe, payment, at) and at % 4 > 1:
+                notify(payment.gateway_id)
+        _due_in(timedelta(seconds=-10))
     told(matrix, recover(paying, tmp_path))
     limit = lease_for(paying.gateway_time_budget).total_seconds() + SLACK
-    refunded = 0
-    for at in matrix:
+    outcomes = set()
+    for at in every:
         answer = until_answered(api, "/payment/refund", body(at), f"key-{at}", limit)
-        payment = Transaction.objects.get(booking_id=f"BOOK-{at}")
+        payment = payment_of(at)
         (refund,) = payment.refunds
         (charge,) = private_stripe.charges(payment.id)
-        # What never reached the gateway is reported failed: a refund is not made later behind anybody's back.
-        made = answer.status_code == 200
+        at_stripe = [refund["status"] for refund in private_stripe.refunds(payment.gateway_id)]
+        made = at_stripe == ["succeeded"]
+        # A refund that never reached the gateway is reported as failed and is not made later.
+        assert made or at_stripe in ([], ["failed"])
         assert (payment.status, refund.status, charge["amount_refunded"]) == (
             ("partially_refunded", "completed", 2000) if made else ("completed", "failed", 0)
         )
-        assert answer.status_code in (200, 400)
+        # 202 is what the first request was told before the process died.
+        assert answer.status_code == (200 if made else 400) or (meanwhile and answer.status_code == 202)
         assert payment.amount_refunded == payment.refund_reserved == Decimal(20 if made else 0)
-        refunded += made
-    assert 0 < refunded < len(matrix)
+        outcomes.add(tuple(at_stripe))
+    assert outcomes == {("succeeded",), ()} | ({("failed",)} if meanwhile else set())
     wait_for(lambda: not _outboxes(), 20, "an event is stuck")
     received = events()
     for payment in Transaction.objects:
@@ -282,19 +422,19 @@ def test_refund(
         assert len(received.get(f"payment.refund {payment.refunds[0].id}", ())) == made
 
 
-def test_webhook(
+def test_a_process_killed_during_a_webhook(
     api: FailingApi,
     paying: Settings,
     private_stripe: StripeSimulator,
     events: Callable[[], dict[str, set[str]]],
     tmp_path: Path,
 ) -> None:
-    sent: dict[int, bytes] = {}
+    sent: dict[int, dict[str, Any]] = {}
 
     def deliver(at: int) -> requests.Response | None:
-        headers = {"Stripe-Signature": signature(sent[at], SECRET, int(time.time()))}
+        payload, headers = signed(sent[at], SECRET)
         try:
-            return requests.post(f"{api.url}/payment/webhook", data=sent[at], headers=headers, timeout=20)
+            return requests.post(f"{api.url}/payment/webhook", data=payload, headers=headers, timeout=20)
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
             return None
 
@@ -302,20 +442,15 @@ def test_webhook(
         asks = {"booking_id": f"BOOK-{at}", "payment_token": "pm_card_authenticationRequired"}
         assert post(api, "/payment/process", PAYMENT | asks)
         intent = Transaction.objects.get(booking_id=f"BOOK-{at}").gateway_id
-        url = f"{private_stripe.url}/_simulator/payment_intents/{intent}/authenticate"
-        subject = requests.post(url, json={"outcome": "succeed"}, timeout=5).json()
-        event = {
-            "id": f"evt_{uuid.uuid4().hex}",
-            "livemode": False,
-            "created": 1,
-            "data": {"object": subject},
-        }
-        sent[at] = json.dumps(event | {"type": "payment_intent.succeeded"}).encode()
+        private_stripe.control(f"payment_intents/{intent}/authenticate", outcome="succeed")
+        (sent[at],) = (
+            event for event in private_stripe.events(intent) if event["type"] == "payment_intent.succeeded"
+        )
         return lambda: deliver(at)
 
     matrix = die_everywhere(api, act)
     assert {"before gateway GET", "after gateway GET"} <= set(matrix.values())
-    for at in matrix:  # Stripe delivers again what was not answered, and sometimes what was
+    for at in matrix:  # Stripe repeats unacknowledged webhooks, and sometimes acknowledged ones
         for _ in range(2):
             again = deliver(at)
             assert again is not None
@@ -328,7 +463,7 @@ def test_webhook(
         assert received[f"payment.success {payment.id}"] == {payment.history[-1].event_id}
 
 
-def test_relay(
+def test_a_process_killed_in_the_relay(
     api: FailingApi, paying: Settings, events: Callable[[], dict[str, set[str]]], tmp_path: Path
 ) -> None:
     def act(at: int) -> Callable[[], Any]:
@@ -347,20 +482,20 @@ def test_relay(
 
 
 def _lost_answer(paying: Settings, stripe: StripeSimulator, booking: str) -> None:
-    """A payment that was charged, is pending here, and is due to be asked after."""
+    """A payment that was charged, is still pending here, and is due for recovery."""
     stripe.fault(match=CREATE, kind="drop_after")
     _pay(paying, booking)
     Transaction.objects(booking_id=booking).update(set__recover_after=utcnow() - timedelta(seconds=1))
 
 
 def _left_event(paying: Settings, _stripe: StripeSimulator, booking: str) -> None:
-    """A payment whose process died before it announced it."""
+    """A payment whose process died before it published the event."""
     _pay(paying, booking)
     Transaction.objects(booking_id=booking).update(set__outbox_since=utcnow() - timedelta(seconds=10))
 
 
 def _announced(booking: str) -> bool:
-    """Whether the booking's payment is completed and its event published."""
+    """Return whether the booking's payment is completed and its event published."""
     return bool(Transaction.objects(booking_id=booking, status="completed", outbox_since=None))
 
 
@@ -378,7 +513,7 @@ def _pay(paying: Settings, booking: str) -> None:
     ("thread", "leave"),
     [("payment recovery", _lost_answer), ("recovery_0", _lost_answer), ("outbox-relay", _left_event)],
 )
-def test_the_worker_that_recovers(
+def test_a_worker_killed_during_recovery(
     paying: Settings,
     private_stripe: StripeSimulator,
     events: Callable[[], dict[str, set[str]]],
@@ -389,7 +524,7 @@ def test_the_worker_that_recovers(
     failpoints = Arming(tmp_path / "failpoints")
     died: dict[int, str] = {}
     for at in count(1):
-        _due_in(timedelta(hours=1))  # what earlier lives have left is not in this one's way
+        _due_in(timedelta(hours=1))  # data of earlier processes does not affect this one
         leave(paying, private_stripe, booking := f"BOOK-{at}")
         failpoints.arm(at, thread)
         with FailingWorker(tmp_path, paying):

@@ -1,4 +1,4 @@
-"""MongoDB lost while a payment is between two steps: either nothing was charged, or the truth is found."""
+"""MongoDB is lost between two steps of a payment: either nothing was charged, or the outcome is found."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def stopped(api: FailingApi, answer: Future[Any]) -> bool:
     return api.failpoints.disarm()
 
 
-def test_at_every_boundary(
+def test_mongodb_lost_at_every_boundary_of_a_payment(
     api: FailingApi,
     paying: Settings,
     cable: Proxy,
@@ -100,27 +100,27 @@ def test_at_every_boundary(
     charged = {charge["metadata"]["booking_id"] for charge in private_stripe.charges()}
     for booking, (boundary, status) in told.items():
         print(f"{status} {'charged' if booking in charged else 'nothing charged'}: {boundary}")  # noqa: T201
-        # 503 says that nothing was tried: whoever reads it pays again.
+        # 503 means that nothing was charged, so the client pays again.
         assert status in ((200, 202) if booking in charged else (503,))
     assert {status for _, status in told.values()} == {200, 202, 503}
 
     Transaction.objects(recover_after__ne=None).update(set__recover_after=utcnow() - timedelta(seconds=1))
     recover_due(make_payments(paying))
     for payment in Transaction.objects(booking_id__ne="warm"):
-        # 503 stays true: what was recorded all the same fails, and is never charged.
+        # 503 stays true: a payment that was recorded anyway fails and is never charged.
         charges = len(private_stripe.charges(payment.id))
         assert (payment.status, charges) in (("completed", 1), ("failed", 0))
         assert (charges == 1) == (payment.booking_id in charged)
 
 
-def test_between_a_lost_race_and_the_second_look(
+def test_mongodb_lost_after_a_lost_race(
     api: FailingApi,
     paying: Settings,
     cable: Proxy,
     private_stripe: StripeSimulator,
     pay: Callable[[str], Future[requests.Response]],
 ) -> None:
-    """A webhook records the charge first; then MongoDB is lost before the request has read that."""
+    """A webhook records the charge first; then MongoDB is lost before the request reads it."""
     assert pay("warm").result().status_code == 200
     boundaries: list[str] = []
     answer: Future[requests.Response] | None = None

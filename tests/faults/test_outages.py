@@ -1,4 +1,4 @@
-"""Servers that go away in the middle, for real: nothing is lost, nothing is told twice."""
+"""Servers fail in the middle of work: no event is lost, and none is handled twice."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ QUEUE = "notification.payment_events"
 
 
 def waiting_events(url: str, settings: Settings) -> list[tuple[str, dict[str, Any]]]:
-    """Routing key and body of every event in the payment queue; they stay there."""
+    """Return routing key and body of every event in the payment queue, without removing them."""
     with pika.BlockingConnection(pika.URLParameters(url)) as connection:
         channel = connection.channel()
         events: list[tuple[str, dict[str, Any]]] = []
@@ -46,7 +46,7 @@ def waiting_events(url: str, settings: Settings) -> list[tuple[str, dict[str, An
             events.append((method.routing_key, event))
 
 
-def test_payments_go_on_without_rabbitmq_and_their_events_arrive_when_it_is_back(
+def test_payments_continue_without_rabbitmq_and_events_arrive_after_recovery(
     stored_settings: Settings, stripe_simulator: StripeSimulator, private_rabbitmq: RabbitServer
 ) -> None:
     settings = stored_settings.model_copy(
@@ -78,7 +78,7 @@ def test_payments_go_on_without_rabbitmq_and_their_events_arrive_when_it_is_back
     assert events[1][1]["event_id"] == entry.event_id
 
 
-def test_payments_go_on_while_rabbitmq_is_full_and_their_events_arrive_when_it_is_not(
+def test_payments_continue_while_rabbitmq_is_full_and_events_arrive_later(
     stored_settings: Settings,
     stripe_simulator: StripeSimulator,
     private_rabbitmq: RabbitServer,
@@ -101,13 +101,13 @@ def test_payments_go_on_while_rabbitmq_is_full_and_their_events_arrive_when_it_i
     private_rabbitmq.control("set_vm_memory_high_watermark", "0.6")
     assert outbox.sweep(MongoLedger(), publisher, timedelta(0)) == 1
     publisher.close()
-    # The one that got no answer may have arrived as well: with the same id, so that it is told once.
+    # The unconfirmed event may have arrived too, but has the same id, so it is handled once.
     events = waiting_events(private_rabbitmq.url, settings)
     assert {event["event_id"] for _, event in events} == {entry.event_id}
     assert not Transaction.objects(outbox_since__ne=None)
 
 
-def test_a_worker_that_beats_has_a_queue_for_every_event(
+def test_a_worker_with_a_heartbeat_has_declared_every_queue(
     stored_settings: Settings, private_rabbitmq: RabbitServer, tmp_path: Path
 ) -> None:
     settings = stored_settings.model_copy(update={"rabbitmq_url": private_rabbitmq.url})
@@ -120,7 +120,7 @@ def test_a_worker_that_beats_has_a_queue_for_every_event(
         with pika.BlockingConnection(pika.URLParameters(private_rabbitmq.url)) as connection:
             channel = connection.channel()
             channel.confirm_delivery()
-            # What finds no queue comes back as an error.
+            # An unroutable message raises an error.
             for event_type in ("booking.confirmed", "payment.success"):
                 channel.basic_publish(settings.rabbitmq_exchange, event_type, b"{}", mandatory=True)
 
@@ -129,7 +129,7 @@ def test_the_event_of_a_killed_api_process_is_published_by_the_sweep(
     rabbit_settings: Settings, stripe_simulator: StripeSimulator, tmp_path: Path
 ) -> None:
     models.connect(rabbit_settings)
-    # Its relay finds no broker: the event is still in the outbox when the process dies.
+    # Its relay can't reach the broker, so the event is still in the outbox when the process dies.
     nowhere = {"rabbitmq_url": f"amqp://guest:guest@127.0.0.1:{free_port()}/%2F"}
     api = ApiServer(tmp_path, rabbit_settings.model_copy(update=nowhere | stripe_simulator.settings))
     api.start()
@@ -156,7 +156,7 @@ def test_a_killed_rabbitmq_keeps_what_it_confirmed(
 
     publish("evt_1")
     private_rabbitmq.settle()
-    publish("evt_2")  # over a connection that died with the server
+    publish("evt_2")  # over a connection that was lost with the server
     private_rabbitmq.kill()
     private_rabbitmq.start()
     publish("evt_3")
@@ -165,7 +165,7 @@ def test_a_killed_rabbitmq_keeps_what_it_confirmed(
     assert [event["event_id"] for _, event in events] == ["evt_1", "evt_2", "evt_3"]
 
 
-def test_what_an_outage_left_behind_is_not_overtaken_by_what_follows(
+def test_new_events_do_not_overtake_events_held_back_by_an_outage(
     rabbit_settings: Settings, stripe_simulator: StripeSimulator
 ) -> None:
     settings = rabbit_settings.model_copy(update=stripe_simulator.settings)

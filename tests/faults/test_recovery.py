@@ -1,4 +1,4 @@
-"""Answers that never came and processes that died: the truth is found later, and nobody pays twice."""
+"""Lost responses and killed processes: the outcome is found later, and no customer pays twice."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def client(paying: Settings) -> Iterator[Any]:
 
 
 def recover(settings: Settings) -> None:
-    """What a worker's sweep does once a payment is due."""
+    """Run a worker's recovery sweep with all payments due."""
     models.connect(settings)
     Transaction.objects(recover_after__ne=None).update(set__recover_after=utcnow() - timedelta(seconds=1))
     recover_due(make_payments(settings))
@@ -59,7 +59,7 @@ def the_payment() -> Transaction:
 
 
 @pytest.mark.parametrize("kind", ["drop_after", "malformed", "delay"])
-def test_a_charge_whose_response_never_came_is_found(
+def test_a_charge_with_a_lost_response_is_found(
     client: Any, paying: Settings, stripe: StripeSimulator, kind: str
 ) -> None:
     stripe.fault(match=CREATE, kind=kind, seconds=60)
@@ -79,7 +79,7 @@ def test_a_charge_whose_response_never_came_is_found(
     assert len(stripe.charges()) == 1
 
 
-def test_a_request_that_was_lost_is_never_charged_by_recovery(
+def test_recovery_never_charges_a_lost_request(
     client: Any, paying: Settings, stripe: StripeSimulator
 ) -> None:
     stripe.fault(match=CREATE, kind="drop_before")
@@ -92,7 +92,7 @@ def test_a_request_that_was_lost_is_never_charged_by_recovery(
     assert client.post("/payment/process", json=PAYMENT).json["status"] == "success"
 
 
-def test_a_request_that_arrives_after_recovery_gave_it_up_charges_nothing(
+def test_a_request_that_arrives_after_recovery_sealed_it_charges_nothing(
     client: Any, paying: Settings, stripe: StripeSimulator
 ) -> None:
     stripe.fault(match=CREATE, kind="drop_before")
@@ -117,14 +117,14 @@ def test_an_error_that_may_hide_a_charge_stays_pending_and_is_looked_up(
     assert len(stripe.charges()) == after
 
 
-def test_too_many_requests_at_the_gateway_is_surely_no_charge(client: Any, stripe: StripeSimulator) -> None:
+def test_a_429_from_the_gateway_means_no_charge(client: Any, stripe: StripeSimulator) -> None:
     stripe.fault(match=CREATE, kind="error", status=429)
     assert client.post("/payment/process", json=PAYMENT).status_code == 502
     assert the_payment().status == "failed"
     assert stripe.charges() == []
 
 
-def test_a_recovery_that_can_not_reach_the_gateway_decides_nothing(
+def test_recovery_changes_nothing_while_the_gateway_is_unavailable(
     client: Any, paying: Settings, stripe: StripeSimulator
 ) -> None:
     stripe.fault(match=CREATE, kind="drop_after")
@@ -141,7 +141,7 @@ def test_a_recovery_that_can_not_reach_the_gateway_decides_nothing(
 @pytest.mark.parametrize(
     ("kind", "outcome", "charges"), [("drop_after", "completed", 1), ("drop_before", "failed", 0)]
 )
-def test_after_a_day_the_key_is_forgotten_and_the_payment_is_looked_up_instead(
+def test_after_a_day_the_key_has_expired_and_the_payment_is_looked_up(
     client: Any, paying: Settings, stripe: StripeSimulator, kind: str, outcome: str, charges: int
 ) -> None:
     stripe.fault(match=CREATE, kind=kind)
@@ -149,16 +149,14 @@ def test_after_a_day_the_key_is_forgotten_and_the_payment_is_looked_up_instead(
     for number in range(12):  # more than one page of the list
         client.post("/payment/process", json=PAYMENT | {"booking_id": f"OTHER-{number}"})
     a_day = timedelta(hours=25)
-    requests.post(
-        f"{stripe.url}/_simulator/clock", json={"advance_seconds": a_day.total_seconds()}, timeout=5
-    )
+    stripe.control("clock", advance_seconds=int(a_day.total_seconds()))
     payment = the_payment()
     recover(paying)
     assert the_payment().status == outcome
     assert len(stripe.charges(payment.id)) == charges
 
 
-def test_three_d_secure_is_finished_by_the_next_question(client: Any, stripe: StripeSimulator) -> None:
+def test_a_status_request_settles_a_3d_secure_payment(client: Any, stripe: StripeSimulator) -> None:
     for booking, outcome, status in (("A", "succeed", "completed"), ("B", "fail", "failed")):
         answer = client.post(
             "/payment/process",
@@ -168,17 +166,13 @@ def test_three_d_secure_is_finished_by_the_next_question(client: Any, stripe: St
         url = answer.headers["Location"]
         assert client.get(url).json["status"] == "requires_action"
         gateway_id = Transaction.objects.get(booking_id=booking).gateway_id
-        requests.post(
-            f"{stripe.url}/_simulator/payment_intents/{gateway_id}/authenticate",
-            json={"outcome": outcome},
-            timeout=5,
-        ).raise_for_status()
+        stripe.control(f"payment_intents/{gateway_id}/authenticate", outcome=outcome)
         assert client.get(url).json["status"] == status
         assert client.get(url).json["status"] == status
 
 
 @pytest.mark.parametrize("kind", ["delay", "drop_before"])
-def test_a_process_killed_while_the_gateway_works_leaves_a_payment_that_recovery_finishes(
+def test_recovery_settles_the_payment_of_a_process_killed_during_the_charge(
     redis_settings: Settings, stripe: StripeSimulator, tmp_path: Path, kind: str
 ) -> None:
     stripe.fault(match=CREATE, kind=kind, seconds=30, times=5)
@@ -207,7 +201,7 @@ def test_a_process_killed_while_the_gateway_works_leaves_a_payment_that_recovery
     assert first.status == ("completed" if charged else "failed")
     assert len(stripe.charges()) == charged
 
-    # The client repeats its request: the claim of the dead process is taken over, and it pays once.
+    # The client repeats its request, which takes over the claim of the dead process and pays once.
     models.IdempotencyRecord.objects.update(set__claimed_at=utcnow() - timedelta(minutes=5))
     app = create_app(paying)
     again = app.test_client().post("/payment/process", json=PAYMENT, headers=headers)

@@ -1,4 +1,4 @@
-"""API keys and their scopes, HTTPS in production, and the commands that make keys."""
+"""API keys and their scopes, HTTPS in production, and the commands that create keys."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def test_a_key_opens_what_its_scopes_say(make_client: Any) -> None:
+def test_a_key_grants_only_its_scopes(make_client: Any) -> None:
     client = make_client(auth_required=True)
     _, payer = create_key("payer", ["payments:write"])
     _, reader = create_key("reader", ["payments:read"])
@@ -63,7 +63,7 @@ def test_a_key_opens_what_its_scopes_say(make_client: Any) -> None:
         assert (answer.status_code, answer.json["error"]["code"]) == (403, "FORBIDDEN")
 
 
-def test_without_a_valid_key_nothing_opens_and_nothing_is_told(make_client: Any) -> None:
+def test_requests_without_a_valid_key_are_refused_without_details(make_client: Any) -> None:
     client = make_client(auth_required=True)
     _, token = create_key("payer", SCOPES)
     tampered = token[:-1] + ("A" if token[-1] != "A" else "B")
@@ -82,7 +82,7 @@ def test_without_a_valid_key_nothing_opens_and_nothing_is_told(make_client: Any)
         assert client.get(path).status_code == 200
 
 
-def test_a_wrong_key_is_refused_where_none_is_needed(make_client: Any) -> None:
+def test_an_invalid_key_is_refused_even_if_no_key_is_required(make_client: Any) -> None:
     client = make_client(auth_required=False)
     assert client.get("/payment/booking/BOOK-1").status_code == 200
     assert client.get("/payment/booking/BOOK-1", headers=bearer("wrong")).status_code == 401
@@ -107,7 +107,7 @@ def test_only_a_hash_of_the_token_is_stored(make_client: Any) -> None:
     assert token not in repr(ApiKey.objects.get(id=key.id).to_mongo())
 
 
-def test_idempotency_keys_of_two_callers_do_not_meet(make_client: Any) -> None:
+def test_idempotency_keys_are_scoped_to_the_caller(make_client: Any) -> None:
     client = make_client(auth_required=True)
     headers = {"Idempotency-Key": "same"}
     answers = []
@@ -118,7 +118,7 @@ def test_idempotency_keys_of_two_callers_do_not_meet(make_client: Any) -> None:
     assert [answer.status_code for answer in answers] == [200, 200]
 
 
-def test_production_takes_only_https_and_says_so_to_browsers(make_client: Any) -> None:
+def test_production_requires_https_and_sends_hsts(make_client: Any) -> None:
     client = make_client(
         app_env="production",
         trusted_proxies=1,
@@ -139,7 +139,7 @@ def test_production_takes_only_https_and_says_so_to_browsers(make_client: Any) -
     assert secure.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_an_unproxied_service_believes_no_forwarded_header(make_client: Any) -> None:
+def test_without_a_proxy_forwarded_headers_are_ignored(make_client: Any) -> None:
     client = make_client(ratelimit_enabled=True, ratelimit_payments="1 per minute")
     codes = [
         client.post("/payment/process", json={}, headers={"X-Forwarded-For": f"192.0.2.{n}"}).status_code
@@ -149,7 +149,7 @@ def test_an_unproxied_service_believes_no_forwarded_header(make_client: Any) -> 
 
 
 @pytest.mark.parametrize("proxies", [0, 1])
-def test_no_host_header_becomes_a_return_address(
+def test_the_host_header_is_not_used_in_return_urls(
     make_client: Any, stripe_simulator: StripeSimulator, proxies: int
 ) -> None:
     client = make_client(trusted_proxies=proxies, public_url="https://payments.example.com/api")
@@ -170,6 +170,7 @@ def test_openapi_says_where_a_key_is_needed(make_client: Any) -> None:
         if any("security" in item.get(method, {}) for method in ("get", "post"))
     }
     assert secured == {
+        "/notification/bounces",
         "/payment/process",
         "/payment/refund",
         "/payment/cancel",
@@ -183,7 +184,7 @@ def test_openapi_says_where_a_key_is_needed(make_client: Any) -> None:
         assert (optional["security"], needed["security"]) == ([{}, {"apiKey": []}], [{"apiKey": []}])
 
 
-def test_the_commands_make_list_and_revoke_keys(redis_settings: Settings) -> None:
+def test_the_commands_create_list_and_revoke_keys(redis_settings: Settings) -> None:
     made = movieapp(redis_settings, "keys", "create", "shop", "--scope", "payments:write", "--json")
     assert made.returncode == 0, made.stderr
     key = json.loads(made.stdout)
@@ -193,11 +194,11 @@ def test_the_commands_make_list_and_revoke_keys(redis_settings: Settings) -> Non
     assert key["token"] not in movieapp(redis_settings, "keys", "list").stdout
     assert movieapp(redis_settings, "keys", "revoke", key["id"]).returncode == 0
     again = movieapp(redis_settings, "keys", "revoke", key["id"])
-    assert (again.returncode, again.stderr) == (1, f"Error: no key in force is called {key['id']}\n")
+    assert (again.returncode, again.stderr) == (1, f"Error: no valid key has the id {key['id']}\n")
     assert movieapp(redis_settings, "keys", "create", "shop").returncode == 2
 
 
-def test_a_reader_that_has_seen_enough_is_no_failure(redis_settings: Settings) -> None:
+def test_a_closed_output_pipe_is_not_a_failure(redis_settings: Settings) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
@@ -221,7 +222,7 @@ def test_a_command_without_mongodb_fails_in_one_line(redis_settings: Settings) -
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
 
 
-def test_production_does_not_start_without_a_key_in_force(redis_settings: Settings) -> None:
+def test_production_does_not_start_without_an_active_key(redis_settings: Settings) -> None:
     environment = {
         **os.environ,
         "MONGODB_URI": redis_settings.mongodb_uri,
@@ -243,5 +244,5 @@ def test_production_does_not_start_without_a_key_in_force(redis_settings: Settin
     )
     assert (done.returncode, done.stderr) == (
         1,
-        "Error: no API key is in force; make one with `movieapp keys create`\n",
+        "Error: no valid API key exists; create one with `movieapp keys create`\n",
     )

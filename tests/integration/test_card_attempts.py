@@ -1,4 +1,4 @@
-"""The guard against card testing, on Redis and in memory: who is locked out, for how long, and who is not."""
+"""The guard against card testing, on Redis and in memory: who is locked out, and for how long."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BUDGETS = Settings(_env_file=None).card_attempt_budgets
 
 
 class Clock:
-    """A time that a test moves."""
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -86,7 +86,7 @@ def decline(
 
 
 def waits(guard: AttemptGuard, **who: Any) -> int:
-    """The seconds that an attempt would have to wait; 0: it may go on."""
+    """Return the seconds that an attempt would have to wait; 0 if it may proceed."""
     try:
         with begin(guard, **who):
             return 0
@@ -109,7 +109,7 @@ TESTERS: dict[str, Tester] = {
 
 
 @pytest.mark.parametrize("tester", TESTERS.values(), ids=TESTERS)
-def test_a_tester_is_stopped_within_ten_attempts(guard: AttemptGuard, tester: Tester) -> None:
+def test_a_card_tester_is_locked_out_within_ten_attempts(guard: AttemptGuard, tester: Tester) -> None:
     reached = 0
     for _ in range(118):
         try:
@@ -121,7 +121,7 @@ def test_a_tester_is_stopped_within_ten_attempts(guard: AttemptGuard, tester: Te
     assert waits(guard, booking=unique("B"), user=unique("U"), ip="198.51.100.1") == 0
 
 
-def test_a_tester_with_many_threads_is_stopped_as_soon(guard: AttemptGuard) -> None:
+def test_a_card_tester_with_many_threads_is_locked_out_as_soon(guard: AttemptGuard) -> None:
     def attempt(_number: int) -> bool:
         try:
             decline(guard, booking=unique("B"), ip=None)
@@ -138,11 +138,11 @@ def test_attempts_in_flight_count_until_they_end(guard: AttemptGuard, clock: Clo
     assert waits(guard, booking=unique("B"), ip=None) == 5
     in_flight.pop().paid()
     assert waits(guard, ip=None) == 0
-    clock.now += 121  # the processes of the others were killed
+    clock.now += 121  # the other processes were killed
     assert [begin(guard, booking=unique("B"), ip=None) for _ in range(9)]
 
 
-def test_a_card_that_is_declined_everywhere_is_known_by_its_token(guard: AttemptGuard) -> None:
+def test_a_card_declined_for_several_bookings_is_recognized_by_its_token(guard: AttemptGuard) -> None:
     for _ in range(12):
         who: dict[str, Any] = {"booking": unique("B"), "user": unique("U"), "ip": unique("ip")}
         decline(guard, card="fingerprint", token="pm_1", **who)
@@ -151,7 +151,7 @@ def test_a_card_that_is_declined_everywhere_is_known_by_its_token(guard: Attempt
     assert waits(guard, token="pm_2", **who) == 0
 
 
-def test_a_family_with_three_cards_never_meets_the_guard(guard: AttemptGuard, clock: Clock) -> None:
+def test_a_family_with_three_cards_is_never_locked_out(guard: AttemptGuard, clock: Clock) -> None:
     for card in ("mother's", "mother's", "mother's", "father's", "father's", "father's", "daughter's"):
         decline(guard, card=card, token=card)
         clock.now += 30
@@ -191,7 +191,7 @@ def test_each_lockout_is_longer_and_allows_fewer_attempts(guard: AttemptGuard, c
     assert [decline(guard, booking=unique("B"), ip=None) for _ in range(9)]
 
 
-def test_a_patient_tester_meets_the_limit_of_a_day(guard: AttemptGuard, clock: Clock) -> None:
+def test_a_slow_card_tester_reaches_the_daily_limit(guard: AttemptGuard, clock: Clock) -> None:
     reached = 0
     while not waits(guard, booking=unique("B"), ip=None):
         decline(guard, booking=unique("B"), ip=None)
@@ -200,13 +200,13 @@ def test_a_patient_tester_meets_the_limit_of_a_day(guard: AttemptGuard, clock: C
     assert reached == 15
 
 
-def test_after_a_few_declines_all_look_the_same(guard: AttemptGuard) -> None:
+def test_after_a_few_declines_all_have_the_same_code(guard: AttemptGuard) -> None:
     kinds = (declines.FUNDS, declines.EXPIRED, declines.CVC, declines.FUNDS, declines.EXPIRED, declines.CVC)
     told = [decline(guard, what=kind) for kind in kinds]
     assert told == [*kinds[:3], *[declines.GENERIC] * 3]
 
 
-def test_what_says_nothing_about_a_card_is_not_counted(guard: AttemptGuard) -> None:
+def test_failures_not_caused_by_the_card_are_not_counted(guard: AttemptGuard) -> None:
     canceled = declines.Decline("CUSTOMER_CANCELED", "Canceled.", "later")
     for what in (canceled, declines.GATEWAY_ERROR, declines.BAD_AMOUNT):
         assert [decline(guard, what=what) for _ in range(20)] == [what] * 20
@@ -219,11 +219,11 @@ def test_what_says_nothing_about_a_card_is_not_counted(guard: AttemptGuard) -> N
 def test_a_card_refused_before_it_is_charged_counts(guard: AttemptGuard) -> None:
     for _ in range(9):
         with pytest.raises(InvalidCard), begin(guard):
-            raise InvalidCard("The card number is not right.")
+            raise InvalidCard("The card number is incorrect.")
     assert waits(guard)
 
 
-def test_who_is_locked_out_is_listed_and_can_be_lifted(guard: AttemptGuard, clock: Clock) -> None:
+def test_lockouts_are_listed_and_can_be_lifted(guard: AttemptGuard, clock: Clock) -> None:
     for _ in range(9):
         decline(guard)
     until = clock.now + LOCKOUTS[0]
@@ -240,7 +240,7 @@ def test_who_is_locked_out_is_listed_and_can_be_lifted(guard: AttemptGuard, cloc
     assert [decline(guard, ip=None) for _ in range(9)]
 
 
-def test_the_message_does_not_say_which_budget(guard: AttemptGuard) -> None:
+def test_the_message_does_not_name_the_budget(guard: AttemptGuard) -> None:
     messages = set()
     for tester in TESTERS.values():
         for _ in range(9):
@@ -253,12 +253,48 @@ def test_the_message_does_not_say_which_budget(guard: AttemptGuard) -> None:
     assert messages == {("Too many payment attempts. Please try again later.", "retry_after")}
 
 
+def test_a_decline_that_is_reported_again_is_counted_once(guard: AttemptGuard, clock: Clock) -> None:
+    for number in range(9):
+        for _ in range(3):
+            attempt = guard.resume("TXN-1", booking_id="B-1", user_id="U-1", token=None)
+            attempt.declined(declines.FUNDS, "card", f"ch_{number}")
+            assert attempt.locked_out == (number == 8)
+    clock.now += LOCKOUTS[0] + 1
+    guard.resume("TXN-1", booking_id="B-1", user_id="U-1", token=None).declined(declines.FUNDS, None, "ch_8")
+    assert waits(guard) == 0
+    for _ in range(3):
+        assert waits(guard) == 0
+        decline(guard)
+    assert waits(guard) == LOCKOUTS[1]
+
+
+def test_a_later_outcome_counts_for_the_address_of_the_attempt(guard: AttemptGuard) -> None:
+    for number in range(9):
+        who = {"booking_id": unique("B"), "user_id": unique("U")}
+        with guard.begin(f"TXN-{number}", **who, customer_ip="203.0.113.8", token=None) as attempt:
+            attempt.left_open()
+        guard.resume(f"TXN-{number}", **who, token=None).declined(
+            declines.FUNDS, unique("card"), unique("ch")
+        )
+    assert [(lock.kind, lock.name) for lock in guard.locks()] == [("ip", "203.0.113.8")]
+
+
+@pytest.mark.parametrize("what", [declines.NOT_CONFIRMED, declines.PROVIDER])
+def test_a_later_outcome_that_says_nothing_about_a_card_is_not_counted(
+    guard: AttemptGuard, what: declines.Decline
+) -> None:
+    for _ in range(20):
+        attempt = guard.resume("TXN-1", booking_id="B-1", user_id="U-1", token=None)
+        assert attempt.declined(what, None, unique("ch")) == what
+    assert waits(guard) == 0
+
+
 def test_without_limits_nothing_is_counted(store: Store) -> None:
     guard = AttemptGuard(store, {})
     assert [decline(guard, card="c", token="pm_1") for _ in range(50)]
 
 
-def test_without_redis_each_process_counts_on_its_own(clock: Clock) -> None:
+def test_without_redis_each_process_counts_separately(clock: Clock) -> None:
     guard = AttemptGuard(RedisStore("redis://127.0.0.1:1/0", "x"), BUDGETS, clock)
     for _ in range(9):
         decline(guard)
@@ -271,7 +307,8 @@ def test_operators_list_and_lift_lockouts(
     stored_settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.abuse.attempts.time.time", clock)
-    monkeypatch.setattr("cli.attempts.command_settings", lambda: stored_settings)
+    for module in ("attempts", "options"):
+        monkeypatch.setattr(f"cli.{module}.command_settings", lambda: stored_settings)
     guard = make_guard(stored_settings)
     assert run("list").output == "Nobody is locked out.\n"
     for _ in range(9):
@@ -287,18 +324,19 @@ def test_operators_list_and_lift_lockouts(
     assert run("lift", "user", "U-1").exit_code == 0
     assert waits(guard, ip="2001:db8:1:2::/64") == 0
     again = run("lift", "user", "U-1")
-    assert (again.exit_code, again.output) == (1, "Error: no declines of user U-1 are remembered\n")
+    assert (again.exit_code, again.output) == (1, "Error: no declines of user U-1 are on record\n")
 
 
-def test_operators_learn_that_redis_is_down(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.attempts.command_settings", lambda: settings)
+def test_operators_see_that_redis_is_down(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("attempts", "options"):
+        monkeypatch.setattr(f"cli.{module}.command_settings", lambda: settings)
     result = run("list")
-    assert (result.exit_code, result.output) == (1, "Error: Redis does not answer (ConnectionError).\n")
+    assert (result.exit_code, result.output) == (1, "Error: Redis is unavailable (ConnectionError).\n")
 
 
 def run(*words: str) -> Result:
     return CliRunner().invoke(main, ["attempts", *words])
 
 
-def test_many_requests_for_one_booking_are_one_attempt(guard: AttemptGuard) -> None:
+def test_concurrent_requests_for_one_booking_count_as_one_attempt(guard: AttemptGuard) -> None:
     assert [begin(guard) for _ in range(50)]

@@ -1,4 +1,4 @@
-"""Card numbers and security codes: played in every way there is, then looked for in every place there is."""
+"""Card numbers and security codes: sent in every notation, then searched for in every store and log."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from app.settings import Settings
     from tests.support.stripe import StripeSimulator
 
-#: Paying, declined in three ways, asking, with a longer CVV, unknown to the simulator, failing Luhn's check.
+#: Cards that pay, are declined in three ways, need 3-D Secure, have a longer CVV, are unknown to the
+#: simulator, or fail the Luhn check.
 NUMBERS = (
     "4242424242424242",
     "4000000000000002",
@@ -59,20 +60,20 @@ FAULTS: tuple[dict[str, Any], ...] = (
 
 
 def forms(number: str) -> list[str]:
-    """The ways in which people, and programs that encode, write a number."""
+    """Notations of a number by people and by programs that encode it."""
     grouped = [number[start : start + 4] for start in range(0, len(number), 4)]
     return [number, " ".join(grouped), "-".join(grouped), "+".join(grouped), "%20".join(grouped)]
 
 
 FOUND = re.compile("|".join(re.escape(form) for number in NUMBERS for form in forms(number)))
-#: The number of `NOTATIONS`, whatever stands between its digits.
+#: The number of `NOTATIONS`, with any separators.
 FOUND_NOTATION = re.compile(r"\D{0,12}".join("5105105105105100"))
-#: A code of three digits, alone: not part of a time, an amount or an id.
+#: A separate code of three digits, not part of a time, an amount, or an id.
 FOUND_CODE = re.compile(rf"(?<![\w.:-]){CVV}1?(?![\w.:-])")
 
 
 def requests_with_misplaced_cards() -> Iterator[Any]:
-    """Bodies of POST /payment/process with a card number where none may be, in every notation."""
+    """Bodies of POST /payment/process with a card number in a wrong field, in every notation."""
     fields = itertools.cycle(
         (
             lambda text: {"user_name": text},
@@ -93,7 +94,7 @@ def requests_with_misplaced_cards() -> Iterator[Any]:
 
 
 def requests_with_cards() -> Iterator[Any]:
-    """Bodies of POST /payment/process: right, wrong, and broken."""
+    """Bodies of POST /payment/process: valid, invalid, and broken."""
     payments = (PAYMENT | {"booking_id": f"B-{number}"} for number in itertools.count(1))
     for number in NUMBERS:
         cvv = CVV_AMEX if number.startswith("37") else CVV
@@ -112,7 +113,7 @@ def requests_with_cards() -> Iterator[Any]:
 
 
 def everything_stored(settings: Settings) -> str:
-    """Every document of every collection, and every key of Redis with its value."""
+    """Return every document of every collection, and every key of Redis with its value."""
     with pymongo.MongoClient[dict[str, Any]](settings.mongodb_uri) as client:
         database = client.get_default_database()
         seen = [repr(list(database[name].find())) for name in database.list_collection_names()]
@@ -134,7 +135,7 @@ def _value(store: Any, key: str) -> Any:
 
 
 def everything_published(settings: Settings) -> str:
-    """Body and properties of every message that waits on the broker."""
+    """Return body and properties of every message on the broker."""
     seen = []
     with pika.BlockingConnection(pika.URLParameters(settings.rabbitmq_url)) as connection:
         channel = connection.channel()
@@ -157,7 +158,7 @@ def assert_clean(place: str, text: str) -> None:
         assert hit is None, f"in {place}: …{text[max(0, hit.start() - 80) : hit.end() + 20]}…"
 
 
-def test_no_card_is_anywhere_after_many_requests(
+def test_card_numbers_are_stored_and_logged_nowhere(
     rabbit_settings: Settings, private_stripe: StripeSimulator, tmp_path: Path
 ) -> None:
     loud = {
@@ -197,7 +198,7 @@ def test_no_card_is_anywhere_after_many_requests(
         channel = connection.channel()
         wait_for(lambda: channel.queue_declare(queue, passive=True).method.message_count, 10, "no events")
     published = everything_published(settings)
-    # A worker that logs all it does, too.
+    # The worker logs at debug level too.
     with Process(
         [sys.executable, "-m", "cli.main", "worker", "--threads", "1"],
         tmp_path / "worker.log",
@@ -219,7 +220,7 @@ def test_no_card_is_anywhere_after_many_requests(
         assert told == [], "personal data at DEBUG"
 
 
-def test_a_crash_with_a_card_in_hand_tells_nobody(
+def test_a_crash_report_contains_no_card_number(
     stored_settings: Settings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def crash(card: Any, _now: Any) -> None:

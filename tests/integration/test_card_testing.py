@@ -1,4 +1,4 @@
-"""Somebody tests stolen cards through the API: stopped within ten attempts, and nobody else notices."""
+"""A card tester uses the API: locked out within ten attempts, without effect on other customers."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def pay(app: Flask, card: str = NO_FUNDS, key: str | None = None, **fields: Any)
 TESTER = {"user_id": "mallory", "booking_id": "B-M", "customer_ip": "203.0.113.8"}
 
 
-def test_a_tester_is_stopped_and_other_customers_are_not(app: Flask) -> None:
+def test_a_card_tester_is_locked_out_and_other_customers_are_not(app: Flask) -> None:
     answers = [pay(app, **TESTER) for _ in range(118)]
     assert [answer.status_code for answer in answers] == [400] * 9 + [429] * 109
     refused = answers[-1]
     assert refused.json["error"]["code"] == "TOO_MANY_ATTEMPTS"
     assert refused.headers["Retry-After"] == str(refused.json["error"]["details"]["retry_after"])
     assert 800 < int(refused.headers["Retry-After"]) <= 900
-    # Each failed payment is one event, and one mail to whoever has the address.
+    # Each failed payment publishes one event, which would send one mail.
     assert Transaction.objects(booking_id="B-M").count() == 9
     assert pay(app, customer_ip="198.51.100.1").status_code == 400
     assert pay(app, GOOD, customer_ip="198.51.100.1").status_code == 200
@@ -66,7 +66,7 @@ def test_a_tester_is_stopped_and_other_customers_are_not(app: Flask) -> None:
 
 
 @pytest.mark.parametrize("same", ["user_id", "booking_id", "customer_ip"])
-def test_one_thing_in_common_is_enough(app: Flask, same: str) -> None:
+def test_attempts_that_share_one_property_are_counted_together(app: Flask, same: str) -> None:
     statuses = [pay(app, **{same: TESTER[same]}).status_code for _ in range(12)]
     assert statuses == [400] * 9 + [429] * 3
 
@@ -78,26 +78,28 @@ def test_one_thing_in_common_is_enough(app: Flask, same: str) -> None:
         ["2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "[2001:db8:1:2::7]:443"],
     ],
 )
-def test_a_port_or_an_address_of_the_same_network_changes_nothing(app: Flask, addresses: list[str]) -> None:
+def test_another_port_or_address_of_the_same_network_does_not_evade_a_lockout(
+    app: Flask, addresses: list[str]
+) -> None:
     statuses = [pay(app, customer_ip=addresses[number % len(addresses)]).status_code for number in range(10)]
     assert statuses == [400] * 9 + [429]
 
 
-def test_many_requests_at_once_reach_the_gateway_no_more_often(app: Flask) -> None:
+def test_concurrent_requests_do_not_exceed_the_attempt_limit(app: Flask) -> None:
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda _: pay(app, user_id="mallory"), range(60)))
     assert sum(answer.status_code == 400 for answer in answers) < 10
     assert {answer.status_code for answer in answers} == {400, 429}
 
 
-def test_declines_become_vaguer(app: Flask) -> None:
+def test_repeated_declines_get_a_generic_code(app: Flask) -> None:
     codes = [pay(app, user_id="mallory").json["error_code"] for _ in range(6)]
     assert codes == ["INSUFFICIENT_FUNDS"] * 3 + ["CARD_DECLINED"] * 3
     stored = Transaction.objects(user_id="mallory").order_by("-created_at").first()
     assert stored.error_code == "CARD_DECLINED"
 
 
-def test_a_refusal_is_not_kept_for_its_key(app: Flask) -> None:
+def test_a_lockout_response_is_not_stored_for_its_key(app: Flask) -> None:
     for _ in range(9):
         pay(app, **TESTER)
     assert pay(app, GOOD, key="k", **TESTER).status_code == 429
@@ -107,7 +109,7 @@ def test_a_refusal_is_not_kept_for_its_key(app: Flask) -> None:
     assert pay(app, GOOD, key="k", **TESTER).status_code == 200
 
 
-def test_the_dashboard_lists_who_is_locked_out(app: Flask) -> None:
+def test_the_dashboard_lists_lockouts(app: Flask) -> None:
     assert "Nobody is locked out." in app.test_client().get("/dashboard/attempts").text
     for _ in range(9):
         pay(app, user_id="<mallory>", customer_ip="203.0.113.8")
@@ -121,7 +123,7 @@ def test_the_dashboard_says_that_redis_is_down(app: Flask, monkeypatch: pytest.M
     attempts = app.extensions["movieapp"].payments.attempts
     monkeypatch.setattr(attempts, "_shared", RedisStore("redis://127.0.0.1:1/0", "x"))
     page = app.test_client().get("/dashboard/attempts")
-    assert (page.status_code, "Redis does not answer (ConnectionError)." in page.text) == (503, True)
+    assert (page.status_code, "Redis is unavailable (ConnectionError)." in page.text) == (503, True)
 
 
 def test_a_family_with_three_cards_pays(app: Flask) -> None:
@@ -132,12 +134,12 @@ def test_a_family_with_three_cards_pays(app: Flask) -> None:
 
 
 @pytest.mark.parametrize("address", ["", "localhost", "203.0.113", 7, ["203.0.113.8"], "203.0.113.8/24"])
-def test_what_is_no_address_is_refused(app: Flask, address: Any) -> None:
+def test_an_invalid_address_is_refused(app: Flask, address: Any) -> None:
     answer = pay(app, GOOD, customer_ip=address)
     assert answer.status_code == 422
     assert list(answer.json["error"]["details"]["fields"]) == ["customer_ip"]
 
 
-def test_a_shopper_s_address_is_stored_nowhere_but_with_the_attempts(app: Flask) -> None:
+def test_a_shoppers_address_is_stored_only_with_the_attempts(app: Flask) -> None:
     assert pay(app, GOOD, customer_ip="198.51.100.77").status_code == 200
     assert "198.51.100.77" not in repr(list(Transaction._get_collection().find()))

@@ -1,4 +1,4 @@
-"""`movieapp check`: what is well is said to be, what is not is named with what to do."""
+"""`movieapp check`: reports what works, and what does not with its fix."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FIELDS = {"booking_id": "B", "user_id": "u", "amount": 1, "currency": "USD", "pa
 
 @pytest.fixture
 def well(broker_settings: Settings, stripe_simulator: StripeSimulator, mail_sink: MailSink) -> Settings:
-    """Everything is there, and its collections have their indexes."""
+    """Every server is available, and the collections have their indexes."""
     models.connect(broker_settings)
     for record in models.RECORDS:
         record.objects.first()
@@ -43,7 +43,7 @@ def well(broker_settings: Settings, stripe_simulator: StripeSimulator, mail_sink
 
 
 def levels(settings: Settings) -> dict[str, set[str]]:
-    """Check → its levels, found in this process."""
+    """Return check → levels, from a run in this process."""
     models.connect(settings)
     found: dict[str, set[str]] = {}
     for finding in run_probes(CHECKS, settings):
@@ -56,14 +56,14 @@ def look(name: str, settings: Settings) -> list[Finding]:
     return run_probe(name, CHECKS[name], settings)
 
 
-def test_all_is_well(well: Settings, tmp_path: Path) -> None:
+def test_every_check_passes(well: Settings, tmp_path: Path) -> None:
     with WorkerProcess(tmp_path, well) as worker:
         worker.wait_until_it_works()
         beat = well.model_copy(update={"worker_heartbeat_file": tmp_path / "heartbeat"})
         done = movieapp(beat, "check", "--json")
         told = json.loads(done.stdout)
         found = {(each["check"], each["level"]) for each in told}
-        # Nobody needs a key in development, and Debian's RabbitMQ is old.
+        # Development needs no key, and Debian's RabbitMQ is old.
         warned = {("api keys", "warning"), ("rabbitmq", "warning")}
         assert found <= {(each["check"], "ok") for each in told} | warned
         assert ("api keys", "warning") in found
@@ -72,7 +72,7 @@ def test_all_is_well(well: Settings, tmp_path: Path) -> None:
         assert (plain.returncode, "smtp\tok\tready to send" in plain.stdout) == (0, True)
 
 
-def test_all_is_away(settings: Settings) -> None:
+def test_every_unavailable_server_fails_its_check(settings: Settings) -> None:
     away = {
         "mongodb_uri": f"{settings.mongodb_uri}?serverSelectionTimeoutMS=200",
         "rabbitmq_url": f"amqp://guest:hunter2@127.0.0.1:{free_port()}/",
@@ -89,7 +89,7 @@ def test_all_is_away(settings: Settings) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_what_lies_around_is_told(well: Settings) -> None:
+def test_open_payments_and_dead_letters_are_reported(well: Settings) -> None:
     long_ago = utcnow() - timedelta(hours=1)
     Transaction(id="T", status="pending", created_at=long_ago, recover_after=long_ago, **FIELDS).save()
     Transaction(id="U", status="completed", created_at=long_ago, outbox_since=long_ago, **FIELDS).save()
@@ -108,7 +108,7 @@ def test_what_lies_around_is_told(well: Settings) -> None:
     assert found["indexes"] == {"warning"}
 
 
-def test_queues_that_differ_are_told(
+def test_differing_queue_arguments_are_reported(
     rabbit_settings: Settings, stripe_simulator: StripeSimulator, mail_sink: MailSink
 ) -> None:
     changes = {**mail_sink.settings, **stripe_simulator.settings, **KEY}
@@ -122,7 +122,7 @@ def test_queues_that_differ_are_told(
 
 
 @pytest.mark.parametrize(("minutes", "level"), [(0, "ok"), (2, "warning"), (10, "bad")])
-def test_a_clock_that_is_wrong_is_told(
+def test_a_wrong_clock_is_reported(
     settings: Settings,
     stripe_simulator: StripeSimulator,
     monkeypatch: pytest.MonkeyPatch,
@@ -134,7 +134,7 @@ def test_a_clock_that_is_wrong_is_told(
     assert clock.level == level
 
 
-def test_a_refused_login_is_told_with_its_mend(settings: Settings, localhost_pem: Path) -> None:
+def test_a_refused_login_is_reported_with_its_fix(settings: Settings, localhost_pem: Path) -> None:
     with run("ssl", localhost_pem) as smtpd:
         wrong = {"smtp_username": "user", "smtp_password": SecretStr("wrong"), "smtp_ca_file": localhost_pem}
         where = {"smtp_server": "localhost", "smtp_port": smtpd.port, "smtp_security": "ssl"}
@@ -142,7 +142,7 @@ def test_a_refused_login_is_told_with_its_mend(settings: Settings, localhost_pem
     assert (smtp.level, "app password" in smtp.what) == ("bad", True)
 
 
-def test_keys_that_are_needed_and_lacking_are_told(stored_settings: Settings) -> None:
+def test_missing_required_keys_are_reported(stored_settings: Settings) -> None:
     models.connect(stored_settings)
     needed = stored_settings.model_copy(update={"auth_required": True})
     assert [finding.level for finding in look("api keys", needed)] == ["bad"]

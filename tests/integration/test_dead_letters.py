@@ -1,4 +1,4 @@
-"""Dead letters on both brokers: read without being touched, put back, dropped."""
+"""Dead letters on both brokers: read without changes, replayed, and dropped."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def bodies(letters: DeadLetters, queue: str) -> list[bytes]:
 
 
 def alive(settings: Settings, queue: str) -> list[tuple[bytes, pika.BasicProperties]]:
-    """What waits on a living queue; it is taken."""
+    """Remove and return the messages on a regular queue."""
     if settings.rabbitmq_url.startswith("redis"):
         key = f"{settings.namespace}dramatiq:{queue}"
         with redis.Redis.from_url(settings.rabbitmq_url) as store:
@@ -55,12 +55,12 @@ def numbered(count: int) -> list[bytes]:
     return [b'{"event_type": "payment.success", "number": %d}' % number for number in range(count)]
 
 
-def test_a_queue_that_nobody_declared_has_none(letters: DeadLetters, queue: str) -> None:
+def test_an_undeclared_queue_has_no_dead_letters(letters: DeadLetters, queue: str) -> None:
     assert letters.count(queue) == 0
     assert list(letters.read(queue)) == []
 
 
-def test_reading_changes_neither_number_nor_order(
+def test_reading_dead_letters_changes_neither_their_number_nor_their_order(
     letters: DeadLetters, broker_settings: Settings, queue: str
 ) -> None:
     expected = numbered(1_200)
@@ -69,7 +69,7 @@ def test_reading_changes_neither_number_nor_order(
         assert letters.count(queue) == 1_200
         assert bodies(letters, queue) == expected
     for _ in range(5):
-        # RabbitMQ has most of the others on their way when the reader leaves.
+        # RabbitMQ has already sent most of the others when the reader stops.
         with closing(letters.read(queue)) as some:
             assert [letter.body for letter in islice(some, 7)] == expected[:7]
         assert letters.count(queue) == 1_200
@@ -79,10 +79,10 @@ def test_reading_changes_neither_number_nor_order(
     assert max(ages) < timedelta(minutes=2)
 
 
-def test_replay_and_drop_take_what_they_are_told_to_and_leave_the_rest_in_order(
+def test_replay_and_drop_affect_only_selected_dead_letters_and_keep_the_order(
     letters: DeadLetters, broker_settings: Settings, queue: str
 ) -> None:
-    # With few letters ahead, RabbitMQ's reader has to start anew several times where it was.
+    # With a small prefetch, RabbitMQ's reader has to restart several times at its position.
     expected = numbered(1_000)
     bury(broker_settings, QUEUE, expected)
     seen = []
@@ -97,7 +97,7 @@ def test_replay_and_drop_take_what_they_are_told_to_and_leave_the_rest_in_order(
     assert [body for body, _ in alive(broker_settings, queue)] == expected[::5]
 
 
-def test_what_dies_again_while_it_is_replayed_is_not_read_again(
+def test_a_message_that_fails_again_during_a_replay_is_not_replayed_twice(
     letters: DeadLetters, broker_settings: Settings, queue: str
 ) -> None:
     bury(broker_settings, QUEUE, numbered(5))
@@ -110,7 +110,9 @@ def test_what_dies_again_while_it_is_replayed_is_not_read_again(
     assert bodies(letters, queue) == [b"dead again"] * 5
 
 
-def test_a_replayed_message_starts_anew(letters: DeadLetters, broker_settings: Settings, queue: str) -> None:
+def test_a_replayed_message_starts_with_no_retries_used(
+    letters: DeadLetters, broker_settings: Settings, queue: str
+) -> None:
     noted = {"retries": 5, "traceback": "…\nValueError: first", "requeue_timestamp": 1, "eta": 2}
     body = delivery_message(broker_settings, "0" * 24, **noted, traceparent="kept")
     bury(broker_settings, QUEUE, [body])
@@ -130,7 +132,7 @@ def test_a_replayed_message_starts_anew(letters: DeadLetters, broker_settings: S
     [b"\xff\xfe no text", b"{no json", b'"a string"', b'{"no": "event"}', b"[" * 100_000, b""],
     ids=["utf-8", "json", "object", "event", "deep", "empty"],
 )
-def test_a_body_that_never_decoded_goes_back_as_it_was(
+def test_an_undecodable_body_is_replayed_unchanged(
     letters: DeadLetters, broker_settings: Settings, queue: str, body: bytes
 ) -> None:
     bury(broker_settings, QUEUE, [body])
@@ -143,7 +145,7 @@ def test_a_body_that_never_decoded_goes_back_as_it_was(
     assert letters.count(queue) == 0
 
 
-def test_an_event_goes_back_with_its_properties_but_nowhere_else(rabbit_settings: Settings) -> None:
+def test_an_event_is_replayed_with_its_properties_to_its_own_queue_only(rabbit_settings: Settings) -> None:
     queue = rabbit_settings.namespace + QUEUE
     elsewhere = f"{rabbit_settings.namespace}notification.sms"
     bury(rabbit_settings, "notification.sms", [])
@@ -168,7 +170,7 @@ def test_an_event_goes_back_with_its_properties_but_nowhere_else(rabbit_settings
     assert alive(rabbit_settings, elsewhere) == []
 
 
-def test_two_commands_at_once_do_not_miscount(rabbit_settings: Settings) -> None:
+def test_concurrent_commands_report_correct_counts(rabbit_settings: Settings) -> None:
     bury(rabbit_settings, QUEUE, numbered(3))
     queue = rabbit_settings.namespace + QUEUE
     with closing(open_dead_letters(rabbit_settings)) as letters:
@@ -179,7 +181,7 @@ def test_two_commands_at_once_do_not_miscount(rabbit_settings: Settings) -> None
         assert letters.count(queue) == 3
 
 
-def test_a_letter_without_a_queue_to_go_back_to_stays_dead(rabbit_settings: Settings) -> None:
+def test_a_dead_letter_without_a_queue_is_not_replayed(rabbit_settings: Settings) -> None:
     bury(rabbit_settings, QUEUE, numbered(1))
     queue = rabbit_settings.namespace + QUEUE
     with pika.BlockingConnection(pika.URLParameters(rabbit_settings.rabbitmq_url)) as connection:
@@ -190,8 +192,8 @@ def test_a_letter_without_a_queue_to_go_back_to_stays_dead(rabbit_settings: Sett
         assert letters.count(queue) == 1
 
 
-def test_a_broker_that_is_away_is_one_expected_failure(broker_settings: Settings) -> None:
+def test_an_unavailable_broker_is_an_expected_failure(broker_settings: Settings) -> None:
     scheme = broker_settings.rabbitmq_url.partition("://")[0]
     away = broker_settings.model_copy(update={"rabbitmq_url": f"{scheme}://127.0.0.1:1/"})
-    with closing(open_dead_letters(away)) as letters, pytest.raises(ServiceUnavailable, match="not answer"):
+    with closing(open_dead_letters(away)) as letters, pytest.raises(ServiceUnavailable, match="is unavail"):
         letters.count("any")

@@ -1,4 +1,4 @@
-"""What becomes of a mail when the server misbehaves: an event published, a worker on RabbitMQ, real sockets.
+"""The outcome of a mail when the server misbehaves: a published event, a worker on RabbitMQ, real sockets.
 
 The same table is in docs/delivery.md.
 """
@@ -17,8 +17,8 @@ import dramatiq
 import pytest
 from pydantic import SecretStr
 
-from actors.channels.email.circuit import Circuit
 from actors.channels.email.render import Renderer
+from actors.circuit import Circuit
 from actors.declare import worker_broker
 from app import models
 from app.events.samples import sample
@@ -60,7 +60,7 @@ class Row:
         return f"| {self.server} | {self.tries} | {self.why} |"
 
 
-#: The hours are over as soon as a mail has been held once.
+#: The retry period ends as soon as a mail has been held once.
 BRIEFLY = {"smtp_retry_hours": 1 / 36_000}
 
 ROWS = (
@@ -75,14 +75,14 @@ ROWS = (
     Row(
         "454 at STARTTLS",
         "sent",
-        "held: never in the clear instead",
+        "held: no fallback to plaintext",
         {"starttls": ["454 4.7.0 TLS not available"]},
         ("starttls", "localhost"),
     ),
     Row(
         "535 at AUTH",
         "sent",
-        "held; one login at growing intervals until one is accepted",
+        "held; one login attempt at growing intervals until one succeeds",
         {},
         ("ssl", "localhost"),
         {"smtp_username": "user", "smtp_password": SecretStr("new password")},
@@ -96,21 +96,21 @@ ROWS = (
     Row(
         "550 at RCPT",
         "failed",
-        "no such recipient; dead-lettered at once",
+        "no such recipient; dead-lettered immediately",
         {"rcpt": ["550 5.1.1 no such user"]},
         handed_over=0,
     ),
     Row(
         "552 at DATA",
         "failed",
-        "too large; dead-lettered at once",
+        "too large; dead-lettered immediately",
         {"data": ["552 5.3.4 message too big"]},
         handed_over=0,
     ),
     Row(
         "552 after DATA",
         "failed",
-        "too large; dead-lettered at once",
+        "too large; dead-lettered immediately",
         {"message": ["552 5.3.4 message too big"]},
     ),
     Row(
@@ -136,20 +136,20 @@ ROWS = (
     Row(
         "432 at MAIL, then accepts",
         "sent",
-        "held; Exchange: fewer connections at once from now on",
+        "held; fewer concurrent connections from then on (Exchange)",
         {"mail": ["432 4.3.2 Concurrent connections limit exceeded"]},
     ),
     Row(
         "drops the connection in the middle of DATA",
         "sent",
-        "held: the end of the mail never left us",
+        "held: the end of the mail was not sent",
         {"data": [IN_THE_MIDST]},
         large=True,
     ),
     Row(
         "drops the connection after DATA, before its reply",
         "uncertain",
-        "nobody knows; dead-lettered, sent again only by an operator",
+        "it may have been accepted; dead-lettered, sent again only by an operator",
         {"message": [CUT]},
     ),
     Row(
@@ -190,7 +190,7 @@ def pem(request: pytest.FixtureRequest) -> Callable[[str], Path | None]:
 
 @contextmanager
 def working(settings: Settings) -> Any:
-    """A worker in this process, which publishes what it is given."""
+    """A worker in this process, and a publisher for it."""
     models.connect(settings)
     broker = worker_broker(settings)
     worker = dramatiq.Worker(broker, worker_timeout=50, worker_threads=2)
@@ -207,7 +207,7 @@ def working(settings: Settings) -> Any:
 
 
 def deliver(settings: Settings, smtpd: Smtpd, row: Row, letters: Callable[[], int]) -> Notification:
-    """Publish the event twice; return its delivery once nothing more will happen to it.
+    """Publish the event twice, and return its delivery when all work is done.
 
     Args:
         settings: with `smtpd` as the mail server.
@@ -250,7 +250,7 @@ def test_the_documented_outcome(
     monkeypatch.setattr("actors.channels.email.smtp.Circuit", partial(Circuit, **intervals))
     if row.large:
         render = Renderer.render
-        padding = f"{'x' * 900}\n" * 14_000  # more than the buffers of both sockets hold
+        padding = f"{'x' * 900}\n" * 14_000  # more than the buffers of both sockets can hold
         monkeypatch.setattr(Renderer, "render", lambda *args: replace(render(*args), text=padding))
     security, name = row.security
     certificate = pem(name)
@@ -273,7 +273,7 @@ def test_the_documented_outcome(
     assert dead_letters(settings, "notification.email") == (record.status != "sent")
 
 
-def test_the_table_in_the_documentation_is_this_one() -> None:
+def test_the_documented_table_matches_the_tests() -> None:
     lines = (ROOT / "docs/delivery.md").read_text().splitlines()
     start = lines.index("| The server… | Tries | Why |") + 2
     assert lines[start : start + len(ROWS)] == [str(row) for row in ROWS]

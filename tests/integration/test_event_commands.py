@@ -1,4 +1,4 @@
-"""`movieapp events`, through its real entry point and onto both brokers."""
+"""`movieapp events`, through its real entry point and with both brokers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 
-def test_every_sample_can_be_had() -> None:
+def test_every_sample_can_be_printed() -> None:
     assert sorted(_SAMPLE_TYPES) == sample_names()
 
 
@@ -54,7 +54,7 @@ def test_a_sample_validates(settings: Settings, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_would_be_refused_is_told_and_not_published(
+def test_an_invalid_event_is_reported_and_not_published(
     settings: Settings, tmp_path: Path, body: bytes, reason: str
 ) -> None:
     file = tmp_path / "event.json"
@@ -68,7 +68,7 @@ def test_what_would_be_refused_is_told_and_not_published(
     assert as_json["valid"] is False
 
 
-def test_a_published_event_is_told_once(broker_settings: Settings) -> None:
+def test_a_published_event_is_reported_once(broker_settings: Settings) -> None:
     models.connect(broker_settings)
     broker = worker_broker(broker_settings)
     worker = dramatiq.Worker(broker, worker_timeout=50, worker_threads=2)

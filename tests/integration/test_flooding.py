@@ -1,4 +1,4 @@
-"""Limits of messages to one recipient and about one booking, on Redis and, without it, in memory."""
+"""Limits of messages to one recipient and about one booking, on Redis and in memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ids = itertools.count()
 
 
 class Clock:
-    """A time that a test moves."""
+    """A clock that the test moves."""
 
     now = 1_800_000_000.0
 
@@ -60,20 +60,20 @@ def delivery(**fields: Any) -> Notification:
     return cast("Notification", SimpleNamespace(**values | fields))
 
 
-def test_a_phone_gets_no_flood(limits: RecipientLimits) -> None:
+def test_messages_to_a_phone_are_limited(limits: RecipientLimits) -> None:
     sms = {"notification_type": "sms", "recipient": "+14155550123"}
     outcomes = [limits.exceeded(delivery(**sms)) for _ in range(35)]
     assert outcomes == [None] * 15 + [RECIPIENT] * 20
     assert limits.exceeded(delivery(notification_type="sms", recipient="+14155550199")) is None
 
 
-def test_a_mailbox_gets_no_flood_whatever_the_case_of_its_address(limits: RecipientLimits) -> None:
+def test_messages_to_a_mailbox_are_limited_regardless_of_case(limits: RecipientLimits) -> None:
     addresses = ("jane.doe@example.com", "Jane.Doe@Example.com")
     outcomes = [limits.exceeded(delivery(recipient=addresses[number % 2])) for number in range(40)]
     assert outcomes == [None] * 30 + [RECIPIENT] * 10
 
 
-def test_a_booking_tells_no_crowd(limits: RecipientLimits) -> None:
+def test_recipients_of_a_booking_are_limited(limits: RecipientLimits) -> None:
     outcomes = [
         limits.exceeded(delivery(booking_id="B", recipient=f"{number}@example.com")) for number in range(20)
     ]
@@ -95,7 +95,7 @@ def test_a_retry_is_counted_once(limits: RecipientLimits) -> None:
     assert [limits.exceeded(one) for _ in range(50)] == [None] * 50
 
 
-def test_the_limit_of_a_day_holds_longer_than_that_of_an_hour(limits: RecipientLimits, clock: Clock) -> None:
+def test_the_daily_limit_lasts_longer_than_the_hourly_limit(limits: RecipientLimits, clock: Clock) -> None:
     sent = 0
     for _ in range(60):
         sent += limits.exceeded(delivery(notification_type="sms", recipient="+14155550123")) is None
@@ -105,7 +105,7 @@ def test_the_limit_of_a_day_holds_longer_than_that_of_an_hour(limits: RecipientL
     assert limits.exceeded(delivery(notification_type="sms", recipient="+14155550123")) is None
 
 
-def test_an_honest_evening_meets_no_limit(limits: RecipientLimits) -> None:
+def test_a_usual_evening_stays_below_the_limits(limits: RecipientLimits) -> None:
     events = ("payment.failed", "payment.success", "booking.confirmed", "booking.updated", "payment.refund")
     for booking, event, channel in itertools.product(("B-1", "B-2"), events, ("email", "sms")):
         recipient = "+14155550123" if channel == "sms" else "jane.doe@example.com"

@@ -1,4 +1,4 @@
-"""`movieapp templates gallery`: a folder that shows every mail and needs nothing else."""
+"""`movieapp templates gallery`: a self-contained folder that shows every mail."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PNG = bytes.fromhex(
 
 
 class Links(HTMLParser):
-    """What a page refers to."""
+    """Return the references of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -51,14 +51,14 @@ def run(settings: Settings, *arguments: str) -> Result:
     return CliRunner().invoke(main, ["templates", "gallery", *arguments], env=environment(settings))
 
 
-def test_every_mail_has_its_page(gallery: Path) -> None:
+def test_every_mail_has_a_page(gallery: Path) -> None:
     files = {path.name for path in gallery.iterdir()}
     assert files == {"index.html", "style.css"} | {
         f"{exhibit.name}{kind}.html" for exhibit in exhibits() for kind in ("", ".mail")
     }
 
 
-def test_every_link_leads_to_a_file_of_the_gallery(gallery: Path) -> None:
+def test_every_link_leads_to_a_gallery_file(gallery: Path) -> None:
     files = {path.name for path in gallery.iterdir()}
     pages = [path for path in gallery.glob("*.html") if not path.name.endswith(".mail.html")]
     reached: set[str] = set()
@@ -70,7 +70,7 @@ def test_every_link_leads_to_a_file_of_the_gallery(gallery: Path) -> None:
     assert reached == files
 
 
-def test_nothing_is_loaded_from_elsewhere(gallery: Path) -> None:
+def test_gallery_loads_nothing_external(gallery: Path) -> None:
     for page in gallery.glob("*.html"):
         assert not [
             link for link in Links(page.read_text()).loaded if re.match(r"[a-z]+:(?<!data:)|//", link)
@@ -88,13 +88,13 @@ def test_pages_show_text_part_and_headers_as_text(gallery: Path) -> None:
     assert '<iframe sandbox src="payment_success.hostile.en.mail.html"' in hostile
 
 
-def test_the_same_templates_make_the_same_bytes(gallery: Path, tmp_path: Path) -> None:
+def test_building_the_gallery_twice_gives_the_same_bytes(gallery: Path, tmp_path: Path) -> None:
     export(Settings(_env_file=None), tmp_path, screenshots=False)
     for path in gallery.iterdir():
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
 
-def test_a_gallery_is_replaced_and_says_where_it_is(
+def test_an_existing_gallery_is_replaced_and_its_path_printed(
     settings: Settings, gallery: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "gallery"
@@ -109,7 +109,7 @@ def test_a_gallery_is_replaced_and_says_where_it_is(
     }
 
 
-def test_another_folder_is_left_alone(settings: Settings, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_gallery_is_not_overwritten(settings: Settings, tmp_path: Path) -> None:
     own = tmp_path / "index.html"
     own.write_text("<p>a person's own")
     with pytest.raises(ForeignFolder):
@@ -128,7 +128,7 @@ def test_the_readme_and_the_screenshots_in_docs_are_current() -> None:
     assert {f"screenshots/{path.name}" for path in documented.glob("screenshots/*.png")} == set(sources(site))
 
 
-def test_without_chromium_nothing_is_touched(settings: Settings, tmp_path: Path) -> None:
+def test_without_chromium_no_file_is_changed(settings: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "gallery"
     done = CliRunner().invoke(
         main,
@@ -140,7 +140,7 @@ def test_without_chromium_nothing_is_touched(settings: Settings, tmp_path: Path)
     assert not folder.exists()
 
 
-def test_a_preview_shows_attached_images_and_no_others() -> None:
+def test_a_preview_shows_only_attached_images() -> None:
     message = EmailMessage()
     message["Subject"] = "Two images"
     message.set_content("text\n")

@@ -1,9 +1,7 @@
-"""What a slow gateway and a customer who does not come back may hold up, and for how long."""
+"""What a slow gateway and an absent customer may delay, and for how long."""
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -23,9 +21,8 @@ from app.models import Transaction
 from app.payments.orders import PaymentOrder
 from app.payments.service import Payments, make_payments
 from app.settings import Settings
-from devtools.stripe_simulator.webhooks import signature
 from tests.support.servers import ApiServer, StripeServer
-from tests.support.stripe import StripeSimulator
+from tests.support.stripe import StripeSimulator, signed, webhook
 from tests.support.wait import wait_for
 
 if TYPE_CHECKING:
@@ -36,7 +33,7 @@ PAYMENT = {"user_id": "user_1", "booking_id": "BOOK-1", "amount": 50, "payment_m
 ASKS = {"payment_token": "pm_card_authenticationRequired"}
 
 
-def test_a_dead_gateway_does_not_hold_every_thread(redis_settings: Settings, tmp_path: Path) -> None:
+def test_a_hanging_gateway_does_not_occupy_every_thread(redis_settings: Settings, tmp_path: Path) -> None:
     gateway = StripeServer(tmp_path / "stripe")
     gateway.start()
     stripe = StripeSimulator(gateway.url)
@@ -58,12 +55,12 @@ def test_a_dead_gateway_does_not_hold_every_thread(redis_settings: Settings, tmp
         gateway.kill()
         codes = sorted(answer.result() for answer in answers)
     api.stop()
-    # Six of eight threads may wait for the gateway; nobody else's money was touched.
+    # Six of eight threads may wait for the gateway, and no other payment was affected.
     assert codes == [202] * 6 + [502] * 14
     assert Transaction.objects.count() == 6
 
 
-def test_webhooks_that_hang_hold_up_neither_payments_nor_health(
+def test_hanging_webhooks_delay_neither_payments_nor_health_checks(
     redis_settings: Settings, tmp_path: Path
 ) -> None:
     gateway = StripeServer(tmp_path / "stripe")
@@ -81,15 +78,8 @@ def test_webhooks_that_hang_hold_up_neither_payments_nor_health(
     stripe.fault(match="GET /v1/payment_intents", kind="delay", seconds=120, times=0)
 
     def deliver(number: int) -> int:
-        event = {
-            "id": f"evt_{number}",
-            "type": "charge.refunded",
-            "livemode": False,
-            "created": int(time.time()),
-            "data": {"object": {"id": "ch_1", "payment_intent": f"pi_{number}"}},
-        }
-        payload = json.dumps(event).encode()
-        headers = {"Stripe-Signature": signature(payload, "whsec_1", int(time.time()))}
+        event = webhook("charge.refunded", {"id": "ch_1", "payment_intent": f"pi_{number}"})
+        payload, headers = signed(event, "whsec_1")
         return requests.post(f"{api.url}/payment/webhook", payload, headers=headers, timeout=120).status_code
 
     with ThreadPoolExecutor(9) as deliveries:
@@ -99,7 +89,7 @@ def test_webhooks_that_hang_hold_up_neither_payments_nor_health(
         assert requests.post(f"{api.url}/payment/process", json=PAYMENT, timeout=60).status_code == 200
         assert sum(answer.done() for answer in answers) == 8, "one still waits for the gateway"
         gateway.kill()
-        # Stripe delivers again what gets 5xx.
+        # Stripe repeats a webhook after a 5xx.
         assert {answer.result() for answer in answers} == {502}
     api.stop()
 
@@ -112,8 +102,8 @@ def client(redis_settings: Settings, stripe_simulator: StripeSimulator) -> Itera
 
 
 def intent_status(simulator: StripeSimulator, gateway_id: str) -> str:
-    state = requests.get(f"{simulator.url}/_simulator/state", timeout=5).json()
-    found: str = next(intent for intent in state["payment_intents"] if intent["id"] == gateway_id)["status"]
+    intents = simulator.state()["payment_intents"]
+    found: str = next(intent for intent in intents if intent["id"] == gateway_id)["status"]
     return found
 
 
@@ -123,15 +113,14 @@ def the_payment() -> Transaction:
 
 
 def authenticate(simulator: StripeSimulator, gateway_id: str, outcome: str) -> None:
-    url = f"{simulator.url}/_simulator/payment_intents/{gateway_id}/authenticate"
-    requests.post(url, json={"outcome": outcome}, timeout=5).raise_for_status()
+    simulator.control(f"payment_intents/{gateway_id}/authenticate", outcome=outcome)
 
 
 def let_time_pass() -> None:
     Transaction.objects.update(set__created_at=utcnow() - timedelta(minutes=61))
 
 
-def test_a_payment_that_nobody_confirms_is_canceled_and_frees_its_booking(
+def test_an_unconfirmed_payment_is_canceled_and_its_booking_can_be_paid_again(
     client: FlaskClient, stripe_simulator: StripeSimulator
 ) -> None:
     waiting = client.post("/payment/process", json=PAYMENT | ASKS)
@@ -144,7 +133,7 @@ def test_a_payment_that_nobody_confirms_is_canceled_and_frees_its_booking(
     assert client.post("/payment/process", json=PAYMENT).status_code == 200
 
 
-def test_a_customer_who_confirms_at_the_last_moment_has_paid(
+def test_a_customer_who_confirms_just_before_the_timeout_has_paid(
     client: FlaskClient, stripe_simulator: StripeSimulator
 ) -> None:
     waiting = client.post("/payment/process", json=PAYMENT | ASKS)
@@ -153,7 +142,7 @@ def test_a_customer_who_confirms_at_the_last_moment_has_paid(
     assert client.get(waiting.headers["Location"]).json["status"] == "completed"
 
 
-def test_an_intent_that_failed_can_not_be_confirmed_again_by_the_browser(
+def test_the_browser_cannot_confirm_a_failed_intent_again(
     client: FlaskClient, stripe_simulator: StripeSimulator
 ) -> None:
     waiting = client.post("/payment/process", json=PAYMENT | ASKS)
@@ -165,7 +154,7 @@ def test_an_intent_that_failed_can_not_be_confirmed_again_by_the_browser(
 
 
 class LiveSettings(Settings):
-    """The simulator takes test keys only; all else is as in live mode."""
+    """Settings as in live mode, although the simulator accepts only test keys."""
 
     @property
     def gateway_live(self) -> bool:
@@ -193,7 +182,7 @@ def test_live_mode_refuses_card_numbers(
     assert not Transaction.objects.count()
 
 
-def test_card_numbers_that_are_allowed_become_a_token_before_anything_is_stored(
+def test_allowed_card_numbers_are_tokenized_before_anything_is_stored(
     redis_settings: Settings, stripe_simulator: StripeSimulator, client: FlaskClient
 ) -> None:
     payments = live(redis_settings, stripe_simulator, allow_raw_card_data=True)

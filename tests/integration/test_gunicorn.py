@@ -1,4 +1,4 @@
-"""gunicorn, alone or through `movieapp serve`: threads, connections of each worker's own, an orderly end."""
+"""gunicorn, alone or through `movieapp serve`: threads, connections for each worker, and clean shutdown."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def pay(url: str, booking_id: str) -> Any:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_each_worker_takes_payments_and_finishes_what_is_in_hand(
+def test_each_worker_accepts_payments_and_finishes_current_requests(
     rabbit_settings: Settings, stripe_simulator: StripeSimulator, tmp_path: Path, way: str
 ) -> None:
     settings = rabbit_settings.model_copy(update=stripe_simulator.settings | {"metrics_public": True})
@@ -103,7 +103,7 @@ def test_plain_gunicorn_runs_with_the_settings(settings: Settings) -> None:
     assert (printed["timeout"], printed["graceful_timeout"]) == ("60", "32")
 
 
-def test_a_wrong_setting_is_one_line_to_plain_gunicorn_too(settings: Settings) -> None:
+def test_plain_gunicorn_reports_a_wrong_setting_in_one_line(settings: Settings) -> None:
     refused = printed_settings(settings, WEB_THREADS="many")
     assert refused.returncode == 1
     assert refused.stderr.splitlines() == [refused.stderr.strip()]

@@ -1,9 +1,10 @@
-"""One contract for both ledgers: what holds in memory, where the simulation runs, holds in MongoDB."""
+"""The contract of both ledgers: the one in memory, which the simulation uses, and the one in MongoDB."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -52,14 +53,14 @@ def paid(one: Payment) -> Payment:
     return changes.completed(one, f"pi_{one.id}", "visa", "4242", actor=Actor.API, now=NOW)
 
 
-@pytest.fixture(params=["memory", "mongodb"])
+@pytest.fixture(params=["memory", "mongodb", "mongodb, batched"])
 def ledger(request: pytest.FixtureRequest) -> Iterator[Ledger]:
     if request.param == "memory":
         yield MemoryLedger()
         return
     settings: Settings = request.getfixturevalue("stored_settings")
     models.connect(settings)
-    yield MongoLedger()
+    yield MongoLedger(batched="batched" in request.param)
 
 
 def insert(ledger: Ledger, one: Payment) -> Payment:
@@ -87,7 +88,7 @@ def test_a_payment_is_found_as_it_was_stored(ledger: Ledger) -> None:
     assert ledger.find_all_by_gateway_id(["pi_TXN-1", "pi_9"]) == {"pi_TXN-1": stored(whole)}
 
 
-def test_a_booking_is_held_by_one_payment(ledger: Ledger) -> None:
+def test_a_booking_belongs_to_one_open_payment(ledger: Ledger) -> None:
     first = insert(ledger, payment(1))
     with pytest.raises(BookingTaken) as taken:
         ledger.insert(payment(2))
@@ -97,7 +98,7 @@ def test_a_booking_is_held_by_one_payment(ledger: Ledger) -> None:
     insert(ledger, payment(2))
 
 
-def test_the_same_id_is_stored_once(ledger: Ledger) -> None:
+def test_an_id_can_be_stored_only_once(ledger: Ledger) -> None:
     insert(ledger, payment(1, "BOOK-1"))
     with pytest.raises(BookingTaken):
         ledger.insert(payment(1, "BOOK-2"))
@@ -114,7 +115,7 @@ def test_only_the_newest_record_can_be_replaced(ledger: Ledger) -> None:
     assert len(found.outbox) == 1
 
 
-def test_a_booking_that_is_taken_stays_taken_when_a_refund_comes_back(ledger: Ledger) -> None:
+def test_a_failed_refund_does_not_take_a_booking_that_was_paid_again(ledger: Ledger) -> None:
     first = insert(ledger, payment(1))
     ledger.write(first, paid(first))
     first = stored(paid(first))
@@ -128,24 +129,27 @@ def test_a_booking_that_is_taken_stays_taken_when_a_refund_comes_back(ledger: Le
     assert taken.value.transaction_id == second.id
 
 
-def test_what_is_due_is_claimed_once_and_renewed_by_its_claim_alone(ledger: Ledger) -> None:
+def test_a_due_payment_is_claimed_once_and_only_its_claim_renews_it(ledger: Ledger) -> None:
     for number in range(1, 4):
         insert(ledger, payment(number, f"BOOK-{number}", recover_after=NOW + timedelta(seconds=number)))
     now, until = NOW + timedelta(seconds=3), NOW + timedelta(minutes=1)
-    claimed = ledger.claim_due(now, until, "mine", 10)
+    assert [one.id for one in ledger.due(now, 10)] == ["TXN-1", "TXN-2"]
+    assert [one.id for one in ledger.due(now, 1)] == ["TXN-1"], "the longest overdue first"
+    every = ["TXN-1", "TXN-2", "TXN-3"]
+    claimed = ledger.claim(every, now, until, "mine")
     assert sorted(one.id for one in claimed) == ["TXN-1", "TXN-2"]
-    assert ledger.claim_due(now, until, "other", 10) == []
+    assert ledger.due(now, 10) == ledger.claim(every, now, until, "other") == []
     later = until + timedelta(minutes=1)
     ledger.renew("other", ["TXN-1"], later)
     ledger.renew("mine", ["TXN-2"], later)
-    next_ones = ledger.claim_due(until + timedelta(seconds=1), later, "next", 10)
+    next_ones = ledger.claim(every, until + timedelta(seconds=1), later, "next")
     assert sorted(one.id for one in next_ones) == ["TXN-1", "TXN-3"]
     assert ledger.count_overdue(later + timedelta(seconds=1)) == 3
 
 
-def test_a_claimed_payment_can_be_changed_by_the_record_in_hand(ledger: Ledger) -> None:
+def test_a_claimed_payment_can_be_updated_from_the_claimed_record(ledger: Ledger) -> None:
     insert(ledger, payment(recover_after=NOW))
-    [claimed] = ledger.claim_due(SOON, SOON + timedelta(minutes=1), "mine", 10)
+    [claimed] = ledger.claim(["TXN-1"], SOON, SOON + timedelta(minutes=1), "mine")
     ledger.renew("mine", [claimed.id], SOON + timedelta(minutes=2))
     assert ledger.write(claimed, paid(claimed)), "a renewed claim is no change of the payment"
     found = ledger.find(claimed.id)
@@ -157,7 +161,7 @@ def test_a_claimed_payment_can_be_changed_by_the_record_in_hand(ledger: Ledger) 
     assert found.recover_after is None, "what is settled is not claimed again"
 
 
-def test_events_are_published_in_order_and_taken_out_once(ledger: Ledger) -> None:
+def test_events_are_published_in_order_and_removed_once(ledger: Ledger) -> None:
     first = insert(ledger, payment())
     ledger.write(first, paid(first))
     first = stored(paid(first))
@@ -177,7 +181,7 @@ def test_events_are_published_in_order_and_taken_out_once(ledger: Ledger) -> Non
     assert ledger.backlog() == (0, None)
 
 
-def test_a_failed_publication_does_not_make_its_event_younger(ledger: Ledger) -> None:
+def test_a_failed_publish_keeps_the_age_of_its_event(ledger: Ledger) -> None:
     first = insert(ledger, payment())
     ledger.write(first, paid(first))
     now = NOW + timedelta(minutes=10)
@@ -189,7 +193,26 @@ def test_a_failed_publication_does_not_make_its_event_younger(ledger: Ledger) ->
     assert ledger.claim_unpublished(again, again, again + timedelta(seconds=10), 10) == {"BOOK-1"}
 
 
-def test_events_published_meanwhile_do_not_come_back_with_the_next_change(ledger: Ledger) -> None:
+def test_sweeps_at_the_same_time_claim_different_bookings(stored_settings: Settings) -> None:
+    models.connect(stored_settings)
+    ledger = MongoLedger()
+    for number in range(60):
+        one = insert(ledger, payment(number, f"BOOK-{number}"))
+        ledger.write(one, paid(one))
+    now = NOW + timedelta(minutes=10)
+
+    def claim_all(_: int) -> list[str]:
+        mine: list[str] = []
+        while claimed := ledger.claim_unpublished(now, now, now + timedelta(minutes=1), 7):
+            mine += claimed
+        return mine
+
+    with ThreadPoolExecutor(3) as sweeps:
+        claimed = [booking for mine in sweeps.map(claim_all, range(3)) for booking in mine]
+    assert sorted(claimed) == sorted(f"BOOK-{number}" for number in range(60))
+
+
+def test_published_events_are_not_restored_by_a_concurrent_change(ledger: Ledger) -> None:
     first = insert(ledger, payment())
     ledger.write(first, paid(first))
     in_hand = ledger.find("TXN-1")
@@ -199,7 +222,7 @@ def test_events_published_meanwhile_do_not_come_back_with_the_next_change(ledger
     assert [entry.event.event_type for entry in ledger.unpublished(["BOOK-1"])] == ["payment.disputed"]
 
 
-def test_a_search_meets_every_condition(ledger: Ledger) -> None:
+def test_a_search_applies_every_condition(ledger: Ledger) -> None:
     first = insert(ledger, payment(1, "BOOK-1"))
     ledger.write(first, paid(first))
     insert(ledger, payment(2, "BOOK-2"))
@@ -207,9 +230,25 @@ def test_a_search_meets_every_condition(ledger: Ledger) -> None:
     assert [one.id for one in ledger.search(1)] == ["TXN-2"]
     assert [one.id for one in ledger.search(10, status="completed")] == ["TXN-1"]
     assert [one.id for one in ledger.search(10, booking_id="BOOK-2", user_id="user_1")] == ["TXN-2"]
-    assert ledger.search(10, since=NOW + timedelta(hours=1)) == []
+    assert list(ledger.search(10, since=NOW + timedelta(hours=1))) == []
+    assert len(list(ledger.search(None))) == 2
     assert [one.id for one in ledger.paid_since(NOW, NOW + timedelta(hours=1))] == ["TXN-1"]
     assert list(ledger.refunded_since(NOW)) == []
+
+
+def test_payments_of_several_bookings_are_found_together(ledger: Ledger) -> None:
+    for number in (1, 2, 3):
+        insert(ledger, payment(number, f"BOOK-{number}"))
+    found = ledger.find_by_bookings(["BOOK-1", "BOOK-3", "BOOK-9"])
+    assert sorted(one.id for one in found) == ["TXN-1", "TXN-3"]
+    assert list(ledger.find_by_bookings([])) == []
+
+
+def test_unhandled_stray_charges_are_found(ledger: Ledger) -> None:
+    insert(ledger, payment(1, "BOOK-1"))
+    insert(ledger, payment(2, "BOOK-2", stray_charge="pi_2"))
+    insert(ledger, payment(3, "BOOK-3", stray_charge="pi_3", recover_after=None))
+    assert [one.id for one in ledger.kept_stray_charges(10)] == ["TXN-3"]
 
 
 def test_the_model_describes_every_field_of_a_payment() -> None:

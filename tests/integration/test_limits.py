@@ -1,9 +1,7 @@
-"""Limits of everything that is public: who is counted, what is refused, and who is never held up."""
+"""Rate limits of public endpoints: who is counted, what is refused, and who is never delayed."""
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +10,8 @@ from pydantic import SecretStr
 
 from app import create_app
 from app.keys.store import create_key
-from devtools.stripe_simulator.webhooks import signature
 from tests.support.ports import free_port
+from tests.support.stripe import deliver, webhook
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
@@ -47,10 +45,6 @@ def make_client(redis_settings: Settings, stripe_simulator: StripeSimulator) -> 
         app.extensions["movieapp"].relay.close()
 
 
-def signed(body: str, secret: str) -> dict[str, str]:
-    return {"Stripe-Signature": signature(body.encode(), secret, int(time.time()))}
-
-
 def statuses(client: FlaskClient, path: str, headers: list[dict[str, str]]) -> list[int]:
     return [client.get(path, headers=each).status_code for each in headers]
 
@@ -78,7 +72,7 @@ def test_reads_are_limited(make_client: Any, path: str) -> None:
     ],
 )
 @pytest.mark.parametrize("path", ["/payment/methods", "/health/ready"])
-def test_a_client_is_its_address_without_a_port_and_ipv6_its_network(
+def test_clients_are_counted_by_address_without_port_and_ipv6_by_network(
     make_client: Any, addresses: list[str], limited: bool, path: str
 ) -> None:
     client = make_client(trusted_proxies=1)
@@ -86,12 +80,12 @@ def test_a_client_is_its_address_without_a_port_and_ipv6_its_network(
     assert found == [200] * 3 + [429 if limited else 200]
 
 
-def test_probes_that_come_past_the_proxy_are_not_limited(make_client: Any) -> None:
+def test_probes_that_bypass_the_proxy_are_not_limited(make_client: Any) -> None:
     client = make_client(trusted_proxies=1)
     assert statuses(client, "/health/ready", [{}] * 10) == [200] * 10
 
 
-def test_wrong_keys_are_limited_and_a_right_one_from_there_is_not(make_client: Any) -> None:
+def test_wrong_keys_are_limited_and_a_valid_key_from_that_address_is_not(make_client: Any) -> None:
     client = make_client(auth_required=True, ratelimit_reads="100 per minute")
     _, token = create_key("shop", ["payments:read"])
     wrong = [{"Authorization": f"Bearer mk_{number:032x}_{'A' * 43}"} for number in range(4)]
@@ -100,22 +94,16 @@ def test_wrong_keys_are_limited_and_a_right_one_from_there_is_not(make_client: A
     assert statuses(client, "/payment/booking/B", [{"Authorization": f"Bearer {token}"}] * 5) == [200] * 5
 
 
-def test_forged_webhooks_are_limited_and_stripes_from_there_are_not(make_client: Any) -> None:
+def test_forged_webhooks_are_limited_and_valid_ones_from_that_address_are_not(make_client: Any) -> None:
     client = make_client(stripe_webhook_secret=SecretStr("whsec_right"))
-    body = json.dumps(
-        {"id": "evt_1", "type": "customer.created", "created": 1, "livemode": False, "data": {"object": {}}}
-    )
-    forged = [
-        client.post("/payment/webhook", data=body, headers=signed(body, "whsec_wrong")) for _ in range(4)
-    ]
+    event = webhook("customer.created", {})
+    forged = [deliver(client, event, "whsec_wrong") for _ in range(4)]
     assert [answer.status_code for answer in forged] == [400] * 3 + [429]
     assert forged[-1].json["error"]["code"] == "RATE_LIMITED"
-    right = [
-        client.post("/payment/webhook", data=body, headers=signed(body, "whsec_right")) for _ in range(4)
-    ]
+    right = [deliver(client, event, "whsec_right") for _ in range(4)]
     assert [answer.status_code for answer in right] == [200] * 4
 
 
-def test_failures_are_counted_without_redis_too(make_client: Any) -> None:
+def test_failures_are_counted_even_without_redis(make_client: Any) -> None:
     client = make_client(auth_required=True, redis_url=f"redis://127.0.0.1:{free_port()}/0")
     assert statuses(client, "/payment/booking/B", [{}] * 4) == [401] * 3 + [429]

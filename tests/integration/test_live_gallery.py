@@ -1,4 +1,4 @@
-"""The gallery that `movieapp dev` serves, asked without the rest of the stack."""
+"""The gallery of `movieapp dev`, without the rest of the stack."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ def client() -> Client:
     return Client(DispatcherMiddleware(lambda *_: [], {"/dev/templates": gallery}))
 
 
-def test_it_is_found_without_the_last_slash(client: Client) -> None:
+def test_the_gallery_is_served_without_the_trailing_slash(client: Client) -> None:
     answer = client.get("/dev/templates")
     assert (answer.status_code, answer.headers["Location"]) == (302, "/dev/templates/")
     assert "Mails of movieapp" in client.get("/dev/templates/").text
 
 
-def test_every_mail_has_its_page(client: Client) -> None:
+def test_every_mail_has_a_page(client: Client) -> None:
     for exhibit in exhibits():
         for name in (f"{exhibit.name}.html", f"{exhibit.name}.mail.html"):
             assert client.get(f"/dev/templates/{name}").status_code == 200
     assert client.get("/dev/templates/style.css").mimetype == "text/css"
 
 
-def test_a_page_asks_for_the_version_that_it_is_of(client: Client) -> None:
+def test_a_page_contains_its_version(client: Client) -> None:
     version = client.get("/dev/templates/version").text
     page = client.get("/dev/templates/payment_success.full.en.html")
     assert f'"{version}"' in page.text
     assert page.headers["Cache-Control"] == "no-store"
 
 
-def test_a_mail_opened_by_itself_runs_nothing_and_loads_nothing(client: Client) -> None:
+def test_a_mail_opened_directly_runs_and_loads_nothing(client: Client) -> None:
     mail = client.get("/dev/templates/payment_success.hostile.en.mail.html")
     assert "sandbox; default-src 'none'" in mail.headers["Content-Security-Policy"]
 
@@ -46,14 +46,14 @@ def test_a_mail_opened_by_itself_runs_nothing_and_loads_nothing(client: Client) 
 @pytest.mark.parametrize(
     "path", ["nothing.html", "../secrets", "layout.mjml", "payment_success.full.en", "index.html/"]
 )
-def test_there_is_nothing_else(client: Client, path: str) -> None:
+def test_other_paths_are_not_found(client: Client, path: str) -> None:
     assert client.get(f"/dev/templates/{path}").status_code == 404
 
 
-def test_it_only_answers(client: Client) -> None:
+def test_other_methods_are_refused(client: Client) -> None:
     answer = client.post("/dev/templates/version")
     assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
 
 
-def test_the_api_alone_has_no_such_page(stored_settings: Settings) -> None:
+def test_the_production_api_has_no_gallery(stored_settings: Settings) -> None:
     assert create_app(stored_settings).test_client().get("/dev/templates/").status_code == 404

@@ -1,4 +1,4 @@
-"""What the services log: one line for each payment, refund and delivery, of documented fields alone."""
+"""Logs of the services: one line for each payment, refund, and delivery, with documented fields only."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LOGS = Path(__file__).parents[2] / "docs" / "logs.md"
 
 
 def documented() -> set[str]:
-    """The fields in the table of docs/logs.md."""
+    """Return the fields in the table of docs/logs.md."""
     rows = LOGS.read_text().partition("## Fields")[2].splitlines()
     return {
         name for row in rows if row.startswith("| `") for name in re.findall(r"`(\w+)`", row.split("|")[1])
@@ -42,12 +42,12 @@ def documented() -> set[str]:
 
 
 def lines(log: Path) -> list[dict[str, Any]]:
-    """The log lines in a file; servers print a few of their own."""
+    """Return the log lines in a file, without lines that servers print."""
     return [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
 
 
 def told(found: list[dict[str, Any]], message: str, *fields: str) -> list[tuple[Any, ...]]:
-    """Of the lines with that message, some fields."""
+    """Return some fields of the lines with that message."""
     return sorted(
         (tuple(line.get(field) for field in fields) for line in found if line["message"] == message), key=str
     )
@@ -112,7 +112,7 @@ def test_each_payment_refund_and_delivery_is_one_line_of_documented_fields(
     ]
     assert told(there, "event refused", "level", "event_id") == [("error", "evt_odd")]
 
-    # Nothing else speaks of any of them: what is left is processes that start and stop.
+    # No other line mentions them; the rest is about processes that start and stop.
     ours = {"payment", "refund", "delivery", "event refused"}
     left = [line for line in here + there if line["message"] not in ours]
     assert {line["logger"].split(".")[0] for line in left} <= {"gunicorn", "dramatiq"}

@@ -1,4 +1,4 @@
-"""/metrics: true, and out of the public's reach."""
+"""/metrics: correct values, not reachable by the public."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def scraped(text: str) -> dict[str, float]:
     return {name: float(value) for name, _, value in lines}
 
 
-def test_backlog_and_silence_of_the_gateway_are_told(stored_settings: Settings) -> None:
+def test_outbox_backlog_and_time_of_the_last_webhook_are_measured(stored_settings: Settings) -> None:
     client = create_app(stored_settings.model_copy(update={"metrics_public": True})).test_client()
     told = scraped(client.get("/metrics").text)
     assert (told["movieapp_outbox_transactions"], told["movieapp_outbox_oldest_seconds"]) == (0, 0)
@@ -53,7 +53,7 @@ def test_backlog_and_silence_of_the_gateway_are_told(stored_settings: Settings) 
     assert 180 <= told["movieapp_webhook_last_seconds"] < 240
 
 
-def test_without_mongodb_there_is_a_gap_and_no_error(settings: Settings) -> None:
+def test_without_mongodb_metrics_have_a_gap_and_no_error(settings: Settings) -> None:
     uri = f"{settings.mongodb_uri}?serverSelectionTimeoutMS=100"
     changes = {"metrics_public": True, "mongodb_uri": uri}
     answer = create_app(settings.model_copy(update=changes)).test_client().get("/metrics")
@@ -63,7 +63,7 @@ def test_without_mongodb_there_is_a_gap_and_no_error(settings: Settings) -> None
     assert not {name for name in scraped(answer.text) if name.startswith(stored)}
 
 
-def test_the_public_listener_hides_them_whatever_it_is_told(
+def test_the_public_listener_hides_metrics_whatever_the_headers(
     stored_settings: Settings, tmp_path: Path
 ) -> None:
     own = free_port()
@@ -89,9 +89,7 @@ def test_the_public_listener_hides_them_whatever_it_is_told(
     api.stop()
 
 
-def test_a_second_api_on_one_machine_starts_without_its_metrics(
-    redis_settings: Settings, tmp_path: Path
-) -> None:
+def test_a_second_api_on_one_machine_starts_without_metrics(redis_settings: Settings, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         bind = f"127.0.0.1:{taken.getsockname()[1]}"
         api = ApiServer(tmp_path, redis_settings.model_copy(update={"metrics_bind": bind}))
@@ -106,12 +104,12 @@ def test_a_second_api_on_one_machine_starts_without_its_metrics(
         api.stop()
 
 
-def test_the_metrics_do_not_share_the_port_of_the_api(redis_settings: Settings) -> None:
+def test_metrics_and_the_api_have_separate_ports(redis_settings: Settings) -> None:
     changes = {"metrics_bind": "127.0.0.1:8003"}
     done = movieapp(redis_settings.model_copy(update=changes), "serve", "--bind", "0.0.0.0:8003")
     assert (done.returncode, done.stderr) == (
         1,
-        "Error: METRICS_BIND: must have another port than the API\n",
+        "Error: METRICS_BIND: must use a different port than the API\n",
     )
 
 
@@ -125,7 +123,7 @@ class TwoWorkers(ApiServer):
         return psutil.Process(self.pid).children()
 
 
-def test_all_processes_of_the_api_are_counted_as_one_also_those_that_have_ended(
+def test_metrics_of_all_api_processes_are_summed_including_ended_ones(
     redis_settings: Settings,
     stripe_simulator: StripeSimulator,
     tmp_path: Path,
@@ -142,7 +140,7 @@ def test_all_processes_of_the_api_are_counted_as_one_also_those_that_have_ended(
 
     def pay(booking: str, **fields: str) -> int:
         body = {"user_id": "u", "booking_id": booking, "amount": 12.5, "payment_method": "credit_card"}
-        # A connection for each request, so that both processes get some.
+        # A new connection for each request, so that both processes get some.
         headers = {"Idempotency-Key": booking, "Connection": "close"}
         url = f"{api.url}/payment/process"
         return requests.post(url, json=body | fields, headers=headers, timeout=30).status_code
@@ -167,7 +165,7 @@ def test_all_processes_of_the_api_are_counted_as_one_also_those_that_have_ended(
         "gateway_calls_in_flight": 0,
     }.items():
         assert counted[f"movieapp_{series}"] == value, series
-    # Whatever paths and methods somebody thinks up.
+    # Arbitrary paths and methods.
     requested = {series for series in counted if series.startswith("movieapp_http_request_seconds_count")}
     of_none = {series.partition("{")[2] for series in requested if 'route="none"' in series}
     assert of_none == {
@@ -191,7 +189,7 @@ def publish(broker_settings: Settings) -> Callable[[str, str], None]:
     return lambda kind, event_id: events.publish(broker_settings, sample(kind) | {"event_id": event_id})
 
 
-def test_all_processes_of_a_worker_are_counted_as_one(
+def test_metrics_of_all_worker_processes_are_summed(
     broker_settings: Settings, publish: Callable[[str, str], None], mail_sink: MailSink, tmp_path: Path
 ) -> None:
     own = free_port()
@@ -225,7 +223,7 @@ def test_all_processes_of_a_worker_are_counted_as_one(
             found = {series: now.get(f"movieapp_{series}") for series in expected}
             return {series: value for series, value in found.items() if value != expected[series]}
 
-        # The server has a mail a moment before the worker counts it.
+        # The server receives a mail shortly before the worker counts it.
         wait_for(lambda: not unlike(), 20, lambda: f"not as expected: {unlike()}")
         counted = told()
         assert counted["movieapp_smtp_connections"] >= 1

@@ -1,4 +1,4 @@
-"""`movieapp notifications`: what was sent to whom, and sending it again."""
+"""`movieapp notifications`: find sent messages, and resend them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import dramatiq
 import pytest
 
 from actors.declare import worker_broker
-from actors.dispatch import Dispatch
 from app import models
 from app.clock import utcnow
 from app.errors import ServiceUnavailable
 from app.events.samples import sample
 from app.messaging.broker import make_broker
+from app.messaging.dispatch import Dispatch
 from app.messaging.topology import Topology
 from app.models import Attempt, Notification
+from app.operations.audit import Operator, Surface, find_actions
 from app.operations.notifications import Criteria, find, resend
 from app.settings import Settings
 from tests.support.commands import movieapp
@@ -27,17 +28,18 @@ from tests.support.mail import MailSink
 from tests.support.wait import wait_for
 
 EVENT: dict[str, Any] = sample("booking.cancelled")
+OPERATOR = Operator("support@ops-1", Surface.CLI)
 
 
 @pytest.fixture
 def stack(redis_settings: Settings) -> Settings:
-    """Those of the embedded stack."""
+    """Settings of the embedded stack."""
     models.connect(redis_settings)
     return redis_settings
 
 
 def record(status: str, number: int = 0, **fields: Any) -> Notification:
-    """A notification that has come this far."""
+    """Store a notification with a given status."""
     event = EVENT | {"event_id": f"evt_{number}"}
     values = {
         "event_id": event["event_id"],
@@ -55,7 +57,7 @@ def record(status: str, number: int = 0, **fields: Any) -> Notification:
     return notification
 
 
-def test_notifications_are_found_by_every_criterion(stack: Settings) -> None:
+def test_notifications_are_filtered_by_every_option(stack: Settings) -> None:
     old = utcnow() - timedelta(days=2)
     first = record("sent", 1, booking_id="BOOK-1", recipient="other@example.com", created_at=old)
     second = record("failed", 2, notification_type="sms", event_type="booking.confirmed")
@@ -97,7 +99,7 @@ def test_list_and_show(stack: Settings) -> None:
     assert (unknown.returncode, unknown.stderr) == (1, "Error: no notification has the id nothing\n")
 
 
-def test_resend_says_what_it_queued_and_what_not(stack: Settings) -> None:
+def test_resend_reports_queued_and_refused_notifications(stack: Settings) -> None:
     failed, sent = record("failed", 1, retry_count=5), record("sent", 2)
     done = movieapp(stack, "notifications", "resend", str(failed.id), str(sent.id), "unknown")
     assert done.returncode == 1
@@ -116,7 +118,7 @@ def test_resend_says_what_it_queued_and_what_not(stack: Settings) -> None:
 
 @pytest.fixture
 def broker(broker_settings: Settings, mail_sink: MailSink) -> Iterator[dramatiq.Broker]:
-    """A worker's, with the worker."""
+    """Settings of a worker, and the worker."""
     models.connect(broker_settings)
     broker = worker_broker(broker_settings.model_copy(update=mail_sink.settings))
     worker = dramatiq.Worker(broker, worker_timeout=50, worker_threads=2)
@@ -126,41 +128,46 @@ def broker(broker_settings: Settings, mail_sink: MailSink) -> Iterator[dramatiq.
     broker.close()
 
 
-def test_what_is_sent_again_has_the_same_message_id(
+def test_a_resent_mail_has_the_same_message_id(
     broker: dramatiq.Broker, broker_settings: Settings, mail_sink: MailSink
 ) -> None:
     dispatch = Dispatch(broker, Topology.of(broker_settings))
     uncertain = record("uncertain")
-    assert resend(str(uncertain.id), dispatch, force=False) is None
+    assert resend(str(uncertain.id), dispatch, OPERATOR, force=False) is None
     wait_for(lambda: uncertain.reload().status == "sent", 10, "not sent")
-    assert resend(str(uncertain.id), dispatch, force=False)
+    assert resend(str(uncertain.id), dispatch, OPERATOR, force=False)
     assert len(mail_sink.mails) == 1
-    assert resend(str(uncertain.id), dispatch, force=True) is None
+    assert resend(str(uncertain.id), dispatch, OPERATOR, force=True) is None
     first, second = mail_sink.wait(2)
     assert first["Message-ID"] == second["Message-ID"]
     wait_for(lambda: uncertain.reload().status == "sent", 10, "not sent")
     outcomes = [attempt.outcome for attempt in uncertain.attempts]
     assert outcomes == ["uncertain", "queued", "sent", "queued", "sent"]
+    actions = find_actions(target=str(uncertain.id))
+    assert [(each.operator, each.action, each.details["force"]) for each in actions] == [
+        ("support@ops-1", "notifications.resend", True),
+        ("support@ops-1", "notifications.resend", False),
+    ]
 
 
-def test_what_cant_be_sent_again_stays_as_it_was(stack: Settings) -> None:
+def test_a_notification_that_cannot_be_resent_is_unchanged(stack: Settings) -> None:
     def dispatch(notification: Notification) -> None:
         pytest.fail("queued")
 
     sending = record("sending", 1)
-    assert resend(str(sending.id), dispatch, force=True) == "it is being sent right now"
+    assert resend(str(sending.id), dispatch, OPERATOR, force=True) == "it is being sent right now"
     nobody = record("skipped", 2, recipient=None)
-    assert resend(str(nobody.id), dispatch, force=True) == "it has no recipient"
+    assert resend(str(nobody.id), dispatch, OPERATOR, force=True) == "it has no recipient"
     assert [sending.reload().status, nobody.reload().status] == ["sending", "skipped"]
 
 
-def test_without_a_broker_it_is_left_to_the_sweep(broker_settings: Settings) -> None:
+def test_without_a_broker_the_sweep_queues_a_resent_notification(broker_settings: Settings) -> None:
     models.connect(broker_settings)
     scheme = broker_settings.rabbitmq_url.partition("://")[0]
     away = broker_settings.model_copy(update={"rabbitmq_url": f"{scheme}://127.0.0.1:1/"})
     failed = record("failed")
     with closing(make_broker(away)) as broker, pytest.raises(ServiceUnavailable, match="a worker will queue"):
-        resend(str(failed.id), Dispatch(broker, Topology.of(away)), force=False)
+        resend(str(failed.id), Dispatch(broker, Topology.of(away)), OPERATOR, force=False)
     failed.reload()
     assert failed.status == "queued"
     assert failed.due_at is not None

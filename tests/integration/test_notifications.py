@@ -1,4 +1,4 @@
-"""Events into mails, on both brokers: a Dramatiq worker in this process and real servers around it."""
+"""Events become mails, on both brokers: a Dramatiq worker in this process with real servers."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ NOT_MAILED = sorted(set(sample_names()) - set(MAILED))
 
 
 @pytest.mark.parametrize("name", NOT_MAILED)
-def test_an_event_for_other_services_becomes_no_message(
+def test_an_event_for_other_services_is_ignored(
     publish: Publish,
     mail_sink: MailSink,
     worker_settings: Settings,
@@ -111,7 +111,7 @@ def parts(mail: EmailMessage) -> tuple[str, str]:
     return text.get_content(), html.get_content()
 
 
-def test_an_event_that_comes_again_sends_nothing_again(
+def test_a_repeated_event_sends_nothing(
     publish: Publish, mail_sink: MailSink, worker_settings: Settings
 ) -> None:
     event = sample("booking.confirmed")
@@ -133,14 +133,14 @@ def test_an_event_that_comes_again_sends_nothing_again(
     assert Notification.objects(event_id=event["event_id"]).count() == 1
 
 
-def test_an_event_without_an_address_is_skipped_and_says_so(publish: Publish, mail_sink: MailSink) -> None:
+def test_an_event_without_an_address_is_skipped_and_logged(publish: Publish, mail_sink: MailSink) -> None:
     event = sample("payment.success") | {"user_email": None}
     publish(event)
     assert delivery(event, "skipped").error_message == "the event names no recipient"
     assert mail_sink.mails == []
 
 
-def test_an_event_that_cant_be_mailed_is_dead_lettered_and_the_next_one_goes_out(
+def test_an_event_that_cannot_be_mailed_is_dead_lettered_and_the_next_one_is_sent(
     publish: Publish,
     mail_sink: MailSink,
     worker_settings: Settings,
@@ -156,7 +156,7 @@ def test_an_event_that_cant_be_mailed_is_dead_lettered_and_the_next_one_goes_out
     assert len(mail_sink.mails) == 1
 
 
-def test_a_server_that_refuses_for_now_is_tried_again(
+def test_a_temporary_refusal_is_retried(
     publish: Publish, mail_sink: MailSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("actors.deliver.delay", lambda retries: 50)
@@ -170,7 +170,7 @@ def test_a_server_that_refuses_for_now_is_tried_again(
     assert len(mail_sink.mails) == 1
 
 
-def test_a_recipient_that_does_not_exist_is_given_up_at_once(
+def test_a_nonexistent_recipient_fails_without_a_retry(
     publish: Publish,
     mail_sink: MailSink,
     worker_settings: Settings,
@@ -183,7 +183,7 @@ def test_a_recipient_that_does_not_exist_is_given_up_at_once(
     wait_for(lambda: dead_letters(worker_settings, "notification.email") == 1, 5, "no dead letter")
 
 
-def test_a_foreign_publisher_needs_only_an_amqp_client(
+def test_a_publisher_needs_only_an_amqp_client(
     rabbit_settings: Settings, mail_sink: MailSink, dead_letters: Callable[[Settings, str], int]
 ) -> None:
     settings = rabbit_settings.model_copy(update=mail_sink.settings)
@@ -199,7 +199,7 @@ def test_a_foreign_publisher_needs_only_an_amqp_client(
         channel.basic_publish(settings.rabbitmq_exchange, "booking.confirmed", body.encode())
     forged = dramatiq.Message("x", "send_email", ("1",), {}, {}).encode()
     channel.basic_publish(settings.rabbitmq_exchange, "booking.confirmed", forged)
-    # RabbitMQ let its publisher send bookings; the body announces a payment.
+    # The publisher may publish booking events, but the body is a payment event.
     crossed = sample("payment.success")
     channel.basic_publish(settings.rabbitmq_exchange, "booking.confirmed", json.dumps(crossed).encode())
     connection.close()

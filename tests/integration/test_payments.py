@@ -90,7 +90,9 @@ def test_the_two_line_curl_pays_with_the_default_test_card(client: FlaskClient) 
         ("4000000000000069", "CARD_EXPIRED"),
     ],
 )
-def test_a_decline_is_a_400_with_words_for_the_customer(client: FlaskClient, number: str, code: str) -> None:
+def test_a_decline_is_a_400_with_a_message_for_the_customer(
+    client: FlaskClient, number: str, code: str
+) -> None:
     answer = pay(client, **card(number))
     assert answer.status_code == 400
     body = answer.json or {}
@@ -120,7 +122,9 @@ def test_a_booking_is_paid_once(client: FlaskClient) -> None:
     assert answer.json["error"]["details"]["transaction_id"] == first
 
 
-def test_fifty_at_once_for_one_booking_charge_once(app: Flask, stripe_simulator: StripeSimulator) -> None:
+def test_fifty_concurrent_requests_for_one_booking_charge_once(
+    app: Flask, stripe_simulator: StripeSimulator
+) -> None:
     with ThreadPoolExecutor(50) as pool:
         answers = list(pool.map(lambda _: pay(app.test_client()), range(50)))
     assert sorted({answer.status_code for answer in answers}) == [200, 409]
@@ -129,7 +133,7 @@ def test_fifty_at_once_for_one_booking_charge_once(app: Flask, stripe_simulator:
     assert len(stripe_simulator.charges(paid.id)) == 1
 
 
-def test_fifty_at_once_with_one_idempotency_key_charge_once(app: Flask) -> None:
+def test_fifty_concurrent_requests_with_one_idempotency_key_charge_once(app: Flask) -> None:
     with ThreadPoolExecutor(50) as pool:
         answers = list(pool.map(lambda _: pay(app.test_client(), {"Idempotency-Key": "k"}), range(50)))
     bodies = {answer.data for answer in answers if answer.status_code == 200}
@@ -141,7 +145,7 @@ def test_fifty_at_once_with_one_idempotency_key_charge_once(app: Flask) -> None:
     assert Transaction.objects(booking_id="BOOK-1").count() == 1
 
 
-def test_the_same_key_and_body_give_the_first_answer_byte_for_byte(client: FlaskClient) -> None:
+def test_the_same_key_and_body_return_the_first_response_byte_for_byte(client: FlaskClient) -> None:
     first = pay(client, {"Idempotency-Key": "k1"})
     again = pay(client, {"Idempotency-Key": "k1"})
     assert again.status_code == first.status_code == 200
@@ -184,7 +188,7 @@ def test_the_same_key_with_another_body_is_refused(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256])
-def test_a_key_out_of_bounds_is_refused(client: FlaskClient, key: str) -> None:
+def test_a_key_of_invalid_length_is_refused(client: FlaskClient, key: str) -> None:
     assert pay(client, {"Idempotency-Key": key}).status_code == 422
 
 
@@ -199,13 +203,13 @@ def test_three_d_secure_waits_for_the_customer(client: FlaskClient) -> None:
     assert pay(client).status_code == 409, "the booking is taken while the customer confirms"
 
 
-def test_paypal_is_a_redirect(client: FlaskClient) -> None:
+def test_paypal_redirects_the_customer(client: FlaskClient) -> None:
     answer = pay(client, payment_method="paypal", return_url="https://shop.example.com/done")
     assert answer.status_code == 202
     assert answer.json["redirect_url"].startswith("http")
 
 
-def test_a_gateway_that_answers_too_late_leaves_the_payment_pending(
+def test_a_gateway_timeout_leaves_the_payment_pending(
     redis_settings: Settings, stripe_simulator: StripeSimulator
 ) -> None:
     quick = {"payment_gateway_read_timeout": 3.0, "payment_gateway_max_retries": 0}
@@ -224,7 +228,7 @@ def client_status(app: Flask, answer: TestResponse) -> dict[str, Any]:
     return app.test_client().get(answer.headers["Location"]).json or {}
 
 
-def test_a_gateway_that_was_never_reached_charged_nothing(redis_settings: Settings) -> None:
+def test_an_unreachable_gateway_charges_nothing(redis_settings: Settings) -> None:
     gateway = {"payment_gateway_url": f"http://127.0.0.1:{free_port()}", "payment_gateway_max_retries": 0}
     app = create_app(redis_settings.model_copy(update=gateway))
     answer = pay(app.test_client())
@@ -234,7 +238,7 @@ def test_a_gateway_that_was_never_reached_charged_nothing(redis_settings: Settin
     app.extensions["movieapp"].relay.close()
 
 
-def test_without_mongodb_nothing_is_tried(
+def test_without_mongodb_no_charge_is_attempted(
     redis_settings: Settings, stripe_simulator: StripeSimulator
 ) -> None:
     before = stripe_simulator.charges()
@@ -245,7 +249,7 @@ def test_without_mongodb_nothing_is_tried(
     assert stripe_simulator.charges() == before
 
 
-def test_without_redis_payments_go_on(redis_settings: Settings, stripe_simulator: StripeSimulator) -> None:
+def test_payments_continue_without_redis(redis_settings: Settings, stripe_simulator: StripeSimulator) -> None:
     away = {"redis_url": f"redis://127.0.0.1:{free_port()}/0", "ratelimit_enabled": True}
     app = create_app(redis_settings.model_copy(update=stripe_simulator.settings | away))
     assert pay(app.test_client()).status_code == 200
@@ -269,7 +273,7 @@ def pay_three_times(
         app.extensions["movieapp"].relay.close()
 
 
-def test_too_many_requests_get_429_and_when_to_come_back(
+def test_too_many_requests_get_429_with_retry_after(
     pay_three_times: Callable[[str], list[TestResponse]],
 ) -> None:
     answers = pay_three_times("2 per minute")
@@ -280,7 +284,7 @@ def test_too_many_requests_get_429_and_when_to_come_back(
     assert "Retry-After" not in answers[0].headers
 
 
-def test_what_one_limit_refuses_does_not_count_for_the_next(
+def test_a_request_refused_by_one_limit_does_not_count_against_another(
     pay_three_times: Callable[[str], list[TestResponse]], redis_settings: Settings
 ) -> None:
     answers = pay_three_times("3 per hour; 1 per minute")
@@ -321,7 +325,7 @@ def test_what_one_limit_refuses_does_not_count_for_the_next(
         (json.dumps(PAYMENT | card("4242424242424242", expiry_year="2020")), 400, "CARD_EXPIRED"),
     ],
 )
-def test_bad_input_gets_a_clear_answer_and_charges_nothing(
+def test_invalid_input_gets_a_clear_error_and_charges_nothing(
     client: FlaskClient, body: str, status: int, code: str
 ) -> None:
     answer = client.post("/payment/process", data=body, content_type="application/json")
@@ -331,7 +335,7 @@ def test_bad_input_gets_a_clear_answer_and_charges_nothing(
     assert Transaction.objects.count() == 0
 
 
-def test_a_field_that_is_refused_is_named(client: FlaskClient) -> None:
+def test_a_refused_field_is_named(client: FlaskClient) -> None:
     answer = pay(client, user_phone="555", currency="usd")
     assert set(answer.json["error"]["details"]["fields"]) == {"user_phone", "currency"}
 
@@ -352,18 +356,18 @@ def test_other_errors_have_the_same_envelope(
     assert answer.json["request_id"] == answer.headers["X-Request-ID"] == "mine-1"
 
 
-def test_only_json_is_taken_and_not_too_much_of_it(client: FlaskClient) -> None:
+def test_only_json_below_the_size_limit_is_accepted(client: FlaskClient) -> None:
     assert client.post("/payment/process", data="a=b").status_code == 415
     big = json.dumps(PAYMENT | {"user_name": "x" * 70_000})
     assert client.post("/payment/process", data=big, content_type="application/json").status_code == 413
 
 
-def test_a_request_id_that_is_not_sane_is_replaced(client: FlaskClient) -> None:
+def test_an_invalid_request_id_is_replaced(client: FlaskClient) -> None:
     answer = client.get("/health", headers={"X-Request-ID": "a b<script>"})
     assert answer.headers["X-Request-ID"].startswith("req_")
 
 
-def test_health_methods_and_docs(client: FlaskClient) -> None:
+def test_health_methods_and_docs_are_served(client: FlaskClient) -> None:
     health = client.get("/health").json
     assert (health["status"], health["service"]) == ("healthy", "payment-service")
     methods = client.get("/payment/methods").json["payment_methods"]
@@ -373,13 +377,16 @@ def test_health_methods_and_docs(client: FlaskClient) -> None:
         assert script.status_code == 200
 
 
-def test_the_openapi_document_is_valid_and_names_no_cdn(client: FlaskClient) -> None:
+def test_the_openapi_document_is_valid_and_uses_no_cdn(client: FlaskClient) -> None:
     document = client.get("/docs/openapi.json").json or {}
     validate(document)
     assert set(document["paths"]) == {
         "/payment/process",
         "/payment/refund",
         "/payment/webhook",
+        "/notification/bounces",
+        "/notification/sms/inbound",
+        "/notification/sms/status",
         "/payment/booking/{booking_id}",
         "/payment/status/{transaction_id}",
         "/payment/cancel",

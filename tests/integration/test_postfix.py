@@ -1,4 +1,4 @@
-"""Against a real Postfix: TLS, a login, its name check, its greylisting."""
+"""Delivery to a real Postfix: TLS, login, its name check, its greylisting."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, NoReturn
 
 import pytest
 
-from actors.channels.email.circuit import Circuit
 from actors.channels.email.errors import AuthenticationFailed
 from actors.channels.email.server import Server
 from actors.channels.email.smtp import Transport
+from actors.circuit import Circuit
 from actors.errors import Postponed, TemporaryFailure
 from tests.support.mail import MailSink
 from tests.support.postfix import PASSWORD, USER, Postfix, greylisting
@@ -26,7 +26,7 @@ def postfix(
 ) -> Iterator[Postfix]:
     if reason := Postfix.lacks():
         lacking(reason)
-    # Not in pytest's directory, which only its owner may enter.
+    # Not in pytest's directory, which other users can't enter.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, greylisting() as policy:
         Path(folder).chmod(0o755)
         server = Postfix(Path(folder), localhost_pem, mail_sink.settings["smtp_port"], policy)
@@ -68,7 +68,7 @@ def test_a_wrong_password_is_a_refused_login(postfix: Postfix, localhost_pem: Pa
         to(postfix, localhost_pem, smtp_password="wrong").send(mail())
 
 
-def test_a_name_that_postfix_refuses_holds_the_mail_and_names_the_setting(
+def test_a_refused_ehlo_name_holds_the_mail_and_names_the_setting(
     postfix: Postfix, localhost_pem: Path
 ) -> None:
     transport = to(postfix, localhost_pem, smtp_ehlo_name="web")

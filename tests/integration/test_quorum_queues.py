@@ -1,4 +1,4 @@
-"""RABBITMQ_QUEUE_TYPE=quorum: the same promises on replicated queues, and what stands is never in the way."""
+"""RABBITMQ_QUEUE_TYPE=quorum: the same guarantees on replicated queues, also with existing queues."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def publish(settings: Settings, event_id: str, **changes: Any) -> None:
     publisher = make_publisher(settings)
 
     def confirmed() -> bool:
-        # As the outbox does: a quorum queue that several make at once may refuse its first message.
+        # Retried as in the outbox, because a quorum queue declared concurrently may refuse its first message.
         try:
             publisher.publish(outgoing)
         except PublishError:
@@ -71,7 +71,7 @@ def sent(event_id: str) -> Notification:
 
 
 def queue_type(settings: Settings, name: str) -> str:
-    """The type of a queue. RabbitMQ tells when it refuses one that differs in its type alone."""
+    """Return the type of a queue, from RabbitMQ's refusal of a declaration with another type."""
     full = settings.namespace + name
     quorum_but_for_the_type = {
         "x-dead-letter-exchange": "",
@@ -116,7 +116,7 @@ def test_retries_and_dead_letters_work_on_quorum_queues(
 
 
 @pytest.mark.parametrize(("stands", "wanted"), [("classic", "quorum"), ("quorum", "classic")])
-def test_queues_of_the_other_type_are_used_as_they_stand_until_they_are_deleted(
+def test_existing_queues_of_the_other_type_are_used_until_they_are_deleted(
     quorum: Settings,
     log_lines: Callable[[], list[dict[str, Any]]],
     stands: QueueType,
@@ -143,7 +143,7 @@ def test_queues_of_the_other_type_are_used_as_they_stand_until_they_are_deleted(
 
     with pika.BlockingConnection(pika.URLParameters(settings.rabbitmq_url)) as connection:
         for queue in own:
-            # RabbitMQ knows that condition for classic queues alone.
+            # RabbitMQ supports that condition only for classic queues.
             connection.channel().queue_delete(queue, if_empty=stands == "classic")
     with working(settings):
         publish(settings, "evt_after")
@@ -151,7 +151,7 @@ def test_queues_of_the_other_type_are_used_as_they_stand_until_they_are_deleted(
     assert queue_type(settings, BOOKINGS) == wanted
 
 
-def test_a_queue_that_is_not_ours_is_refused_as_ever(quorum: Settings) -> None:
+def test_a_queue_with_foreign_arguments_is_refused(quorum: Settings) -> None:
     topology = Topology.of(quorum)
     queue = topology.queue("notification.sms")
     with pika.BlockingConnection(pika.URLParameters(quorum.rabbitmq_url)) as connection:

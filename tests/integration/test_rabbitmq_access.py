@@ -1,4 +1,4 @@
-"""The users that deploy/rabbitmq/access.sh makes, on a RabbitMQ node of the tests' own."""
+"""The users created by deploy/rabbitmq/access.sh, on a separate RabbitMQ node."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BY_USER = dict(zip((PUBLISHER, PAYMENTS, WORKER), PASSWORDS.values(), strict=Tru
 
 @pytest.fixture(scope="module")
 def node(rabbitmq_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
-    """One node for all these tests: none of them stops it, and their names differ."""
+    """One node for all these tests, because none stops it and their names differ."""
     server = RabbitServer(tmp_path_factory.mktemp("rabbitmq"))
     server.start()
     yield server
@@ -50,7 +50,7 @@ def node(rabbitmq_installed: None, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def run_script(node: RabbitServer, **variables: str) -> subprocess.CompletedProcess[str]:
     env = dict(node.environment())
-    # Debian's wrapper becomes another user and forgets the node's name; the script behind it does not.
+    # Debian's wrapper switches the user and drops the node's name; the underlying script does not.
     env["PATH"] = f"/usr/lib/rabbitmq/bin:{env['PATH']}"
     return subprocess.run(
         [ROOT / "deploy" / "rabbitmq" / "access.sh"],
@@ -64,7 +64,7 @@ def run_script(node: RabbitServer, **variables: str) -> subprocess.CompletedProc
 
 @pytest.fixture
 def topology(node: RabbitServer, settings: Settings) -> Topology:
-    """The names of this test's deployment, which the script has given to the users."""
+    """The names of this test's deployment, which the script grants to the users."""
     names = {"RABBITMQ_EXCHANGE": settings.rabbitmq_exchange, "NAMESPACE": settings.namespace}
     done = run_script(node, **PASSWORDS, **names)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -79,7 +79,7 @@ def url(node: RabbitServer) -> Callable[[str], str]:
 
 @pytest.fixture
 def channel(topology: Topology, url: Callable[[str], str]) -> Iterator[Callable[[str], BlockingChannel]]:
-    """Opens a channel of a user's."""
+    """Opens a channel as a user."""
     connections: dict[str, pika.BlockingConnection] = {}
 
     def channel(user: str) -> BlockingChannel:
@@ -96,14 +96,14 @@ def channel(topology: Topology, url: Callable[[str], str]) -> Iterator[Callable[
 
 @pytest.fixture
 def declared(topology: Topology, channel: Callable[[str], BlockingChannel]) -> Topology:
-    """What the worker declares is there."""
+    """The worker's declarations."""
     worker = channel(WORKER)
     for queue in QUEUES:
         topology.declare(worker, topology.queue(queue))
     return topology
 
 
-#: Neither of the two that publish may do these.
+#: Operations that neither publishing user may do.
 FORBIDDEN: dict[str, Callable[[BlockingChannel, Topology], Any]] = {
     "publish other events": lambda channel, names: channel.basic_publish(names.exchange, "bookings", b"{}"),
     "put a message onto a queue": lambda channel, names: channel.basic_publish(
@@ -125,13 +125,13 @@ FORBIDDEN: dict[str, Callable[[BlockingChannel, Topology], Any]] = {
 
 
 def refused(act: Callable[[], Any], what: str = "") -> None:
-    """Fails the test unless RabbitMQ refuses `act` for want of a permission."""
+    """Fails the test unless RabbitMQ refuses `act` for lack of permission."""
     with pytest.raises(pika.exceptions.ChannelClosedByBroker) as closed:
         act()
     assert closed.value.reply_code == 403, what
 
 
-def test_the_publisher_publishes_bookings_and_nothing_else(
+def test_the_publisher_can_publish_only_booking_events(
     declared: Topology, channel: Callable[[str], BlockingChannel]
 ) -> None:
     channel(PUBLISHER).basic_publish(declared.exchange, "booking.confirmed", b"{}", mandatory=True)
@@ -142,7 +142,7 @@ def test_the_publisher_publishes_bookings_and_nothing_else(
     assert channel(WORKER).queue_declare(queue, passive=True).method.message_count == 1
 
 
-def test_the_payment_service_publishes_what_its_outbox_holds(
+def test_the_payment_service_can_publish_its_outbox(
     declared: Topology,
     channel: Callable[[str], BlockingChannel],
     url: Callable[[str], str],
@@ -174,7 +174,7 @@ def sample(name: str, event_id: str) -> dict[str, Any]:
     return samples.sample(name) | {"event_id": event_id}
 
 
-def test_a_worker_declares_consumes_retries_and_dead_letters(
+def test_the_worker_can_declare_consume_retry_and_dead_letter(
     topology: Topology,
     channel: Callable[[str], BlockingChannel],
     url: Callable[[str], str],
@@ -210,7 +210,7 @@ def test_a_worker_declares_consumes_retries_and_dead_letters(
     assert "evt_2" in listed.stdout
 
 
-def test_the_worker_has_no_power_over_what_is_not_its_own(
+def test_the_worker_has_no_permission_for_other_resources(
     declared: Topology, channel: Callable[[str], BlockingChannel]
 ) -> None:
     queue = declared.queue("notification.sms")
@@ -221,7 +221,7 @@ def test_the_worker_has_no_power_over_what_is_not_its_own(
     refused(lambda: channel(WORKER).queue_bind(queue, declared.exchange, "#"))
 
 
-def test_guest_is_gone_and_a_password_can_be_changed(
+def test_guest_is_deleted_and_a_password_can_be_changed(
     node: RabbitServer, topology: Topology, url: Callable[[str], str]
 ) -> None:
     assert amqp_error(node.url) == "ProbableAuthenticationError"
@@ -233,7 +233,7 @@ def test_guest_is_gone_and_a_password_can_be_changed(
 
 @pytest.mark.parametrize("value", ["", "too-short", 'quoted"and long enough', "with/a/slash/and/more"])
 @pytest.mark.parametrize("name", PASSWORDS)
-def test_without_a_proper_password_nothing_is_changed(node: RabbitServer, name: str, value: str) -> None:
+def test_without_a_valid_password_nothing_is_changed(node: RabbitServer, name: str, value: str) -> None:
     refused = run_script(node, **PASSWORDS | {name: value})
     assert refused.returncode == 2
     assert refused.stderr.startswith(f"{name}: ")
@@ -241,7 +241,7 @@ def test_without_a_proper_password_nothing_is_changed(node: RabbitServer, name: 
 
 
 @pytest.mark.parametrize("name", ["RABBITMQ_EXCHANGE", "NAMESPACE"])
-def test_a_name_that_would_be_a_pattern_is_refused(node: RabbitServer, name: str) -> None:
+def test_a_name_with_pattern_characters_is_refused(node: RabbitServer, name: str) -> None:
     refused = run_script(node, **PASSWORDS | {name: "a.*|b"})
     assert refused.returncode == 2
     assert name in refused.stderr

@@ -1,4 +1,4 @@
-"""Our books against the gateway's: every kind of difference is found, and mended only when told to."""
+"""Our records against the gateway's: every kind of difference is found, and repaired only on request."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def paid(client: FlaskClient) -> str:
 
 
 def reconcile(books: Settings, *options: str) -> tuple[int, list[tuple[str, str, bool]], int]:
-    """Exit code, (kind, subject, repaired) of every difference, and how many payments were finished."""
+    """Return the exit code, (kind, subject, repaired) of every difference, and the number of settled
+    payments.
+    """
     yes = ["--yes"] if "--repair" in options else []
     done = movieapp(books, "payments", "reconcile", "--since", "2h", "--json", *options, *yes)
     assert done.stdout, done.stderr
@@ -73,13 +75,13 @@ def at_gateway(books: Settings, path: str, **form: Any) -> dict[str, Any]:
     return made
 
 
-def test_books_that_agree_are_said_to(client: FlaskClient, books: Settings, paid: str) -> None:
+def test_matching_records_are_reported(client: FlaskClient, books: Settings, paid: str) -> None:
     refund = {"original_transaction_id": paid, "booking_id": "BOOK-1", "user_id": "user_1", "reason": "r"}
     assert client.post("/payment/refund", json=refund | {"refund_amount": 20}).status_code == 200
     client.post(
         "/payment/process", json=PAYMENT | {"booking_id": "B-2", "payment_token": "pm_card_chargeDeclined"}
     )
-    # Somebody else pays with the same account, in a currency that we do not take.
+    # Another application uses the same account with a currency that we do not accept.
     at_gateway(
         books,
         "/v1/payment_intents",
@@ -131,7 +133,7 @@ def _fail_a_refund(books: Settings, transaction_id: str) -> str:
         (_fail_a_refund, "refund failed, recorded as completed", "completed", 0),
     ],
 )
-def test_what_can_be_mended_is_mended_when_told_to_and_audited(
+def test_repairable_differences_are_repaired_on_request_and_audited(
     books: Settings,
     paid: str,
     damage: Callable[[Settings, str], str],
@@ -158,7 +160,7 @@ def test_what_can_be_mended_is_mended_when_told_to_and_audited(
         ({"set__gateway_id": "pi_other"}, None),
     ],
 )
-def test_what_only_a_person_can_decide_is_told_and_left_alone(
+def test_differences_that_need_a_decision_are_reported_and_not_repaired(
     books: Settings, paid: str, changes: dict[str, Any], kind: str | None
 ) -> None:
     Transaction.objects(id=paid).update(**changes)
@@ -166,7 +168,7 @@ def test_what_only_a_person_can_decide_is_told_and_left_alone(
     assert reconcile(books, "--repair") == (len(expected), expected, 0)
 
 
-def test_a_record_without_a_charge_is_told(books: Settings, paid: str) -> None:
+def test_a_record_without_a_charge_is_reported(books: Settings, paid: str) -> None:
     models.connect(books)
     record = payment(paid)
     record.id, record.open_booking, record.gateway_id = "TXN-forged", None, "pi_forged"
@@ -174,7 +176,7 @@ def test_a_record_without_a_charge_is_told(books: Settings, paid: str) -> None:
     assert reconcile(books, "--repair") == (1, [("record without charge", "TXN-forged", False)], 0)
 
 
-def test_what_is_open_too_long_is_finished_once(
+def test_a_payment_open_too_long_is_settled_once(
     client: FlaskClient, books: Settings, private_stripe: StripeSimulator
 ) -> None:
     private_stripe.fault(match="POST /v1/payment_intents", kind="drop_after")
@@ -193,15 +195,15 @@ def test_what_is_open_too_long_is_finished_once(
     assert reconcile(books) == (0, [], 0)
 
 
-def test_a_gateway_that_does_not_answer_is_one_line(books: Settings) -> None:
+def test_an_unresponsive_gateway_is_reported_in_one_line(books: Settings) -> None:
     away = books.model_copy(update={"payment_gateway_url": "http://127.0.0.1:1"})
     done = movieapp(away, "payments", "reconcile")
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: The gateway did not answer")
+    assert done.stderr.startswith("Error: The gateway did not respond")
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_repair_that_moves_money_says_so_and_asks(books: Settings, paid: str) -> None:
+def test_a_repair_that_moves_money_asks_for_confirmation(books: Settings, paid: str) -> None:
     _record_a_failure(books, paid)
     done = movieapp(books, "payments", "reconcile", "--since", "2h", "--repair")
     assert done.returncode == 2
@@ -212,15 +214,13 @@ def test_a_repair_that_moves_money_says_so_and_asks(books: Settings, paid: str) 
     assert "refund 50.00 USD" in looked.stdout
 
 
-def test_charges_of_another_deployment_are_left_alone(
-    client: FlaskClient, books: Settings, paid: str
-) -> None:
+def test_charges_of_another_deployment_are_ignored(client: FlaskClient, books: Settings, paid: str) -> None:
     Transaction.objects(id=paid).delete()
     other = books.model_copy(update={"namespace": "other-deployment."})
     assert reconcile(other, "--repair") == (0, [], 0)
 
 
-def test_wrong_use_is_told(books: Settings) -> None:
+def test_wrong_use_is_reported(books: Settings) -> None:
     assert movieapp(books, "payments", "reconcile", "--dry-run", "--repair").returncode == 2
     assert movieapp(books, "payments", "reconcile", "--since", "soon").returncode == 2
 
@@ -251,7 +251,7 @@ def test_payments_are_listed_and_shown(client: FlaskClient, books: Settings, pai
     assert movieapp(books, "payments", "show", "TXN-none").returncode == 1
 
 
-def test_any_id_leads_to_the_whole_story(client: FlaskClient, books: Settings) -> None:
+def test_any_id_leads_to_the_whole_timeline(client: FlaskClient, books: Settings) -> None:
     answer = client.post("/payment/process", json=PAYMENT, headers={"X-Request-ID": "asked-for-1"})
     transaction_id = answer.json["transaction_id"]
     refund = {
@@ -294,4 +294,4 @@ def test_any_id_leads_to_the_whole_story(client: FlaskClient, books: Settings) -
     for wanted in (refund_id, "BOOK-1", record.gateway_id, "asked-for-1", event_id, "m1@example.com"):
         assert told(wanted) == story, wanted
     unknown = movieapp(books, "trace", "nothing")
-    assert (unknown.returncode, unknown.stderr) == (1, "Error: Nothing on record has this id.\n")
+    assert (unknown.returncode, unknown.stderr) == (1, "Error: Nothing on record has this id or address.\n")

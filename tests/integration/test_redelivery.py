@@ -1,4 +1,4 @@
-"""Messages that RabbitMQ delivers again after a lost connection."""
+"""Messages that RabbitMQ redelivers after a lost connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.settings import Settings
 from tests.support.wait import wait_for
 
 
-def test_a_message_of_a_lost_connection_acknowledges_none_of_the_next(rabbit_settings: Settings) -> None:
+def test_a_message_of_a_lost_connection_is_not_acknowledged_on_the_next(rabbit_settings: Settings) -> None:
     queue = Topology.of(rabbit_settings).queue(CHANNELS[ChannelName.EMAIL].queue)
     broker = make_broker(rabbit_settings)
 

@@ -1,4 +1,4 @@
-"""Giving money back: never more than was paid, however many ask at once and whatever the gateway does."""
+"""Refunds never exceed the payment, with concurrent requests and any gateway behavior."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def recover(app: Flask) -> None:
     recover_due(payments)
 
 
-def test_a_full_refund_gives_everything_back_and_frees_the_booking(
+def test_a_full_refund_returns_the_whole_amount_and_frees_the_booking(
     client: FlaskClient, paid: str, stripe_simulator: StripeSimulator
 ) -> None:
     answer = refund(client, paid)
@@ -118,7 +118,7 @@ def test_two_equal_partial_refunds_are_two_refunds(
     assert client.post("/payment/process", json=PAYMENT).status_code == 409, "still paid in part"
 
 
-def test_twenty_at_once_never_give_back_more_than_was_paid(
+def test_twenty_concurrent_refunds_never_exceed_the_payment(
     app: Flask, client: FlaskClient, paid: str, stripe_simulator: StripeSimulator
 ) -> None:
     with ThreadPoolExecutor(20) as pool:
@@ -154,7 +154,7 @@ def test_the_same_key_refunds_once(client: FlaskClient, paid: str, stripe_simula
         ({"reason": None}, 422, "VALIDATION_ERROR"),
     ],
 )
-def test_what_is_not_allowed_gives_nothing_back(
+def test_a_disallowed_refund_is_refused(
     client: FlaskClient,
     paid: str,
     stripe_simulator: StripeSimulator,
@@ -167,14 +167,14 @@ def test_what_is_not_allowed_gives_nothing_back(
     assert refunded_at_gateway(stripe_simulator, paid) == 0
 
 
-def test_a_payment_that_failed_can_not_be_refunded(client: FlaskClient) -> None:
+def test_a_failed_payment_cannot_be_refunded(client: FlaskClient) -> None:
     declined = PAYMENT | {"payment_token": "pm_card_visa_chargeDeclined"}
     failed = client.post("/payment/process", json=declined).json["transaction_id"]
     assert refund(client, failed).json["error"]["code"] == "REFUND_NOT_ALLOWED"
 
 
 @pytest.mark.parametrize("kind", ["drop_after", "malformed"])
-def test_a_refund_whose_response_never_came_is_found(
+def test_a_refund_with_a_lost_response_is_found(
     app: Flask, client: FlaskClient, paid: str, stripe_simulator: StripeSimulator, kind: str
 ) -> None:
     stripe_simulator.fault(match=CREATE, kind=kind)
@@ -193,7 +193,7 @@ def test_a_refund_whose_response_never_came_is_found(
     assert payment.recover_after is None
 
 
-def test_a_refund_that_never_reached_the_gateway_is_reported_failed_and_not_made_later(
+def test_a_refund_that_never_reached_the_gateway_fails_and_is_not_made_later(
     app: Flask, client: FlaskClient, paid: str, stripe_simulator: StripeSimulator
 ) -> None:
     stripe_simulator.fault(match=CREATE, kind="drop_before")
@@ -215,10 +215,10 @@ def test_a_refund_that_never_reached_the_gateway_is_reported_failed_and_not_made
     assert refund(client, paid).status_code == 200, "the amount is free again"
 
 
-def test_a_definite_no_releases_what_was_reserved(
+def test_a_definite_refusal_releases_the_reserved_amount(
     client: FlaskClient, paid: str, stripe_simulator: StripeSimulator
 ) -> None:
-    # Somebody gave the money back at the gateway itself: there is nothing left to give.
+    # The payment was refunded at the gateway, so nothing is left to refund.
     gateway_id = Transaction.objects.get(id=paid).gateway_id
     requests.post(
         f"{stripe_simulator.url}/v1/refunds",
@@ -248,7 +248,7 @@ def test_a_refund_is_announced(client: FlaskClient, paid: str, redis_settings: S
     assert (event["refund_amount"], event["reason"]) == (12.5, "Customer cancellation")
 
 
-def test_a_booking_nobody_paid_for_has_no_transactions(client: FlaskClient) -> None:
+def test_an_unpaid_booking_has_no_transactions(client: FlaskClient) -> None:
     assert client.get("/payment/booking/none/at all").json == {
         "booking_id": "none/at all",
         "transactions": [],

@@ -1,10 +1,11 @@
-"""What a payment and a mail ask of MongoDB and Redis: each is asked for once, and nothing twice."""
+"""The calls of a payment and a mail to MongoDB and Redis, without duplicates."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pymongo.monitoring
@@ -17,10 +18,14 @@ from actors.deliver import Deliver
 from actors.event_status import EventStatus
 from actors.notify import Notify
 from actors.receipts import Receipts
+from actors.reminders import Reminders
+from actors.suppressed import SuppressedRecipients
 from app import create_app, models
 from app.channels import ChannelName
+from app.clock import iso, utcnow
 from app.events.samples import sample
-from app.models import Notification
+from app.models import Notification, Suppression
+from app.privacy.erasures import make_erasures
 from app.settings import Settings
 from tests.support.mail import MailSink
 from tests.support.stripe import StripeSimulator
@@ -28,7 +33,7 @@ from tests.support.wait import wait_for
 
 
 class Commands(pymongo.monitoring.CommandListener):
-    """Notes what is said to MongoDB, as `insert notification_logs`, and by which thread."""
+    """Records the commands to MongoDB, such as `insert notification_logs`, and their thread."""
 
     def __init__(self) -> None:
         self.said: list[tuple[int, str]] = []
@@ -46,7 +51,7 @@ class Commands(pymongo.monitoring.CommandListener):
 
     @property
     def mine(self) -> list[str]:
-        """By this thread."""
+        """Return the commands of this thread."""
         return [name for thread, name in self.said if thread == threading.get_ident()]
 
 
@@ -62,7 +67,7 @@ def mongodb() -> Commands:
 
 @contextmanager
 def redis_commands(settings: Settings) -> Iterator[list[str]]:
-    """What this test, by its namespace, says to Redis meanwhile."""
+    """Return the Redis commands of this test, recognized by its namespace."""
     said: list[str] = []
     with redis.Redis.from_url(settings.redis_url) as asking, asking.monitor() as monitor:
         yield said
@@ -74,7 +79,9 @@ def redis_commands(settings: Settings) -> Iterator[list[str]]:
                 said.append(entry["command"].split()[0])
 
 
-def test_a_payment(redis_settings: Settings, stripe_simulator: StripeSimulator, mongodb: Commands) -> None:
+def test_a_payment_needs_the_documented_round_trips(
+    redis_settings: Settings, stripe_simulator: StripeSimulator, mongodb: Commands
+) -> None:
     settings = redis_settings.model_copy(update=stripe_simulator.settings | {"ratelimit_enabled": True})
     app = create_app(settings)
     client = app.test_client()
@@ -90,14 +97,16 @@ def test_a_payment(redis_settings: Settings, stripe_simulator: StripeSimulator, 
         assert answer.headers["X-RateLimit-Limit"] == "20"
         assert answer.headers["X-RateLimit-Remaining"] == "18"
     assert mongodb.mine == ["insert transaction_logs", "update transaction_logs"]
-    # Both rate limits; an attempt begins; it ends, in one pipeline.
-    assert said == ["EVALSHA", "EVALSHA", "ZREM", "ZREM", "ZPOPMIN"]
+    # Both rate limits, then the start and the end of an attempt.
+    assert said == ["EVALSHA", "EVALSHA", "EVALSHA"]
     relayed = ["find transaction_logs", "update transaction_logs"]
     wait_for(lambda: [name for _, name in mongodb.said][2:] == relayed, 5, "not published")
     app.extensions["movieapp"].relay.close()
 
 
-def test_a_mail(redis_settings: Settings, mail_sink: MailSink, mongodb: Commands) -> None:
+def test_a_mail_needs_the_documented_round_trips(
+    redis_settings: Settings, mail_sink: MailSink, mongodb: Commands
+) -> None:
     settings = redis_settings.model_copy(update=mail_sink.settings)
     models.connect(settings)
     email = EmailChannel(settings)
@@ -105,17 +114,31 @@ def test_a_mail(redis_settings: Settings, mail_sink: MailSink, mongodb: Commands
     here = True
     dispatch: Any = lambda record, **_: queued.append(record)  # noqa: E731
     with redis.Redis.from_url(settings.redis_url, decode_responses=True) as store:
-        deliver = Deliver(email, Receipts(store, settings.namespace), 0)
+        deliver = Deliver(email, Receipts(store, settings.namespace), 0, SuppressedRecipients(settings))
         status = EventStatus(store, settings.namespace)
-        notify = Notify({ChannelName.EMAIL: deliver}, lambda _: here, dispatch, status)
-        Notification.objects.count()  # the indexes stand
-        event = sample("booking.confirmed")
+        notify = Notify(
+            {ChannelName.EMAIL: deliver},
+            lambda _: here,
+            dispatch,
+            status,
+            Reminders(timedelta(0)),
+            make_erasures(settings),
+        )
+        Notification.objects.count()  # the indexes exist
+        Suppression.objects.count()
+        notify(sample("booking.confirmed") | {"event_id": "evt_0", "timestamp": iso(utcnow())})
+        # A new connection to the mail server is reported once, from the thread that opens it.
+        wait_for(lambda: store.hget(f"{settings.namespace}mail_server:primary", "at"), 5, "not reported")
+        queued.clear()
+        # A current event, because older ones are looked up among the erased customers.
+        event = sample("booking.confirmed") | {"timestamp": iso(utcnow())}
         mongodb.said.clear()
         known, accepted, processed = ["SET", "GET"], ["SET"], ["SET", "SET"]
         recorded, cancelled, sent = (f"{verb} notification_logs" for verb in ("insert", "find", "update"))
+        listed = "find suppressions"
         with redis_commands(settings) as said:
             notify(event)
-        assert mongodb.mine == [recorded, cancelled, sent]
+        assert mongodb.mine == [recorded, cancelled, listed, sent]
         assert said == [*known, *accepted, *processed]
         assert queued == []
 
@@ -134,7 +157,7 @@ def test_a_mail(redis_settings: Settings, mail_sink: MailSink, mongodb: Commands
         with redis_commands(settings) as said:
             deliver(str(queued[0].id))
         claimed = ["update notification_logs", "find notification_logs"]
-        assert mongodb.mine == [*claimed, cancelled, sent]
+        assert mongodb.mine == [*claimed, cancelled, listed, sent]
         assert said == accepted
     email.close()
     assert deliveries.claim(str(queued[0].id), email.lease) is None

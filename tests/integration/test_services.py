@@ -1,4 +1,4 @@
-"""The ground that the other tests stand on: real servers, names of one's own, and no silent skip."""
+"""Foundations of the tests: real servers, unique names, and no silent skips."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KEPT = "kept"
 PERSISTENT = pika.BasicProperties(delivery_mode=pika.DeliveryMode.Persistent)
 
 
-def test_rabbitmq_takes_a_message_and_gives_it_back(rabbit_settings: Settings) -> None:
+def test_rabbitmq_returns_a_published_message(rabbit_settings: Settings) -> None:
     exchange, queue = rabbit_settings.rabbitmq_exchange, f"{rabbit_settings.namespace}notification.email"
     with pika.BlockingConnection(pika.URLParameters(rabbit_settings.rabbitmq_url)) as connection:
         channel = connection.channel()
@@ -42,7 +42,7 @@ def test_rabbitmq_takes_a_message_and_gives_it_back(rabbit_settings: Settings) -
         channel.basic_ack(method.delivery_tag)
 
 
-def test_redis_keeps_what_it_is_given(stored_settings: Settings) -> None:
+def test_redis_returns_a_stored_value(stored_settings: Settings) -> None:
     with redis.Redis.from_url(stored_settings.redis_url, decode_responses=True) as store:
         key = f"{stored_settings.namespace}event:evt_1:status"
         assert store.set(key, "processed", nx=True, ex=60)
@@ -55,7 +55,7 @@ def mongodb(settings: Settings) -> pymongo.MongoClient[dict[str, Any]]:
     return pymongo.MongoClient(settings.mongodb_uri)
 
 
-def test_mongodb_keeps_a_unique_index(stored_settings: Settings) -> None:
+def test_mongodb_enforces_a_unique_index(stored_settings: Settings) -> None:
     with mongodb(stored_settings) as client:
         payments = client.get_default_database()["payments"]
         payments.create_index("booking_id", unique=True)
@@ -64,7 +64,7 @@ def test_mongodb_keeps_a_unique_index(stored_settings: Settings) -> None:
             payments.insert_one({"booking_id": "BOOK-1"})
 
 
-def test_a_private_rabbitmq_keeps_a_persistent_message_through_a_kill(
+def test_a_killed_private_rabbitmq_keeps_persistent_messages(
     private_rabbitmq: PrivateRabbitMQ,
 ) -> None:
     parameters = pika.URLParameters(private_rabbitmq.url)
@@ -93,7 +93,7 @@ def got(channel: pika.adapters.blocking_connection.BlockingChannel) -> tuple[obj
     return (method, properties, body) if method else None
 
 
-def test_a_private_redis_comes_back_where_it_was(server_dir: Path) -> None:
+def test_a_private_redis_restarts_on_the_same_port(server_dir: Path) -> None:
     server = RedisServer(server_dir / "redis")
     server.start()
     with redis.Redis.from_url(server.url) as store:
@@ -109,7 +109,7 @@ _seen: set[str] = set()
 
 
 @pytest.mark.parametrize("run", [1, 2])
-def test_what_one_test_stores_no_other_test_finds(rabbit_settings: Settings, run: int) -> None:
+def test_tests_do_not_see_each_others_data(rabbit_settings: Settings, run: int) -> None:
     settings = rabbit_settings
     names = {settings.namespace, settings.rabbitmq_exchange, settings.mongodb_uri}
     assert not names & _seen
@@ -118,7 +118,7 @@ def test_what_one_test_stores_no_other_test_finds(rabbit_settings: Settings, run
     leave_traces(settings)
 
 
-def test_a_test_leaves_nothing_behind(rabbit_settings: Settings) -> None:
+def test_tests_clean_up_their_data(rabbit_settings: Settings) -> None:
     leave_traces(rabbit_settings)
     assert traces(rabbit_settings) == (1, 1, 1)
     remove_stored(rabbit_settings)
@@ -136,7 +136,7 @@ def leave_traces(settings: Settings) -> None:
 
 
 def traces(settings: Settings) -> tuple[int, int, int]:
-    """How many collections, keys and queues there are under a test's names."""
+    """Return the number of collections, keys, and queues under a test's names."""
     with mongodb(settings) as client:
         collections = len(client.get_default_database().list_collection_names())
     with redis.Redis.from_url(settings.redis_url) as store:
@@ -152,8 +152,8 @@ def traces(settings: Settings) -> tuple[int, int, int]:
 def run_without_rabbitmq(
     mongodb_server: str, redis_url: str, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """pytest on the first test of this file, where no RabbitMQ is to be had."""
-    test = f"{Path(__file__).relative_to(ROOT)}::{test_rabbitmq_takes_a_message_and_gives_it_back.__name__}"
+    """Run pytest on the first test of this file without a RabbitMQ."""
+    test = f"{Path(__file__).relative_to(ROOT)}::{test_rabbitmq_returns_a_published_message.__name__}"
     away = {
         "PATH": str(Path(sys.executable).parent),
         "RABBITMQ_URL": f"amqp://guest:guest@127.0.0.1:{free_port()}/%2F",
@@ -180,7 +180,9 @@ def test_a_missing_server_skips_its_tests_and_is_named(mongodb_server: str, redi
     assert "1 skipped" in done.stdout
 
 
-def test_where_nothing_may_skip_a_missing_server_is_a_failure(mongodb_server: str, redis_url: str) -> None:
+def test_a_missing_server_fails_its_tests_where_services_are_required(
+    mongodb_server: str, redis_url: str
+) -> None:
     done = run_without_rabbitmq(mongodb_server, redis_url, REQUIRE_SERVICES="1")
     assert (done.returncode, f"Failed: {REASON}" in done.stdout) == (1, True), done.stdout
     assert "skipped" not in done.stdout

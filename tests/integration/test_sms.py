@@ -1,4 +1,4 @@
-"""Texts through Twilio's own SDK, to a server that answers, refuses, hangs and hangs up on demand."""
+"""SMS through Twilio's own SDK, to a server that responds, refuses, hangs, and disconnects on demand."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from actors.channels.sms.channel import SmsChannel
 from actors.declare import worker_broker
 from actors.deliver import Deliver, DeliveryFailed
 from actors.receipts import Receipts
+from actors.suppressed import SuppressedRecipients
 from app import models
 from app.channels import ChannelName
 from app.clock import utcnow
@@ -29,19 +30,12 @@ from app.settings import Settings
 from tests.support import twilio as fake
 from tests.support.mail import MailSink
 from tests.support.ports import free_port
-from tests.support.twilio import FakeTwilio, running_twilio
+from tests.support.twilio import FakeTwilio
 from tests.support.wait import wait_for
 
 
-@pytest.fixture
-def twilio() -> Iterator[FakeTwilio]:
-    with running_twilio() as server:
-        yield server
-
-
 def with_twilio(settings: Settings, twilio: FakeTwilio, **changes: Any) -> Settings:
-    update = twilio.settings | {"twilio_timeout": 30.0} | changes
-    return settings.model_copy(update=update | {"twilio_auth_token": SecretStr(update["twilio_auth_token"])})
+    return settings.model_copy(update=twilio.settings | {"twilio_timeout": 30.0} | changes)
 
 
 def sample(name: str) -> dict[str, Any]:
@@ -50,14 +44,14 @@ def sample(name: str) -> dict[str, Any]:
 
 
 class Sms:
-    """The actor of the channel, given one delivery as its message gives it."""
+    """Run the channel's actor with the message of one delivery."""
 
     def __init__(self, settings: Settings) -> None:
         self._channel = SmsChannel(settings)
         self._redis = redis.Redis.from_url(settings.redis_url, decode_responses=True)
         receipts = Receipts(self._redis, settings.namespace)
         retries = settings.max_retry_attempts
-        self._deliver = Deliver(self._channel, receipts, retries)
+        self._deliver = Deliver(self._channel, receipts, retries, SuppressedRecipients(settings))
 
     def record(self, **changes: Any) -> Notification:
         event = sample("booking.confirmed") | changes
@@ -92,7 +86,7 @@ def make_sms(stored_settings: Settings, twilio: FakeTwilio) -> Iterator[Any]:
         sms.close()
 
 
-def test_a_text_is_sent_and_its_id_recorded(make_sms: Any, twilio: FakeTwilio) -> None:
+def test_an_sms_is_sent_and_its_id_recorded(make_sms: Any, twilio: FakeTwilio) -> None:
     record = make_sms().send(user_phone="+1 415 555-0123")
     assert record.status == "sent"
     assert record.message_id.startswith("SM")
@@ -101,7 +95,7 @@ def test_a_text_is_sent_and_its_id_recorded(make_sms: Any, twilio: FakeTwilio) -
     assert text["Body"].startswith("MovieApp: Booking BOOK-")
 
 
-def test_texts_share_a_connection(make_sms: Any, twilio: FakeTwilio) -> None:
+def test_sms_share_a_connection(make_sms: Any, twilio: FakeTwilio) -> None:
     sms = make_sms()
     for number in range(5):
         assert sms.send(event_id=f"evt_{number}").status == "sent"
@@ -113,14 +107,15 @@ def test_texts_share_a_connection(make_sms: Any, twilio: FakeTwilio) -> None:
     [
         (fake.INVALID, "failed", "21211"),
         (fake.NOT_MOBILE, "failed", "21614"),
-        (fake.UNSUBSCRIBED, "failed", "21610"),
         (fake.TOO_MANY, "retrying", "20429"),
-        (fake.BROKEN, "retrying", "20500"),
+        (fake.BROKEN, "uncertain", "20500"),
         (fake.REFUSED_LOGIN, "retrying", "20003"),
     ],
     ids=lambda value: str(value.code) if isinstance(value, fake.Answer) else "",
 )
-def test_refusals(make_sms: Any, twilio: FakeTwilio, answer: fake.Answer, status: str, code: str) -> None:
+def test_each_refusal_by_twilio_has_its_outcome(
+    make_sms: Any, twilio: FakeTwilio, answer: fake.Answer, status: str, code: str
+) -> None:
     twilio.script = [answer]
     record = make_sms().send()
     assert record.status == status
@@ -129,8 +124,35 @@ def test_refusals(make_sms: Any, twilio: FakeTwilio, answer: fake.Answer, status
     assert (twilio.requests, twilio.texts) == (1, []), "the SDK repeats nothing by itself"
 
 
-def test_too_many_then_sent(make_sms: Any, twilio: FakeTwilio) -> None:
-    twilio.script = [fake.TOO_MANY, fake.BROKEN]
+def test_a_number_that_unsubscribed_at_twilio_is_suppressed(make_sms: Any, twilio: FakeTwilio) -> None:
+    twilio.script = [fake.UNSUBSCRIBED]
+    sms = make_sms()
+    refused, later = sms.send(), sms.send(event_id="evt_later")
+    assert (refused.status, refused.error_message) == ("skipped", "suppressed")
+    assert "21610" in refused.attempts[-1].detail
+    assert (later.status, later.attempts[-1].detail) == ("skipped", "suppressed: stop")
+    assert twilio.requests == 1
+
+
+def test_receipts_are_requested_if_public_url_is_set(make_sms: Any, twilio: FakeTwilio) -> None:
+    record = make_sms(public_url="https://tickets.example.com").send()
+    address = f"https://tickets.example.com/notification/sms/status?delivery={record.id}&resend=0"
+    assert twilio.texts[0]["StatusCallback"] == address
+    make_sms().send(event_id="evt_2")
+    assert "StatusCallback" not in twilio.texts[1]
+
+
+def test_an_sms_that_replaces_a_mail_has_the_codes(make_sms: Any, twilio: FakeTwilio) -> None:
+    tickets = [{"seat": f"A{number}", "code": f"TICKET-CODE-{number:020}"} for number in range(8)]
+    sms = make_sms()
+    record = sms.record(tickets=tickets, ticket_url="https://tickets.example.com/BOOK-1")
+    Notification.objects(id=record.id).update_one(set__stands_in=True)
+    sms.deliver(record)
+    assert all(ticket["code"] in twilio.texts[0]["Body"] for ticket in tickets)
+
+
+def test_a_rate_limited_sms_is_sent_later(make_sms: Any, twilio: FakeTwilio) -> None:
+    twilio.script = [fake.TOO_MANY, fake.TOO_MANY]
     sms = make_sms()
     record = sms.record()
     assert [sms.deliver(record).status for _ in range(3)] == ["retrying", "retrying", "sent"]
@@ -142,7 +164,7 @@ def test_too_many_then_sent(make_sms: Any, twilio: FakeTwilio) -> None:
     [(fake.HANG, 1.0), (fake.CUT, 30.0), (fake.GIBBERISH, 30.0)],
     ids=lambda value: str(value),
 )
-def test_a_request_without_an_answer_is_uncertain_and_never_repeated(
+def test_a_request_without_a_response_is_uncertain_and_never_repeated(
     make_sms: Any, twilio: FakeTwilio, answer: str, timeout: float
 ) -> None:
     sms = make_sms(twilio_timeout=timeout)
@@ -154,20 +176,20 @@ def test_a_request_without_an_answer_is_uncertain_and_never_repeated(
     assert len(twilio.texts) == twilio.requests == 1
 
 
-def test_a_connection_lost_between_two_texts_is_opened_anew(make_sms: Any, twilio: FakeTwilio) -> None:
+def test_a_connection_lost_between_two_sms_is_reopened(make_sms: Any, twilio: FakeTwilio) -> None:
     sms = make_sms()
     twilio.script = [fake.Answer(), fake.CUT]
     assert [sms.send(event_id=f"evt_{number}").status for number in range(3)] == ["sent", "uncertain", "sent"]
     assert twilio.connections == 2
 
 
-def test_a_twilio_that_is_not_there_is_tried_again(make_sms: Any) -> None:
+def test_an_unavailable_twilio_is_retried(make_sms: Any) -> None:
     record = make_sms(twilio_api_base=f"http://127.0.0.1:{free_port()}").send()
     assert record.status == "retrying"
     assert "could not be reached" in record.error_message
 
 
-def test_a_certificate_that_is_not_trusted_gets_no_text(
+def test_a_server_with_an_untrusted_certificate_gets_no_sms(
     make_sms: Any, twilio: FakeTwilio, tmp_path: Path
 ) -> None:
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
@@ -181,35 +203,33 @@ def test_a_certificate_that_is_not_trusted_gets_no_text(
     assert twilio.requests == 0
 
 
-def test_a_wrong_token_is_said_loudly_and_keeps_the_text(
+def test_a_wrong_token_is_logged_as_an_error_and_the_sms_is_held(
     make_sms: Any, twilio: FakeTwilio, log_lines: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    record = make_sms(twilio_auth_token="wrong-token").send()
+    record = make_sms(twilio_auth_token=SecretStr("wrong-token")).send()
     assert (record.status, record.retry_count) == ("retrying", 0)
     assert "TWILIO_AUTH_TOKEN" in record.error_message
     lines = log_lines()
     [loud] = [line for line in lines if line["level"] == "error"]
-    assert loud["message"] == "no text can be sent until the settings are right"
+    assert loud["message"] == "no SMS can be sent until the settings are corrected"
     assert "wrong-token" not in f"{lines} {record.error_message}"
 
 
 @pytest.mark.parametrize("number", ["+1415", "jane.doe@example.com", "4155550123"])
-def test_a_number_that_is_none_is_given_up_before_any_call(
-    make_sms: Any, twilio: FakeTwilio, number: str
-) -> None:
+def test_an_invalid_number_fails_before_any_request(make_sms: Any, twilio: FakeTwilio, number: str) -> None:
     record = make_sms().send(user_phone=number)
     assert record.status == "failed"
     assert "the phone number is not valid" in record.error_message
     assert twilio.connections == 0
 
 
-def test_texts_queued_before_sms_was_turned_off_are_given_up(make_sms: Any, twilio: FakeTwilio) -> None:
+def test_sms_queued_before_sms_was_turned_off_fail(make_sms: Any, twilio: FakeTwilio) -> None:
     record = make_sms(sms_provider="none").send()
     assert (record.status, twilio.requests) == ("failed", 0)
     assert "SMS_PROVIDER" in record.error_message
 
 
-def test_the_process_s_own_twilio_region_changes_nothing(
+def test_twilios_own_region_variable_is_ignored(
     make_sms: Any, twilio: FakeTwilio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TWILIO_REGION", "au1")
@@ -236,21 +256,20 @@ def publish(
     broker.close()
 
 
-def test_every_event_is_one_text_on_either_broker(
+def test_every_event_sends_one_sms_on_either_broker(
     publish: Callable[[dict[str, Any]], None], twilio: FakeTwilio
 ) -> None:
     bookings = ("booking.confirmed", "booking.cancelled", "booking.refunded")
     payments = ("payment.success", "payment.failed", "payment.refund")
-    twilio.script = [fake.UNSUBSCRIBED]
     for name in bookings + payments:
-        # A booking of its own each: after its cancellation a confirmation is not sent.
+        # A different booking each, because a confirmation is not sent after the cancellation of its booking.
         event = sample(name) | {"event_id": f"evt_{name}", "booking_id": f"BOOK-{name}"}
         publish(event)
         publish(event)
     wait_for(
-        lambda: Notification.objects(status__in=("sent", "failed")).count() == 2 * len(bookings + payments),
+        lambda: Notification.objects(status__in=("sent", "skipped")).count() == 2 * len(bookings + payments),
         20,
         "not everything was sent",
     )
-    assert (twilio.requests, len(twilio.texts)) == (6, 5)
+    assert (twilio.requests, len(twilio.texts)) == (6, 6)
     assert Notification.objects(notification_type="email", status="sent").count() == 6

@@ -1,4 +1,4 @@
-"""The SMTP transport against a real server over sockets that answers, refuses and hangs up on demand."""
+"""The SMTP transport with a real server over sockets that replies, refuses, and disconnects on demand."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ from tests.support.smtpd import (
     to,
 )
 
-#: What a server does in place of a reply → SMTP_TIMEOUT, in seconds: short only where it is to run out, for
-#: the greeting has to come within it, too.
+#: What a server does instead of replying → SMTP_TIMEOUT in seconds. It is short only if it is meant to
+#: expire, because the greeting must arrive within it too.
 TIMEOUTS = {CUT: 30.0, SILENCE: 1.0}
 
 
 @pytest.fixture(params=[[], ["250-PIPELINING"]], ids=["one-by-one", "pipelined"])
 def smtpd(request: pytest.FixtureRequest) -> Iterator[Smtpd]:
-    """A scripted mail server in the clear, that takes commands one by one or in one go."""
+    """A scripted mail server without TLS, with or without pipelining."""
     with run("none") as server:
         server.offers = request.param
         yield server
@@ -80,7 +80,7 @@ def test_a_mail_arrives_as_it_was_composed(security: str, localhost_pem: Path) -
         assert smtpd.count("auth") == bool(login)
 
 
-# --- One connection, kept
+# --- A reused connection
 
 
 def test_one_connection_serves_many_mails(smtpd: Smtpd, transport: Transport) -> None:
@@ -89,7 +89,7 @@ def test_one_connection_serves_many_mails(smtpd: Smtpd, transport: Transport) ->
     assert (smtpd.count("connect"), smtpd.count("rset"), len(smtpd.mails)) == (1, 0, 5)
 
 
-def test_one_that_was_not_used_for_some_time_is_asked_if_it_lives(smtpd: Smtpd) -> None:
+def test_an_idle_connection_is_checked_with_rset(smtpd: Smtpd) -> None:
     with closing(to(smtpd, trusted=0.0)) as transport:
         for _ in range(5):
             transport.send(mail())
@@ -98,21 +98,21 @@ def test_one_that_was_not_used_for_some_time_is_asked_if_it_lives(smtpd: Smtpd) 
     assert (smtpd.count("connect"), smtpd.count("rset"), len(smtpd.mails)) == (2, 5, 6)
 
 
-def test_it_is_renewed_after_so_many_mails(smtpd: Smtpd) -> None:
+def test_a_connection_is_renewed_after_a_number_of_mails(smtpd: Smtpd) -> None:
     with closing(to(smtpd, max_mails=2)) as transport:
         for _ in range(5):
             transport.send(mail())
     assert (smtpd.count("connect"), smtpd.count("quit"), len(smtpd.mails)) == (3, 3, 5)
 
 
-def test_it_is_renewed_after_idling(smtpd: Smtpd) -> None:
+def test_a_connection_is_renewed_after_idling(smtpd: Smtpd) -> None:
     with closing(to(smtpd, max_idle=0.0)) as transport:
         for _ in range(3):
             transport.send(mail())
     assert (smtpd.count("connect"), smtpd.count("rset"), len(smtpd.mails)) == (3, 0, 3)
 
 
-def test_one_that_the_server_closed_costs_no_mail(smtpd: Smtpd, transport: Transport) -> None:
+def test_a_connection_closed_by_the_server_loses_no_mail(smtpd: Smtpd, transport: Transport) -> None:
     transport.send(mail())
     smtpd.hang_up()
     transport.send(mail())
@@ -121,7 +121,7 @@ def test_one_that_the_server_closed_costs_no_mail(smtpd: Smtpd, transport: Trans
 
 @pytest.mark.parametrize("reply", [CUT, "421 4.7.0 too many mails on this connection"])
 @pytest.mark.parametrize("command", ["rset", "mail", "rcpt", "data"])
-def test_one_that_ends_in_the_midst_costs_no_mail_and_doubles_none(
+def test_a_connection_lost_during_a_mail_neither_loses_nor_duplicates_it(
     smtpd: Smtpd, command: str, reply: str
 ) -> None:
     with closing(to(smtpd, trusted=0.0)) as transport:
@@ -131,14 +131,14 @@ def test_one_that_ends_in_the_midst_costs_no_mail_and_doubles_none(
     assert (smtpd.count("connect"), len(smtpd.mails)) == (2, 2)
 
 
-def test_a_new_one_that_ends_is_not_tried_twice(smtpd: Smtpd, transport: Transport) -> None:
+def test_a_new_connection_that_is_lost_is_not_retried(smtpd: Smtpd, transport: Transport) -> None:
     smtpd.script["mail"] = [CUT, CUT]
     with pytest.raises(Postponed):
         transport.send(mail())
     assert smtpd.count("connect") == 1
 
 
-def test_each_thread_has_its_own(smtpd: Smtpd, transport: Transport) -> None:
+def test_each_thread_has_its_own_connection(smtpd: Smtpd, transport: Transport) -> None:
     together = threading.Barrier(2)
 
     def send(_: int) -> None:
@@ -152,7 +152,7 @@ def test_each_thread_has_its_own(smtpd: Smtpd, transport: Transport) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_process_opens_its_own_and_leaves_its_parents(smtpd: Smtpd, transport: Transport) -> None:
+def test_a_forked_process_opens_its_own_connection(smtpd: Smtpd, transport: Transport) -> None:
     transport.send(mail())
     child = os.fork()
     if child == 0:
@@ -167,7 +167,7 @@ def test_a_forked_process_opens_its_own_and_leaves_its_parents(smtpd: Smtpd, tra
 
 
 @pytest.mark.parametrize("reply", ["500 what?", CUT])
-def test_a_goodbye_that_fails_is_no_failure(smtpd: Smtpd, reply: str) -> None:
+def test_a_failed_quit_is_ignored(smtpd: Smtpd, reply: str) -> None:
     smtpd.script["quit"] = [reply]
     transport = to(smtpd)
     transport.send(mail())
@@ -176,7 +176,7 @@ def test_a_goodbye_that_fails_is_no_failure(smtpd: Smtpd, reply: str) -> None:
     assert len(smtpd.mails) == 1
 
 
-def test_after_close_it_may_send_again(smtpd: Smtpd, transport: Transport) -> None:
+def test_a_closed_client_can_send_again(smtpd: Smtpd, transport: Transport) -> None:
     transport.send(mail())
     transport.close()
     transport.send(mail())
@@ -199,7 +199,7 @@ def test_after_close_it_may_send_again(smtpd: Smtpd, transport: Transport) -> No
         ("message", "550 5.4.5 daily quota", Postponed, "after-data"),
     ],
 )
-def test_a_refused_mail_leaves_the_connection_good_for_the_next(
+def test_the_connection_is_reused_after_a_refused_mail(
     smtpd: Smtpd, transport: Transport, command: str, reply: str, error: type[DeliveryError], phase: str
 ) -> None:
     smtpd.script[command] = [reply]
@@ -213,7 +213,7 @@ def test_a_refused_mail_leaves_the_connection_good_for_the_next(
 
 
 @pytest.mark.parametrize("end", ["554 5.5.1 no valid recipients", "250 2.0.0 sent to nobody", CUT, SILENCE])
-def test_a_server_that_wants_a_mail_to_nobody_gets_an_empty_one(smtpd: Smtpd, end: str) -> None:
+def test_a_server_that_accepts_data_without_recipients_gets_an_empty_mail(smtpd: Smtpd, end: str) -> None:
     smtpd.offers = ["250-PIPELINING"]
     smtpd.script = {"rcpt": ["550 5.1.1 no such user"], "data": ["354 go on"], "end": [end]}
     with closing(to(smtpd, smtp_timeout=TIMEOUTS.get(end, 30.0))) as transport:
@@ -233,7 +233,7 @@ def test_a_connection_that_ends_after_a_refusal_is_not_kept(smtpd: Smtpd, transp
     assert (smtpd.count("connect"), smtpd.count("rset"), len(smtpd.mails)) == (2, 0, 1)
 
 
-def test_only_steps_that_succeed_are_told(smtpd: Smtpd) -> None:
+def test_only_successful_steps_are_reported(smtpd: Smtpd) -> None:
     smtpd.script["rcpt"] = ["550 5.1.1 no such user"]
     told: list[str] = []
     deadline = time.monotonic() + 60
@@ -247,7 +247,7 @@ def test_only_steps_that_succeed_are_told(smtpd: Smtpd) -> None:
     assert told == ["connect", "ehlo", "mail", "mail", "rcpt", "data", "data", "after-data"]
 
 
-def test_what_follows_from_a_refusal_does_not_answer_the_next_mail(
+def test_replies_to_a_refused_mail_are_not_read_as_replies_to_the_next(
     smtpd: Smtpd, transport: Transport
 ) -> None:
     smtpd.script["mail"] = ["451 4.3.0 later"]
@@ -260,7 +260,7 @@ def test_what_follows_from_a_refusal_does_not_answer_the_next_mail(
     assert (smtpd.count("connect"), len(smtpd.mails)) == (1, 1)
 
 
-def test_a_command_is_one_line(smtpd: Smtpd) -> None:
+def test_a_command_with_a_line_break_is_refused(smtpd: Smtpd) -> None:
     deadline = time.monotonic() + 60
     with (
         closing(Session(Server.of(settings(smtpd)), deadline)) as session,
@@ -278,7 +278,8 @@ def test_a_connection_lost_before_the_end_of_data_is_postponed(
     smtpd.script[command] = [reply]
     with closing(to(smtpd, smtp_timeout=TIMEOUTS[reply])) as transport:
         if smtpd.offers and reply == SILENCE and command != "mail":
-            transport.send(mail())  # PIPELINING may be to blame: sent at once, over a new connection
+            # PIPELINING may be the cause, so it is sent immediately over a new connection
+            transport.send(mail())
             assert len(smtpd.mails) == 1
             return
         with pytest.raises(Postponed) as raised:
@@ -290,7 +291,7 @@ def test_a_connection_lost_before_the_end_of_data_is_postponed(
 
 @pytest.mark.parametrize("reply", [CUT, SILENCE])
 @pytest.mark.parametrize("kept", [False, True])
-def test_no_answer_to_a_whole_mail_is_uncertain_and_never_tried_again(
+def test_a_missing_reply_to_a_whole_mail_is_uncertain_and_never_retried(
     smtpd: Smtpd, kept: bool, reply: str
 ) -> None:
     smtpd.script["message"] = ["250 OK"] * kept + [reply]
@@ -303,14 +304,14 @@ def test_no_answer_to_a_whole_mail_is_uncertain_and_never_tried_again(
     assert (smtpd.count("connect"), smtpd.count("message")) == (1, 1 + kept)
 
 
-def test_a_mail_that_could_not_be_sent_whole_was_not_accepted(smtpd: Smtpd, transport: Transport) -> None:
+def test_a_partly_transmitted_mail_was_not_accepted(smtpd: Smtpd, transport: Transport) -> None:
     smtpd.script["data"] = [IN_THE_MIDST]
     with pytest.raises(Postponed) as raised:
         transport.send(mail("x" * 70 * 400_000))
     assert raised.value.phase == "data"
 
 
-def test_nothing_before_the_end_of_data_runs_past_the_deadline(smtpd: Smtpd) -> None:
+def test_every_step_before_the_end_of_data_respects_the_deadline(smtpd: Smtpd) -> None:
     with pytest.raises(Postponed, match="out of time"):
         Session(Server.of(settings(smtpd)), time.monotonic())
 
@@ -328,14 +329,14 @@ def test_nothing_before_the_end_of_data_runs_past_the_deadline(smtpd: Smtpd) -> 
         (b"", "greeting", None),
     ],
 )
-def test_a_server_that_does_not_serve_is_postponed(words: bytes, phase: str, code: int | None) -> None:
+def test_a_server_that_refuses_service_postpones_the_mail(words: bytes, phase: str, code: int | None) -> None:
     smtpd = Smtpd()
     with serving(smtpd, lambda: Speech(words)), pytest.raises(Postponed) as raised:
         to(smtpd, smtp_timeout=30.0 if code else 0.5).send(mail())
     assert (raised.value.phase, raised.value.code) == (phase, code)
 
 
-def test_no_server_is_postponed() -> None:
+def test_an_unavailable_server_postpones_the_mail() -> None:
     smtpd = Smtpd()
     smtpd.loop.close()
     with socket.socket() as unused:
@@ -364,7 +365,7 @@ def test_a_certificate_of_an_unknown_authority_is_refused(security: str, localho
         assert smtpd.count("mail") == 0
 
 
-def test_a_server_without_starttls_gets_nothing_in_the_clear(smtpd: Smtpd) -> None:
+def test_a_server_without_starttls_gets_no_plaintext(smtpd: Smtpd) -> None:
     with pytest.raises(Postponed, match="does not offer STARTTLS"):
         to(smtpd, smtp_security="starttls", smtp_username="user", smtp_password=PASSWORD).send(mail())
     assert smtpd.commands == ["connect", "ehlo"]
@@ -373,7 +374,7 @@ def test_a_server_without_starttls_gets_nothing_in_the_clear(smtpd: Smtpd) -> No
 # --- Logging in
 
 
-def test_a_refused_login_is_tried_once_and_tells_no_secret(
+def test_a_refused_login_is_tried_once_and_reveals_no_secret(
     localhost_pem: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -412,7 +413,7 @@ def test_a_mechanism_that_the_server_does_not_offer_is_named(localhost_pem: Path
             to(smtpd, smtp_security="ssl", smtp_ca_file=localhost_pem, **login).send(mail())
 
 
-def test_a_server_that_offers_no_login_is_told(smtpd: Smtpd) -> None:
+def test_a_server_without_auth_is_reported(smtpd: Smtpd) -> None:
     with pytest.raises(AuthenticationFailed, match=r"localhost:\d+ offers no AUTH at all"):
         to(smtpd, smtp_username="user", smtp_password=PASSWORD).send(mail())
 

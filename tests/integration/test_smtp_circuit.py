@@ -1,4 +1,4 @@
-"""A mail server in trouble: refused logins, silence, refused connections, too many connections."""
+"""A failing mail server: refused logins, silence, refused connections, connection limits."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from actors.channels.email.circuit import Circuit, ConnectionLimit
-from actors.channels.email.errors import AuthenticationFailed, OutOfTurn, TooManyConnections, smtp_error
+from actors.channels.email.errors import AuthenticationFailed, smtp_error
 from actors.channels.email.server import Server
 from actors.channels.email.smtp import Relays, Transport
-from actors.errors import PermanentFailure, Postponed, Uncertain
+from actors.circuit import Circuit, ConnectionLimit
+from actors.errors import OutOfTurn, PermanentFailure, Postponed, TooManyConnections, Uncertain
 from tests.support.smtpd import CUT, SILENCE, Smtpd, mail, run, settings, to
 from tests.support.wait import wait_for
 
@@ -24,13 +24,13 @@ LogLines = Callable[[], list[dict[str, Any]]]
 
 
 def wrong(smtpd: Smtpd, pem: Path, circuit: Circuit) -> Transport:
-    """A transport whose password is wrong."""
+    """A transport with a wrong password."""
     login = {"smtp_username": "user", "smtp_password": "open sesame"}
     server = Server.of(settings(smtpd, smtp_security="ssl", smtp_ca_file=pem, **login))
     return Transport(server, circuit=circuit)
 
 
-def test_after_a_refused_login_no_mail_is_tried_until_the_interval_is_over(
+def test_after_a_refused_login_no_mail_is_tried_until_the_interval_ends(
     localhost_pem: Path, log_lines: LogLines
 ) -> None:
     with run("ssl", localhost_pem) as smtpd:
@@ -62,7 +62,7 @@ def test_refused_logins_are_tried_again_at_growing_intervals(localhost_pem: Path
         assert waits[3] >= 0.3
 
 
-def test_many_threads_with_a_wrong_password_try_it_once(localhost_pem: Path) -> None:
+def test_threads_with_a_wrong_password_try_it_once_in_total(localhost_pem: Path) -> None:
     with run("ssl", localhost_pem) as smtpd:
         transport = wrong(smtpd, localhost_pem, Circuit())
 
@@ -85,8 +85,8 @@ def is_out_of_turn(transport: Transport) -> bool:
     return False
 
 
-def test_once_the_login_is_accepted_all_threads_send_again(smtpd: Smtpd, log_lines: LogLines) -> None:
-    # A server that requires a login says so at MAIL; this one changes its mind.
+def test_all_threads_send_again_after_an_accepted_login(smtpd: Smtpd, log_lines: LogLines) -> None:
+    # A server that requires a login refuses MAIL. This one accepts it later.
     smtpd.script["mail"] = ["530 5.7.0 Authentication Required"]
     circuit = Circuit(login_intervals=(0.05, 0.05))
     with closing(Transport(Server.of(settings(smtpd)), circuit=circuit)) as transport:
@@ -98,7 +98,7 @@ def test_once_the_login_is_accepted_all_threads_send_again(smtpd: Smtpd, log_lin
             list(pool.map(lambda _: transport.send(mail()), range(8)))
     assert len(smtpd.mails) == 9
     assert [line["message"] for line in log_lines() if line["message"].startswith("the mail server")] == [
-        "the mail server refuses our login: mails are held until the settings are right",
+        "the mail server refuses our login: emails are held until the settings are corrected",
         "the mail server works again",
     ]
 
@@ -120,7 +120,7 @@ def at(port: int, **changes: Any) -> Server:
     return Server.of(settings(smtpd, **changes))
 
 
-def test_a_server_that_never_greets_takes_no_threads_time() -> None:
+def test_a_server_that_never_greets_occupies_no_threads() -> None:
     with listening() as port:
         transport = Transport(at(port, smtp_timeout=20.0), patience=0.2)
         started = time.monotonic()
@@ -135,7 +135,7 @@ def test_a_server_that_never_greets_takes_no_threads_time() -> None:
         assert not transport.quick
 
 
-def test_a_server_that_is_slow_to_greet_gets_its_mails_over_the_connection_that_was_opened_late(
+def test_a_slowly_opened_connection_is_used_for_later_mails(
     smtpd: Smtpd,
 ) -> None:
     smtpd.greeting_delay = 0.6
@@ -147,7 +147,7 @@ def test_a_server_that_is_slow_to_greet_gets_its_mails_over_the_connection_that_
     assert (smtpd.count("connect"), len(smtpd.mails)) == (1, 2)
 
 
-def test_after_a_refused_connection_one_connection_probes() -> None:
+def test_after_a_refused_connection_one_thread_probes() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -165,7 +165,7 @@ def test_after_a_refused_connection_one_connection_probes() -> None:
         assert transport.quick
 
 
-def test_a_connection_lost_because_of_one_mail_stops_no_other(smtpd: Smtpd) -> None:
+def test_a_connection_lost_during_one_mail_does_not_stop_other_mails(smtpd: Smtpd) -> None:
     smtpd.script["rcpt"] = [CUT]
     with closing(Transport(Server.of(settings(smtpd)))) as transport:
         with pytest.raises(Postponed):
@@ -182,7 +182,7 @@ def relays(first: Smtpd, second: Smtpd, **changes: Any) -> Relays:
     return Relays(settings(first, smtp_fallback_url=url, **changes), patience=None)
 
 
-def test_the_fallback_takes_what_the_first_surely_did_not_take(smtpd: Smtpd) -> None:
+def test_the_fallback_gets_mails_that_the_first_server_certainly_did_not_accept(smtpd: Smtpd) -> None:
     smtpd.script = {"mail": ["421 4.3.2 shutting down"]}
     with run("none") as second, closing(relays(smtpd, second)) as both:
         assert [both.send(mail()), both.send(mail())] == ["fallback"] * 2
@@ -198,7 +198,7 @@ def test_the_fallback_takes_what_the_first_surely_did_not_take(smtpd: Smtpd) -> 
         ({"rcpt": ["550 5.1.1 no such user"]}, PermanentFailure),
     ],
 )
-def test_the_fallback_takes_nothing_that_may_have_arrived_or_was_refused(
+def test_the_fallback_gets_no_mail_that_was_refused_or_may_have_arrived(
     smtpd: Smtpd, script: dict[str, list[str]], error: type[Exception]
 ) -> None:
     smtpd.script = script
@@ -211,7 +211,7 @@ def test_the_fallback_takes_nothing_that_may_have_arrived_or_was_refused(
 # --- Too many connections
 
 
-def test_one_login_that_is_accepted_is_enough_to_let_all_threads_send(localhost_pem: Path) -> None:
+def test_one_accepted_login_lets_all_threads_send(localhost_pem: Path) -> None:
     with run("ssl", localhost_pem) as smtpd:
         smtpd.script["message"] = [SILENCE, SILENCE]
         transport = to(
@@ -230,7 +230,7 @@ def test_one_login_that_is_accepted_is_enough_to_let_all_threads_send(localhost_
             assert {type(future.exception()) for future in slow} == {Uncertain}
 
 
-def test_a_server_that_wants_fewer_connections_gets_fewer(smtpd: Smtpd) -> None:
+def test_a_server_that_limits_connections_gets_fewer(smtpd: Smtpd) -> None:
     smtpd.most_connections = 3
 
     def send(transport: Transport) -> int:
@@ -247,7 +247,7 @@ def test_a_server_that_wants_fewer_connections_gets_fewer(smtpd: Smtpd) -> None:
         with ThreadPoolExecutor(8) as pool:
             refusals = list(pool.map(lambda _: send(transport), range(100)))
     assert len(smtpd.mails) == 101
-    # Of eight at the start all but one, and then one for each step that the limit still has to go down.
+    # At the start, all but one of eight; then one for each step by which the limit decreases.
     assert sum(refusals) <= 7 + 6
 
 
@@ -265,7 +265,7 @@ def test_while_connections_are_limited_a_mail_waits_for_one() -> None:
         pass
 
 
-def test_after_a_while_the_server_is_asked_for_more_connections_again() -> None:
+def test_the_connection_limit_is_raised_again_after_a_while() -> None:
     limit = ConnectionLimit(relief=0.0)
     with pytest.raises(TooManyConnections), limit.place(0):
         raise smtp_error(TooManyConnections, "mail", 432, "too many")

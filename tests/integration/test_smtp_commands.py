@@ -30,7 +30,7 @@ def check(settings: Settings, *options: str) -> tuple[int, dict[str, Any]]:
     return done.returncode, told
 
 
-def test_every_step_is_timed_and_nothing_sent(localhost_pem: Path) -> None:
+def test_every_step_is_timed_and_no_mail_is_sent(localhost_pem: Path) -> None:
     with run("starttls", localhost_pem) as smtpd:
         changes = LOGIN | {"smtp_security": "starttls", "smtp_ca_file": localhost_pem}
         code, told = check(towards(smtpd, **changes), "--to", "jane.doe@example.com")
@@ -61,7 +61,7 @@ def test_every_step_is_timed_and_nothing_sent(localhost_pem: Path) -> None:
         ({"rcpt": ["550 5.1.1 no such user"]}, {}, "rcpt", "recipient"),
     ],
 )
-def test_the_step_that_fails_is_named_and_what_to_do(
+def test_the_failed_step_is_named_with_its_fix(
     smtpd: Smtpd, script: dict[str, list[str]], changes: dict[str, Any], step: str, words: str
 ) -> None:
     smtpd.script = {command: replies * 2 for command, replies in script.items()}
@@ -75,7 +75,7 @@ def test_the_step_that_fails_is_named_and_what_to_do(
     assert "Traceback" not in shown.stderr
 
 
-def test_a_wrong_password_says_app_password_and_never_itself(localhost_pem: Path) -> None:
+def test_a_wrong_password_gives_app_password_advice_and_is_not_shown(localhost_pem: Path) -> None:
     with run("ssl", localhost_pem) as smtpd:
         wrong = {"smtp_username": "user", "smtp_password": SecretStr("wr0ng-secret")}
         settings = towards(smtpd, **wrong, smtp_security="ssl", smtp_ca_file=localhost_pem)
@@ -96,7 +96,7 @@ def test_an_expired_certificate_is_named(expired_pem: Path) -> None:
     assert f"expired on {expired:%Y-%m-%d}" in told["failed"]["advice"]
 
 
-def test_a_sample_arrives() -> None:
+def test_a_sample_mail_arrives() -> None:
     with running_mail_sink() as sink:
         sent = movieapp(_towards(sink), "test-send", "payment_success", "--to", "a@example.com")
         assert sent.returncode == 0, sent.stderr
@@ -106,7 +106,7 @@ def test_a_sample_arrives() -> None:
     assert mail["Message-ID"] in sent.stdout
 
 
-def test_what_is_wrong_is_one_line(smtpd: Smtpd) -> None:
+def test_errors_are_one_line(smtpd: Smtpd) -> None:
     smtpd.script = {"rcpt": ["550 5.1.1 no such user"]}
     refused = movieapp(towards(smtpd), "test-send", "payment_success", "--to", "a@example.com")
     assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)

@@ -1,4 +1,4 @@
-"""What real relays ask of a client: names, logins, addresses, and one command at a time."""
+"""Requirements of real relays: names, logins, addresses, and one command at a time."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from actors.errors import PermanentFailure, Postponed
 from app.settings import Settings, SettingsError
 from tests.support.smtpd import Smtpd, mail, run, settings, to
 
-# --- Our name
+# --- The EHLO name
 
 
-def test_our_name_is_the_one_of_the_settings(smtpd: Smtpd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ehlo_uses_the_configured_name(smtpd: Smtpd, monkeypatch: pytest.MonkeyPatch) -> None:
     names: list[str] = []
     greet = Smtpd.handle_EHLO
 
@@ -56,7 +56,9 @@ def test_our_name_is_the_one_of_the_settings(smtpd: Smtpd, monkeypatch: pytest.M
         ("1.0.0.127.in-addr.arpa", "shop.example"),
     ],
 )
-def test_the_default_name_is_fully_qualified(host: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_ehlo_name_is_fully_qualified(
+    host: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(socket, "getfqdn", lambda: host)
     assert default_ehlo_name("tickets@shop.example") == name
 
@@ -64,7 +66,7 @@ def test_the_default_name_is_fully_qualified(host: str, name: str, monkeypatch: 
 # --- Addresses
 
 
-def test_an_ipv6_literal_is_an_address() -> None:
+def test_an_ipv6_literal_is_accepted_as_address() -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as unused:
         port = unused.getsockname()[1]
     smtp: dict[str, Any] = {"smtp_server": "[::1]", "smtp_port": port, "smtp_security": "none"}
@@ -74,11 +76,11 @@ def test_an_ipv6_literal_is_an_address() -> None:
         Transport(server, patience=None).send(mail())
 
 
-def test_an_address_that_does_not_respond_costs_seconds_once(
+def test_an_unresponsive_address_delays_only_the_first_connection(
     smtpd: Smtpd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connect, "_ADDRESS_SECONDS", 0.3)
-    # RFC 5737: nobody has this address, and packets to it vanish or come back as unreachable.
+    # Reserved by RFC 5737: packets to this address are dropped or returned as unreachable.
     black_hole = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", smtpd.port))
     works = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", smtpd.port))
     asked: list[Any] = []
@@ -97,15 +99,15 @@ def test_an_address_that_does_not_respond_costs_seconds_once(
     assert [address for address, _ in asked] == ["192.0.2.1", "127.0.0.1", "127.0.0.1", "127.0.0.1"]
 
 
-# --- Ports and security that do not belong together
+# --- Mismatched ports and security
 
 
-def test_a_server_without_tls_names_the_setting(smtpd: Smtpd) -> None:
+def test_an_error_about_missing_tls_names_the_setting(smtpd: Smtpd) -> None:
     with pytest.raises(Postponed, match="set SMTP_SECURITY=starttls, or SMTP_PORT=465"):
         to(smtpd, smtp_security="ssl").send(mail())
 
 
-def test_the_port_for_tls_from_the_start_names_the_setting() -> None:
+def test_starttls_on_an_implicit_tls_port_names_the_setting() -> None:
     server = Server.of(Settings(_env_file=None, smtp_port=465, smtp_security="starttls"))
     assert "SMTP_SECURITY=ssl" in connect.misconfigured(server, TimeoutError(), connected=True)
     assert connect.misconfigured(server, TimeoutError(), connected=False) == ""
@@ -115,7 +117,7 @@ def test_the_port_for_tls_from_the_start_names_the_setting() -> None:
 
 
 def test_a_server_that_reads_one_command_per_packet_gets_one_at_a_time() -> None:
-    """It offers PIPELINING, and replies to the first line of what it has read."""
+    """Server that offers PIPELINING, but replies only to the first line of each read."""
     lines: list[str] = []
 
     def serve(listener: socket.socket) -> None:
@@ -181,7 +183,7 @@ def test_a_local_part_outside_ascii_needs_smtputf8(smtpd: Smtpd) -> None:
 
 @contextmanager
 def token_endpoint(answers: Callable[[dict[str, str]], tuple[int, Any]]) -> Iterator[tuple[str, list[Any]]]:
-    """An OAuth 2.0 token endpoint on loopback, and the requests that it got."""
+    """An OAuth 2.0 token endpoint on loopback, and its requests."""
     requests: list[dict[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -248,7 +250,7 @@ def with_oauth(smtpd: Smtpd, pem: Path, url: str, **changes: Any) -> Transport:
 
 
 @pytest.mark.parametrize(("password", "grant"), [("", "client_credentials"), ("refresh-me", "refresh_token")])
-def test_xoauth2_logs_in_with_a_token_and_renews_one_that_was_withdrawn(
+def test_xoauth2_logs_in_with_a_token_and_renews_a_revoked_one(
     oauth_smtpd: Smtpd, localhost_pem: Path, password: str, grant: str
 ) -> None:
     given = iter(["token-1", "token-2"])
@@ -269,7 +271,7 @@ def test_xoauth2_logs_in_with_a_token_and_renews_one_that_was_withdrawn(
     assert requests[0].get("scope") == scope, "a refresh token has the scope that was granted"
 
 
-def test_a_token_endpoint_that_refuses_us_is_a_refused_login_without_a_secret(
+def test_a_refusing_token_endpoint_is_a_refused_login_and_reveals_no_secret(
     oauth_smtpd: Smtpd, localhost_pem: Path
 ) -> None:
     refusal = {"error": "invalid_client", "error_description": "unknown app"}
@@ -280,7 +282,7 @@ def test_a_token_endpoint_that_refuses_us_is_a_refused_login_without_a_secret(
     assert "secret" not in str(refused.value)
 
 
-def test_a_token_endpoint_that_is_down_holds_the_mail(oauth_smtpd: Smtpd, localhost_pem: Path) -> None:
+def test_an_unavailable_token_endpoint_holds_the_mail(oauth_smtpd: Smtpd, localhost_pem: Path) -> None:
     with token_endpoint(lambda _: (500, "oops")) as (url, _):
         pass
     with pytest.raises(Postponed, match=r"did not give a token: ConnectionError") as held:

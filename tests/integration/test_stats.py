@@ -1,13 +1,15 @@
-"""The figures, from stored payments and deliveries, and how `movieapp stats` tells them."""
+"""Statistics of stored payments and deliveries, and the output of `movieapp stats`."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -15,7 +17,7 @@ from app import create_app, models
 from app.clock import iso, utcnow
 from app.messaging.broker import make_broker
 from app.messaging.queues import QUEUES
-from app.models import Notification, Transaction
+from app.models import Dispute, Move, Notification, Transaction
 from app.operations.stats import Percentiles, figures
 from tests.support.commands import environment, movieapp
 from tests.support.terminal import run_on_terminal
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 
-#: Nobody answers there.
+#: Nothing listens there.
 NO_BROKER = {"rabbitmq_url": "redis://127.0.0.1:1/0"}
 
 
@@ -52,7 +54,7 @@ def notification(number: int, at: datetime, **fields: Any) -> None:
 
 @pytest.fixture
 def eventful(broker_settings: Settings) -> Settings:
-    """A day with a bit of everything."""
+    """A day with records of every kind."""
     models.connect(broker_settings)
     hour_ago = utcnow() - timedelta(hours=1)
     for number in range(1, 5):
@@ -74,7 +76,7 @@ def eventful(broker_settings: Settings) -> Settings:
     return broker_settings
 
 
-def test_the_figures_of_a_day(eventful: Settings) -> None:
+def test_statistics_of_a_day_are_correct(eventful: Settings) -> None:
     found = figures(eventful, utcnow() - timedelta(days=1))
     payments = found.payments
     assert payments.by_status == {"completed": 5, "refunded": 1, "failed": 1, "pending": 1}
@@ -96,7 +98,7 @@ def test_the_figures_of_a_day(eventful: Settings) -> None:
     assert [(depth.queue, depth.ready, depth.dead) for depth in found.queues] == [(q, 0, 0) for q in QUEUES]
 
 
-def test_records_that_lack_something_break_nothing(stored_settings: Settings) -> None:
+def test_incomplete_records_do_not_break_statistics(stored_settings: Settings) -> None:
     models.connect(stored_settings)
     hour_ago = utcnow() - timedelta(hours=1)
     transaction(1, hour_ago)
@@ -129,7 +131,7 @@ def test_records_that_lack_something_break_nothing(stored_settings: Settings) ->
         (timedelta(days=30), timedelta(days=1), 31),
     ],
 )
-def test_the_course_has_no_gaps(
+def test_the_time_series_has_no_gaps(
     stored_settings: Settings, span: timedelta, step: timedelta, steps: int
 ) -> None:
     models.connect(stored_settings)
@@ -143,14 +145,77 @@ def test_the_course_has_no_gaps(
     assert sum(each.paid for each in found.steps) == found.by_status["completed"] == 20
 
 
-def test_no_figures_are_no_failure(stored_settings: Settings) -> None:
+def test_days_follow_the_time_zone_across_a_clock_change(stored_settings: Settings) -> None:
+    models.connect(stored_settings)
+    zone = ZoneInfo("Europe/Berlin")
+    # Clocks went back on 25 October 2026: that day had 25 hours.
+    last_minute = datetime(2026, 10, 25, 23, 59, tzinfo=zone)
+    for number, at in enumerate(
+        (last_minute, last_minute - timedelta(days=1), last_minute + timedelta(minutes=1))
+    ):
+        transaction(number, at.astimezone(UTC))
+    found = figures(stored_settings.model_copy(update=NO_BROKER), datetime(2026, 10, 1, tzinfo=UTC), zone)
+    paid = {step.start.astimezone(zone).date().isoformat(): step.paid for step in found.payments.steps}
+    assert [paid[f"2026-10-{day}"] for day in (24, 25, 26)] == [1, 1, 1]
+    assert sum(paid.values()) == 3
+
+
+def test_processing_time_excludes_payments_confirmed_by_customers(stored_settings: Settings) -> None:
+    models.connect(stored_settings)
+    hour_ago = utcnow() - timedelta(hours=1)
+    transaction(1, hour_ago)
+    confirmed = [Move(at=hour_ago, status=status, actor="api") for status in ("requires_action", "completed")]
+    transaction(300, hour_ago, history=confirmed)
+    found = figures(stored_settings.model_copy(update=NO_BROKER), utcnow() - timedelta(days=1))
+    assert found.payments.processing == Percentiles(1, 1, 1, 1)
+
+
+def test_only_the_disputed_part_of_a_payment_is_disputed(stored_settings: Settings) -> None:
+    models.connect(stored_settings)
+    now = utcnow()
+
+    def dispute(number: int, status: str, amount: str | None = None) -> Dispute:
+        return Dispute(id=f"dp_{number}", status=status, amount=amount and Decimal(amount), at=now)
+
+    parts = [dispute(1, "needs_response", "2.50"), dispute(2, "lost", "1.25"), dispute(3, "won", "4")]
+    transaction(1, now, amount=20, disputes=parts)
+    transaction(2, now, amount=7, disputes=[dispute(4, "under_review")])
+    transaction(3, now, amount=5, disputes=[dispute(5, "lost")])
+    Transaction.objects(id="T3").update(unset__amount=1, unset__currency=1)
+    found = figures(stored_settings, now - timedelta(days=1)).payments.disputed
+    assert found == {"USD": Decimal("10.75"), "unknown": 0}
+
+
+def test_bounce_rate_is_the_share_of_accepted_mails_that_bounced(stored_settings: Settings) -> None:
+    models.connect(stored_settings)
+    settings = stored_settings.model_copy(update=NO_BROKER)
+    hour_ago = utcnow() - timedelta(hours=1)
+    for number in range(90):
+        notification(number, hour_ago, status="bounced" if number < 21 else "sent")
+    notification(90, hour_ago, status="failed", sent_at=None)
+    notification(91, hour_ago, notification_type="sms", status="queued", sent_at=None)
+    channels = figures(settings, utcnow() - timedelta(days=1)).channels
+    email = channels["email"]
+    assert (email.returned, email.accepted) == (21, 90)
+    assert email.bounce_rate == pytest.approx(21 / 90)
+    assert channels["sms"].bounce_rate is None
+
+    told = json.loads(movieapp(settings, "stats", "--json").stdout)
+    assert told["channels"]["email"]["bounce_rate"] == pytest.approx(21 / 90)
+    assert "bounce rate\t23.3%" in movieapp(settings, "stats").stdout
+    page = create_app(settings).test_client().get("/dashboard").text
+    [tile] = re.findall(r'<div class="tile (\w*)"><dt>Emails that bounced</dt>(.*?)</div>', page)
+    assert (tile[0], "23.3" in tile[1], "21 of 90 accepted" in tile[1]) == ("bad", True, True)
+
+
+def test_statistics_without_records_succeed(stored_settings: Settings) -> None:
     models.connect(stored_settings)
     found = figures(stored_settings.model_copy(update=NO_BROKER), utcnow() - timedelta(days=1))
     assert (found.payments.success_rate, found.payments.processing, found.channels) == (None, None, {})
     assert found.queues is None
 
 
-def test_the_command_tells_them(eventful: Settings) -> None:
+def test_the_command_prints_statistics(eventful: Settings) -> None:
     done = movieapp(eventful, "stats", "--since", "1d", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -173,9 +238,9 @@ def test_watching_ends_with_ctrl_c(eventful: Settings) -> None:
     assert "Traceback" not in shown
 
 
-def test_wrong_use_and_a_lost_database_are_one_line(settings: Settings) -> None:
+def test_wrong_use_and_a_lost_database_are_reported_in_one_line(settings: Settings) -> None:
     both = movieapp(settings, "stats", "--watch", "--json")
-    assert (both.returncode, "exclude" in both.stderr) == (2, True)
+    assert (both.returncode, "together" in both.stderr) == (2, True)
     uri = f"{settings.mongodb_uri}?serverSelectionTimeoutMS=100"
     away = movieapp(settings.model_copy(update={"mongodb_uri": uri}), "stats")
     assert (away.returncode, away.stdout) == (1, "")

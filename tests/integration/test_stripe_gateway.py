@@ -1,4 +1,4 @@
-"""The gateway against the Stripe simulator: what is carried out, what is not, and what stays unknown."""
+"""The gateway with the Stripe simulator: requests carried out, not carried out, and unknown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import requests
 
 from app import declines
 from app.gateway import (
@@ -47,10 +46,6 @@ def charge(method: str | None = "pm_card_visa", kind: Any = "card", **fields: An
     )
 
 
-def act(simulator: StripeSimulator, path: str, **body: Any) -> None:
-    requests.post(f"{simulator.url}/_simulator/{path}", json=body, timeout=5).raise_for_status()
-
-
 def recently() -> datetime:
     return datetime.now(UTC) - timedelta(minutes=1)
 
@@ -73,9 +68,7 @@ def test_a_charge_is_made_once_however_often_it_is_requested(stripe_simulator: S
 
 
 @pytest.mark.parametrize(("amount", "currency"), [("1500", "JPY"), ("100.00", "ISK"), ("1.230", "KWD")])
-def test_amounts_come_back_as_they_were_sent(
-    stripe_simulator: StripeSimulator, amount: str, currency: str
-) -> None:
+def test_amounts_are_returned_as_sent(stripe_simulator: StripeSimulator, amount: str, currency: str) -> None:
     stripe = gateway(stripe_simulator)
     order = Charge(new_id("TXN-"), Decimal(amount), currency, "BOOK-1", "user_1", "pm_card_visa", "card")
     made = stripe.charge(order)
@@ -85,7 +78,7 @@ def test_amounts_come_back_as_they_were_sent(
     assert (str(found.amount), found.currency) == (amount, currency)
 
 
-def test_a_declined_card(stripe_simulator: StripeSimulator) -> None:
+def test_a_declined_card_is_a_decline_with_its_reason(stripe_simulator: StripeSimulator) -> None:
     outcome = gateway(stripe_simulator).charge(charge("pm_card_visa_chargeDeclinedInsufficientFunds"))
     assert isinstance(outcome, Declined)
     assert outcome.decline is declines.FUNDS
@@ -99,7 +92,7 @@ def test_a_declined_card(stripe_simulator: StripeSimulator) -> None:
         (None, "paypal", declines.CUSTOMER_CANCELED),
     ],
 )
-def test_a_customer_who_does_not_agree(
+def test_a_customer_who_fails_authentication_is_not_charged(
     stripe_simulator: StripeSimulator, method: str | None, kind: str, decline: declines.Decline
 ) -> None:
     stripe = gateway(stripe_simulator)
@@ -107,7 +100,7 @@ def test_a_customer_who_does_not_agree(
     assert isinstance(waiting, ActionRequired)
     assert waiting.client_secret
     assert waiting.redirect_url
-    act(stripe_simulator, f"payment_intents/{waiting.gateway_id}/authenticate", outcome="fail")
+    stripe_simulator.control(f"payment_intents/{waiting.gateway_id}/authenticate", outcome="fail")
     found = stripe.payment(waiting.gateway_id)
     assert found
     assert isinstance(found.outcome, Declined)
@@ -121,11 +114,11 @@ def test_a_customer_who_pays_just_before_the_cancellation(stripe_simulator: Stri
     stripe = gateway(stripe_simulator)
     waiting = stripe.charge(charge("pm_card_authenticationRequired"))
     assert isinstance(waiting, ActionRequired)
-    act(stripe_simulator, f"payment_intents/{waiting.gateway_id}/authenticate", outcome="succeed")
+    stripe_simulator.control(f"payment_intents/{waiting.gateway_id}/authenticate", outcome="succeed")
     assert isinstance(stripe.cancel(waiting.gateway_id, abandoned=True).outcome, Charged)
 
 
-def test_a_payment_of_the_browser_waits_for_it(stripe_simulator: StripeSimulator) -> None:
+def test_a_browser_payment_waits_for_confirmation(stripe_simulator: StripeSimulator) -> None:
     stripe = gateway(stripe_simulator)
     waiting = stripe.charge(charge(None, "element"))
     assert isinstance(waiting, ActionRequired)
@@ -149,7 +142,7 @@ def test_a_payment_of_the_browser_waits_for_it(stripe_simulator: StripeSimulator
     ],
     ids=str,
 )
-def test_trouble_that_passes_is_retried(stripe_simulator: StripeSimulator, fault: Any) -> None:
+def test_transient_failures_are_retried(stripe_simulator: StripeSimulator, fault: Any) -> None:
     stripe_simulator.fault(match=CREATE, kind="error", times=2, **fault)
     order = charge()
     assert isinstance(gateway(stripe_simulator).charge(order), Charged)
@@ -168,7 +161,9 @@ def test_trouble_that_passes_is_retried(stripe_simulator: StripeSimulator, fault
         ({"status": 500, "stored": False}, Unknown("APIError 500")),
     ],
 )
-def test_trouble_that_stays(stripe_simulator: StripeSimulator, fault: Any, outcome: Any) -> None:
+def test_persistent_failures_have_their_outcome(
+    stripe_simulator: StripeSimulator, fault: Any, outcome: Any
+) -> None:
     quick = {"payment_gateway_read_timeout": 2.0, "payment_gateway_max_retries": 1}
     stripe, order = gateway(stripe_simulator, **quick), charge()
     paid = stripe.charge(charge())
@@ -183,7 +178,7 @@ def test_trouble_that_stays(stripe_simulator: StripeSimulator, fault: Any, outco
     assert not stripe_simulator.charges(order.transaction_id)
 
 
-def test_a_stored_error_stays_unknown_and_the_charge_is_on_the_books(
+def test_a_stored_error_stays_unknown_although_the_charge_exists(
     private_stripe: StripeSimulator,
 ) -> None:
     stripe, order = gateway(private_stripe), charge()
@@ -203,7 +198,7 @@ def test_a_lost_response_is_unknown(stripe_simulator: StripeSimulator, kind: str
     assert isinstance(outcome, Unknown)
 
 
-def test_a_gateway_that_is_never_reached_has_charged_nothing() -> None:
+def test_an_unreachable_gateway_has_charged_nothing() -> None:
     stripe = make_gateway(settings(payment_gateway_url="http://127.0.0.1:1", payment_gateway_max_retries=0))
     assert stripe.charge(charge()) == Refused("NeverReached", transient=True)
     with pytest.raises(GatewayUnavailable):
@@ -218,17 +213,18 @@ def test_deployments_on_one_account_do_not_see_each_others_payments(private_stri
         gateway(private_stripe, namespace=namespace).charge(order)
     for namespace in made:
         found = gateway(private_stripe, namespace=namespace).payments(recently())
-        # What carries no mark may be older than marks; it is listed, and must agree with a record to count.
+        # A payment without a namespace may be older than namespaces. It is listed, but must agree with a
+        # record.
         assert {payment.transaction_id: payment.namespace for payment in found} == {
             made[""]: "",
             made[namespace]: namespace,
         }
 
 
-def test_payments_of_a_window(private_stripe: StripeSimulator) -> None:
+def test_payments_of_a_time_window_are_listed(private_stripe: StripeSimulator) -> None:
     stripe = gateway(private_stripe)
     first = stripe.charge(charge())
-    act(private_stripe, "clock", advance_seconds=3600)
+    private_stripe.control("clock", advance_seconds=3600)
     second = stripe.charge(charge())
     assert isinstance(first, Charged)
     assert isinstance(second, Charged)
@@ -239,7 +235,7 @@ def test_payments_of_a_window(private_stripe: StripeSimulator) -> None:
     assert [made.outcome for made in stripe.payments(now - timedelta(minutes=1), later)] == [first]
 
 
-def test_a_refund_that_takes_its_time(stripe_simulator: StripeSimulator) -> None:
+def test_a_slow_refund_is_pending_until_it_completes(stripe_simulator: StripeSimulator) -> None:
     stripe = gateway(stripe_simulator)
     paid = stripe.charge(charge("pm_card_pendingRefund"))
     assert isinstance(paid, Charged)
@@ -250,17 +246,17 @@ def test_a_refund_that_takes_its_time(stripe_simulator: StripeSimulator) -> None
     assert stripe.find_refund(accepted.gateway_id) == listed
     assert (listed.refund_id, listed.payment_gateway_id) == (request.refund_id, paid.gateway_id)
     assert (listed.amount, listed.currency, listed.outcome) == (Decimal(10), "USD", accepted)
-    act(stripe_simulator, f"refunds/{accepted.gateway_id}/succeed")
+    stripe_simulator.control(f"refunds/{accepted.gateway_id}/succeed")
     found = stripe.find_refund(accepted.gateway_id)
     assert found
     assert found.outcome == Refunded(accepted.gateway_id)
-    act(stripe_simulator, f"refunds/{accepted.gateway_id}/fail")
+    stripe_simulator.control(f"refunds/{accepted.gateway_id}/fail")
     found = stripe.find_refund(accepted.gateway_id)
     assert found
     assert isinstance(found.outcome, RefundFailed)
 
 
-def test_a_refund_that_stripe_rejects(stripe_simulator: StripeSimulator) -> None:
+def test_a_refund_rejected_by_stripe_fails(stripe_simulator: StripeSimulator) -> None:
     stripe = gateway(stripe_simulator)
     paid = stripe.charge(charge("pm_card_createDispute"))
     assert isinstance(paid, Charged)
@@ -268,7 +264,7 @@ def test_a_refund_that_stripe_rejects(stripe_simulator: StripeSimulator) -> None
     assert refused == Refused("InvalidRequestError 400 charge_disputed")
 
 
-def test_disputes_are_listed_as_they_stand(private_stripe: StripeSimulator) -> None:
+def test_disputes_are_listed_with_their_current_state(private_stripe: StripeSimulator) -> None:
     stripe = gateway(private_stripe)
     paid = stripe.charge(charge("pm_card_createDispute"))
     assert isinstance(paid, Charged)
@@ -283,11 +279,11 @@ def test_disputes_are_listed_as_they_stand(private_stripe: StripeSimulator) -> N
     assert not list(stripe.disputes(datetime.now(UTC) + timedelta(minutes=1)))
 
 
-def test_the_gateways_clock(private_stripe: StripeSimulator) -> None:
+def test_the_gateways_clock_is_read(private_stripe: StripeSimulator) -> None:
     assert abs(gateway(private_stripe).clock() - datetime.now(UTC)) < timedelta(minutes=1)
 
 
-def test_a_key_is_sealed_only_if_nothing_was_carried_out_with_it(stripe_simulator: StripeSimulator) -> None:
+def test_a_key_is_sealed_only_if_no_request_used_it(stripe_simulator: StripeSimulator) -> None:
     stripe = gateway(stripe_simulator)
     paid, lost = charge(), charge()
     assert isinstance(stripe.charge(paid), Charged)
@@ -299,7 +295,7 @@ def test_a_key_is_sealed_only_if_nothing_was_carried_out_with_it(stripe_simulato
     assert not stripe_simulator.charges(lost.transaction_id)
 
 
-def test_the_key_of_a_refund_is_sealed_like_that_of_a_charge(stripe_simulator: StripeSimulator) -> None:
+def test_refund_keys_are_sealed_like_charge_keys(stripe_simulator: StripeSimulator) -> None:
     stripe = gateway(stripe_simulator)
     paid = stripe.charge(charge())
     assert isinstance(paid, Charged)

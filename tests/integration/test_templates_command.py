@@ -1,4 +1,4 @@
-"""`movieapp templates list` and `render`, from the entry point; refusals without a process for each."""
+"""`movieapp templates list` and `render`, through the entry point; errors in this process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def rendered(settings: Settings, *arguments: str) -> str:
 
 
 def refused(settings: Settings, *arguments: str, code: int = 1) -> str:
-    """The last line of a refusal; where the data is wrong, the only one."""
+    """Return the last line of an error; for invalid data, the only one."""
     done = CliRunner().invoke(main, ["templates", "render", *arguments], env=environment(settings))
     assert (done.exit_code, done.stdout) == (code, "")
     assert isinstance(done.exception, SystemExit)
@@ -36,7 +36,7 @@ def refused(settings: Settings, *arguments: str, code: int = 1) -> str:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Any:
-    """Writes an event to a file and gives its name."""
+    """Writes an event to a file, and returns its name."""
 
     def write(content: Any) -> str:
         path = tmp_path / "event.json"
@@ -46,7 +46,7 @@ def data(tmp_path: Path) -> Any:
     return write
 
 
-def test_list_names_every_template_with_its_events_and_samples(settings: Settings) -> None:
+def test_list_prints_every_template_with_its_events_and_samples(settings: Settings) -> None:
     done = movieapp(settings, "templates", "list", "--json")
     listed = json.loads(done.stdout)
     assert [row["template"] for row in listed] == list(TEMPLATES)
@@ -77,12 +77,12 @@ def test_eml_is_the_whole_message(settings: Settings, tmp_path: Path) -> None:
     assert "REF-123456" in message["Subject"] + message.get_body(("plain",)).get_content()
 
 
-def test_own_data_is_rendered_in_place_of_the_sample(settings: Settings, data: Any) -> None:
+def test_data_from_a_file_replaces_the_sample(settings: Settings, data: Any) -> None:
     event = sample("payment_success") | {"transaction_id": "TXN-OWN-1", "cinema_name": None}
     assert "TXN-OWN-1" in rendered(settings, "payment_success", "--data", data(event))
 
 
-def test_the_locale_of_the_option_wins(settings: Settings, data: Any) -> None:
+def test_the_locale_option_overrides_the_event(settings: Settings, data: Any) -> None:
     event = sample("payment_success") | {"locale": "en_US"}
     german = rendered(settings, "payment_success", "--data", data(event), "--locale", "de")
     assert "30,00" in german
@@ -101,7 +101,7 @@ def test_the_locale_of_the_option_wins(settings: Settings, data: Any) -> None:
         ({"event_type": 7}, "event_type"),
     ],
 )
-def test_wrong_data_is_one_line_that_names_the_field(
+def test_invalid_data_is_reported_in_one_line_that_names_the_field(
     settings: Settings, data: Any, changes: dict[str, Any], words: str
 ) -> None:
     line = refused(settings, "payment_success", "--data", data(sample("payment_success") | changes))
@@ -110,7 +110,7 @@ def test_wrong_data_is_one_line_that_names_the_field(
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '"text"', "[" * 100_000, " " * 1_000_001, "\ufeff{}"])
-def test_a_file_that_holds_no_event_is_named(settings: Settings, data: Any, content: str) -> None:
+def test_a_file_without_an_event_is_named(settings: Settings, data: Any, content: str) -> None:
     path = data(content)
     assert refused(settings, "payment_success", "--data", path).startswith(f"Error: {path}: ")
 
@@ -120,7 +120,7 @@ def test_an_event_of_another_template_is_refused(settings: Settings, data: Any) 
     assert "has the template payment_refund" in line
 
 
-def test_wrong_use_names_what_there_is(settings: Settings, tmp_path: Path) -> None:
+def test_wrong_use_lists_the_valid_choices(settings: Settings, tmp_path: Path) -> None:
     line = refused(settings, "layout", code=2)
     assert all(template in line for template in TEMPLATES)
     assert "no-such-file" in refused(

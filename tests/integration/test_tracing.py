@@ -1,4 +1,4 @@
-"""One trace from the HTTP request to the mail's acceptance, over real processes and RabbitMQ."""
+"""One trace from the HTTP request to the accepted mail, with real processes and RabbitMQ."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def traced(settings: Settings, collector: Collector, mail_sink: MailSink, **chan
 
 
 def lines(log: Path) -> list[dict[str, Any]]:
-    """The log lines in a file; servers print a few of their own."""
+    """Return the log lines in a file, without lines that servers print."""
     return [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
 
 
@@ -82,7 +82,7 @@ def publish(settings: Settings, event: dict[str, Any], headers: dict[str, Any]) 
         )
 
 
-def test_a_payment_is_one_trace_from_its_request_to_its_mail(
+def test_a_payment_is_one_trace_from_request_to_mail(
     rabbit_settings: Settings,
     stripe_simulator: StripeSimulator,
     mail_sink: MailSink,
@@ -100,7 +100,7 @@ def test_a_payment_is_one_trace_from_its_request_to_its_mail(
             f"{api.url}/payment/process", json=PAYMENT, headers={"traceparent": TRACEPARENT}, timeout=30
         ).json()
         assert answer["status"] == "success", answer
-        # What is no traceparent is ignored, in a request as in an event.
+        # An invalid traceparent is ignored in requests and events.
         hostile = {"traceparent": "00-" + "f" * 4_000}
         assert requests.get(f"{api.url}/payment/methods", headers=hostile, timeout=30).ok
         foreign = sample("booking.confirmed") | {"event_id": "evt_joins", "showtime": "tomorrow"}
@@ -127,7 +127,7 @@ def test_a_payment_is_one_trace_from_its_request_to_its_mail(
         [*accepted, "publish payment.success", "POST /payment/process", SPAN],
     ]
 
-    # The foreign event joined its trace, the others began their own.
+    # The foreign event joined its trace; the others began new ones.
     handled = collector.named("notify")
     assert sum(span.trace_id == TRACE for span in handled) == 2
     assert len({span.trace_id for span in handled}) == 6
@@ -139,7 +139,7 @@ def test_a_payment_is_one_trace_from_its_request_to_its_mail(
     sent = [line for line in lines(tmp_path / "worker.log") if line.get("event_type") == "payment.success"]
     assert {line["trace_id"] for line in [payment, *sent]} == {TRACE}
 
-    # Nothing of a person or a card, and the receiver's key.
+    # No personal or card data, and the key for the receiver.
     told = [str(value) for span in collector.spans for value in (span.name, *span.attributes.values())]
     for secret in ("jane.doe", "Jane", "4242424242424242", "user_1"):
         assert not any(secret in text for text in told)
@@ -149,7 +149,7 @@ def test_a_payment_is_one_trace_from_its_request_to_its_mail(
 
 
 def chain(spans: list[ReceivedSpan], span: ReceivedSpan) -> list[str]:
-    """The names from a span up to the first one of ours, and the id of what is above that."""
+    """Return the names from a span up to our first span, and the parent id of that."""
     by_id = {known.span_id: known for known in spans}
     names = [span.name]
     while span.parent in by_id:
@@ -160,7 +160,7 @@ def chain(spans: list[ReceivedSpan], span: ReceivedSpan) -> list[str]:
 
 @pytest.fixture
 def waiting(broker_settings: Settings) -> OutboxEntry:
-    """An event that the process which decided it never published."""
+    """An event that its process never published."""
     models.connect(broker_settings)
     event = sample("payment.success") | {"event_id": "evt_left"}
     entry = OutboxEntry(
@@ -197,7 +197,7 @@ def test_an_event_that_the_sweep_publishes_keeps_its_trace(
 
 
 def traceparent_of_the_next(settings: Settings) -> Any:
-    """The one that the next message on the payments' queue carries."""
+    """Return the trace of the next message on the payment queue."""
     queue = settings.namespace + "notification.payment_events"
     if settings.rabbitmq_url.startswith("redis"):
         with redis.Redis.from_url(settings.rabbitmq_url) as store:
@@ -208,8 +208,8 @@ def traceparent_of_the_next(settings: Settings) -> Any:
         return properties.headers["traceparent"]
 
 
-def test_without_an_endpoint_nothing_is_loaded_for_it(settings: Settings) -> None:
-    # redis-py imports OpenTelemetry's API and SDK by itself where they are installed.
+def test_without_an_endpoint_tracing_packages_are_not_loaded(settings: Settings) -> None:
+    # redis-py imports OpenTelemetry's API and SDK if they are installed.
     code = (
         "import sys, app, actors.worker\n"
         "app.create_app().test_client().get('/payment/methods')\n"
@@ -219,7 +219,7 @@ def test_without_an_endpoint_nothing_is_loaded_for_it(settings: Settings) -> Non
     assert ended.returncode == 0
 
 
-def test_an_unreachable_receiver_delays_neither_payments_nor_the_end(
+def test_an_unreachable_receiver_delays_neither_payments_nor_shutdown(
     stored_settings: Settings, stripe_simulator: StripeSimulator, tmp_path: Path
 ) -> None:
     away = f"http://127.0.0.1:{free_port()}"

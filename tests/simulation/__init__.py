@@ -1,1 +1,1 @@
-"""The whole money side in one thread, under a seeded scheduler: see docs/testing.md."""
+"""The whole payment code in one thread, under a seeded scheduler: see docs/testing.md."""

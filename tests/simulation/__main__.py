@@ -1,4 +1,4 @@
-"""`make simulate`: run histories on every core for as long as asked, and print what breaks."""
+"""`make simulate`: run histories on every core for a given time, and print the failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The connection between the program and Stripe: everything that can go wrong with one request."""
+"""The connection between the program and Stripe, with all possible faults of a request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class SimulatedApi(StripeApi):
-    """The real client with its retries and time budget, over a simulated connection.
+    """The real client with its retries and time budget, on a simulated connection.
 
     Args:
         world: time, and what goes wrong.
@@ -68,7 +68,7 @@ class SimulatedApi(StripeApi):
                 world.sleep(self._one_try_seconds)
                 raise _lost()
             case "request delayed":
-                # From half a minute to 20 hours: less than Stripe remembers a key.
+                # From half a minute to 20 hours, which is less than the lifetime of a key at Stripe.
                 delay = 30 * 2400**degree
                 world.log(f"request {path} {key} arrives in {delay:.0f} s")
                 world.after(delay, lambda: self._books.arrive(request))
@@ -103,7 +103,7 @@ def _lost() -> stripe.StripeError:
 
 
 def _raised(result: Result) -> stripe.StripeError:
-    """The error that Stripe's SDK makes of a response."""
+    """Return the error that Stripe's SDK makes of a response."""
     status, body, replayed = result
     error = body["error"]
     headers = {"idempotent-replayed": "true"} if replayed else {}

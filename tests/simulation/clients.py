@@ -1,4 +1,6 @@
-"""Who uses the program: frontends that retry, customers who confirm, operators, and strangers at Stripe."""
+"""Users of the program: frontends that retry, customers who confirm, operators, and foreign applications at
+Stripe.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 _USER = "user_1"
 _AMOUNT = Decimal("25.00")
 
-#: Statuses after which a client asks again.
+#: Statuses after which a client retries.
 _RETRIED = frozenset({202, 500, 502, 503})
 
 
@@ -33,11 +35,11 @@ class Clients:
         self._world = site.world
         #: Idempotency-Keys in use → the request that each belongs to.
         self.keys: dict[str, tuple[str, Any]] = {}
-        #: Secrets that a customer has got.
+        #: Client secrets that a customer has received.
         self._given: set[str] = set()
 
     def start(self, number: int, step: Step) -> None:
-        """Let a step happen at its time."""
+        """Carry out a step at its time."""
         name = f"{number}-{step.kind}"
         options = step.options
         if step.kind in ("recover", "publish", "reconcile"):
@@ -75,7 +77,7 @@ class Clients:
             self._ask(name, "cancel", order, options)
 
     def _ask(self, name: str, kind: str, order: Any, options: Mapping[str, Any]) -> None:
-        """Send a request until it has a response that counts, or patience ends."""
+        """Send a request until it has a final response or the client stops retrying."""
         key = f"key-{name}" if options["key"] else None
         if key:
             self.keys[key] = (kind, order)
@@ -117,7 +119,7 @@ class Clients:
             self._customer(action.client_secret, {"customer": "confirms", "customer_delay": 20.0})
 
     def _newest(self, booking: str, statuses: frozenset[Any] | None = None) -> Payment | None:
-        found = self._site.stores.ledger.search(100, booking_id=booking)
+        found = list(self._site.stores.ledger.search(100, booking_id=booking))
         return next((one for one in found if statuses is None or one.status in statuses), None)
 
     # Customers
@@ -150,7 +152,7 @@ class Clients:
             "user_id": _USER,
         }
         amount, currency = 2500, "usd"
-        # With our namespace and an unknown id it would be our own, of before a restored backup.
+        # With our namespace and an unknown id, it would be one of ours from before a restored backup.
         match options["copies"] if payment else "namespace":
             case "namespace":
                 metadata["namespace"] = "another"
@@ -172,7 +174,7 @@ class Clients:
                 return
 
     def _stray_charge(self, _name: str, options: Mapping[str, Any]) -> None:
-        """A payment that was declined is charged all the same, whoever has confirmed it at Stripe."""
+        """Charge a declined payment anyway, as if another customer had confirmed it at Stripe."""
         books = self._site.books
         for intent in books.intents.values():
             ours = not intent["foreign"] and intent["metadata"].get("booking_id") == options["booking"]

@@ -1,4 +1,4 @@
-"""The money side with one of its fixes taken out: what the simulation must find."""
+"""The payment code without one of its fixes, which the simulation must detect."""
 
 from __future__ import annotations
 
@@ -83,9 +83,9 @@ def _do_not_undo(self: Refunds, payment: Payment, *_args: Any, **_options: Any) 
     return payment
 
 
-#: Case → the defect, as it was.
+#: Case → the original defect.
 MUTANTS: dict[str, Callable[[], Any]] = {
-    # What is not listed counts as failed, though its request may still arrive.
+    # An unlisted payment counts as failed, although its request may still arrive.
     "M1": _patches((stripe_gateway.StripeGateway, "seal", lambda *_args: True)),
     # A refund that the gateway accepted is never looked up again.
     "M2": _patches(
@@ -94,7 +94,7 @@ MUTANTS: dict[str, Callable[[], Any]] = {
     ),
     # Recovery repeats the request, and gets the stored error of the first one.
     "M3": _patches((recovery._Round, "_look_up_charge", _charge_again)),
-    # What the caller was told is not recorded is carried out later.
+    # A payment that was reported as not recorded is carried out later.
     "M4": _patches((recovery._Round, "_look_up_refund", _refund_again)),
     # A refund that a webhook has recorded is recorded once more.
     "M5": _patches((changes, "refund_completed", _complete_twice(changes.refund_completed))),
@@ -105,11 +105,11 @@ MUTANTS: dict[str, Callable[[], Any]] = {
         (stripe_gateway, "charge_failure", _transient_is_final(errors.charge_failure)),
         (stripe_gateway, "refund_failure", _transient_is_final(errors.refund_failure)),
     ),
-    # Whoever comes late overwrites the response of the attempt that owns the key.
+    # A late attempt overwrites the response of the attempt that owns the key.
     "M8": _patches(
         (MemoryClaimStore, "replace", _replace_whoever_owns),
         (site, "lease_for", lambda _seconds: timedelta(seconds=1)),
     ),
-    # A charge of a payment that had failed stays.
+    # A charge of a failed payment is not refunded.
     "M9": _patches((Refunds, "undo_charge", _do_not_undo)),
 }

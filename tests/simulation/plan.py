@@ -1,4 +1,4 @@
-"""What happens in a history, drawn from its seed: who wants what and when, and what may go wrong."""
+"""The plan of a history, drawn from its seed: actions, their times, and possible faults."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-#: System → what can go wrong with a call of it.
+#: System → faults of a call to it.
 FAULTS: dict[str, tuple[str, ...]] = {
     "read": ("refused", "killed before", "paused before", "paused after"),
     "write": (
@@ -51,7 +51,7 @@ _METHODS = (
 
 @dataclass(frozen=True)
 class Step:
-    """Somebody does something.
+    """An action of a user or an application.
 
     Attributes:
         at: seconds from the beginning.
@@ -70,7 +70,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """A history to be.
+    """The plan of a history.
 
     Attributes:
         seed: of everything random.
@@ -94,7 +94,7 @@ class Plan:
 
 
 def make_plan(seed: int) -> Plan:
-    """The plan that belongs to a seed."""
+    """Return the plan of a seed."""
     draw = random.Random(f"{seed}/plan")
     gap = draw.choice((0.05, 2, 30, 60, 400, 6000))
     bookings = draw.choice((1, 1, 1, 2))
@@ -115,7 +115,7 @@ def make_plan(seed: int) -> Plan:
     if draw.random() < 0.15:
         lasts = 5 * 200 ** draw.random()
         steps.append(Step(round(draw.random() * at, 3), "database_down", {"seconds": round(lasts)}))
-    # A few kinds of faults at a time find more than all at once.
+    # A few kinds of faults at a time find more defects than all together.
     share = draw.choice((0.3, 0.6, 1.0))
     return Plan(
         seed=seed,

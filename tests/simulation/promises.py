@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from app.payments.records import Payment
     from tests.simulation.site import Response, Site
 
-#: Errors that say nothing about whether the request was or will be carried out.
+#: Errors after which the request may or may not be carried out.
 _SAY_NOTHING = frozenset({"IDEMPOTENCY_CONFLICT", "IDEMPOTENCY_KEY_REUSED", "INTERNAL_ERROR"})
 
 #: Statuses that are never stored for an Idempotency-Key.
@@ -27,8 +27,8 @@ _TRANSIENT = frozenset({409, 429, 500, 502, 503})
 
 
 def broken(site: Site) -> Iterator[str]:
-    """Every promise that does not hold, in words."""
-    payments = site.stores.ledger.search(1000)
+    """Return a description of every broken promise."""
+    payments = list(site.stores.ledger.search(1000))
     yield from _denials(site)
     yield from _successes(site)
     for payment in payments:
@@ -42,15 +42,15 @@ def broken(site: Site) -> Iterator[str]:
 
 
 def _denials(site: Site) -> Iterator[str]:
-    """What was denied stays undone for ever, unless the client asks again later."""
+    """A refused request is never carried out later, unless the client repeats it."""
     for response in site.responses:
         denied = response.status >= 400 and response.code not in _SAY_NOTHING and not response.replayed
         if not denied or f"'{response.transaction_id}'".encode() in response.body:
-            continue  # also a refusal that names the request's own payment: an attempt that came late
+            continue  # also a refusal with the request's own payment, in a late attempt
         if response.kind == "pay":
             for charge in _charges(site, response.transaction_id):
                 if charge.intent["stray"]:
-                    continue  # made by somebody else, and given back
+                    continue  # made by another application, and refunded
                 if charge.at <= response.at or charge.issuer[1] <= response.at:
                     yield (
                         f"{response.transaction_id} was answered {response.status} at {response.at:.3f}, "
@@ -90,7 +90,7 @@ def _successes(site: Site) -> Iterator[str]:
 
 
 def _state(site: Site, payment: Payment) -> Iterator[str]:
-    """A record agrees with the gateway's books, and nothing is left open."""
+    """A record agrees with the gateway's records, and nothing is left open."""
     if payment.status in UNSETTLED:
         yield f"{payment.id} is still {payment.status}"
         return
@@ -114,14 +114,14 @@ def _state(site: Site, payment: Payment) -> Iterator[str]:
     if payment.recover_after:
         yield f"{payment.id} is to be looked up for ever"
     if payment.status in UNSETTLED | PAID and payment.status != "refunded" and charged:
-        holder = site.stores.ledger.search(100, booking_id=payment.booking_id)
+        holder = list(site.stores.ledger.search(100, booking_id=payment.booking_id))
         paid = [one for one in holder if one.status in ("completed", "partially_refunded")]
         if len(paid) > 1 and not _taken_back(site, paid):
             yield f"{payment.booking_id} is paid by {[one.id for one in paid]}"
 
 
 def _taken_back(site: Site, paid: list[Payment]) -> bool:
-    """Whether a refund that had succeeded failed later, and left a booking paid twice."""
+    """Return whether a successful refund failed later and left a booking paid twice."""
     ids = {refund.gateway_id for payment in paid for refund in payment.refunds}
     logged = Counter(refund_id for _at, refund_id, _status in site.books.refund_log if refund_id in ids)
     return any(count > 1 for count in logged.values())
@@ -141,7 +141,7 @@ def _sums(payment: Payment) -> Iterator[str]:
 
 
 def _events(site: Site, payment: Payment) -> Iterator[str]:
-    """Every fact of a payment's history is one event, and every event is published."""
+    """Every fact in a payment's history has one event, and every event is published."""
     published = {event.event_id for event in site.stores.broker.published}
     wanted = [step.event_id for step in payment.history if step.event_id]
     for event_id in wanted:
@@ -159,14 +159,15 @@ def _events(site: Site, payment: Payment) -> Iterator[str]:
 
 
 def _event_order(site: Site, payments: list[Payment]) -> Iterator[str]:
-    """Events arrive for the first time in the order of the states that they tell of."""
+    """Events arrive for the first time in the order of their states."""
     first: dict[str, int] = {}
     for number, event in enumerate(site.stores.broker.published):
         first.setdefault(event.event_id, number)
     for payment in payments:
         steps = [step for step in payment.history if step.event_id in first]
         for earlier, later in pairwise(steps):
-            # What happened before may be stored later, after a pause; it is published in the order of times.
+            # An earlier change may be stored later, after a pause. Events are published in the order of their
+            # times.
             if earlier.at <= later.at and first[earlier.event_id or ""] > first[later.event_id or ""]:
                 yield f"{payment.id}: events are out of order"
     for before, after in permutations(payments, 2):
@@ -182,7 +183,7 @@ def _event_order(site: Site, payments: list[Payment]) -> Iterator[str]:
 
 
 def _replays(site: Site) -> Iterator[str]:
-    """A stored response is given again byte for byte; transient refusals are never stored."""
+    """A stored response is replayed byte for byte; transient refusals are never stored."""
     first: dict[str, Response] = {}
     for response in site.responses:
         if response.key is None:
@@ -208,7 +209,7 @@ def _unrecorded(site: Site, payments: list[Payment]) -> Iterator[str]:
 
 
 def _mails(site: Site, payments: list[Payment]) -> Iterator[str]:
-    """The customer does not hear of a request that the caller was told to repeat."""
+    """The customer is not notified of a request that the caller was asked to repeat."""
     refused = {response.transaction_id for response in site.responses if response.status == 502}
     for payment in payments:
         for step in payment.history:

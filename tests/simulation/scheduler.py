@@ -1,4 +1,4 @@
-"""A clock and the actors that live by it: deterministic, one greenlet at a time.
+"""A clock and its actors: deterministic, one greenlet at a time.
 
 An actor gives control back at every call to another system. Which actor runs next follows from the simulated
 time at which each is due, and that from random latencies. Every actor draws from its own seeded randomness,
@@ -16,7 +16,7 @@ from typing import Any
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-#: When every history begins.
+#: Start time of every history.
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -51,7 +51,7 @@ class Actor:
 
 
 class Signal:
-    """Something that one actor waits for."""
+    """A signal that one actor waits for."""
 
     __slots__ = ("done", "value", "waiter")
 
@@ -88,7 +88,7 @@ class Scheduler:
         self.trace.append(Entry(self.now, self.current.name if self.current else "world", text))
 
     def spawn(self, name: str, process: str, act: Callable[[], None], *, after: float = 0.0) -> Actor:
-        """Start an actor; its name gets a number if it is taken."""
+        """Start an actor. A number is added to its name if the name is taken."""
         taken = self._names.get(name, 0)
         self._names[name] = taken + 1
         actor = Actor(f"{name}#{taken + 1}" if taken else name, process, self.seed, self.now + after)
@@ -106,7 +106,7 @@ class Scheduler:
         return actor
 
     def after(self, seconds: float, act: Callable[[], None]) -> None:
-        """Call `act` later, outside of every actor: it must not wait for anything."""
+        """Call `act` later, outside every actor. It must not wait."""
         self._push(self.now + seconds, act, 0)
 
     def _push(self, at: float, target: Any, token: int) -> None:
@@ -114,7 +114,7 @@ class Scheduler:
         heappush(self._queue, (at, self._pushed, target, token))
 
     def sleep(self, seconds: float) -> None:
-        """Let the current actor wait."""
+        """Suspend the current actor."""
         actor = self.current
         if actor is None:
             raise RuntimeError("only an actor can wait")
@@ -124,7 +124,7 @@ class Scheduler:
         self._hub.switch()
 
     def wait(self, signal: Signal, timeout: float) -> bool:
-        """Let the current actor wait for a signal; False if it did not come within `timeout` seconds."""
+        """Suspend the current actor until a signal; False if it did not come within `timeout` seconds."""
         actor = self.current
         if actor is None:
             raise RuntimeError("only an actor can wait")
@@ -146,7 +146,7 @@ class Scheduler:
             self._push(self.now, *signal.waiter)
 
     def kill(self, process: str) -> None:
-        """End every actor of a process, at once: none of them does anything any more."""
+        """End every actor of a process immediately."""
         victims = [actor for actor in self._actors.get(process, ()) if actor.alive and actor.token]
         for actor in victims:
             actor.alive = False

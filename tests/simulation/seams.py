@@ -1,4 +1,4 @@
-"""Where the program's time and randomness come from while histories run."""
+"""Replace the program's time and randomness while histories run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.simulation.world import World
 
 
 class _Current:
-    """Delegates to the world of the history that runs now."""
+    """Delegates to the world of the running history."""
 
     world: World
 
@@ -39,7 +39,7 @@ _current = _Current()
 
 @contextmanager
 def installed() -> Iterator[None]:
-    """Let the program take its time and randomness from the current world, and log nothing."""
+    """Make the program use the time and randomness of the current world, and log nothing."""
     before = structlog.get_config()
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL), cache_logger_on_first_use=False

@@ -1,4 +1,4 @@
-"""The program under test: its processes, and how they answer requests, webhooks, and the clock."""
+"""The program under test: its processes, and how they handle requests, webhooks, and timers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 PROCESSES = ("api-1", "api-2", "worker")
 
-#: How often Stripe delivers an event that was not answered with a success.
+#: Number of attempts by Stripe to deliver an event.
 _REDELIVERIES = 9
 
 Order = Any
@@ -47,7 +47,7 @@ Order = Any
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a request was answered.
+    """The response to a request.
 
     Attributes:
         kind: pay, refund, or cancel.
@@ -85,13 +85,15 @@ def settings() -> Settings:
 
 
 class Site:
-    """The processes of the program, on stores that outlive them."""
+    """The processes of the program, on stores that survive them."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.stores = Stores(world)
         self.books = StripeBooks(world, self._deliver)
         self.responses: list[Response] = []
+        #: Webhooks that the gateway no longer delivers, after all its attempts failed.
+        self.webhooks_given_up = 0
         self.payments: dict[str, Payments] = {}
         self._lease = lease_for(settings().gateway_time_budget)
         for process in PROCESSES:
@@ -108,7 +110,7 @@ class Site:
     # Requests
 
     def serve(self, kind: str, process: str, order: Order, key: str | None) -> Response:
-        """Answer a request as the API does, without HTTP around it."""
+        """Handle a request as the API does, without HTTP."""
         payments, born = self.payments[process], self.world.now
         actor = self.world.current
         if actor is None:
@@ -120,7 +122,7 @@ class Site:
             if key:
                 fingerprint = f"{kind} {order}"
                 attempt = begin(self.stores.remote_claims, key, fingerprint, transaction_id, self._lease)
-                # Until then it was a request that the network could have delivered as late.
+                # Until then, it was a request that the network could have delivered just as late.
                 actor.born = self.world.now
             replayed = attempt.replayed is not None
             if attempt.replayed:
@@ -141,7 +143,7 @@ class Site:
             code = problem.code
             status, body = _problem(problem)
             sent = StoredResponse(status, {}, body)
-        except Exception:  # the API answers every defect with 500
+        except Exception:  # the API responds to every defect with 500
             self.world.problem(f"500 INTERNAL_ERROR\n{traceback.format_exc()}")
             sent, code = StoredResponse(500, {}, b""), "INTERNAL_ERROR"
         response = Response(
@@ -165,10 +167,10 @@ class Site:
         claim = self.stores.claims.find(key) if key else None
         return claim.response if claim else None
 
-    # What comes by itself
+    # Spontaneous actions
 
     def _relay(self, process: str, booking: str) -> None:
-        """Publish what a change has announced, as the relay of a process does."""
+        """Publish the events of a change, as the relay of a process does."""
 
         def act() -> None:
             outbox.publish_bookings(self.stores.remote_ledger, self.stores.broker, {booking})
@@ -184,14 +186,14 @@ class Site:
         outbox.sweep(self.stores.remote_ledger, self.stores.broker)
 
     def reconcile(self) -> None:
-        """An operator compares the books and lets every difference be repaired."""
+        """Reconcile as an operator, and repair every difference."""
         since = START - timedelta(days=1)
         for difference in Reconciliation(self.payments["worker"], since).differences():
             done = repaired(difference)
             self.world.log(f"reconcile {done.kind}: {done.detail}: {done.repaired}")
 
     def sweep(self, name: str, act: Callable[[], None], *, after: float = 0.0) -> None:
-        """Start something of the worker's."""
+        """Start a task of the worker."""
         self.world.spawn(name, "worker", self._guarded(act), after=after)
 
     def _guarded(self, act: Callable[[], None]) -> Callable[[], None]:
@@ -230,6 +232,8 @@ class Site:
         def again() -> None:
             if tries < _REDELIVERIES:
                 self._deliver(30.0 * 4**tries, event, tries + 1)
+            else:
+                self.webhooks_given_up += 1
 
         def act() -> None:
             change = change_of(event["type"], event["data"])
@@ -298,7 +302,7 @@ _ACTS: dict[str, Callable[[Payments, Any, Attempt], _Answer]] = {
 
 
 def look_up(site: Site, process: str, transaction_id: str) -> ActionRequired | None:
-    """GET /payment/status: what the customer has to confirm."""
+    """GET /payment/status: return the customer's required action."""
     payments = site.payments[process]
     payment = payments.books.get(transaction_id)
     if payment.status != PaymentStatus.REQUIRES_ACTION:

@@ -1,4 +1,4 @@
-"""The stores and the broker, as a process reaches them: by calls that can fail."""
+"""The stores and the broker, called through connections that can fail."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _WRITES = frozenset(
     {
-        *("insert", "write", "claim_due", "renew", "take_out", "claim_unpublished"),
+        *("insert", "write", "claim", "renew", "take_out", "claim_unpublished"),
         *("replace", "remove", "remove_expired", "remember"),
     }
 )
@@ -38,7 +38,7 @@ class MemoryWebhookLog:
 
 
 class Remote:
-    """A store behind a connection: each of its methods is a call that can fail.
+    """A store behind a connection: each method is a call that can fail.
 
     Args:
         world: decides what goes wrong.
@@ -65,7 +65,7 @@ class Remote:
 
 
 class Stores:
-    """What outlives every process."""
+    """State that survives every process."""
 
     def __init__(self, world: World) -> None:
         self.ledger = MemoryLedger()
@@ -77,7 +77,7 @@ class Stores:
 
 
 class Broker:
-    """Takes events; keeps what it confirmed and, now and then, what it did not confirm.
+    """Accepts events. It keeps confirmed events and sometimes unconfirmed ones.
 
     Attributes:
         published: every event in the order of its arrival, repetitions included.

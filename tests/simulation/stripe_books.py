@@ -16,7 +16,7 @@ from tests.simulation.scheduler import START, Signal
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-#: Seconds that an idempotency key is remembered.
+#: Lifetime of an idempotency key in seconds.
 KEY_LIFETIME = 24 * 3600
 
 NAMESPACE = "shop"
@@ -30,7 +30,7 @@ Result = tuple[int, dict[str, Any], bool]
 
 @dataclass(slots=True)
 class Request:
-    """A request on its way.
+    """A request in transit.
 
     Attributes:
         issuer: the actor that sent it, and when that actor was born.
@@ -91,7 +91,7 @@ class StripeBooks:
     # Requests
 
     def arrive(self, request: Request) -> None:
-        """A request reaches Stripe. Its answer's signal gets the result, whoever still waits for it."""
+        """Handle a request that reaches Stripe, and signal the response, even if no one waits for it."""
         if request.method == "get":
             self._world.set(request.answer, self._read(request.path, request.params))
             return
@@ -199,7 +199,7 @@ class StripeBooks:
         return 200, dict(intent), False
 
     def _later(self) -> float:
-        """Seconds until something asynchronous ends: from seconds to hours."""
+        """Return the seconds until something asynchronous ends, from seconds to hours."""
         return float(2 * 3000 ** self.random.random())
 
     def _end_processing(self, intent: dict[str, Any], succeeds: bool, issuer: tuple[str, float]) -> None:
@@ -244,7 +244,7 @@ class StripeBooks:
                 self._world.problem(f"{booking} is charged by {other['id']} and by {intent['id']}")
 
     def _ever_refunded(self, intent_id: str) -> int:
-        """What has been refunded of a charge, also by refunds that failed later."""
+        """Return the refunded amount of a charge, including refunds that failed later."""
         succeeded = {refund_id for _at, refund_id, status in self.refund_log if status == "succeeded"}
         return sum(
             self.refunds[one]["amount"]
@@ -261,7 +261,7 @@ class StripeBooks:
         return 200, dict(intent), False
 
     def confirm(self, secret: str, succeeds: bool, issuer: tuple[str, float]) -> None:
-        """The customer's browser confirms a payment, if that is still possible."""
+        """Confirm a payment in the customer's browser, if that is still possible."""
         intent = self.intents[secret.removesuffix("_secret")]
         if intent["status"] not in _CONFIRMABLE:
             return
@@ -273,7 +273,7 @@ class StripeBooks:
     # Refunds
 
     def refunded(self, intent_id: str, *statuses: str) -> int:
-        """What is refunded of a charge, in minor units."""
+        """Return the refunded amount of a charge, in minor units."""
         wanted = statuses or ("succeeded",)
         return sum(
             refund["amount"]
@@ -289,7 +289,7 @@ class StripeBooks:
         return 200, dict(self.make_refund(intent, params["amount"], params.get("metadata") or {})), False
 
     def make_refund(self, intent: dict[str, Any], amount: int, metadata: dict[str, str]) -> dict[str, Any]:
-        """Refund a charge; how it goes is random."""
+        """Refund a charge, with a random outcome."""
         varies = self._world.plan.refunds_vary and not self._world.healed
         fate = self.random.random() if varies else 0.0
         refund = self._new(
@@ -321,10 +321,10 @@ class StripeBooks:
         self.refund_log.append((self._world.now, refund["id"], status))
         self.emit("refund.failed" if status == "failed" else "refund.updated", refund)
 
-    # What others do on the account
+    # Actions of other applications on the account
 
     def make_foreign(self, metadata: dict[str, str], amount: int, currency: str) -> None:
-        """Another application charges a card on the same account, with metadata that may be copied."""
+        """Charge a card for another application on the same account, with possibly copied metadata."""
         intent = self._new(
             "pi",
             "payment_intent",
@@ -345,7 +345,7 @@ class StripeBooks:
     # Webhooks
 
     def emit(self, event_type: str, subject: dict[str, Any]) -> None:
-        """Deliver an event as the plan has it: late, doubled, reordered, or never."""
+        """Deliver an event as planned: late, duplicated, reordered, or never."""
         self._made += 1
         event = {
             "id": f"evt_{self._made}",

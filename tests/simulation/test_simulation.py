@@ -1,4 +1,4 @@
-"""The payment side keeps its promises in every history; see docs/testing.md."""
+"""The payment code keeps its promises in every history; see docs/testing.md."""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from tests.simulation import seams
 from tests.simulation.history import explain, run_seed
 from tests.simulation.plan import FAULTS
 
-#: Histories that every run of the tests checks.
+#: Number of histories in every test run.
 _HISTORIES = int(os.environ.get("SIMULATE_HISTORIES", "1500"))
 _PARTS = 10
 
@@ -21,19 +21,19 @@ def _simulated() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("part", range(_PARTS))
-def test_promises_hold_whatever_fails_on_the_way(part: int) -> None:
+def test_promises_hold_whatever_fails(part: int) -> None:
     for seed in range(part, _HISTORIES, _PARTS):
         outcome = run_seed(seed)
         if outcome.problems:
             pytest.fail(explain(outcome))
 
 
-def test_same_seed_is_the_same_history() -> None:
+def test_same_seed_gives_the_same_history() -> None:
     first, second = run_seed(7), run_seed(7)
     assert first == second
 
 
-def test_histories_meet_every_kind_of_fault() -> None:
+def test_histories_contain_every_kind_of_fault() -> None:
     met: set[str] = set()
     for seed in range(600):
         met |= run_seed(seed).kinds

@@ -1,4 +1,4 @@
-"""What every system in a history shares: time, faults, processes, and what is remembered for the checks."""
+"""State shared by all systems in a history: time, faults, processes, and data for the checks."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ class World(Scheduler):
         self.healed = False
         self.gateway_down_until = 0.0
         self.database_down_until = 0.0
-        #: Process → what to do when it was killed.
+        #: Process → callback after it was killed.
         self.restart: Callable[[str], None] = lambda _process: None
         self._without = without
 
     def problem(self, text: str) -> None:
-        """Note a broken promise."""
+        """Record a broken promise."""
         self.log(f"BROKEN: {text}")
         self.problems.append(text)
 
     def token_hex(self, nbytes: int = 16) -> str:
-        """A random id, in place of `secrets.token_hex`."""
+        """Return a random id, instead of `secrets.token_hex`."""
         return f"{self.ids.getrandbits(8 * nbytes):0{2 * nbytes}x}"
 
     def fault(self, system: str) -> tuple[str | None, float]:
-        """What goes wrong with the current actor's next call, and a random number for how badly.
+        """Return the fault of the current actor's next call, and a random number for its severity.
 
         Every call draws as often, so that leaving a fault out changes no later draw.
         """
@@ -71,13 +71,13 @@ class World(Scheduler):
         return kind, degree
 
     def crash(self) -> None:
-        """Kill the current actor's process; it is there again at once, knowing nothing."""
+        """Kill the current actor's process, and restart it immediately without memory."""
         process = self.current.process if self.current else ""
         self.restart(process)
         self.kill(process)
 
     def database(self, name: str, writes: bool, call: Callable[..., Any], args: Any, options: Any) -> Any:
-        """Call something of a store, as if it were in another process."""
+        """Call a method of a store as if it were in another process."""
         fault, degree = self.fault("write" if writes else "read")
         self.sleep(0.0005 + 0.003 * degree)
         if fault == "killed before":
@@ -87,9 +87,9 @@ class World(Scheduler):
         if self.now < self.database_down_until and not self.healed:
             self.sleep(min(5.0, self.database_down_until - self.now))
             self.log(f"database {name}: unavailable")
-            raise ServiceUnavailable("The database did not answer.")
+            raise ServiceUnavailable("The database is unavailable.")
         if fault == "refused":
-            raise ServiceUnavailable("The database did not answer.")
+            raise ServiceUnavailable("The database is unavailable.")
         result: Any = None
         try:
             result = call(*args, **options)

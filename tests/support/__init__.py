@@ -1,1 +1,1 @@
-"""The ground that the tests stand on: real servers, found or started."""
+"""Helpers of the tests, and real servers, found or started."""

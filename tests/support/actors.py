@@ -14,11 +14,11 @@ from dramatiq.errors import ConnectionClosed
 
 from actors import deliveries
 from actors.declare import worker_broker
-from actors.dispatch import Dispatch
 from actors.sweeps import Sweeps
 from app.channels import ChannelName
 from app.clock import utcnow
 from app.events.samples import sample
+from app.messaging.dispatch import Dispatch
 from app.messaging.publisher import BrokerPublisher, OutgoingEvent
 from app.messaging.topology import Topology
 from app.models import Notification
@@ -33,18 +33,20 @@ EMAIL, SMS = "notification.email", "notification.sms"
 
 
 class StubWorker:
-    """A worker on the stub broker. `publish` returns when everything that follows from the event is done."""
+    """A worker on the stub broker. `publish` returns when all work for the event is done."""
 
-    def __init__(self, settings: Settings, *, sweeping: bool, queues: set[str] | None) -> None:
+    def __init__(
+        self, settings: Settings, *, sweeping: bool, queues: set[str] | None, threads: int = 2
+    ) -> None:
         broker = worker_broker(settings)
         assert isinstance(broker, StubBroker)
-        if not sweeping:  # it would requeue what a test made overdue before the test does
+        if not sweeping:  # it would requeue overdue deliveries before the test does
             broker.middleware = [each for each in broker.middleware if not isinstance(each, Sweeps)]
         self.broker = broker
         self.topology = Topology.of(settings)
         self._queue = self.topology.queue
         served = queues and {self._queue(queue) for queue in queues}
-        self.worker = dramatiq.Worker(broker, queues=served, worker_timeout=20, worker_threads=2)
+        self.worker = dramatiq.Worker(broker, queues=served, worker_timeout=20, worker_threads=threads)
         self.worker.start()
         self._publisher = BrokerPublisher(settings, broker)
 
@@ -72,7 +74,7 @@ class StubWorker:
 
 
 def confirmation(**changes: Any) -> dict[str, Any]:
-    """A booking.confirmed event for a show of tomorrow."""
+    """Return a booking.confirmed event for a show tomorrow."""
     soon = (utcnow() + timedelta(days=1)).isoformat()
     return sample("booking.confirmed") | {"showtime": soon} | changes
 
@@ -102,12 +104,12 @@ def refuse_once(stub: StubWorker, actor: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def make_overdue(record: Notification) -> None:
-    """Let the delivery be due a second ago."""
+    """Make the delivery due a second ago."""
     Notification.objects(id=record.id).update_one(set__due_at=utcnow() - timedelta(seconds=1))
 
 
 def sweep(stub: StubWorker) -> int:
-    """Queue the overdue deliveries again, and wait until they are done.
+    """Queue the overdue deliveries again, and wait until they are processed.
 
     Returns:
         How many there were.
@@ -115,3 +117,22 @@ def sweep(stub: StubWorker) -> int:
     count = deliveries.requeue_overdue(Dispatch(stub.broker, stub.topology))
     stub.join()
     return count
+
+
+class Suppressed:
+    """A suppression list in memory.
+
+    Attributes:
+        reason: why every recipient is suppressed; None if none is.
+        reported: deliveries whose recipients have unsubscribed.
+    """
+
+    def __init__(self, reason: str | None = None) -> None:
+        self.reason = reason
+        self.reported: list[Notification] = []
+
+    def check(self, notification: Notification) -> str | None:
+        return self.reason
+
+    def unsubscribed(self, notification: Notification) -> None:
+        self.reported.append(notification)

@@ -36,7 +36,7 @@ class ClusterNode(RabbitServer):
     def start(self) -> None:
         if self._first is None:
             super().start()
-        else:  # the port mapper runs already
+        else:  # the port mapper is already running
             super(RabbitServer, self).start()
 
     def _gone(self) -> None:
@@ -46,7 +46,7 @@ class ClusterNode(RabbitServer):
             super(RabbitServer, self)._gone()
 
     def join(self) -> None:
-        """Become a member of the first node's cluster."""
+        """Join the first node's cluster."""
         assert self._first
         self.control("stop_app")
         self.control("join_cluster", self._first.name)

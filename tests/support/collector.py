@@ -1,4 +1,4 @@
-"""A receiver of OTLP/HTTP: takes spans as OpenTelemetry's collector does, and keeps them."""
+"""A receiver of OTLP/HTTP that accepts spans like OpenTelemetry's collector, and stores them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 @dataclass(frozen=True)
 class ReceivedSpan:
-    """A span as it came.
+    """A received span.
 
     Attributes:
         parent: the id of the span above it; empty: it began the trace.
@@ -56,7 +56,7 @@ class Collector(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def named(self, name: str) -> list[ReceivedSpan]:
-        """The spans of that name."""
+        """Return the spans with that name."""
         return [span for span in self.spans if span.name == name]
 
 
@@ -103,7 +103,7 @@ def _values(attributes: Any) -> dict[str, str | int]:
 
 @contextmanager
 def collecting() -> Iterator[Collector]:
-    """A receiver in a thread of its own, on a free port."""
+    """A receiver in a separate thread, on a free port."""
     with Collector() as collector:
         thread = threading.Thread(target=collector.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()

@@ -1,4 +1,4 @@
-"""`movieapp`, run through its real entry point."""
+"""Run `movieapp` through its real entry point."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MOVIEAPP = (sys.executable, "-m", "cli.main")
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The environment of a process that is to run with `settings`."""
+    """Return the environment of a process that runs with `settings`."""
     changed = {name: getattr(settings, name) for name in settings.model_fields_set}
     secrets = {name: value for name, value in changed.items() if hasattr(value, "get_secret_value")}
     plain = {
@@ -24,7 +24,7 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def movieapp(settings: Settings, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, with nobody at a terminal and no embedded stack to find."""
+    """Run a command until it exits, without a terminal or an embedded stack."""
     return subprocess.run(
         [*MOVIEAPP, *arguments],
         env=environment(settings) | {"MOVIEAPP_DATA_DIR": str(Path(os.devnull) / "none")},

@@ -1,4 +1,4 @@
-"""docker-compose.yml as the tests need it: a service's commands and environment, brought to this machine."""
+"""docker-compose.yml for tests: a service's commands and environment, adapted to this machine."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 
-#: https://docs.docker.com/reference/compose-file/interpolation/, as far as the file uses it.
+#: https://docs.docker.com/reference/compose-file/interpolation/, limited to the syntax that the file uses.
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?:(?P<kind>:[-?])(?P<rest>[^}]*))?\}")
 
 
 def read_compose() -> dict[str, Any]:
-    """The file as it stands."""
+    """Return the parsed file."""
     found: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     return found
 
@@ -39,7 +39,7 @@ class Native:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The file's variables. One that is named without a value is handed on."""
+        """Return the file's variables. One without a value is passed on."""
         return {
             name: self.variables.get(name, "") if value is None else self._here(value)
             for name, value in self.service["environment"].items()

@@ -1,4 +1,4 @@
-"""Dead letters made the way they come about: put onto a queue, taken by a consumer, and refused."""
+"""Dead letters created the usual way: put onto a queue, received by a consumer, and refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def bury(settings: Settings, queue: str, bodies: Sequence[bytes], **properties: 
 
 
 def delivery_message(settings: Settings, notification_id: str, **options: Any) -> bytes:
-    """The message that asks for a delivery by mail, with what Dramatiq noted about its tries."""
+    """Return the message of a mail delivery, with Dramatiq's data on attempts."""
     queue = f"{settings.namespace}notification.email"
     if settings.rabbitmq_url.startswith("redis"):
         options["redis_message_id"] = str(uuid.uuid4())
@@ -70,7 +70,7 @@ def _bury_on_redis(settings: Settings, queue: str, bodies: Sequence[bytes]) -> N
         try:
             name = dramatiq.Message.decode(body).options["redis_message_id"]
         except (dramatiq.DecodeError, KeyError):
-            # Redis sorts by name what died in the same millisecond.
+            # Redis sorts dead letters of the same millisecond by name.
             name = f"{number:08}-{uuid.uuid4()}"
         broker.do_enqueue(queue, name, body)
         assert broker.do_fetch(queue, 1) == [body]

@@ -1,4 +1,4 @@
-"""`movieapp dev`, run as a newcomer runs it."""
+"""Run `movieapp dev` as a newcomer does."""
 
 from __future__ import annotations
 
@@ -32,13 +32,18 @@ class Dev:
     def __init__(self, cwd: Path, *, movieapp: Sequence[str] = MOVIEAPP, **environment: str) -> None:
         self.port, self.smtp, self.inbox = free_port(), free_port(), free_port()
         self.cwd = cwd
-        command = [*movieapp, "dev", "--port", str(self.port)]
-        command += ["--smtp-port", str(self.smtp), "--inbox-port", str(self.inbox)]
-        self.output = (cwd / "output.txt").open("w+b")
+        self.command = [*movieapp, "dev", "--port", str(self.port)]
+        self.command += ["--smtp-port", str(self.smtp), "--inbox-port", str(self.inbox)]
+        self.environment = clean_environment() | environment
+        self.start()
+
+    def start(self) -> None:
+        """Start it, also after `stop`."""
+        self.output = (self.cwd / "output.txt").open("w+b")
         self.process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env=clean_environment() | environment,
+            self.command,
+            cwd=self.cwd,
+            env=self.environment,
             stdout=self.output,
             stderr=subprocess.STDOUT,
         )
@@ -82,9 +87,10 @@ class Dev:
             return str(part.read().decode())
 
     def stop(self, signum: signal.Signals = signal.SIGTERM) -> None:
-        """Stop it. No process may be left."""
+        """Stop it, and check that no process is left."""
         self.process.send_signal(signum)
         self.process.wait(60)
+        self.output.close()
         assert no_children(self.children), "a child process is left"
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The documentation as the tests read it."""
+"""Read the documentation for tests."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-#: Everything that people read.
+#: All documentation files.
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob(".github/**/*.md")])
 
-_FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^```(\w+)(?: title=[^\n]*)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def examples(page: str, *languages: str) -> Iterator[tuple[str, str]]:
-    """The fenced blocks of a page, in order: language and text."""
+    """Return the fenced blocks of a page, in order: language and text."""
     for language, text in _FENCE.findall((ROOT / page).read_text()):
         if language in languages:
             yield language, text

@@ -1,4 +1,4 @@
-"""Events on the broker, as any service publishes them."""
+"""Publish events to the broker, as any service does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What gunicorn runs in a process with failpoints."""
+"""The gunicorn application of a process with failpoints."""
 
 from datetime import timedelta
 
@@ -9,7 +9,7 @@ failpoints.install()
 from app.payments import books  # noqa: E402 - the failpoints have to be there first
 from wsgi import app  # noqa: E402
 
-# Long enough to be tried again, short enough for a test that loses MongoDB a dozen times.
+# Long enough for a retry, short enough for a test that loses MongoDB a dozen times.
 books.ELECTION = timedelta(seconds=2)
 
 __all__ = ["app"]

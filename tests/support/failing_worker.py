@@ -1,4 +1,4 @@
-"""What Dramatiq runs in a process with failpoints."""
+"""The Dramatiq module of a process with failpoints."""
 
 from tests.support import failpoints
 

@@ -1,4 +1,4 @@
-"""Processes that kill themselves, for real, between two steps that a test can name by number.
+"""Processes that kill themselves between two steps that a test selects by number.
 
 Every exchange with another server has two boundaries: just before the request goes out and just after the
 answer came in. A process with failpoints counts them; armed with a number, it ends itself by SIGKILL there.
@@ -24,18 +24,28 @@ from typing import Any
 
 from app import clock
 
-#: Hours that the process's clock is ahead.
+#: Hours by which the process's clock is ahead.
 HOURS_AHEAD = "HOURS_AHEAD"
 
-#: Names the directory in which a test and the process talk to each other.
+#: Variable with the directory through which a test and the process communicate.
 DIRECTORY = "FAILPOINTS"
 
-#: Threads that work for no request, by the name they have in the project.
-_OWN = ("outbox-relay", "indexes", "payment recovery", "recovery_0", "overdue deliveries", "retention")
+#: Names of background threads that serve no request.
+_OWN = (
+    "outbox-relay",
+    "indexes",
+    "payment recovery",
+    "recovery_0",
+    "bulk refunds",
+    "bulk-refund-lease",
+    "overdue deliveries",
+    "reminders",
+    "retention",
+)
 
 
 class Arming:
-    """The test's side: at which boundary the process shall die next."""
+    """The test's side: selects the boundary at which the process is killed next."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -43,12 +53,12 @@ class Arming:
         self._number = 0
 
     def arm(self, at: int, thread: str = "request", how: signal.Signals = signal.SIGKILL) -> None:
-        """Let the process signal itself at boundary `at`, counted from now.
+        """Make the process signal itself at boundary `at`, counted from now.
 
         Args:
             at: number of the boundary.
             thread: whose boundaries are counted: the requests', or those of a thread of that name.
-            how: SIGKILL, or SIGSTOP to wait there for `let_go`.
+            how: SIGKILL, or SIGSTOP to wait there for `let_go` or `kill`.
         """
         self._number += 1
         draft = self._directory / "draft"
@@ -56,32 +66,39 @@ class Arming:
         draft.rename(self._directory / "armed")
 
     def fired(self) -> bool:
-        """Whether the process has come there."""
+        """Return whether the process has reached the boundary."""
         return not (self._directory / "armed").exists()
 
     def disarm(self) -> bool:
-        """Whether the process has come there; if not, nothing will happen any more."""
+        """Return whether the process has reached the boundary; if not, disarm it."""
         if self.fired():
             return True
         (self._directory / "armed").unlink()
         return False
 
     def last(self) -> str:
-        """The name of the boundary to which the process came last."""
+        """Return the name of the last boundary that the process reached."""
         return (self._directory / "fired").read_text().partition(" ")[2]
 
     def let_go(self) -> None:
-        """Let the process go on that stopped there."""
-        # Imported here: the processes with failpoints, which are started often, need neither.
+        """Continue the stopped process."""
+        self._signal_stopped(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Kill the stopped process."""
+        self._signal_stopped(signal.SIGKILL)
+
+    def _signal_stopped(self, signum: signal.Signals) -> None:
+        # Imported here, because processes with failpoints are started often and need neither.
         import psutil
 
         from tests.support.wait import wait_for
 
         pid = int((self._directory / "fired").read_text().partition(" ")[0])
         process = psutil.Process(pid)
-        # It says so before it stops; one let go too early would stop for ever.
+        # It reports before it stops, because one that is continued too early would stop forever.
         wait_for(lambda: process.status() == psutil.STATUS_STOPPED, 10, "it does not stop")
-        process.send_signal(signal.SIGCONT)
+        process.send_signal(signum)
 
 
 class Failpoints:
@@ -94,9 +111,9 @@ class Failpoints:
         self._count = 0
 
     def boundary(self, name: str) -> None:
-        """Count one boundary; end or stop the process if it is the one."""
+        """Count one boundary. Kill or stop the process if it is the selected one."""
         if "createIndexes" in name:
-            return  # once in a process's life, before all else, and what stands already stays
+            return  # once for each process, before anything else; existing indexes are kept
         with self._lock:
             try:
                 number, at, how, thread = (self._directory / "armed").read_text().split(" ", 3)
@@ -111,7 +128,8 @@ class Failpoints:
             if self._count == int(at):
                 (self._directory / "fired").write_text(f"{os.getpid()} {name}")
                 (self._directory / "armed").unlink()
-                # To this thread: sent to the process, it would leave the thread a few steps more.
+                # Sent to this thread: with a signal to the process, the thread could continue for a few
+                # steps.
                 signal.pthread_kill(threading.get_ident(), int(how))
 
     def around(self, owner: Any, method: str, name: Callable[..., str]) -> None:
@@ -129,7 +147,7 @@ class Failpoints:
         setattr(owner, method, wrapped)
 
     def install(self) -> None:
-        """Count what this process says to MongoDB, the gateway, RabbitMQ and Redis."""
+        """Count the calls of this process to MongoDB, the gateway, RabbitMQ, and Redis."""
         import pymongo.monitoring
         import redis
         import urllib3
@@ -162,7 +180,7 @@ class Failpoints:
 
 
 def install() -> None:
-    """Install them in this process, and move its clock; before anything of the project is imported."""
+    """Install failpoints in this process, and move its clock. Call this before any import of the project."""
     Failpoints(Path(os.environ[DIRECTORY])).install()
     ahead = timedelta(hours=int(os.environ.get(HOURS_AHEAD, "0")))
     now = clock.utcnow
@@ -173,8 +191,9 @@ def main(arguments: list[str]) -> None:
     """Run gunicorn or Dramatiq on modules that install failpoints first."""
     kind, *rest = arguments
     if kind == "api":
+        # Loaded once and forked for each life: importing everything anew takes seconds.
         command = ["gunicorn", "-c", "python:cli.gunicorn_conf", "--workers", "1", "--threads", "4"]
-        command += [*rest, "tests.support.failing_api:app"]
+        command += ["--preload", *rest, "tests.support.failing_api:app"]
     else:
         command = ["dramatiq", "tests.support.failing_worker", "--skip-logging", "--processes", "1"]
         command += ["--threads", "2", *rest]

@@ -1,4 +1,4 @@
-"""Stripe's side of a connection, scripted: one response or failure for each request."""
+"""Stripe's side of a connection, scripted with one response or failure for each request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Request:
 
 @dataclass
 class Clock:
-    """Time that passes only when somebody waits."""
+    """A clock that advances only when code sleeps."""
 
     now: float = 1000.0
     pauses: list[float] = field(default_factory=list)
@@ -48,7 +48,7 @@ def error(
 
 
 def lost() -> stripe.APIConnectionError:
-    """The response to a request that may have arrived never came."""
+    """A lost response to a request that may have arrived."""
     return stripe.APIConnectionError("no response", should_retry=True)
 
 
@@ -89,6 +89,6 @@ class FakeTransport(stripe.HTTPClient):
 
 
 def settings(**changes: Any) -> Settings:
-    """Settings with Stripe's key and nothing of this machine's environment."""
+    """Settings with Stripe's key, without this machine's environment."""
     values = {"payment_gateway_api_key": "sk_test_x", "namespace": "shop"} | changes
     return Settings(_env_file=None, **values)

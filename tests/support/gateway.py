@@ -1,4 +1,4 @@
-"""A gateway in memory that returns what a test gives it, and records what it was asked for."""
+"""A gateway in memory that returns scripted results and records requests."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class FakeGateway:
     def _read(self, *what: object) -> None:
         self.asked.append(what)
         if self.down:
-            raise GatewayUnavailable("The payment gateway did not answer.")
+            raise GatewayUnavailable("The payment gateway did not respond.")
 
     @contextmanager
     def admitted(self, share: Share = Share.CUSTOMER) -> Iterator[None]:
@@ -101,6 +101,9 @@ class FakeGateway:
     def refund(self, request: RefundRequest) -> RefundOutcome:
         self.asked.append(("refund", request))
         return self.refund_outcome
+
+    def payment_of_charge(self, charge_id: str) -> str | None:
+        return None
 
     def find_refund(self, gateway_id: str) -> GatewayRefund | None:
         self._read("find_refund", gateway_id)

@@ -1,4 +1,4 @@
-"""Message bodies that no publisher should send and every tool has to survive."""
+"""Hostile message bodies that every tool must handle."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ CORPUS: dict[str, bytes] = {
     "envelope with options": _envelope("notify", retries=1, max_retries=0, on_retry_exhausted="send_email"),
 }
 
-#: Bodies that a queue accepts or refuses, as the schemas say, and that tools have to survive all the same.
+#: Bodies that a queue accepts or refuses by the schemas, and that tools must display safely in any case.
 ODD: dict[str, bytes] = {
     "lone surrogate in the id": _event(event_id="evt_\ud800"),
     "control characters in the id": _event(event_id="evt_\x00\x1b[2J\u202e\u2028"),

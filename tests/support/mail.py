@@ -1,4 +1,4 @@
-"""A real SMTP server for tests, that keeps what it accepts and answers as it is told."""
+"""A real SMTP server for tests, which stores accepted mails and replies as scripted."""
 
 from __future__ import annotations
 
@@ -52,11 +52,15 @@ class MailSink:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What makes a `Settings` send here."""
+        """Return the settings to send mails here."""
         return {"smtp_server": "127.0.0.1", "smtp_port": self._controller.port, "smtp_security": "none"}
 
+    def recipients(self) -> list[str]:
+        """Return the recipients of each mail."""
+        return [str(mail["To"]) for mail in self.mails]
+
     def wait(self, count: int, timeout: float = 10) -> list[EmailMessage]:
-        """The mails, once there are `count`."""
+        """Wait for `count` mails, and return them."""
         wait_for(lambda: len(self.mails) >= count, timeout, f"{len(self.mails)} of {count} mails arrived")
         return self.mails
 

@@ -1,4 +1,4 @@
-"""What a browser finds wrong with a page."""
+"""Check a page in a browser."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from axe_playwright_python.base import AXE_SCRIPT
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-# A mail is shown inside a page of the mail program, which has the landmarks.
+# A mail is shown inside the page of the mail program, which provides the landmarks.
 _OF_WHOLE_PAGES = ("region", "landmark-one-main")
 
 _RUN_AXE = """options => axe.run(document, options).then(found => found.violations.map(rule =>
@@ -28,7 +28,7 @@ _TOO_WIDE = """() => {
 
 
 def violations(page: Page, *, whole_page: bool = False) -> list[str]:
-    """The rules of axe-core that `page` breaks, each with its elements."""
+    """Return the axe-core rules that `page` breaks, each with its elements."""
     rules = {} if whole_page else {rule: {"enabled": False} for rule in _OF_WHOLE_PAGES}
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE_SCRIPT)
@@ -37,6 +37,6 @@ def violations(page: Page, *, whole_page: bool = False) -> list[str]:
 
 
 def too_wide(page: Page) -> list[Any]:
-    """What of `page` does not fit into its window from left to right."""
+    """Return the elements of `page` that overflow its window horizontally."""
     found: list[Any] = page.evaluate(_TOO_WIDE)
     return found

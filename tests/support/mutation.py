@@ -1,4 +1,4 @@
-"""Run mutmut with servers that stand for the whole run: each mutant would start its own otherwise.
+"""Run mutmut with servers for the whole run; otherwise each mutant would start its own.
 
     python -m tests.support.mutation [NAME …]
 

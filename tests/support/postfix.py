@@ -1,4 +1,6 @@
-"""A real Postfix for tests: STARTTLS, AUTH, a strict HELO, greylisting. What it accepts goes to a sink."""
+"""A real Postfix for tests: STARTTLS, AUTH, a strict HELO check, and greylisting. It forwards accepted mails
+to a sink.
+"""
 
 from __future__ import annotations
 
@@ -50,22 +52,27 @@ smtpd_recipient_restrictions = check_policy_service inet:127.0.0.1:{policy}
 
 
 class Postfix(Server):
-    """Postfix in the foreground, with a queue, a configuration, and users of its own. Needs root.
+    """Postfix in the foreground, with its own queue, configuration, and users. Needs root.
 
     Args:
         directory: other users must be able to enter it, and all above it.
         pem: certificate and key for `localhost`.
         sink: port of the server that gets the mails.
         policy: port of a policy service (`greylisting`).
+        settings: further lines of main.cf, which win over those above.
+        services: further lines of master.cf.
     """
 
-    def __init__(self, directory: Path, pem: Path, sink: int, policy: int) -> None:
+    def __init__(
+        self, directory: Path, pem: Path, sink: int, policy: int, settings: str = "", services: str = ""
+    ) -> None:
         super().__init__(directory)
         self._pem, self._sink, self._policy = pem, sink, policy
+        self._settings, self._services = settings, services
 
     @staticmethod
     def lacks() -> str | None:
-        """Why it can't run here; None if it can."""
+        """Return why it can't run here; None if it can."""
         if not (find_binary("postfix") and find_binary("saslpasswd2")):
             return "Postfix: not installed (apt-get install postfix sasl2-bin libsasl2-modules)"
         return None if os.geteuid() == 0 else "Postfix: starts as root only"
@@ -84,15 +91,15 @@ class Postfix(Server):
             path for path in ("/usr/lib/postfix/sbin", "/usr/libexec/postfix") if Path(path).is_dir()
         )
         values = {"base": base, "daemons": daemons, "pem": pem, "sink": self._sink, "policy": self._policy}
-        (base / "main.cf").write_text(_MAIN.format(**values))
+        (base / "main.cf").write_text(_MAIN.format(**values) + self._settings)
         services = Path("/usr/share/postfix/master.cf.dist")
         lines = (services if services.exists() else Path("/etc/postfix/master.cf")).read_text().splitlines()
-        (base / "master.cf").write_text("\n".join(map(self._service, lines)) + "\n")
+        (base / "master.cf").write_text("\n".join(map(self._service, lines)) + "\n" + self._services)
         self._make_user()
         super().start()
 
     def stop(self, grace: float = 10) -> int:
-        # SIGTERM ends the script that waits for Postfix, and not Postfix.
+        # SIGTERM stops the script that waits for Postfix, but not Postfix.
         subprocess.run(
             [str(find_binary("postfix")), "-c", str(self.directory), "stop"],
             check=False,
@@ -102,7 +109,7 @@ class Postfix(Server):
         return super().stop(grace)
 
     def _service(self, line: str) -> str:
-        """A line of master.cf: on our port, and without a chroot."""
+        """Return a line of master.cf, on our port and without a chroot."""
         fields = line.split()
         if len(fields) < 8 or line.startswith(("#", " ")):
             return line

@@ -1,4 +1,4 @@
-"""Child processes of the tests: each in a session of its own, with a log, and gone when the tests are."""
+"""Child processes of the tests: each in its own session, with a log, and ended with the tests."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ import pytest
 from tests.support import reaper
 from tests.support.wait import wait_for
 
-#: Seconds that a process may take to end by itself.
+#: Seconds within which a process must exit.
 _GRACE = 10
 
-#: Characters of a log that a failure shows.
+#: Maximum characters of a log shown in a failure.
 _SHOWN = 4_000
 
 
 class Process:
-    """A process that runs from its making on.
+    """A process that is started by its constructor.
 
     Args:
         command: the argument vector.
@@ -65,16 +65,16 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its id, and that of its process group."""
+        """The id of the process and of its process group."""
         return self._process.pid
 
     @property
     def returncode(self) -> int | None:
-        """How it ended: its exit code, or minus the signal; None while it runs."""
+        """Its exit code, or minus the signal; None while it runs."""
         return self._process.poll()
 
     def output(self) -> str:
-        """The end of what it printed."""
+        """Return the end of its output."""
         return self.log.read_text("utf-8", "replace")[-_SHOWN:]
 
     def wait_until(self, ready: Callable[[], object], timeout: float = 30) -> None:
@@ -90,20 +90,20 @@ class Process:
         self._process.send_signal(signum)
 
     def wait(self, timeout: float) -> int | None:
-        """Wait until it has ended by itself, at most `timeout` seconds; return `returncode`."""
+        """Wait at most `timeout` seconds for it to exit; return `returncode`."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout)
         return self.returncode
 
     def stop(self, grace: float = _GRACE) -> int:
-        """SIGTERM and, after `grace` seconds, SIGKILL; return how it ended. What it started ends with it."""
+        """Send SIGTERM and, after `grace` seconds, SIGKILL to it and its children; return its exit code."""
         self.signal(signal.SIGTERM)
         self.wait(grace)
         return self.kill()
 
     def kill(self) -> int:
-        """SIGKILL to it and all that it started, as a power cut would; return how it ended."""
-        if self in _ours:  # else its id may be another's by now
+        """Kill it and its children, as a power failure would; return its exit code."""
+        if self in _ours:  # otherwise its id may belong to another process by now
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
             self._process.wait()
@@ -112,7 +112,7 @@ class Process:
 
 
 def end_all(grace: float = 0.5) -> None:
-    """End what still runs, all at once: at the end of a run, when what servers hold is thrown away."""
+    """Kill the running processes at the end of a run, when the data of servers is discarded."""
     left = _ours.all()
     for process in left:
         process.signal(signal.SIGTERM)
@@ -124,7 +124,7 @@ def end_all(grace: float = 0.5) -> None:
 
 
 class _Ours:
-    """The processes that run, here and in the books of the reaper."""
+    """The running processes, also known to the reaper."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""A cable between a program and a server that a test may pull out and plug in again."""
+"""A TCP proxy between a program and a server that a test can cut and restore."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ _CHUNK = 65_536
 
 
 class Proxy:
-    """Passes TCP connections on to a port of this machine.
+    """Forwards TCP connections to a port of this machine.
 
     Args:
         target: that port.
+        host: the address of this machine to listen on.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, host: str = "127.0.0.1") -> None:
         self._target = target
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._cut = False
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((host, 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -40,7 +41,7 @@ class Proxy:
         self.cut()
 
     def cut(self) -> None:
-        """End every connection, and every new one at once."""
+        """Close every connection, and refuse new ones."""
         with self._lock:
             self._cut = True
             for connection in self._open:
@@ -48,7 +49,7 @@ class Proxy:
                     connection.shutdown(socket.SHUT_RDWR)
 
     def mend(self) -> None:
-        """Pass connections on again."""
+        """Forward connections again."""
         with self._lock:
             self._cut = False
 

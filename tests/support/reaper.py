@@ -1,4 +1,4 @@
-"""Ends what a test run started, when the run could not: it was killed, or the terminal was closed.
+"""Kill the processes of a test run that was itself killed or lost its terminal.
 
 Started by `processes`, and reads from it `+PGID` for each process group that begins and `-PGID` for each that
 is gone. The end of input means that the run is over, however it ended: no signal handler, no `atexit`, and no
@@ -18,7 +18,7 @@ _GRACE = 5
 
 
 def reap(lines: Iterable[str]) -> None:
-    """Follow `lines` to their end, then end the groups that are left."""
+    """Read `lines` to the end, then kill the remaining process groups."""
     groups: set[int] = set()
     for line in lines:
         (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
@@ -32,7 +32,7 @@ def reap(lines: Iterable[str]) -> None:
 
 
 def _signal(group: int, signum: int) -> bool:
-    """Whether there still was someone to signal."""
+    """Return whether any process of the group was left to signal."""
     try:
         os.killpg(group, signum)
     except (ProcessLookupError, PermissionError):  # macOS: not permitted where only zombies are left

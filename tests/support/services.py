@@ -1,4 +1,4 @@
-"""Which servers a run uses: named by the environment, found on their standard ports, or started."""
+"""Choose the servers of a run: named by the environment, found on their standard ports, or started."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import redis
 from tests.support.ports import listens
 from tests.support.servers import MongoServer, RabbitServer, RedisServer, Server, amqp_error
 
-#: Where servers listen that were installed and left as they are.
+#: Default addresses of installed servers.
 RABBITMQ_URL = "amqp://guest:guest@127.0.0.1:5672/%2F"
 REDIS_URL = "redis://127.0.0.1:6379/0"
 
-#: The name by which faults tests start, kill and restart a node of their own.
+#: Name under which fault tests start, kill, and restart their own node.
 PrivateRabbitMQ = RabbitServer
 
 
@@ -41,10 +41,10 @@ class Service:
 
 
 def find_rabbitmq(environment: Mapping[str, str], directory: Path) -> Service:
-    """RABBITMQ_URL, else the standard port, else a node of our own."""
+    """Use RABBITMQ_URL, else the standard port, else our own node."""
     named = environment.get("RABBITMQ_URL", "")
     if not named.startswith("amqp"):
-        named = ""  # redis:// runs the application's queues on Redis; no RabbitMQ is named by it
+        named = ""  # redis:// runs the queues on Redis and names no RabbitMQ
     error = amqp_error(named or RABBITMQ_URL)
     if error is None:
         return Service(named or RABBITMQ_URL)
@@ -60,7 +60,7 @@ def find_rabbitmq(environment: Mapping[str, str], directory: Path) -> Service:
 
 
 def find_redis(environment: Mapping[str, str], directory: Path) -> Service:
-    """REDIS_URL, else the standard port, else a server of our own."""
+    """Use REDIS_URL, else the standard port, else our own server."""
     named = environment.get("REDIS_URL")
     with redis.Redis.from_url(named or REDIS_URL, socket_connect_timeout=2, socket_timeout=2) as client:
         try:
@@ -79,7 +79,7 @@ def find_redis(environment: Mapping[str, str], directory: Path) -> Service:
 
 
 def find_mongodb(environment: Mapping[str, str], directory: Path) -> Service:
-    """MONGODB_URI without its database's name, else SecantusDB."""
+    """Use MONGODB_URI without its database name, else SecantusDB."""
     if named := environment.get("MONGODB_URI"):
         with pymongo.MongoClient[dict[str, object]](named, serverSelectionTimeoutMS=2_000) as client:
             try:
@@ -96,7 +96,7 @@ def find_mongodb(environment: Mapping[str, str], directory: Path) -> Service:
 
 
 def with_database(uri: str, name: str) -> str:
-    """A MongoDB URI with another database's name, its options kept."""
+    """Return a MongoDB URI with another database name and the same options."""
     return urlsplit(uri)._replace(path=f"/{name}").geturl()
 
 
@@ -120,7 +120,7 @@ FIND: dict[str, Callable[[Mapping[str, str], Path], Service]] = {
 
 
 class Services:
-    """The servers of one run: each found or started when it is first asked for. Threads may ask.
+    """The servers of one run: each is found or started at its first request. Thread-safe.
 
     Args:
         environment: what RABBITMQ_URL, REDIS_URL and MONGODB_URI are taken from.
@@ -143,5 +143,5 @@ class Services:
     def _look_for(self, name: str) -> Service:
         try:
             return FIND[name](self._environment, self._directory / name)
-        except (OSError, ValueError, pymongo.errors.PyMongoError) as error:  # a URL that is none, for one
+        except (OSError, ValueError, pymongo.errors.PyMongoError) as error:  # for example an invalid URL
             return Service(broken=f"{name}: {type(error).__name__} while looking for it; is its URL right?")

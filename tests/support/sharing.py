@@ -18,19 +18,19 @@ from tests.support.services import Service, Services
 
 
 class _Question(socketserver.StreamRequestHandler):
-    """A server's name in a line; its `Service` comes back as JSON."""
+    """Protocol: a line with a server's name; the reply is its `Service` as JSON."""
 
     server: Desk
 
     def handle(self) -> None:
         name = self.rfile.readline().decode().strip()
         service = self.server.services.find(name)
-        with contextlib.suppress(BrokenPipeError):  # a worker that was interrupted waits no more
+        with contextlib.suppress(BrokenPipeError):  # an interrupted worker is no longer waiting
             self.wfile.write(json.dumps(asdict(service)).encode())
 
 
 class Desk(socketserver.ThreadingUnixStreamServer):
-    """Answers the workers, each question in a thread of its own: starting RabbitMQ must not hold up Redis.
+    """Serves requests of workers, each in its own thread, so that starting RabbitMQ does not delay Redis.
 
     Args:
         services: what they ask for.
@@ -45,13 +45,13 @@ class Desk(socketserver.ThreadingUnixStreamServer):
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def close(self) -> None:
-        """Answer no more."""
+        """Stop serving requests."""
         self.shutdown()
         self.server_close()
 
 
 class RemoteServices:
-    """`Services` seen from a worker.
+    """`Services` for a worker.
 
     Args:
         address: the `Desk`'s.

@@ -1,4 +1,4 @@
-"""A scripted SMTP server: real sockets, which answer, refuse and hang up on demand."""
+"""A scripted SMTP server: real sockets that reply, refuse, and disconnect on demand."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from typing import Any
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword
 from aiosmtpd.smtp import Session as SmtpSession
 
-from actors.channels.email.circuit import Circuit
 from actors.channels.email.compose import OutgoingMail, compose
 from actors.channels.email.render import Rendered
 from actors.channels.email.server import Server
 from actors.channels.email.smtp import Transport
+from actors.circuit import Circuit
 from app.settings import Settings
 
 PASSWORD = "correct horse battery staple"
@@ -28,11 +28,11 @@ PASSWORD = "correct horse battery staple"
 # It would log every line of every mail.
 logging.getLogger("mail.log").setLevel(logging.WARNING)
 
-#: In place of a reply: the connection is cut, or kept without a word.
+#: Instead of a reply, the connection is cut, or kept open in silence.
 CUT = "cut"
 SILENCE = "silence"
 
-#: In place of a reply to DATA: the connection is cut when a part of the mail has come.
+#: Instead of a reply to DATA, the connection is cut after a part of the mail was received.
 IN_THE_MIDST = "cut in the midst"
 
 #: A reply after which the connection is cut.
@@ -40,7 +40,7 @@ LAST_WORDS = "250 2.0.0 accepted, and goodbye"
 
 
 class Smtpd:
-    """A mail server. Answers `script[command]`, one after the other, in place of its own replies.
+    """A mail server that sends the replies in `script[command]`, in order, instead of its own.
 
     Attributes:
         commands: what came over all connections: connect, ehlo, starttls, auth, mail, rcpt, data, message,
@@ -74,7 +74,7 @@ class Smtpd:
         return self.commands.count(command)
 
     def hang_up(self) -> None:
-        """Close every connection, as a server does that was left idle."""
+        """Close every connection, as a server does with idle ones."""
 
         async def close() -> None:
             for connection in self.connections:
@@ -153,14 +153,14 @@ class Smtpd:
 
 
 class Connection(SMTP):
-    """aiosmtpd's end of one connection."""
+    """The server's side of one connection."""
 
     def __init__(self, smtpd: Smtpd, tls: ssl.SSLContext | None = None, *, secure: bool = False) -> None:
         super().__init__(
             smtpd,
             hostname="localhost",
             authenticator=smtpd.authenticate,
-            auth_require_tls=not secure,  # it does not see the TLS below it
+            auth_require_tls=not secure,  # it is not aware of the TLS layer
             tls_context=tls,
             loop=smtpd.loop,
             enable_SMTPUTF8=smtpd.smtputf8,
@@ -176,7 +176,7 @@ class Connection(SMTP):
         super().connection_lost(error)
 
     async def _handle_client(self) -> None:
-        # The greeting, which aiosmtpd sends from here and asks nobody about.
+        # The greeting, which aiosmtpd sends here without a hook.
         await asyncio.sleep(self.event_handler.greeting_delay)
         reply = await self.event_handler.answer(self, "connect", "")
         if reply:
@@ -198,7 +198,7 @@ class Connection(SMTP):
             await self.push("354 go on")
             await self._reader.readexactly(1_000)
             self.transport.abort()
-        elif reply.startswith("354"):  # whoever the mail is for
+        elif reply.startswith("354"):  # for any recipient
             await self.push(reply)
             await self._reader.readuntil(b".\r\n")
             await self.push(await self.event_handler.answer(self, "end", "554 5.5.1 no valid recipients"))
@@ -209,7 +209,7 @@ class Connection(SMTP):
 
 
 class Speech(asyncio.Protocol):
-    """The end of a connection that says one thing and then nothing."""
+    """The server's side of a connection that sends one reply and then nothing."""
 
     def __init__(self, words: bytes) -> None:
         self._words = words
@@ -226,7 +226,7 @@ def serving(
     tls: ssl.SSLContext | None = None,
     port: int = 0,
 ) -> Iterator[Smtpd]:
-    """Run a server in a thread of its own, on `port`; 0: on a free one."""
+    """Run a server in a separate thread, on `port`; 0 for a free one."""
     loop = smtpd.loop
 
     async def stop() -> None:
@@ -273,7 +273,7 @@ def certificate(folder: Path, name: str, *, expired: bool = False) -> Path:
     (folder / "ca.cnf").write_text(_CA.format(name=name))
     (folder / "index.txt").touch()
     key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem"
-    # `openssl req` makes none that is over; `openssl ca` takes any dates.
+    # `openssl req` can't create an expired certificate; `openssl ca` accepts any dates.
     dates = "-startdate 20200101000000Z -enddate " + ("20210101000000Z" if expired else "20990101000000Z")
     for command in (
         f"req -new {key} -out request.pem -subj /CN={name}",
@@ -286,7 +286,7 @@ def certificate(folder: Path, name: str, *, expired: bool = False) -> Path:
 
 
 def run(security: str, pem: Path | None = None, port: int = 0) -> AbstractContextManager[Smtpd]:
-    """A server that speaks `security`, as SMTP_SECURITY has it, with the certificate in `pem`."""
+    """Run a server with `security`, as in SMTP_SECURITY, and the certificate in `pem`."""
     smtpd = Smtpd()
     tls = None
     if pem:
@@ -304,7 +304,7 @@ def content_of(mail: Envelope) -> bytes:
 
 
 def settings(smtpd: Smtpd, **changes: Any) -> Settings:
-    """Settings with which mails go to `smtpd`."""
+    """Return the settings to send mails to `smtpd`."""
     values: dict[str, Any] = {"smtp_timeout": 30.0, "smtp_security": "none"} | changes
     return Settings(_env_file=None, smtp_server="localhost", smtp_port=smtpd.port, **values)
 
@@ -312,7 +312,7 @@ def settings(smtpd: Smtpd, **changes: Any) -> Settings:
 def to(
     smtpd: Smtpd, *, max_mails: int = 100, max_idle: float = 60.0, trusted: float = 30.0, **changes: Any
 ) -> Transport:
-    """The way to `smtpd`. It waits for connections, and tries again at once after a failure."""
+    """Return a transport to `smtpd`. It waits for connections, and retries immediately after a failure."""
     return Transport(
         Server.of(settings(smtpd, **changes)),
         patience=None,

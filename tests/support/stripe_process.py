@@ -1,4 +1,4 @@
-"""The Stripe simulator as a process of its own, and clients of it: the real SDK and a webhook endpoint."""
+"""The Stripe simulator as a separate process, and its clients: the real SDK and a webhook endpoint."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import requests
 import stripe
 
 from tests.support.servers import StripeServer
+from tests.support.stripe import StripeSimulator
 
 SECRET = "whsec_test"
 CARD = {"number": "4242424242424242", "exp_month": 12, "exp_year": 2040, "cvc": "737"}
@@ -24,7 +25,7 @@ PAYPAL = {
 
 
 class Simulator(StripeServer):
-    """A simulator's process, and what tests ask of it."""
+    """A simulator process, with helpers for tests."""
 
     def __init__(self, directory: Path, webhook_port: int | None = None) -> None:
         super().__init__(directory)
@@ -41,16 +42,14 @@ class Simulator(StripeServer):
             return False
 
     def control(self, path: str, **body: Any) -> Any:
-        """POST to what the real Stripe does not have."""
-        answer = requests.post(f"{self.url}/_simulator/{path}", json=body, timeout=5)
-        assert answer.ok, answer.text
-        return answer.json()
+        """POST to an endpoint that the real Stripe does not have."""
+        return StripeSimulator(self.url).control(path, **body)
 
     def fault(self, kind: str, match: str = "POST /v1/payment_intents", **fields: Any) -> None:
         self.control("faults", match=match, kind=kind, **fields)
 
     def state(self) -> Any:
-        return requests.get(f"{self.url}/_simulator/state", timeout=5).json()
+        return StripeSimulator(self.url).state()
 
     def charges_of(self, transaction_id: str) -> list[Any]:
         charges = self.state()["charges"]
@@ -58,7 +57,7 @@ class Simulator(StripeServer):
 
 
 class Receiver:
-    """A webhook endpoint: keeps what is rightly signed, and refuses everything while it is told to."""
+    """A webhook endpoint that stores correctly signed events, and refuses everything on demand."""
 
     def __init__(self, port: int) -> None:
         self.events: list[Any] = []
@@ -86,7 +85,7 @@ class Receiver:
         self._thread.start()
 
     def types(self, object_id: str) -> list[str]:
-        """The types of the events about an object, in no order: Stripe promises none."""
+        """Return the types of the events about an object, in any order, because Stripe promises none."""
         return sorted(event.type for event in self.events if event.data.object["id"] == object_id)
 
     def close(self) -> None:

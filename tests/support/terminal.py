@@ -1,4 +1,4 @@
-"""Commands run on a terminal, as a person runs them."""
+"""Run commands on a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def run_on_terminal(
     env: Mapping[str, str] | None = None,
     until: tuple[str, int] | None = None,
 ) -> tuple[int, str]:
-    """Run a command whose stdin, stdout and stderr are a terminal.
+    """Run a command with stdin, stdout, and stderr on a terminal.
 
     Args:
         command: the argument vector.
@@ -42,7 +42,7 @@ def run_on_terminal(
                     if until and received.count(until[0].encode()) >= until[1]:
                         process.send_signal(signal.SIGINT)
                         until = None
-            except BaseException:  # as a test's timeout: Popen would wait for its end
+            except BaseException:  # for example a test's timeout; Popen would wait for the process
                 process.kill()
                 raise
     finally:
@@ -53,5 +53,5 @@ def run_on_terminal(
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65_536)
-    except OSError:  # EIO: nobody has the other end open any more
+    except OSError:  # EIO: the other end is closed
         return b""

@@ -1,4 +1,4 @@
-"""What a test leaves on servers that it shares, found by the test's own names and removed."""
+"""Find a test's data on shared servers by its unique names, and remove it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def remove_stored(settings: Settings) -> None:
 
 
 def remove_queues(settings: Settings) -> None:
-    """Delete the exchange, and the queues with what waits and what is dead beside them."""
+    """Delete the exchange, and the queues with their delayed messages and dead letters."""
     with pika.BlockingConnection(pika.URLParameters(settings.rabbitmq_url)) as connection:
         channel = connection.channel()
         for queue in QUEUES:

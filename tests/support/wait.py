@@ -1,4 +1,4 @@
-"""Wait for conditions, never for time to pass."""
+"""Wait for conditions, never for a fixed time."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 T = TypeVar("T")
 
-#: `wait_for` gives up no earlier: a busy machine needs many times what an idle one does, and waiting longer
-#: costs nothing where the condition comes true.
+#: Minimum timeout of `wait_for`. A busy machine is much slower than an idle one, and a long timeout costs
+#: nothing if the condition becomes true.
 MIN_TIMEOUT_SECONDS = 60.0
 
 _POLL_SECONDS = 0.02
@@ -33,7 +33,7 @@ def wait_for(condition: Callable[[], T | None], timeout: float, message: str | C
 
 
 def wait_within(condition: Callable[[], T | None], limit: float, message: str | Callable[[], str]) -> T:
-    """Poll `condition` until it is true, and fail the test after `limit` seconds: the limit is a promise.
+    """Poll `condition` until it is true, and fail the test after the promised `limit` in seconds.
 
     Returns:
         The first true value.

@@ -1,4 +1,4 @@
-"""Unit tests run without a server: the fixtures that find or start one fail here."""
+"""Unit tests run without servers: the fixtures that find or start one fail here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def find() -> NoReturn:
-    """Replaces the fixture that all servers' URLs come from."""
+    """Replaces the fixture that provides all servers' URLs."""
     pytest.fail("a unit test asked for a server: move it to tests/integration, or test the rule by itself")
 
 
@@ -21,5 +21,5 @@ def stripe_server() -> NoReturn:
 
 @pytest.fixture
 def server_dir() -> NoReturn:
-    """Replaces the directory of servers that a test starts for itself."""
+    """Replaces the data directory of a test's own servers."""
     pytest.fail("a unit test starts a server of its own: move it to tests/integration")

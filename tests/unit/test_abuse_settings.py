@@ -1,4 +1,4 @@
-"""How limits against abuse are written, and which addresses are one client."""
+"""The notation of abuse limits, and which addresses belong to one client."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_limits_are_read() -> None:
     "text",
     ["", "user", "user 9", "user 9/week", "user 0/hour", "who 9/hour", "user 9/hour; user 9/day", "9/hour"],
 )
-def test_limits_that_can_not_be_read_stop_the_start(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_limits_stop_the_start(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"must be none, or limits as in user 9/hour 15/day; ip 30/day"):
         parse_budgets(text, ("user", "ip"))
     if text:
@@ -31,11 +31,11 @@ def test_limits_that_can_not_be_read_stop_the_start(text: str, monkeypatch: pyte
             load_settings()
 
 
-def test_the_command_knows_what_is_counted() -> None:
+def test_the_command_accepts_every_counted_property() -> None:
     assert KINDS == ATTEMPT_KINDS
 
 
-def test_attempts_are_limited_unless_told_otherwise() -> None:
+def test_attempts_are_limited_by_default() -> None:
     assert set(Settings(_env_file=None).card_attempt_budgets) == {"booking", "user", "ip", "card"}
     assert Settings(_env_file=None, card_attempt_limits="none").card_attempt_budgets == {}
 
@@ -53,13 +53,13 @@ def test_attempts_are_limited_unless_told_otherwise() -> None:
         ("::ffff:203.0.113.8", "203.0.113.8"),
     ],
 )
-def test_a_client_is_an_ipv4_address_or_a_64(address: str, client: str) -> None:
+def test_a_client_is_an_ipv4_address_or_a_64_network(address: str, client: str) -> None:
     assert client_of(address) == client
 
 
 @pytest.mark.parametrize(
     "text", ["", "localhost", "203.0.113", "203.0.113.8:port", "[203.0.113.8", "203.0.113.8/24"]
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_an_invalid_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="address"):
         client_of(text)

@@ -1,4 +1,4 @@
-"""One rule for email addresses: in the API, in events, and in mails."""
+"""The same rule for email addresses in the API, events, and mails."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from app.addresses import ADDRESS_PATTERN, InvalidAddress, parse_address
         ("jäne@example.com", "jäne@example.com"),
     ],
 )
-def test_addresses_that_mail_can_go_to(address: str, written: str) -> None:
+def test_valid_addresses_are_accepted(address: str, written: str) -> None:
     parsed = parse_address(address)
     assert str(parsed) == written
     assert parsed.needs_smtputf8 == (not written.isascii())
@@ -71,7 +71,7 @@ def test_addresses_that_mail_can_go_to(address: str, written: str) -> None:
         "jane@example.com" * 1_000,
     ],
 )
-def test_what_is_not_one_address(address: str) -> None:
+def test_text_that_is_not_one_address_is_refused(address: str) -> None:
     with pytest.raises(InvalidAddress, match="Must be one email address, without a name"):
         parse_address(address)
 
@@ -85,14 +85,14 @@ def test_what_is_not_one_address(address: str) -> None:
         ("jane@" + "x" * 60 + ("." + "x" * 60) * 4, "too long"),
     ],
 )
-def test_what_no_pattern_can_tell_is_refused_with_its_reason(address: str, message: str) -> None:
+def test_subtle_address_faults_are_refused_with_a_reason(address: str, message: str) -> None:
     assert re.search(ADDRESS_PATTERN, address)
     with pytest.raises(InvalidAddress, match=message):
         parse_address(address)
 
 
 @pytest.mark.parametrize("text", ["a" * 100_000, "a." * 50_000, "a@" + "b." * 50_000, "a@" + "é" * 100_000])
-def test_no_text_takes_long_to_refuse(text: str) -> None:
+def test_every_invalid_address_is_refused_quickly(text: str) -> None:
     start = time.perf_counter()
     assert not re.search(ADDRESS_PATTERN, text)
     assert time.perf_counter() - start < 0.5

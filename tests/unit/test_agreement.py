@@ -1,4 +1,4 @@
-"""Facts of the gateway that may change a record, and those that may not."""
+"""Gateway facts that may change a record, and those that may not."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FACT = GatewayPayment(
 )
 
 
-def test_a_fact_that_agrees_in_everything_is_ours() -> None:
+def test_a_fact_that_agrees_in_every_field_is_ours() -> None:
     assert disagreement(RECORD, FACT, "shop") is None
     assert disagreement(replace(RECORD, gateway_id="pi_1"), FACT, "shop") is None
 
@@ -64,7 +64,7 @@ def test_a_second_payment_at_the_gateway_is_not_ours() -> None:
     assert disagreement(replace(RECORD, gateway_id="pi_0"), FACT, "shop") == "gateway_id"
 
 
-def test_a_payment_made_before_there_were_marks_is_still_ours() -> None:
+def test_a_payment_from_before_namespaces_is_still_ours() -> None:
     old = replace(RECORD, attempted_at=None)
     assert disagreement(old, replace(FACT, namespace=""), "shop") is None
     assert disagreement(old, replace(FACT, namespace="other"), "shop") == "namespace"

@@ -1,7 +1,7 @@
 from actors.backoff import MAX_DELAY_MS, delay, spread
 
 
-def test_waits_grow_and_spread() -> None:
+def test_waits_grow_and_are_randomized() -> None:
     for retries in range(20):
         waits = [delay(retries) for _ in range(200)]
         assert min(waits) >= 2_500

@@ -1,4 +1,4 @@
-"""Benchmarks are where the documentation says that they are."""
+"""The documented benchmarks exist."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_each_part_can_be_run_by_name(part: str) -> None:
     assert callable(module.main)
 
 
-def test_the_parts_that_are_named_exist() -> None:
+def test_the_documented_parts_exist() -> None:
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.py")]
     named = [set(re.findall(r'PARTS="?([\w ]+)', page.read_text())) for page in pages]
     words = {word for found in named for words in found for word in words.split()}

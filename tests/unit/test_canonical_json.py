@@ -1,4 +1,4 @@
-"""Documents that mean the same have one canonical text."""
+"""Equal documents have the same canonical text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from app.canonical_json import canonical
         (0, Decimal("0.00")),
     ],
 )
-def test_what_means_the_same_has_one_text(one: Any, other: Any) -> None:
+def test_equal_values_have_the_same_canonical_text(one: Any, other: Any) -> None:
     assert canonical(one) == canonical(other)
 
 
@@ -36,5 +36,5 @@ def test_what_means_the_same_has_one_text(one: Any, other: Any) -> None:
         ("é", "e\u0301"),
     ],
 )
-def test_what_differs_has_another_text(one: Any, other: Any) -> None:
+def test_different_values_have_different_canonical_texts(one: Any, other: Any) -> None:
     assert canonical(one) != canonical(other)

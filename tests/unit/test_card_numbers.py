@@ -104,7 +104,7 @@ def _date(rng: random.Random) -> str:
     return f"20{rng.randrange(20, 35)}{rng.randrange(1, 13):02}{rng.randrange(1, 29):02}"
 
 
-#: What docs/security.md states: kinds of text, and how many of 100,000 are mistaken for card numbers at most.
+#: From docs/security.md: kinds of text, and the maximum number of 100,000 that are mistaken for card numbers.
 CORPUS: dict[str, tuple[Callable[[random.Random], str], int]] = {
     "UUIDs": (lambda rng: str(uuid.UUID(int=rng.getrandbits(128), version=4)), 0),
     "ids of this service": (lambda rng: f"TXN-{rng.getrandbits(128):032x}", 0),

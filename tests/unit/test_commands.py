@@ -1,7 +1,8 @@
-"""What every command of `movieapp` keeps to."""
+"""Rules for every command of `movieapp`."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from cli.stack_file import StackFile
 ROOT = Path(__file__).parents[2]
 LEAVES = list(commands())
 
-#: They run until they are stopped, or print what is no data: a script, a mail, a page, a sentence.
+#: Commands that run until they are stopped, or that print no data: a script, a mail, a page, a sentence.
 WITHOUT_JSON = {
     "attempts lift",
     "dev",
@@ -31,6 +32,8 @@ WITHOUT_JSON = {
     "templates render",
     "templates gallery",
     "keys revoke",
+    "refunds stop",
+    "privacy export",
 }
 
 
@@ -42,7 +45,7 @@ def test_help_has_an_example_of_the_command_itself(words: tuple[str, ...]) -> No
     assert " ".join(words) in example
 
 
-def test_what_prints_data_prints_json() -> None:
+def test_commands_that_print_data_support_json() -> None:
     with_json = {
         " ".join(words[1:])
         for words, command in walk(main, ("movieapp",))
@@ -50,6 +53,18 @@ def test_what_prints_data_prints_json() -> None:
     }
     leaves = {" ".join(words[1:]) for words in LEAVES}
     assert leaves - with_json == WITHOUT_JSON
+
+
+def test_listing_the_commands_loads_none_of_them() -> None:
+    code = (
+        "import sys; from cli.main import main; main(['--help'], standalone_mode=False); print(*sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    loaded = set(re.findall(r" (cli\.\w+)\b", shown.splitlines()[-1]))
+    assert "cli.main" in loaded
+    assert loaded <= {"cli.main", "cli.options", "cli.output", "cli.stack_file"}
+    for name in main.list_commands(click.Context(main)):
+        assert re.search(rf"^  {name} +[A-Z].*\.$", shown, re.M), f"{name} needs a summary in cli.main"
 
 
 def test_wrong_use_is_exit_code_2() -> None:
@@ -78,7 +93,7 @@ def test_the_reference_is_current() -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_shell_s_own_parser_takes_the_completion_script(shell: str) -> None:
+def test_the_shell_parses_the_completion_script(shell: str) -> None:
     script = CliRunner().invoke(main, ["completion", shell])
     assert script.exit_code == 0
     assert "_MOVIEAPP_COMPLETE" in script.output
@@ -103,15 +118,15 @@ def test_values_are_completed(typed: str, wanted: str) -> None:
     assert wanted in done.stdout, done.stderr
 
 
-def test_groups_say_what_is_in_them() -> None:
+def test_help_of_a_group_lists_its_commands() -> None:
     for words, command in walk(main, ("movieapp",)):
         if isinstance(command, click.Group):
             shown = CliRunner().invoke(main, [*words[1:], "--help"])
             assert "Commands:" in shown.output
 
 
-def test_help_loads_none_of_the_libraries_that_take_their_time() -> None:
-    """Each command loads what it needs when it runs: --help answers at once."""
+def test_help_loads_no_slow_libraries() -> None:
+    """Each command imports its modules when it runs, so that --help is fast."""
     told = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "cli.main", "--help"],
         capture_output=True,

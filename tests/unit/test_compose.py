@@ -1,4 +1,4 @@
-"""docker-compose.yml is what Compose takes, names what is there, and lets nobody in who need not be."""
+"""docker-compose.yml is valid, names existing files, and grants minimal access."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.compose import ROOT, read_compose
 SCRIPT = (ROOT / "deploy" / "rabbitmq" / "access.sh").read_text()
 PASSWORDS = set(re.findall(r"RABBITMQ_[A-Z]+_PASSWORD", SCRIPT))
 OPTIONAL = {"RABBITMQ_ADMIN_PASSWORD"}
-#: Passwords of Redis and MongoDB, which the services know in their URLs only.
+#: Passwords of Redis and MongoDB, which the services get only in their URLs.
 STORES = {"REDIS_PASSWORD", "MONGODB_ROOT_PASSWORD", "MONGODB_PASSWORD", "MONGODB_KEY"}
 
 
@@ -28,12 +28,14 @@ def services() -> dict[str, Any]:
     return found
 
 
-def test_it_follows_the_schema_of_the_specification() -> None:
+def test_the_compose_file_follows_its_schema() -> None:
     schema = files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
     jsonschema.validate(read_compose(), json.loads(schema.read_text()))
 
 
-def test_whatever_runs_on_is_checked_and_what_waits_waits_for_health(services: dict[str, Any]) -> None:
+def test_long_running_services_have_health_checks_and_dependents_wait_for_them(
+    services: dict[str, Any],
+) -> None:
     runs_on = {name for name, service in services.items() if "restart" in service}
     assert {name for name, service in services.items() if "healthcheck" in service} == runs_on
     for service in services.values():
@@ -42,16 +44,16 @@ def test_whatever_runs_on_is_checked_and_what_waits_waits_for_health(services: d
             assert wait["condition"] == condition
 
 
-def test_what_it_mounts_from_here_is_here(services: dict[str, Any]) -> None:
+def test_mounted_files_exist(services: dict[str, Any]) -> None:
     mounted = {volume.split(":")[0] for service in services.values() for volume in service.get("volumes", [])}
     kept = set(read_compose()["volumes"])
     for path in mounted - kept:
-        # Compose makes the directories of the secrets, empty; nothing of them is in the repository.
+        # Compose creates the empty directories of the secrets; they are not in the repository.
         assert path.startswith("./secrets/") or (ROOT / path).exists(), path
     assert kept <= mounted
 
 
-def test_images_are_of_one_version_and_ports_of_this_machine(services: dict[str, Any]) -> None:
+def test_images_are_pinned_and_ports_are_local(services: dict[str, Any]) -> None:
     for name, service in services.items():
         if "build" not in service:
             assert re.search(r":v?\d", service["image"]), name
@@ -60,7 +62,7 @@ def test_images_are_of_one_version_and_ports_of_this_machine(services: dict[str,
             assert opened or port.startswith("127.0.0.1:"), name
 
 
-def test_nothing_leaves_the_networks_of_the_stores_and_the_broker(services: dict[str, Any]) -> None:
+def test_data_stores_and_the_broker_are_on_internal_networks(services: dict[str, Any]) -> None:
     networks = read_compose()["networks"]
     inside = {name for name, network in networks.items() if (network or {}).get("internal")}
     assert inside == {"messages", "data", "monitoring"}
@@ -78,24 +80,29 @@ def test_nothing_leaves_the_networks_of_the_stores_and_the_broker(services: dict
     assert used == set(networks)
 
 
-#: Secret settings → the only service that is given them. Any other secret is both services'.
+#: Secret setting → the only service that gets it. Both services get any other secret.
 OWNERS = {
     "STRIPE_WEBHOOK_SECRET": "payment-service",
     "DASHBOARD_SECRET_KEY": "payment-service",
+    "BOUNCE_MAILBOX_URL": "notification-service",
+    "APPLE_PASS_CERTIFICATE": "notification-service",
+    "APPLE_PASS_KEY": "notification-service",
+    "APPLE_PASS_KEY_PASSWORD": "notification-service",
+    "APPLE_WWDR_CERTIFICATE": "notification-service",
+    "GOOGLE_WALLET_SERVICE_ACCOUNT": "notification-service",
     "SMTP_PASSWORD": "notification-service",
     "SMTP_OAUTH2_CLIENT_SECRET": "notification-service",
     "SMTP_FALLBACK_URL": "notification-service",
-    "TWILIO_AUTH_TOKEN": "notification-service",
 }
-SHARED = {"PAYMENT_GATEWAY_API_KEY", "OTEL_EXPORTER_OTLP_HEADERS"}
+SHARED = {"PAYMENT_GATEWAY_API_KEY", "OTEL_EXPORTER_OTLP_HEADERS", "SUPPRESSION_KEY", "TWILIO_AUTH_TOKEN"}
 
 
 @pytest.mark.parametrize("name", ["payment-service", "notification-service"])
-def test_a_service_is_given_its_own_secrets_only(services: dict[str, Any], name: str) -> None:
+def test_a_service_gets_only_its_own_secrets(services: dict[str, Any], name: str) -> None:
     secret = {field.upper() for field, info in Settings.model_fields.items() if info.annotation is SecretStr}
     assert secret == set(OWNERS) | SHARED, "a secret setting needs an owner here and in docker-compose.yml"
     environment = services[name]["environment"]
-    # An empty variable hides the line of .env.
+    # An empty variable overrides the line in .env.
     assert {each for each in OWNERS if environment.get(each) == ""} == {
         each for each, owner in OWNERS.items() if owner != name
     }
@@ -103,19 +110,19 @@ def test_a_service_is_given_its_own_secrets_only(services: dict[str, Any], name:
 
 
 @pytest.mark.parametrize("name", ["payment-service", "notification-service"])
-def test_a_service_can_write_nothing_but_what_is_lost(services: dict[str, Any], name: str) -> None:
+def test_a_service_can_write_only_to_temporary_storage(services: dict[str, Any], name: str) -> None:
     service = services[name]
     assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
     assert all(volume.endswith(":ro") for volume in service["volumes"])
 
 
 @pytest.mark.parametrize("name", ["payment-service", "notification-service"])
-def test_a_service_gets_settings_that_there_are(services: dict[str, Any], name: str) -> None:
+def test_a_service_gets_only_existing_settings(services: dict[str, Any], name: str) -> None:
     known = {field.upper() for field in Settings.model_fields}
     assert set(services[name]["environment"]) - PASSWORDS - STORES <= known
 
 
-def test_the_script_gets_every_password_from_outside(services: dict[str, Any]) -> None:
+def test_the_script_contains_no_password(services: dict[str, Any]) -> None:
     environment = services["rabbitmq-access"]["environment"]
     assert len(PASSWORDS) == 4
     for name in PASSWORDS - OPTIONAL:
@@ -124,7 +131,7 @@ def test_the_script_gets_every_password_from_outside(services: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("name", ["payment-service", "notification-service"])
-def test_a_service_logs_in_as_itself_and_knows_no_other_password(services: dict[str, Any], name: str) -> None:
+def test_a_service_logs_in_as_itself_and_has_no_other_password(services: dict[str, Any], name: str) -> None:
     environment = services[name]["environment"]
     url = urlsplit(environment["RABBITMQ_URL"])
     [password] = re.findall(rf'"name": "{name}", "password": "\$(\w+)"', SCRIPT)

@@ -1,4 +1,4 @@
-"""docs/database: made from the models, with examples that the models take."""
+"""docs/database: generated from the models, with valid examples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_the_page_is_current() -> None:
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
-def test_the_examples_are_documents(record: type[Record]) -> None:
+def test_the_documented_examples_are_valid_documents(record: type[Record]) -> None:
     stored = loads((DOCS / f"{record._get_collection_name()}.json").read_text())
     document = record._from_son(stored)
     document.validate()

@@ -12,7 +12,7 @@ from tests.support.ports import free_port
 ADDRESSES = ("REDIS_URL", "MONGODB_URI", "PAYMENT_GATEWAY_URL")
 
 
-def test_the_stand_ins_get_ports_that_nobody_chose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embedded_servers_get_free_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(stack._PORTS) < 32_768, "the first that Linux gives to outgoing connections"
     chosen, left = [free_port() for _ in range(3)], [free_port() for _ in range(3)]
     monkeypatch.setattr(stack, "_PORTS", chosen + left)

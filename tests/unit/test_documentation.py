@@ -1,4 +1,4 @@
-"""The documentation: links lead somewhere, tests that it names exist, lists are whole."""
+"""The documentation: links have targets, named tests exist, and lists are complete."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TEST = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?(?:\[[^\]]*\])?`")
 
 
 def anchors(page: Path) -> set[str]:
-    """The headings of a page as GitHub links to them."""
+    """Return the anchors of a page's headings, as GitHub generates them."""
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
@@ -40,7 +40,7 @@ def functions(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_have_existing_targets(page: Path) -> None:
     broken = []
     for link in links(page):
         path, _, anchor = link.partition("#")
@@ -51,7 +51,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_tests_that_are_named_exist(page: Path) -> None:
+def test_named_tests_exist(page: Path) -> None:
     for path, function in _TEST.findall(page.read_text()):
         assert (ROOT / path).is_file(), path
         assert not function or function in functions(ROOT / path), f"{path}::{function}"
@@ -70,12 +70,12 @@ def test_every_dependency_is_justified() -> None:
     lines = config["options"]["install_requires"].splitlines()
     wanted = {re.split(r"[<>=!~\[]", line)[0] for line in lines if line and not line.startswith("#")}
     rows = re.findall(
-        r"^\| ([\w-]+) \| [^|]+ \| [^|]+ \|$", (ROOT / "docs/dependencies.md").read_text(), re.M
+        r"^\| ([\w.-]+) \| [^|]+ \| [^|]+ \|$", (ROOT / "docs/dependencies.md").read_text(), re.M
     )
     assert set(rows) - {"package"} == wanted
 
 
-def test_the_readme_is_short_and_leads_on() -> None:
+def test_the_readme_is_short_and_links_to_the_docs() -> None:
     readme = (ROOT / "README.md").read_text()
     assert len(readme.splitlines()) < 200
     reached = _targets(ROOT / "README.md")
@@ -84,7 +84,7 @@ def test_the_readme_is_short_and_leads_on() -> None:
     assert pages - reached - from_there == set()
 
 
-def test_ci_and_hooks_are_what_they_say() -> None:
+def test_ci_and_hooks_run_the_documented_checks() -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
     assert ".ci/run" in workflow["jobs"]["ci"]["steps"][-1]["run"]
     makefile = (ROOT / "Makefile").read_text()

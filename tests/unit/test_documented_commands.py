@@ -1,4 +1,4 @@
-"""Every `movieapp …` in the README and in docs is a command that exists, with options that it has."""
+"""Every `movieapp …` in the README and in docs is an existing command with valid options."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from cli.main import main
 
 ROOT = Path(__file__).parents[2]
 
-#: Made from the commands themselves.
+#: Generated from the commands.
 _GENERATED = ROOT / "docs" / "commands.md"
 
 
 def documented() -> Iterator[tuple[str, str]]:
-    """Page and command: lines of code blocks, and code within sentences."""
+    """Yield page and command, from code blocks and inline code."""
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         if page == _GENERATED:
             continue
@@ -27,7 +27,7 @@ def documented() -> Iterator[tuple[str, str]]:
         for number, part in enumerate(re.split(r"^ *```.*$", page.read_text(), flags=re.MULTILINE)):
             if number % 2:
                 for line in part.splitlines():
-                    # Settings may stand before a command.
+                    # A command may follow settings.
                     if found := re.match(r"\s*(?:\$ )?(?:[A-Z_]+=\S+ )*(movieapp .+)", line):
                         yield page.name, found[1]
             else:
@@ -37,7 +37,7 @@ def documented() -> Iterator[tuple[str, str]]:
 
 
 def resolve(line: str) -> None:
-    """Read a command as `movieapp` would, up to where it would begin to work.
+    """Parse a command as `movieapp` does, without running it.
 
     Raises:
         click.UsageError: there is no such command, option or choice, or an argument is missing.
@@ -53,14 +53,16 @@ def resolve(line: str) -> None:
         found = command.get_command(click.Context(command), name)
         if found is None:
             raise click.UsageError(f"no such command: {name}")
-        # A command keeps the help option that it was first asked for, and others look at it too.
+        # Click caches the help option of a command, and other tests inspect it too.
         parent, command = click.Context(command, parent, name, **main.context_settings), found
-    # A part of a command, as "`movieapp trace`", needs no arguments.
+    # An incomplete command, such as "`movieapp trace`", needs no arguments.
     resilient = not words
-    # Files that pages name are not here.
-    arguments = [word if not word.endswith(".json") else str(ROOT / "pyproject.toml") for word in words]
+    # Files named on the pages do not exist here.
+    arguments = [
+        word if not word.endswith((".json", ".csv")) else str(ROOT / "pyproject.toml") for word in words
+    ]
     with command.make_context(command.name, arguments, parent, resilient_parsing=resilient):
-        pass  # files that it opened are closed
+        pass  # close the files that it opened
 
 
 @pytest.mark.parametrize(("page", "line"), sorted(set(documented())))
@@ -71,11 +73,11 @@ def test_a_documented_command_exists(page: str, line: str) -> None:
 @pytest.mark.parametrize(
     "line", ["movieapp payment list", "movieapp check --loud", "movieapp notifications list --status gone"]
 )
-def test_what_does_not_exist_is_noticed(line: str) -> None:
+def test_an_unknown_command_is_detected(line: str) -> None:
     with pytest.raises(click.UsageError):
         resolve(line)
 
 
-def test_the_pages_are_read() -> None:
+def test_commands_are_found_in_the_pages() -> None:
     pages = {page for page, _ in documented()}
     assert {"README.md", "runbook.md", "dead-letters.md", "architecture.md"} <= pages

@@ -1,4 +1,4 @@
-"""Bytes to an event: what is refused before anybody looks at its type."""
+"""Decode events from bytes: what is refused before the type is read."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from app.events.decode import MAX_DEPTH, MAX_EVENT_BYTES, InvalidEvent, decode_e
         (b" " * (MAX_EVENT_BYTES + 1), "the body is larger than 262144 bytes"),
     ],
 )
-def test_a_body_that_is_no_event_is_refused_with_the_reason(body: bytes, reason: str) -> None:
+def test_an_invalid_event_is_refused_with_the_reason(body: bytes, reason: str) -> None:
     with pytest.raises(InvalidEvent) as refused:
         decode_event(body)
     assert str(refused.value) == reason
@@ -57,7 +57,7 @@ def test_a_body_that_is_no_event_is_refused_with_the_reason(body: bytes, reason:
         {"emoji": "🎬 \ud83c\udfac".encode("utf-16", "surrogatepass").decode("utf-16")},
     ],
 )
-def test_an_event_comes_out_as_it_went_in(event: dict[str, object]) -> None:
+def test_an_event_is_decoded_unchanged(event: dict[str, object]) -> None:
     assert decode_event(json.dumps(event).encode()) == event
     assert decode_event(json.dumps(event, ensure_ascii=False).encode()) == event
 
@@ -70,7 +70,7 @@ def test_half_of_a_surrogate_pair_becomes_the_replacement_character() -> None:
     }
 
 
-def test_the_deepest_event_is_taken_and_one_level_more_is_refused() -> None:
+def test_an_event_at_the_depth_limit_is_accepted_and_a_deeper_one_refused() -> None:
     def nested(levels: int) -> bytes:
         return b'{"a":' * levels + b"1" + b"}" * levels
 
@@ -95,7 +95,7 @@ json_values = strategies.recursive(
 
 @settings(max_examples=300, deadline=None)
 @given(strategies.dictionaries(strategies.text(strategies.characters(), max_size=5), json_values, max_size=5))
-def test_whatever_is_taken_can_be_stored_and_sent(event: dict[str, object]) -> None:
+def test_every_accepted_event_can_be_stored_and_sent(event: dict[str, object]) -> None:
     try:
         decoded = decode_event(json.dumps(event).encode())
     except InvalidEvent as refused:

@@ -1,4 +1,4 @@
-"""A short run of the fuzz: whatever comes, it is a verdict, and soon."""
+"""A short fuzzing run: every input gets a verdict quickly."""
 
 from benchmarks.fuzz_events import run
 

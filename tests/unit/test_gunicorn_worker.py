@@ -1,4 +1,4 @@
-"""gunicorn's worker: when a request is complete, however its bytes arrive."""
+"""The gunicorn worker: when a request is complete, for any arrival of its bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cli.gunicorn_worker import Inbox
 
 LIMIT = 100
 
-#: Requests that are complete with their last byte, and not before.
+#: Requests that are complete only with their last byte.
 COMPLETE = [
     b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n",
     b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n12345",
@@ -29,7 +29,7 @@ def split(request: bytes, at: list[int]) -> list[bytes]:
 
 @pytest.mark.parametrize("request_bytes", COMPLETE)
 @given(at=st.lists(st.integers(0, 500), max_size=8))
-def test_a_request_is_complete_with_its_last_byte(request_bytes: bytes, at: list[int]) -> None:
+def test_a_request_is_complete_after_its_last_byte(request_bytes: bytes, at: list[int]) -> None:
     inbox = Inbox(LIMIT)
     *parts, last = split(request_bytes, at)
     for part in parts:
@@ -53,7 +53,7 @@ def test_a_request_is_complete_with_its_last_byte(request_bytes: bytes, at: list
         b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
     ],
 )
-def test_a_body_that_is_too_large_or_ambiguous_is_not_waited_for(head: bytes) -> None:
+def test_a_body_that_is_too_large_or_ambiguous_is_not_read(head: bytes) -> None:
     inbox = Inbox(LIMIT)
     inbox.add(b"POST / HTTP/1.1\r\n" + head + b"\r\n\r\n")
     assert inbox.complete()
@@ -72,21 +72,21 @@ def test_a_body_that_is_too_large_or_ambiguous_is_not_waited_for(head: bytes) ->
         b"1\r\nx\r\n" * 500,
     ],
 )
-def test_chunks_without_end_or_sense_are_not_waited_for(body: bytes) -> None:
+def test_endless_or_malformed_chunks_are_not_read(body: bytes) -> None:
     inbox = Inbox(LIMIT)
     inbox.add(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
     assert inbox.complete()
     assert inbox.truncated
 
 
-def test_headers_without_end_are_too_large() -> None:
+def test_endless_headers_are_refused_as_too_large() -> None:
     inbox = Inbox(LIMIT)
     inbox.add(b"GET / HTTP/1.1\r\nX: " + b"x" * 33_000)
     assert not inbox.complete()
     assert inbox.head_too_large
 
 
-def test_the_next_request_begins_with_what_the_parser_read_ahead() -> None:
+def test_bytes_read_ahead_belong_to_the_next_request() -> None:
     inbox = Inbox(LIMIT)
     inbox.add(COMPLETE[1] + COMPLETE[0][:10])
     assert inbox.complete()

@@ -1,4 +1,4 @@
-"""One final response for each Idempotency-Key, with the claims in memory and a clock that the test moves."""
+"""One final response for each Idempotency-Key, with claims in memory and a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ LEASE = timedelta(seconds=77)
 TICK = timedelta(milliseconds=1)
 ANSWER = StoredResponse(200, {"Content-Type": "application/json"}, b'{"status":"success"}')
 OTHER = StoredResponse(400, {}, b"{}")
-DOWN = ServiceUnavailable("The database did not answer.")
+DOWN = ServiceUnavailable("The database is unavailable.")
 SLOW = GatewayError("The gateway is slow.")
 
 
 class Site:
-    """A store, and requests to it at the time that the clock shows."""
+    """A store, and requests at the clock's time."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.store = MemoryClaimStore()
@@ -32,7 +32,7 @@ class Site:
         monkeypatch.setattr("app.idempotency.utcnow", lambda: self.now)
 
     def request(self, fingerprint: str = "body", key: str = "key") -> Attempt:
-        """One attempt, each with a new transaction's id: TXN-1, TXN-2, …"""
+        """Start an attempt, each with a new transaction id: TXN-1, TXN-2, …"""
         return begin(self.store, key, fingerprint, f"TXN-{next(self._ids)}", LEASE)
 
     def claim(self) -> Claim:
@@ -50,7 +50,7 @@ def unavailable(*_: Any, **__: Any) -> Any:
     raise ServiceUnavailable("down")
 
 
-def test_a_first_request_claims_its_key(site: Site) -> None:
+def test_the_first_request_claims_its_key(site: Site) -> None:
     attempt = site.request()
     assert (attempt.transaction_id, attempt.resumed, attempt.replayed) == ("TXN-1", False, None)
     claim = site.claim()
@@ -85,7 +85,7 @@ def test_a_key_with_another_request_is_refused(site: Site, finished: bool) -> No
         site.request("another body")
 
 
-def test_a_request_that_died_is_resumed_with_its_transaction_after_its_lease(site: Site) -> None:
+def test_an_interrupted_request_is_resumed_with_its_transaction_after_its_lease(site: Site) -> None:
     site.request()
     owner = site.claim().owner
     site.now = START + LEASE
@@ -100,7 +100,9 @@ def test_a_request_that_died_is_resumed_with_its_transaction_after_its_lease(sit
     assert site.request().replayed == ANSWER
 
 
-def test_of_two_that_take_a_claim_over_one_gets_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_one_of_two_concurrent_takeovers_gets_the_claim(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = site.request()
     assert first
     site.now = START + LEASE
@@ -135,7 +137,7 @@ def test_a_request_that_lost_its_claim_to_one_that_still_runs_has_no_response(si
     assert site.request().replayed == ANSWER, "only the owner stores a response"
 
 
-def test_a_key_is_forgotten_after_a_day(site: Site) -> None:
+def test_a_key_expires_after_a_day(site: Site) -> None:
     site.request().finish(ANSWER)
     site.now = START + KEY_LIFETIME
     assert site.request().replayed == ANSWER
@@ -145,7 +147,7 @@ def test_a_key_is_forgotten_after_a_day(site: Site) -> None:
     assert attempt.transaction_id == site.claim().transaction_id
 
 
-def test_a_key_that_expired_between_two_reads_is_claimed_anew(
+def test_a_key_that_expired_between_two_reads_is_claimed_again(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.request().finish(ANSWER)
@@ -167,13 +169,13 @@ def test_a_released_claim_is_resumed_at_once_with_its_transaction(site: Site) ->
     assert (attempt.transaction_id, attempt.resumed) == ("TXN-1", True)
 
 
-def test_a_forgotten_claim_starts_afresh(site: Site) -> None:
+def test_a_deleted_claim_starts_from_the_beginning(site: Site) -> None:
     assert not site.request().ended_by(SLOW)
     attempt = site.request("another body")
     assert (attempt.transaction_id, attempt.resumed) == ("TXN-2", False)
 
 
-def test_a_request_that_lost_its_claim_releases_and_forgets_nothing(site: Site) -> None:
+def test_a_request_that_lost_its_claim_cannot_release_or_delete_it(site: Site) -> None:
     slow = site.request()
     site.now = START + LEASE
     site.request()
@@ -195,7 +197,7 @@ def test_a_restarted_request_has_a_new_transaction(site: Site) -> None:
     assert site.request().transaction_id == "TXN-NEW"
 
 
-def test_a_request_that_lost_its_claim_can_not_restart(site: Site) -> None:
+def test_a_request_that_lost_its_claim_cannot_restart(site: Site) -> None:
     slow = site.request()
     site.now = START + LEASE
     site.request()
@@ -214,7 +216,7 @@ def test_without_a_key_nothing_is_stored(site: Site) -> None:
 
 
 @pytest.mark.parametrize("method", ["replace", "find"])
-def test_a_response_that_cannot_be_stored_is_sent_all_the_same(
+def test_a_response_that_cannot_be_stored_is_still_sent(
     site: Site, monkeypatch: pytest.MonkeyPatch, log_lines: Any, method: str
 ) -> None:
     slow = site.request()
@@ -227,7 +229,7 @@ def test_a_response_that_cannot_be_stored_is_sent_all_the_same(
 
 
 @pytest.mark.parametrize(("problem", "method"), [(SLOW, "remove"), (DOWN, "replace")])
-def test_a_claim_that_cannot_be_given_back_runs_out(
+def test_a_claim_that_cannot_be_released_expires(
     site: Site, monkeypatch: pytest.MonkeyPatch, log_lines: Any, problem: Problem, method: str
 ) -> None:
     attempt = site.request()
@@ -238,7 +240,7 @@ def test_a_claim_that_cannot_be_given_back_runs_out(
     assert site.claim().claimed_at == START
 
 
-def test_a_request_whose_claim_cannot_be_recorded_is_not_tried(
+def test_a_request_whose_claim_cannot_be_recorded_is_not_carried_out(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(site.store, "insert", unavailable)

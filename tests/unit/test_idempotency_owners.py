@@ -1,4 +1,4 @@
-"""Who may answer a request under an Idempotency-Key, and what."""
+"""Which attempt may respond to a request with an Idempotency-Key, and how."""
 
 from datetime import timedelta
 
@@ -27,7 +27,7 @@ def attempt(store: MemoryClaimStore, lease: timedelta = LEASE) -> Attempt:
 
 
 def two_attempts() -> tuple[Attempt, Attempt]:
-    """A slow attempt, and the one that has taken its claim over."""
+    """A slow attempt, and the attempt that has taken over its claim."""
     store = MemoryClaimStore()
     return attempt(store, NO_LEASE), attempt(store, NO_LEASE)
 
@@ -39,13 +39,13 @@ def test_transient_refusal_of_a_first_attempt_is_its_response_and_is_not_stored(
     assert not attempt(store).resumed
 
 
-def test_next_attempt_goes_on_after_the_database_refused() -> None:
+def test_next_attempt_continues_after_a_database_failure() -> None:
     store = MemoryClaimStore()
     assert not attempt(store).ended_by(ServiceUnavailable("down"))
     assert attempt(store).resumed
 
 
-def test_final_refusal_is_to_be_stored() -> None:
+def test_final_refusal_is_stored() -> None:
     assert attempt(MemoryClaimStore()).ended_by(RefundNotAllowed("too much"))
 
 
@@ -56,13 +56,13 @@ def test_resumed_attempt_does_not_say_that_nothing_was_done(problem: Problem) ->
         resumed.ended_by(problem)
 
 
-def test_resumed_attempt_says_what_it_found() -> None:
+def test_resumed_attempt_returns_the_state_that_it_found() -> None:
     _, resumed = two_attempts()
     assert not resumed.ended_by(CancelNotAllowed("completed"))
 
 
 @pytest.mark.parametrize("problem", [GatewayError("slow"), DuplicateTransaction("paid")])
-def test_attempt_that_lost_its_claim_refuses_nothing(problem: Problem) -> None:
+def test_attempt_that_lost_its_claim_stores_no_refusal(problem: Problem) -> None:
     late, _ = two_attempts()
     with pytest.raises(IdempotencyConflict):
         late.ended_by(problem)
@@ -86,7 +86,7 @@ class BrokenStore(MemoryClaimStore):
         raise ServiceUnavailable("down")
 
 
-def test_refusal_within_the_lease_stands_though_the_claim_stays() -> None:
+def test_refusal_within_the_lease_is_returned_even_if_the_claim_cannot_be_released() -> None:
     assert not attempt(BrokenStore()).ended_by(GatewayError("slow"))
 
 

@@ -1,4 +1,4 @@
-"""deploy/kubernetes: what a cluster takes, with the commands that the test of the compose file runs."""
+"""deploy/kubernetes: valid manifests, with the same commands as the compose file."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from tests.support.compose import ROOT, read_compose
 
 BASE = ROOT / "deploy" / "kubernetes"
 SERVICES = ("payment-service", "notification-service")
-#: Secret files of both services, and of each alone, as the docs have them made.
+#: Documented secret files of both services, and of each service.
 SECRETS = {
     "rabbitmq_url": "amqps://user:password@rabbitmq.example.com/%2F",
     "redis_url": "rediss://redis.example.com/0",
     "mongodb_uri": "mongodb://mongo-0.example.com,mongo-1.example.com/movieapp?replicaSet=rs0",
     "payment_gateway_api_key": "sk_live_x",
+    "suppression_key": "x" * 32,
 }
 OWN_SECRETS = {
     "payment-service": {"stripe_webhook_secret": "whsec_x", "dashboard_secret_key": "x" * 32},
@@ -64,14 +65,14 @@ def test_every_document_follows_the_schema_of_its_kind(version: str) -> None:
         kubernetes_validate.validate(document, version, strict=True)
 
 
-def test_every_file_is_named_and_every_name_a_file() -> None:
+def test_kustomization_lists_exactly_the_existing_files() -> None:
     generated = [env for maps in kustomization()["configMapGenerator"] for env in maps["envs"]]
     files = {path.name for path in BASE.iterdir()} - {"kustomization.yaml"}
     assert {*kustomization()["resources"], *generated} == files
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_it_runs_and_checks_what_compose_does(name: str) -> None:
+def test_pods_run_and_check_the_same_commands_as_compose(name: str) -> None:
     service = read_compose()["services"][name]
     assert " ".join(container(name)["command"]) == service["command"]
     assert pod(name)["terminationGracePeriodSeconds"] >= int(service["stop_grace_period"].rstrip("s"))
@@ -89,7 +90,9 @@ def test_it_runs_and_checks_what_compose_does(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_pod_is_restricted(name: str) -> None:
-    """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted and a little more."""
+    """Pods meet the "restricted" standard and more:
+    https://kubernetes.io/docs/concepts/security/pod-security-standards/
+    """
     assert pod(name)["securityContext"]["runAsNonRoot"] is True
     assert f"USER {pod(name)['securityContext']['runAsUser']}" in (ROOT / "Dockerfile").read_text()
     assert pod(name)["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -104,7 +107,7 @@ def test_a_pod_is_restricted(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_what_is_about_a_deployment_finds_it(name: str) -> None:
+def test_services_and_policies_select_their_deployment(name: str) -> None:
     deployment = named("Deployment", name)
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     assert deployment["spec"]["selector"]["matchLabels"] == labels
@@ -120,7 +123,7 @@ def test_what_is_about_a_deployment_finds_it(name: str) -> None:
     assert spread == labels
 
 
-def test_the_ingress_leads_to_the_service_and_not_to_what_is_private() -> None:
+def test_the_ingress_exposes_the_service_without_private_paths() -> None:
     ingress = named("Ingress", "payment-service")
     [rule] = ingress["spec"]["rules"]
     paths = {path["path"]: path["backend"]["service"] for path in rule["http"]["paths"]}
@@ -137,7 +140,7 @@ def test_the_ingress_leads_to_the_service_and_not_to_what_is_private() -> None:
         assert annotations[f"nginx.ingress.kubernetes.io/{name}"] == value
 
 
-def test_the_service_leads_to_the_api() -> None:
+def test_the_service_selects_the_api() -> None:
     service = named("Service", "payment-service")["spec"]
     assert service["selector"] == named("Deployment", "payment-service")["spec"]["selector"]["matchLabels"]
     ports = {port["name"]: port["containerPort"] for port in container("payment-service")["ports"]}
@@ -145,7 +148,7 @@ def test_the_service_leads_to_the_api() -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_production_takes_the_settings_with_the_secrets_that_the_docs_name(name: str, tmp_path: Path) -> None:
+def test_production_starts_with_the_documented_secrets(name: str, tmp_path: Path) -> None:
     secrets = SECRETS | OWN_SECRETS[name]
     for file, value in secrets.items():
         (tmp_path / file).write_text(value)
@@ -166,7 +169,7 @@ def test_production_takes_the_settings_with_the_secrets_that_the_docs_name(name:
 
 
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl: not installed")
-def test_kubectl_builds_it_with_the_settings_by_their_generated_names() -> None:
+def test_kubectl_builds_the_manifests_with_generated_names() -> None:
     built = subprocess.run(
         ["kubectl", "kustomize", BASE], capture_output=True, text=True, timeout=60, check=True
     )

@@ -1,4 +1,4 @@
-"""Attempts, facts, and refunds that come late, in disorder, or from strangers."""
+"""Attempts, facts, and refunds that arrive late, out of order, or from other applications."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ REFUSED = Refused("AuthenticationError 401", transient=True)
 
 
 class ScriptedGateway:
-    """Answers from its attributes, and counts what it was asked to do."""
+    """Gateway that responds with its attributes and counts its calls."""
 
     default_test_method = "pm_card_visa"
 
@@ -155,7 +155,7 @@ def test_recovery_finds_our_charge_beside_one_with_a_copied_id(
     assert (found.status, found.gateway_id) == (PaymentStatus.COMPLETED, "pi_1")
 
 
-def test_recovery_ends_a_payment_of_which_only_a_copy_was_charged(
+def test_recovery_fails_a_payment_of_which_only_a_copy_was_charged(
     payments: Payments, gateway: ScriptedGateway
 ) -> None:
     payment = record()
@@ -180,9 +180,7 @@ def test_recovery_finds_our_refund_beside_one_with_a_copied_id(
     assert (found.status, found.gateway_id) == (RefundStatus.COMPLETED, "re_1")
 
 
-def test_recovery_goes_on_when_one_payment_has_no_usable_response(
-    payments: Payments, gateway: ScriptedGateway
-) -> None:
+def test_recovery_continues_after_one_unusable_response(payments: Payments, gateway: ScriptedGateway) -> None:
     for number in range(1, 4):
         payments.books.open(record(number))
     gateway.unusable = {"TXN-1"}
@@ -191,7 +189,7 @@ def test_recovery_goes_on_when_one_payment_has_no_usable_response(
     assert statuses == [PaymentStatus.PENDING, PaymentStatus.FAILED, PaymentStatus.FAILED]
 
 
-def test_recovery_stops_when_the_gateway_has_no_usable_response_for_several_payments(
+def test_recovery_stops_after_several_unusable_responses(
     payments: Payments, gateway: ScriptedGateway
 ) -> None:
     for number in range(1, 12):
@@ -201,7 +199,7 @@ def test_recovery_stops_when_the_gateway_has_no_usable_response_for_several_paym
     assert not gateway.sealed
 
 
-def test_refusal_of_a_second_request_says_nothing_about_the_first_charge(
+def test_refusal_of_a_second_request_does_not_settle_the_first_charge(
     payments: Payments, gateway: ScriptedGateway
 ) -> None:
     payments.books.open(record())
@@ -209,7 +207,7 @@ def test_refusal_of_a_second_request_says_nothing_about_the_first_charge(
     assert pay(payments, resumed()).status == PaymentStatus.PENDING
 
 
-def test_refusal_of_a_second_request_says_nothing_about_the_first_refund(
+def test_refusal_of_a_second_request_does_not_settle_the_first_refund(
     payments: Payments, gateway: ScriptedGateway
 ) -> None:
     pending = Refund("REF-1", RefundStatus.PENDING, Decimal("25.00"), "changed my mind", LONG_AGO)
@@ -238,7 +236,7 @@ def test_refund_that_a_late_attempt_has_recorded_is_not_refused_for_its_own_amou
     assert found == made
 
 
-def test_failed_refund_is_recorded_before_the_one_made_in_its_place(
+def test_failed_refund_is_recorded_before_its_replacement(
     payments: Payments, gateway: ScriptedGateway
 ) -> None:
     first = Refund("REF-1", RefundStatus.COMPLETED, Decimal("25.00"), "changed my mind", LONG_AGO, "re_1")

@@ -1,4 +1,4 @@
-"""The licenses of what deployments install are known, allowed, and written down."""
+"""The licenses of deployed packages are known, allowed, and documented."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_the_license_is_allowed(package: str) -> None:
 def test_the_page_is_current() -> None:
     rows = (ROOT / "docs/licenses.md").read_text().splitlines()
     for current, written in zip(page().splitlines(), rows, strict=True):
-        # A package for other systems, or another Python, is not installed here.
+        # Packages for other systems or Python versions are not installed here.
         assert current == written or current.endswith("for other systems only |")
 
 
@@ -29,5 +29,7 @@ def test_the_page_is_current() -> None:
         ("(GPL-2.0-only OR AGPL-3.0-only)", {"GPL-2.0-only OR AGPL-3.0-only"}),
     ],
 )
-def test_of_alternatives_one_is_enough_and_of_conditions_all(expression: str, expected: set[str]) -> None:
+def test_one_allowed_alternative_is_enough_but_every_condition_must_be_allowed(
+    expression: str, expected: set[str]
+) -> None:
     assert parts(expression) == expected

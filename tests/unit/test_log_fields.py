@@ -1,4 +1,4 @@
-"""docs/logs.md has every field that the program's own lines can carry."""
+"""docs/logs.md has every field of the program's log lines."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ ROOT = Path(__file__).parents[2]
 #: Functions that log under another name.
 _LOGGING = {"log", "tell"}
 
-#: Keywords that are no field: the traceback becomes `exception`.
+#: Keywords that are not fields: the traceback becomes `exception`.
 _NO_FIELDS = {"exc_info"}
 
 
 def logged() -> Iterator[str]:
-    """Every keyword of every call that logs."""
+    """Yield the keywords of all logging calls."""
     for folder in ("app", "actors", "cli", "devtools"):
         for source in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(source.read_text())):

@@ -16,7 +16,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_many_readers_make_few_looks(clock: list[float]) -> None:
+def test_many_readers_cause_few_lookups(clock: list[float]) -> None:
     recent = RecentLooks()
     assert sum(recent.claim("TXN-1") for _ in range(150)) == LOOKS_PER_WINDOW
     assert recent.claim("TXN-2"), "another payment is looked up all the same"
@@ -24,7 +24,7 @@ def test_many_readers_make_few_looks(clock: list[float]) -> None:
     assert recent.claim("TXN-1")
 
 
-def test_what_the_customer_has_to_do_is_known_between_looks(clock: list[float]) -> None:
+def test_the_required_action_is_remembered_between_lookups(clock: list[float]) -> None:
     recent = RecentLooks()
     assert recent.action("TXN-1") is None
     recent.remember("TXN-1", ACTION)
@@ -32,7 +32,7 @@ def test_what_the_customer_has_to_do_is_known_between_looks(clock: list[float]) 
     assert recent.action("TXN-1") == ACTION
 
 
-def test_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_lookups_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(looks, "_MAX_REMEMBERED", 2)
     recent = RecentLooks()
     for number in range(3):

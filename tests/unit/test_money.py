@@ -20,7 +20,9 @@ from app.money import CURRENCIES, canonical_amount
         ("25.50" + "0" * 40, "USD", "25.50"),
     ],
 )
-def test_an_amount_gets_the_decimals_of_its_currency(amount: str, currency: str, canonical: str) -> None:
+def test_an_amount_is_padded_to_the_decimals_of_its_currency(
+    amount: str, currency: str, canonical: str
+) -> None:
     assert str(canonical_amount(Decimal(amount), currency)) == canonical
 
 

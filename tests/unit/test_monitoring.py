@@ -1,4 +1,4 @@
-"""Documentation, alerts and dashboards speak of metrics that there are, in words that Prometheus takes."""
+"""Documentation, alerts, and dashboards use existing metrics, and Prometheus accepts their expressions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.documents import ROOT
 DASHBOARDS = sorted((ROOT / "deploy/grafana/dashboards").glob("*.json"))
 RULES = ROOT / "deploy/prometheus/alerts.yml"
 
-#: What is looked up at a scrape: app/api/metrics.py, actors/metrics.py.
+#: Metrics that are queried at a scrape: app/api/metrics.py, actors/metrics.py.
 LOOKED_UP = {
     "movieapp_outbox_transactions",
     "movieapp_outbox_oldest_seconds",
@@ -30,7 +30,7 @@ LOOKED_UP = {
 
 
 def declared() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Name → type and labels of every metric that is counted."""
+    """Return name → type and labels of every metric."""
     found = {}
     for name, collector in metrics._REGISTRY._names_to_collectors.items():
         assert isinstance(collector, MetricWrapperBase)
@@ -48,7 +48,7 @@ def expressions(dashboard: Path) -> Iterator[str]:
 
 
 def named(expression: str) -> set[str]:
-    """The metrics in an expression, without what a histogram adds to its name."""
+    """Return the metrics in an expression, without histogram suffixes."""
     return {re.sub(r"_(bucket|count|sum)$", "", name) for name in re.findall(r"movieapp_\w+", expression)}
 
 
@@ -65,7 +65,7 @@ def run(*command: Any) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_documentation_names_every_metric_as_it_is() -> None:
+def test_the_documentation_lists_every_metric() -> None:
     rows = re.findall(
         r"^\| `(movieapp_\w+)` \| (\w+) \| ([\w, ]*?) ?\|", (ROOT / "docs/metrics.md").read_text(), re.M
     )
@@ -75,7 +75,7 @@ def test_the_documentation_names_every_metric_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda path: path.stem)
-def test_dashboards_show_what_there_is(dashboard: Path, promtool: str, tmp_path: Path) -> None:
+def test_dashboards_query_existing_metrics(dashboard: Path, promtool: str, tmp_path: Path) -> None:
     shown = list(expressions(dashboard))
     assert set().union(*map(named, shown)) <= declared().keys() | LOOKED_UP
     rules = [
@@ -92,7 +92,7 @@ def test_every_metric_is_on_a_dashboard() -> None:
     assert shown == declared().keys() | LOOKED_UP
 
 
-def test_alerts_ask_for_what_there_is_and_say_what_to_do() -> None:
+def test_alerts_query_existing_metrics_and_link_to_the_runbook() -> None:
     runbook = (ROOT / "docs/runbook.md").read_text()
     anchors = {
         re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-")
@@ -106,6 +106,6 @@ def test_alerts_ask_for_what_there_is_and_say_what_to_do() -> None:
             assert anchor in anchors, rule["alert"]
 
 
-def test_alerts_fire_when_they_should_and_not_else(promtool: str) -> None:
+def test_alerts_fire_only_when_they_should(promtool: str) -> None:
     run(promtool, "check", "rules", RULES)
     run(promtool, "test", "rules", RULES.with_name("alerts.test.yml"))

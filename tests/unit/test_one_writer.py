@@ -1,4 +1,4 @@
-"""Only the ledger writes payments: no other module holds the collection in which they are."""
+"""One writer for each kind of record: the ledger for payments, the audit log for operators' actions."""
 
 from __future__ import annotations
 
@@ -8,16 +8,28 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-#: Modules that may hold the model. All but the ledger read: reports that no rule depends on.
+#: Modules that may import the model. All except the ledger only read, for reports.
 LEDGER = "app/payments/ledger/mongo.py"
+AUDIT = "app/operations/audit.py"
+BULK = "app/payments/bulk/store.py"
+SUPPRESSIONS = "app/suppressions/store.py"
 READERS = {
-    "app/dashboard/pages.py",
+    "app/dashboard/lists.py",
+    "app/operations/attention.py",
+    "app/operations/listing.py",
+    "app/operations/records.py",
+    "app/operations/finding.py",
+    "app/operations/grouping.py",
+    "app/operations/privacy.py",
     "app/operations/stats.py",
-    "app/payments/trace.py",
+    "app/operations/trace.py",
+    # Tools that read its declared indexes and measure an example.
+    "devtools/capacity.py",
+    "devtools/index_sizes.py",
 }
 MODELS = "app/models/"
 
-#: What changes documents, in MongoEngine's and in PyMongo's words.
+#: Methods of MongoEngine and PyMongo that change documents.
 WRITES = {
     "bulk_write",
     "collection",
@@ -45,7 +57,7 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
             yield source.relative_to(ROOT).as_posix(), ast.parse(source.read_text())
 
 
-def test_only_the_ledger_and_reports_hold_the_model_of_payments() -> None:
+def test_only_the_ledger_and_reports_import_the_payment_model() -> None:
     holders = {
         path
         for path, tree in modules()
@@ -56,6 +68,57 @@ def test_only_the_ledger_and_reports_hold_the_model_of_payments() -> None:
         and not path.startswith(MODELS)
     }
     assert holders == {LEDGER, *READERS}
+
+
+def test_audit_entries_are_only_added() -> None:
+    holders = {
+        path
+        for path, tree in modules()
+        for node in ast.walk(tree)
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "OperatorAction"
+        )
+        or (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id == "OperatorAction"
+        )
+    }
+    assert holders == {AUDIT}
+    tree = ast.parse((ROOT / AUDIT).read_text())
+    called = {
+        node.func.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+    assert called & WRITES == {"insert"}
+
+
+def test_only_the_suppression_list_writes_suppressions() -> None:
+    holders = {
+        path
+        for path, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("Suppression", "SoftBounce")
+    }
+    assert holders == {SUPPRESSIONS}
+
+
+def test_only_one_module_imports_the_models_of_bulk_refunds() -> None:
+    holders = {
+        path
+        for path, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").startswith("app.models")
+        and {"RefundRun", "RefundRunLine"} & {name.name for name in node.names}
+        and not path.startswith(MODELS)
+    }
+    assert holders == {BULK}
 
 
 def test_reports_only_read() -> None:

@@ -25,18 +25,18 @@ CARD = "4242424242424242"
         ("pi_1_secret_2", "[client secret]"),
     ],
 )
-def test_card_numbers_and_secrets_are_cut_out_of_text(text: str, clean: str) -> None:
+def test_card_numbers_and_secrets_are_masked_in_text(text: str, clean: str) -> None:
     assert redact_text(text) == clean
 
 
 @pytest.mark.parametrize(
     "text", ["evt_booking_BOOK-1_1734353677", "1734353677123", "4242424242424241", "2026-12-01"]
 )
-def test_other_numbers_stay(text: str) -> None:
+def test_other_numbers_are_not_masked(text: str) -> None:
     assert redact_text(text) == text
 
 
-def test_values_of_secret_keys_go_whatever_they_are() -> None:
+def test_values_of_secret_keys_are_always_masked() -> None:
     event = {"card": {"cvv": "123", "card_number": CARD, "name": "Jane"}, "list": [{"api_key": "x"}]}
     assert redact(event) == {
         "card": {"cvv": "[redacted]", "card_number": "[redacted]", "name": "Jane"},
@@ -70,7 +70,7 @@ def test_a_log_line_is_json_with_service_level_message_and_ids(lines: io.StringI
     }
 
 
-def test_what_other_libraries_and_tracebacks_say_is_cleaned_too(lines: io.StringIO) -> None:
+def test_messages_of_libraries_and_tracebacks_are_masked_too(lines: io.StringIO) -> None:
     try:
         raise ValueError(f"bad card {CARD}")
     except ValueError:
@@ -96,7 +96,7 @@ def test_what_other_libraries_and_tracebacks_say_is_cleaned_too(lines: io.String
         "\ud800",
     ],
 )
-def test_characters_that_a_terminal_obeys_are_escaped(lines: io.StringIO, text: str) -> None:
+def test_control_characters_in_logs_are_escaped(lines: io.StringIO, text: str) -> None:
     logs.get_logger("app.test").warning("refused", reason=f"a{text}b", **{f"key{text}": 1})
     written = lines.getvalue()
     assert written.rstrip("\n").isprintable()

@@ -20,18 +20,20 @@ NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
         ("2026-12-15T20:00:00Z", None, "2026-12-15T20:00:00.000Z"),
         ("2026-12-15T20:00:00+02:00", "America/New_York", "2026-12-15T18:00:00.000Z"),
         ("2026-12-15T20:00:00", "America/New_York", "2026-12-16T01:00:00.000Z"),
-        # Without a zone it is past once it is past everywhere.
+        # A time without a zone is past when it is past everywhere.
         ("2026-12-15T20:00:00", None, "2026-12-16T08:00:00.000Z"),
         ("2026-12-15 20:00", "Nowhere/At_All", "2026-12-16T08:00:00.000Z"),
         ("2026-12-15", "Europe/Berlin", "2026-12-15T22:59:59.999Z"),
         ("2026-12-15", "../etc/passwd", "2026-12-16T11:59:59.999Z"),
-        # Free text is shown as it stands, and sent.
+        # Free text is sent and shown verbatim.
         ("2026-12-15 8:00 PM", None, None),
         ("tomorrow", "UTC", None),
         ("", None, None),
     ],
 )
-def test_the_latest_time_that_a_showtime_can_mean(text: str, zone: str | None, latest: str | None) -> None:
+def test_an_ambiguous_showtime_means_its_latest_possible_instant(
+    text: str, zone: str | None, latest: str | None
+) -> None:
     found = latest_meaning(text, zone)
     assert (found and iso(found)) == latest
     assert found is None or found.tzinfo is not None
@@ -47,7 +49,7 @@ def confirmed(
 
 @pytest.fixture
 def cancelled_at(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Timestamps of the cancellations that were sent for the booking: the test adds to them."""
+    """Timestamps of the cancellations that were sent for the booking. The test adds to them."""
     timestamps: list[object] = []
 
     def told(notification: Notification, *event_types: str) -> dict[str, list[dict[str, object]]]:
@@ -68,7 +70,7 @@ def test_a_confirmation_is_sent_until_the_show_begins(cancelled_at: list[object]
     assert obsolete(confirmed("tonight"), NOW + timedelta(days=999)) is None
 
 
-def test_other_events_are_sent_whenever_it_is(cancelled_at: list[object]) -> None:
+def test_other_events_are_sent_at_any_time(cancelled_at: list[object]) -> None:
     late = confirmed(iso(NOW - timedelta(days=1)))
     late.event_type = "booking.cancelled"
     assert obsolete(late, NOW) is None
@@ -83,7 +85,7 @@ def test_other_events_are_sent_whenever_it_is(cancelled_at: list[object]) -> Non
         (["2026-11-30T10:00:00Z"], False),
         (["2026-11-30T10:00:01Z"], False),
         (["2026-11-30T09:00:00Z", "2026-11-30T10:00:01Z"], False),
-        # Which came first can't be told: better no mail than one for a booking that is cancelled.
+        # The order is unknown, and no mail is better than one for a canceled booking.
         (["2026-11-30T09:00:00"], False),
         (["yesterday"], False),
         ([""], False),
@@ -91,7 +93,7 @@ def test_other_events_are_sent_whenever_it_is(cancelled_at: list[object]) -> Non
         ([20261130], False),
     ],
 )
-def test_a_confirmation_needs_to_be_surely_newer_than_every_cancellation(
+def test_a_confirmation_must_be_certainly_newer_than_every_cancellation(
     cancelled_at: list[object], timestamps: list[object], is_sent: bool
 ) -> None:
     cancelled_at += timestamps

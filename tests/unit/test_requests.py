@@ -1,4 +1,4 @@
-"""What the API refuses before anything is recorded: card numbers anywhere, ids that look like others."""
+"""Requests refused before anything is recorded: card numbers anywhere, and ids that look like others."""
 
 from __future__ import annotations
 
@@ -37,14 +37,15 @@ REFUND: dict[str, Any] = {
 
 @pytest.fixture
 def client(settings: Settings) -> Iterator[FlaskClient]:
+    models.disconnect()  # from an earlier test in this process
     yield create_app(settings).test_client()
     models.disconnect()
 
 
 def refused(answer: Any) -> dict[str, Any]:
-    """The fields that a 422 names."""
+    """Return the fields that a 422 names."""
     assert answer.status_code == 422, answer.text
-    # The id that we draw for a request is random hexadecimal: it may hold any four digits.
+    # A generated request id is random hexadecimal and may contain any four digits.
     assert "5105" not in _OUR_REQUEST_ID.sub("", f"{answer.text} {answer.headers}")
     error = answer.json["error"]
     assert (error["code"], error["message"]) == ("VALIDATION_ERROR", "The request is not valid.")
@@ -86,7 +87,7 @@ def test_a_card_number_in_any_field_is_refused_and_the_field_is_named(
     assert refused(client.post("/payment/process", json=PAYMENT | fields)) == named
 
 
-def test_a_refund_has_no_place_for_a_card_number(client: FlaskClient) -> None:
+def test_a_card_number_in_a_refund_is_refused(client: FlaskClient) -> None:
     for name in REFUND:
         assert refused(client.post("/payment/refund", json=REFUND | {name: CARD})) == {name: NO_CARD}
     answer = client.post("/payment/refund", json=REFUND | {"card_details": {"card_number": CARD}})
@@ -94,7 +95,7 @@ def test_a_refund_has_no_place_for_a_card_number(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("header", ["Idempotency-Key", "X-Request-ID"])
-def test_a_card_number_in_a_kept_header_is_refused(client: FlaskClient, header: str) -> None:
+def test_a_card_number_in_a_stored_header_is_refused(client: FlaskClient, header: str) -> None:
     for text in ("5105105105105100", "5105-1051-0510-5100", f"row 7, {CARD}"):
         answer = client.post("/payment/process", json=PAYMENT, headers={header: text})
         assert refused(answer) == {header: NO_CARD}
@@ -109,7 +110,7 @@ def test_a_card_number_in_a_kept_header_is_refused(client: FlaskClient, header: 
         ("/payment/methods?5105105105105100", "query"),
     ],
 )
-def test_a_card_number_in_an_address_is_refused(client: FlaskClient, path: str, place: str) -> None:
+def test_a_card_number_in_a_url_is_refused(client: FlaskClient, path: str, place: str) -> None:
     assert refused(client.get(path)) == {place: NO_CARD}
 
 
@@ -147,7 +148,7 @@ CONTROL = "Must not contain control characters."
         ("BOOK-1\N{LINE SEPARATOR}2", INVISIBLE),
     ],
 )
-def test_an_id_that_looks_like_another_is_refused(client: FlaskClient, text: str, reason: str) -> None:
+def test_an_id_with_invisible_characters_is_refused(client: FlaskClient, text: str, reason: str) -> None:
     for name in ("booking_id", "user_id"):
         answer = client.post("/payment/process", json=PAYMENT | {name: text})
         assert refused(answer) == {name: [reason]}
@@ -160,18 +161,18 @@ def load(text: str) -> str:
     return loaded
 
 
-def test_composed_and_decomposed_ids_are_one() -> None:
+def test_composed_and_decomposed_ids_are_equal() -> None:
     composed = "BOOK-Amélie"
     assert load(unicodedata.normalize("NFD", composed)) == load(composed) == composed
 
 
 @pytest.mark.parametrize("text", ["BOOK 1", "予約-1", "حجز-1", "🎬-1", "a", "BOOK-1/2?x=y#z"])
-def test_ids_of_any_script_are_taken(text: str) -> None:
+def test_ids_in_any_script_are_accepted(text: str) -> None:
     assert load(text) == text
 
 
 @pytest.mark.parametrize("form", ["{}", "{}x", "x{}", "x{}x"])
-def test_the_documented_pattern_is_the_rule(form: str) -> None:
+def test_the_documented_pattern_matches_the_validation(form: str) -> None:
     pattern = re.compile(ID_PATTERN)
 
     def accepts(check: Callable[[str], object], text: str) -> bool:

@@ -35,7 +35,7 @@ def load() -> Settings:
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318", "must be a URL"),
     ],
 )
-def test_a_wrong_value_is_one_line_that_names_the_variable(
+def test_an_invalid_value_is_reported_in_one_line_that_names_the_variable(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, hint: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -48,7 +48,7 @@ def test_a_wrong_value_is_one_line_that_names_the_variable(
     assert "hunter2" not in message
 
 
-def test_a_gateway_slower_than_gunicorns_patience_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gateway_timeout_longer_than_gunicorns_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAYMENT_GATEWAY_READ_TIMEOUT", "30")
     with pytest.raises(SettingsError, match="WEB_TIMEOUT: must exceed the longest gateway call, 98 s"):
         load()
@@ -127,7 +127,7 @@ def test_a_worker_starts_without_the_secrets_of_the_api(monkeypatch: pytest.Monk
     assert load().app_env == "production"
 
 
-def test_the_environment_wins_over_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_environment_overrides_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("LOG_LEVEL=DEBUG\nFROM_NAME='From the file'\n")
     monkeypatch.setenv("LOG_LEVEL", "ERROR")
     settings = load_settings([tmp_path / ".env"])
@@ -149,7 +149,7 @@ def test_a_secret_may_be_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert "from the file" not in repr(settings)
 
 
-def test_a_wrong_secret_is_named_and_not_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_invalid_secret_is_named_and_not_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
     (tmp_path / "rabbitmq_url").write_text("hunter2")
     with pytest.raises(SettingsError, match=r"^RABBITMQ_URL: must be a URL") as wrong:
@@ -166,13 +166,13 @@ def test_secrets_that_cannot_be_read_are_named(monkeypatch: pytest.MonkeyPatch, 
     def refuse(path: Path, *_: object, **__: object) -> str:
         raise PermissionError(13, "Permission denied", str(path))
 
-    # The tests may run as root, who may read everything.
+    # The tests may run as root, which can read everything.
     monkeypatch.setattr(Path, "read_text", refuse)
     with pytest.raises(SettingsError, match=r"Permission denied: '.*/smtp_password'$"):
         load_settings([], tmp_path)
 
 
-def test_an_empty_value_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_value_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMTP_PORT", "")
     assert load().smtp_port == 587
 
@@ -187,13 +187,13 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert secret not in repr(load()) + str(load())
 
 
-def test_what_is_made_from_the_settings_is_up_to_date() -> None:
+def test_generated_settings_files_are_up_to_date() -> None:
     root = Path(__file__).parents[2]
     assert (root / ".env.example").read_text() == env_example()
     assert (root / "docs/configuration.md").read_text() == configuration_page()
 
 
-def test_tracing_says_which_extra_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_tracing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318")
     monkeypatch.delitem(sys.modules, "opentelemetry.exporter", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry", None)  # as if it were not installed

@@ -10,7 +10,7 @@ def test_every_state_is_listed_and_reachable() -> None:
 
 
 @pytest.mark.parametrize("unpaid", sorted(states.UNPAID))
-def test_an_unpaid_payment_can_only_be_given_back(unpaid: Status) -> None:
+def test_a_charged_unpaid_payment_can_only_be_refunded(unpaid: Status) -> None:
     assert states.MOVES[unpaid] == {Status.PARTIALLY_REFUNDED, Status.REFUNDED}
 
 
@@ -19,7 +19,7 @@ def test_only_unsettled_payments_can_fail() -> None:
     assert before_failure == states.UNSETTLED
 
 
-def test_a_booking_is_free_again_after_failure_or_full_refund() -> None:
+def test_a_booking_can_be_paid_again_after_a_failure_or_full_refund() -> None:
     assert set(states.MOVES) - states.OPEN == {Status.FAILED, Status.CANCELED, Status.REFUNDED}
 
 

@@ -1,4 +1,4 @@
-"""What each queue accepts."""
+"""Which messages each queue accepts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.messaging.wire import MAX_DELAY_SECONDS, MAX_MESSAGE_BYTES, Origin, Ref
 BOOKINGS, EMAIL, SMS = "notification.booking_events", "notification.email", "notification.sms"
 EVENT = {"event_id": "evt_1", "event_type": "booking.confirmed", "x": None}
 
-#: From a publisher, through the exchange; and from our own user, through the default exchange.
+#: From a publisher through the exchange, and from our own user through the default exchange.
 PUBLISHED, OWN = Origin("movie_app_events", "booking.confirmed"), Origin("", BOOKINGS)
 
 
@@ -38,7 +38,7 @@ def test_an_event_without_an_id_is_accepted_so_that_its_schema_names_what_is_mis
     assert accept(BOOKINGS, b'{"event_type":"booking.confirmed"}', PUBLISHED)["message_id"]
 
 
-def test_queues_are_known_by_name_under_any_namespace() -> None:
+def test_queues_are_recognized_in_any_namespace() -> None:
     assert accept(f"tests.{BOOKINGS}", body(), PUBLISHED)
     with pytest.raises(Refused, match="has no actor"):
         accept("notification.other\x1b[2J", body(), PUBLISHED)
@@ -50,7 +50,7 @@ def test_queues_are_known_by_name_under_any_namespace() -> None:
         (envelope(), PUBLISHED, "accepts bare events only"),
         (envelope(eta=2**62), PUBLISHED, "accepts bare events only"),
         (envelope("send_email", ["x"]), PUBLISHED, "accepts bare events only"),
-        # Whatever else is in it.
+        # With any other content.
         (body(actor_name="notify", queue_name="x"), PUBLISHED, "accepts bare events only"),
         (envelope(), OWN, "accepts bare events only"),
         (envelope(retries=1, eta=2**62), OWN, "accepts bare events only"),
@@ -73,7 +73,7 @@ def test_queues_are_known_by_name_under_any_namespace() -> None:
         (envelope(args=[{**EVENT, "x": "x" * MAX_MESSAGE_BYTES}], retries=1), OWN, "larger than"),
     ],
 )
-def test_an_event_queue_refuses_what_is_no_event_of_its_own(sent: bytes, origin: Origin, reason: str) -> None:
+def test_an_event_queue_accepts_only_its_own_events(sent: bytes, origin: Origin, reason: str) -> None:
     with pytest.raises(Refused, match=reason) as refused:
         accept(BOOKINGS, sent, origin)
     assert str(refused.value).isprintable()
@@ -95,17 +95,17 @@ def test_a_channel_queue_accepts_messages_for_its_actor() -> None:
 @pytest.mark.parametrize(
     ("sent", "reason"),
     [
-        (body(), "not a message of ours"),
+        (body(), "not a message of movieapp"),
         (envelope("send_sms", ["6564"]), "for the actor send_email"),
         (envelope("notify"), "for the actor send_email"),
         (envelope("send_email", [["6564"]]), "the id of one notification"),
         (envelope("send_email", []), "the id of one notification"),
         (envelope("send_email", ["6564"], {"other": 1}), "the id of one notification"),
-        (envelope("send_email", ["6564"], eta=2**62), "not a message of ours"),
-        (envelope("send_email", ["6564"], eta="soon"), "not a message of ours"),
-        (envelope("send_email", ["6564"], on_retry_exhausted="send_sms"), "not a message of ours"),
-        (b"[" * 100_000, "not a message of ours"),
-        (b"\xff", "not a message of ours"),
+        (envelope("send_email", ["6564"], eta=2**62), "not a message of movieapp"),
+        (envelope("send_email", ["6564"], eta="soon"), "not a message of movieapp"),
+        (envelope("send_email", ["6564"], on_retry_exhausted="send_sms"), "not a message of movieapp"),
+        (b"[" * 100_000, "not a message of movieapp"),
+        (b"\xff", "not a message of movieapp"),
     ],
 )
 def test_a_channel_queue_refuses_everything_else(sent: bytes, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Changed bookings: what is announced, and in which order states may reach people."""
+"""Changed bookings: which changes are announced, and in which order states are sent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def outcome(event_id: str) -> tuple[str, str | None]:
     return record.status, record.error_message
 
 
-def test_an_update_is_mailed_with_a_higher_sequence_of_the_same_entry(
+def test_an_update_is_mailed_with_the_same_uid_and_a_higher_sequence(
     make_stub: Any, mail_sink: MailSink
 ) -> None:
     stub = make_stub()
@@ -40,7 +40,7 @@ def test_an_update_is_mailed_with_a_higher_sequence_of_the_same_entry(
     assert [mail["Subject"].partition(":")[0] for mail in mails] == [
         "Booking confirmed",
         "Booking changed",
-        "Booking cancelled",
+        "Booking canceled",
     ]
     entries: list[Any] = [
         Calendar.from_ical(next(mail.iter_attachments()).get_content()).walk("VEVENT")[0] for mail in mails
@@ -103,7 +103,7 @@ def test_an_update_after_the_cancellation_is_skipped_until_the_booking_is_confir
     assert outcome("evt_new") == ("sent", None)
 
 
-def test_an_older_update_that_arrives_later_does_not_bring_back_its_state(
+def test_an_older_update_that_arrives_later_does_not_restore_its_state(
     make_stub: Any, mail_sink: MailSink
 ) -> None:
     stub = make_stub()
@@ -113,7 +113,7 @@ def test_an_older_update_that_arrives_later_does_not_bring_back_its_state(
     assert len(mail_sink.mails) == 1
 
 
-def test_a_confirmation_replayed_after_an_update_does_not_bring_back_its_state(
+def test_a_confirmation_replayed_after_an_update_does_not_restore_its_state(
     make_stub: Any, mail_sink: MailSink
 ) -> None:
     stub = make_stub()
@@ -124,14 +124,14 @@ def test_a_confirmation_replayed_after_an_update_does_not_bring_back_its_state(
     assert len(mail_sink.mails) == 1
 
 
-def test_an_update_that_comes_twice_is_mailed_once(make_stub: Any, mail_sink: MailSink) -> None:
+def test_a_duplicate_update_is_mailed_once(make_stub: Any, mail_sink: MailSink) -> None:
     stub = make_stub()
     for _ in range(2):
         stub.publish(update("evt_update"))
     assert len(mail_sink.mails) == 1
 
 
-def test_the_codes_of_tickets_are_in_no_log_line(make_stub: Any, mail_sink: MailSink, log_lines: Any) -> None:
+def test_ticket_codes_are_never_logged(make_stub: Any, mail_sink: MailSink, log_lines: Any) -> None:
     stub = make_stub(sms_provider="console")
     stub.publish(update("evt_update", user_phone="+14155550123", ticket_url=None))
     assert "8KQ2-VX7M-B5" in mail_sink.mails[0].get_body(("plain",)).get_content()

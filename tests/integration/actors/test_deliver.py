@@ -1,4 +1,4 @@
-"""What `Deliver` does with each outcome of a channel: a channel that says what the test makes it say."""
+"""How `Deliver` handles each outcome of a channel, with a scripted channel."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pymongo.errors import AutoReconnect
 
 from actors import deliveries
 from actors.deliver import Deliver, DeliveryFailed, surely
-from actors.errors import DeliveryError, NotAllowed, Postponed, TemporaryFailure, Uncertain
+from actors.errors import DeliveryError, NotAllowed, Postponed, TemporaryFailure, Uncertain, Unsubscribed
 from actors.receipts import Receipts
 from app import models
 from app.clock import iso, utcnow
 from app.models import Notification
 from app.settings import Settings
 from app.telemetry import metrics
-from tests.support.actors import LEASE, LogLines, confirmation, make_overdue, record_delivery
+from tests.support.actors import LEASE, LogLines, Suppressed, confirmation, make_overdue, record_delivery
 
 MAX_RETRIES = 2
 
 
 class Channel:
-    """Sends nothing: returns fields, or raises what it is given."""
+    """Channel that returns fields or raises errors as scripted."""
 
     lease = LEASE
     hold_for = timedelta(hours=1)
@@ -46,7 +46,7 @@ class Channel:
         return None
 
     def close(self) -> None:
-        """Nothing is open."""
+        """A sender without connections."""
 
 
 class Memory:
@@ -81,7 +81,7 @@ def receipts() -> Memory:
 
 @pytest.fixture
 def deliver(channel: Channel, receipts: Memory) -> Deliver:
-    return Deliver(channel, cast(Receipts, receipts), MAX_RETRIES)
+    return Deliver(channel, cast(Receipts, receipts), MAX_RETRIES, Suppressed())
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def made(channel: Channel) -> Notification:
 
 
 def delay_of(raised: pytest.ExceptionInfo[dramatiq.Retry]) -> int:
-    """Milliseconds until the message comes again."""
+    """Return the milliseconds until the message is redelivered."""
     assert raised.value.delay is not None
     return raised.value.delay
 
@@ -101,13 +101,13 @@ def outcomes(delivery: Notification) -> list[str]:
 
 
 def counted(outcome: str) -> float:
-    """How often the metric of deliveries counted `outcome`."""
+    """Return how often the metric of deliveries counted `outcome`."""
     labels = {"channel": "email", "template": "booking_confirmation", "outcome": outcome}
     return metrics._REGISTRY.get_sample_value("movieapp_deliveries_total", labels) or 0.0
 
 
 def counts_one(outcome: str) -> Callable[[], None]:
-    """Returns what asserts that `outcome` was counted once since this call."""
+    """Returns a function that asserts that `outcome` was counted once since this call."""
     before = counted(outcome)
 
     def check() -> None:
@@ -158,17 +158,17 @@ def test_a_finished_delivery_is_not_sent_again(
     assert len(channel.sent) == 1
 
 
-def test_the_message_of_a_delivery_that_was_given_up_becomes_its_dead_letter(
+def test_the_message_of_an_abandoned_delivery_becomes_its_dead_letter(
     deliver: Deliver, channel: Channel, made: Notification
 ) -> None:
     Notification.objects(id=made.id).update_one(set__status="failed", unset__due_at=True)
     deliver(str(made.id))
-    with pytest.raises(DeliveryFailed, match=r"^failed in its inline attempt$"):
+    with pytest.raises(DeliveryFailed, match=r"^the inline attempt failed$"):
         deliver(str(made.id), given_up=True)
     assert channel.sent == []
 
 
-def test_a_held_delivery_is_tried_when_its_lease_has_ended(
+def test_a_leased_delivery_is_tried_after_its_lease_expires(
     deliver: Deliver, channel: Channel, made: Notification
 ) -> None:
     deliveries.claim(str(made.id), LEASE)
@@ -178,7 +178,7 @@ def test_a_held_delivery_is_tried_when_its_lease_has_ended(
     assert channel.sent == []
 
 
-def test_a_message_that_comes_a_little_early_waits_for_a_tenth_of_a_second(
+def test_a_message_that_arrives_early_waits_for_a_tenth_of_a_second(
     deliver: Deliver, made: Notification, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deliveries, "claim", lambda *_: deliveries.Busy(utcnow()))
@@ -204,20 +204,20 @@ def test_a_delivery_whose_acceptance_was_not_recorded_is_recorded_and_not_sent_a
 
 
 @pytest.mark.parametrize(("abandoned", "is_sent"), [(9, True), (10, False)])
-def test_a_delivery_that_ten_workers_abandoned_is_given_up(
+def test_a_delivery_is_abandoned_after_ten_workers_were_lost(
     deliver: Deliver, channel: Channel, made: Notification, abandoned: int, is_sent: bool
 ) -> None:
     Notification.objects(id=made.id).update_one(set__abandoned=abandoned)
     if is_sent:
         deliver(str(made.id))
     else:
-        with pytest.raises(DeliveryFailed, match=r"^10 workers took it, and none reported an outcome$"):
+        with pytest.raises(DeliveryFailed, match=r"^10 workers claimed it, and none recorded an outcome$"):
             deliver(str(made.id))
     assert channel.sent == [str(made.id)] * is_sent
     assert made.reload().status == ("sent" if is_sent else "failed")
 
 
-def test_a_delivery_that_came_too_late_is_skipped(
+def test_a_late_delivery_is_skipped(
     deliver: Deliver, channel: Channel, made: Notification, log_lines: LogLines
 ) -> None:
     check = counts_one("skipped")
@@ -281,7 +281,7 @@ def test_a_temporary_failure_is_retried_until_the_limit(
     ],
     ids=["refused", "uncertain", "unexpected"],
 )
-def test_a_delivery_that_is_not_to_be_tried_again_becomes_a_dead_letter(
+def test_a_delivery_with_a_permanent_failure_becomes_a_dead_letter(
     deliver: Deliver, channel: Channel, made: Notification, error: Exception, status: str, detail: str
 ) -> None:
     check = counts_one(status)
@@ -294,7 +294,7 @@ def test_a_delivery_that_is_not_to_be_tried_again_becomes_a_dead_letter(
 
 
 @pytest.mark.parametrize(("error", "status"), [(None, "sent"), (DeliveryError("550 no"), "failed")])
-def test_an_outcome_is_recorded_when_mongodb_is_back(
+def test_an_outcome_is_recorded_after_mongodb_recovers(
     deliver: Deliver,
     channel: Channel,
     made: Notification,
@@ -318,8 +318,68 @@ def test_an_outcome_is_recorded_when_mongodb_is_back(
     assert (made.reload().status, failures) == (status, [])
 
 
+@pytest.fixture
+def outages(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Make a function of `deliveries` fail as often as given, as while MongoDB is unavailable."""
+
+    def make(name: str, times: int) -> None:
+        left, real = times, getattr(deliveries, name)
+
+        def fail(*arguments: Any, **fields: Any) -> None:
+            nonlocal left
+            if left:
+                left -= 1
+                raise AutoReconnect("down")
+            real(*arguments, **fields)
+
+        monkeypatch.setattr(deliveries, name, fail)
+
+    return make
+
+
+def test_twelve_outages_of_mongodb_count_against_no_delivery(
+    deliver: Deliver, channel: Channel, made: Notification, outages: Callable[..., None]
+) -> None:
+    channel.error = TemporaryFailure("451 greylisted")
+    outages("retry", 12)
+    for _ in range(12):
+        with pytest.raises(AutoReconnect):
+            deliver(str(made.id))
+    channel.error = None
+    deliver(str(made.id))
+    assert (made.reload().status, made.abandoned, made.excused) == ("sent", 12, 12)
+
+
+def test_an_outage_that_outlasts_the_lease_counts_against_no_delivery(
+    deliver: Deliver, channel: Channel, made: Notification, outages: Callable[..., None]
+) -> None:
+    channel.error = TemporaryFailure("451 greylisted")
+    outages("retry", 1)
+    outages("give_back", 1)
+    with pytest.raises(AutoReconnect):
+        deliver(str(made.id))
+    make_overdue(made)
+    taken = deliveries.claim(str(made.id), LEASE)
+    assert isinstance(taken, Notification)
+    deliver.give_back()
+    deliver.give_back()  # nothing is left
+    found = made.reload()
+    assert (found.abandoned, found.excused, found.due_at) == (1, 1, taken.due_at), "its new lease holds"
+
+
+def test_an_outage_while_a_mail_is_rendered_does_not_fail_it(
+    deliver: Deliver, channel: Channel, made: Notification
+) -> None:
+    channel.error = AutoReconnect("down")
+    with pytest.raises(AutoReconnect):
+        deliver(str(made.id))
+    channel.error = None
+    deliver(str(made.id))
+    assert made.reload().status == "sent"
+
+
 class Clock:
-    """`time`, as far as `surely` uses it; sleeping takes no time."""
+    """Replacement for `time` in which sleeping takes no time."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -346,7 +406,7 @@ def test_an_action_is_repeated_for_a_minute_of_outage_every_half_second(
     assert tried == [number / 2 for number in range(122)]
 
 
-def test_an_error_that_is_no_outage_is_raised_at_once() -> None:
+def test_an_error_other_than_an_outage_is_raised_immediately() -> None:
     tried: list[None] = []
 
     def act() -> None:
@@ -367,8 +427,34 @@ def test_a_recipient_that_must_not_get_it_is_skipped(
     assert (delivery.status, delivery.error_message) == ("skipped", "SMS_COUNTRIES does not list DE")
 
 
+def test_a_suppressed_recipient_is_skipped_and_not_counted(
+    channel: Channel, receipts: Memory, made: Notification
+) -> None:
+    deliver = Deliver(
+        channel, cast(Receipts, receipts), MAX_RETRIES, Suppressed("hard_bounce"), lambda _: pytest.fail()
+    )
+    deliver(str(made.id))
+    delivery = made.reload()
+    assert (delivery.status, delivery.error_message, delivery.due_at) == ("skipped", "suppressed", None)
+    assert delivery.attempts[-1].detail == "suppressed: hard_bounce"
+    assert channel.sent == []
+
+
+def test_a_recipient_who_has_unsubscribed_is_reported_and_skipped(
+    channel: Channel, receipts: Memory, made: Notification
+) -> None:
+    suppressed = Suppressed()
+    channel.error = Unsubscribed("error 21610")
+    Deliver(channel, cast(Receipts, receipts), MAX_RETRIES, suppressed)(str(made.id))
+    delivery = made.reload()
+    assert [each.id for each in suppressed.reported] == [made.id]
+    assert (delivery.status, delivery.error_message) == ("skipped", "suppressed")
+
+
 def test_a_delivery_over_a_limit_is_skipped(channel: Channel, receipts: Memory, made: Notification) -> None:
-    deliver = Deliver(channel, cast(Receipts, receipts), MAX_RETRIES, lambda _: "too many messages")
+    deliver = Deliver(
+        channel, cast(Receipts, receipts), MAX_RETRIES, Suppressed(), lambda _: "too many messages"
+    )
     deliver(str(made.id))
     delivery = made.reload()
     assert (delivery.status, delivery.error_message) == ("skipped", "too many messages")

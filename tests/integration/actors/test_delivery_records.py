@@ -1,4 +1,4 @@
-"""Every transition of one delivery's record, with a clock that stands still."""
+"""Every transition of one delivery's record, with a fixed clock."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SetClock = Callable[[timedelta], None]
 
 @pytest.fixture(autouse=True)
 def set_clock(stored_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> SetClock:
-    """Connect to MongoDB; the clock shows NOW until the test sets it to a time after NOW."""
+    """Connect to MongoDB. The clock shows NOW until the test advances it."""
     models.connect(stored_settings)
 
     def set_to(after: timedelta) -> None:
@@ -78,7 +78,7 @@ def test_a_delivery_keeps_the_trace_of_its_event(monkeypatch: pytest.MonkeyPatch
     assert new().reload().traceparent == "00-1-2-01"
 
 
-def test_a_new_delivery_with_a_lease_is_the_callers() -> None:
+def test_a_new_delivery_with_a_lease_belongs_to_the_caller() -> None:
     made = new(lease=LEASE)
     assert (made.reload().status, made.due_at) == ("sending", NOW + LEASE)
     assert deliveries.claim(str(made.id), LEASE) == Busy(NOW + LEASE)
@@ -96,7 +96,7 @@ def test_a_delivery_without_a_recipient_is_skipped_and_never_queued(
     assert deliveries.requeue_overdue(pytest.fail) == 0
 
 
-def test_an_event_that_arrives_again_finds_its_delivery(log_lines: LogLines) -> None:
+def test_a_repeated_event_finds_its_delivery(log_lines: LogLines) -> None:
     new("evt_0")
     first = new()
     event = dict(first.event_data)
@@ -109,14 +109,14 @@ def test_an_event_that_arrives_again_finds_its_delivery(log_lines: LogLines) -> 
     assert log_lines() == []
 
 
-def test_another_event_with_the_same_id_names_the_fields_that_differ() -> None:
+def test_a_different_event_with_the_same_id_reports_the_differing_fields() -> None:
     event = dict(new().event_data)
     changed = event | {"seats": ["Z9"], "extra": 1}
     with pytest.raises(deliveries.ConflictingEvent, match=r"with other values of extra, seats$"):
         deliveries.record(changed, ChannelName.EMAIL, "booking_confirmation", "jane@example.com")
 
 
-def test_the_names_of_fields_that_differ_are_cut() -> None:
+def test_the_list_of_differing_fields_is_truncated() -> None:
     event = dict(new().event_data)
     with pytest.raises(deliveries.ConflictingEvent, match=r"other values of x{300}$"):
         deliveries.record(
@@ -140,7 +140,7 @@ def test_an_event_that_cannot_be_stored_is_invalid(value: object, reason: str) -
 # --- Claimed
 
 
-def test_a_claim_takes_the_delivery_that_it_names_and_no_other() -> None:
+def test_a_claim_takes_only_the_named_delivery() -> None:
     first, second, third = (new(f"evt_{number}") for number in range(3))
     taken = deliveries.claim(str(second.id), LEASE)
     assert isinstance(taken, Notification)
@@ -148,7 +148,7 @@ def test_a_claim_takes_the_delivery_that_it_names_and_no_other() -> None:
     assert [first.reload().status, third.reload().status] == ["queued", "queued"]
 
 
-def test_there_is_nothing_to_claim_without_a_record() -> None:
+def test_a_claim_without_a_record_finds_nothing() -> None:
     new()
     assert deliveries.claim("0" * 24, LEASE) is None
 
@@ -162,7 +162,7 @@ def test_a_finished_delivery_is_not_claimed(set_clock: SetClock, status: str) ->
     assert made.reload().status == status
 
 
-def test_a_held_delivery_is_claimed_after_its_lease_and_its_worker_counted_as_lost(
+def test_a_delivery_is_claimed_after_its_lease_and_its_worker_counted_as_lost(
     set_clock: SetClock,
 ) -> None:
     held = claimed()
@@ -193,10 +193,10 @@ def test_a_delivery_that_is_queued_again_during_a_claim_is_busy(monkeypatch: pyt
     assert deliveries.claim(str(made.id), LEASE) == Busy(NOW)
 
 
-# --- Finished, or to be tried again
+# --- Finished or retried
 
 
-def test_a_sent_delivery_is_recorded_once_with_its_fields(set_clock: SetClock) -> None:
+def test_a_sent_delivery_is_recorded_once_with_the_fields_of_its_channel(set_clock: SetClock) -> None:
     held = claimed()
     deliveries.retry(held, timedelta(0), "451 later", counted=True)
     taken = deliveries.claim(str(held.id), LEASE)
@@ -212,7 +212,7 @@ def test_a_sent_delivery_is_recorded_once_with_its_fields(set_clock: SetClock) -
     assert deliveries.requeue_overdue(pytest.fail) == 0
 
 
-def test_a_mail_that_was_accepted_is_sent_whoever_holds_the_delivery() -> None:
+def test_an_accepted_mail_is_recorded_as_sent_whoever_holds_the_lease() -> None:
     held = claimed()
     Notification.objects(id=held.id).update_one(set__due_at=NOW + LEASE + SECOND)
     other = new("evt_2")
@@ -258,7 +258,7 @@ def test_only_the_holder_of_the_lease_may_end_or_retry() -> None:
 
 
 @pytest.mark.parametrize("status", list(DeliveryStatus))
-def test_a_delivery_is_given_up_when_it_failed_or_is_uncertain(status: DeliveryStatus) -> None:
+def test_a_failed_or_uncertain_delivery_is_abandoned(status: DeliveryStatus) -> None:
     made, failed = new(), new("evt_2")
     Notification.objects(id=made.id).update_one(set__status=status)
     Notification.objects(id=failed.id).update_one(set__status="failed")
@@ -280,7 +280,7 @@ def test_an_overdue_delivery_is_queued_again_with_twice_the_wait(set_clock: SetC
     assert (found.status, found.abandoned, found.due_at) == ("queued", 0, NOW + 2 * (GRACE + SECOND))
 
 
-def test_the_delivery_of_a_lost_worker_is_queued_and_the_worker_counted(set_clock: SetClock) -> None:
+def test_the_delivery_of_a_lost_worker_is_queued_and_counted(set_clock: SetClock) -> None:
     held = claimed()
     set_clock(LEASE + SECOND)
     assert deliveries.requeue_overdue(lambda _: None) == 1
@@ -288,7 +288,7 @@ def test_the_delivery_of_a_lost_worker_is_queued_and_the_worker_counted(set_cloc
     assert (found.status, found.abandoned, found.due_at) == ("queued", 1, NOW + LEASE + SECOND + GRACE)
 
 
-def test_the_longest_overdue_comes_first_and_a_batch_is_limited(
+def test_the_longest_overdue_deliveries_come_first_in_a_limited_batch(
     set_clock: SetClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deliveries, "_BATCH_SIZE", 2)
@@ -318,7 +318,7 @@ def test_a_delivery_that_the_broker_refuses_stays_overdue(set_clock: SetClock) -
     [{"set__status": "sending"}, {"set__due_at": NOW + timedelta(hours=1)}, {"set__status": "sent"}],
     ids=["claimed", "queued again", "sent"],
 )
-def test_a_delivery_that_moved_on_during_the_sweep_is_left_alone(
+def test_a_delivery_that_changed_during_the_sweep_is_skipped(
     set_clock: SetClock, changes: dict[str, Any]
 ) -> None:
     deliveries_made = [new(f"evt_{number}") for number in range(3)]
@@ -349,7 +349,7 @@ def test_only_finished_deliveries_older_than_the_limit_are_deleted(
     set_clock(timedelta(days=90))
     assert deliveries.forget(timedelta(days=90)) == 0
     set_clock(timedelta(days=90) + SECOND)
-    finished = status in ("sent", "skipped", "failed", "uncertain")
+    finished = status not in ("queued", "sending", "retrying")
     assert deliveries.forget(timedelta(days=90)) == int(finished)
     assert Notification.objects.count() == int(not finished)
 

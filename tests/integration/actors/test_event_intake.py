@@ -1,4 +1,4 @@
-"""Which events `notify` accepts, and what it does with the same id again."""
+"""Which events `notify` accepts, and how it handles a repeated id."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_unknown_fields_may_have_any_name(make_stub: Any, mail_sink: MailSink) -
 
 
 @pytest.mark.parametrize("value", [10**30, {"a": "x" * 300_000}], ids=["int", "size"])
-def test_what_cant_be_stored_is_not_even_queued(make_stub: Any, value: object) -> None:
+def test_an_event_that_cannot_be_stored_is_not_queued(make_stub: Any, value: object) -> None:
     with pytest.raises(PublishError):
         make_stub().publish(sample("booking.confirmed") | {"extra": value})
 
@@ -44,7 +44,7 @@ def status_of(event: dict[str, Any], settings: Settings) -> Any:
 
 
 @pytest.mark.parametrize("redis_forgot", [False, True])
-def test_another_event_with_a_known_id_is_quarantined(
+def test_a_different_event_with_a_known_id_is_quarantined(
     make_stub: Any,
     mail_sink: MailSink,
     stored_settings: Settings,
@@ -60,9 +60,9 @@ def test_another_event_with_a_known_id_is_quarantined(
     stub.publish(event | {"user_email": "other@example.com", "seats": ["Z9"]})
     assert len(mail_sink.mails) == 1
     assert stub.dead(EVENTS) == ["notify"]
-    (kept,) = [line for line in log_lines() if line["message"] == "event kept aside"]
+    (kept,) = [line for line in log_lines() if line["message"] == "event quarantined"]
     assert (kept["level"], kept["event_id"]) == ("error", event["event_id"])
-    assert kept["reason"] == "its event_id is known with other values of seats, user_email"
+    assert kept["reason"] == "its event_id was already used with other values of seats, user_email"
     assert status_of(event, stored_settings) == "processed"
     assert Notification.objects.get().recipient == event["user_email"]
 
@@ -77,7 +77,9 @@ def test_a_copy_in_another_serialization_is_a_duplicate(make_stub: Any, mail_sin
     assert len(mail_sink.mails) == 1
 
 
-def test_an_invalid_copy_leaves_the_status_of_the_first(make_stub: Any, stored_settings: Settings) -> None:
+def test_an_invalid_copy_does_not_change_the_status_of_the_first(
+    make_stub: Any, stored_settings: Settings
+) -> None:
     stub = make_stub()
     event = sample("booking.confirmed")
     stub.publish(event)

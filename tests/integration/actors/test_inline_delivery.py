@@ -1,4 +1,4 @@
-"""Mail sent inline by `notify`, and mail left to the queue of its channel."""
+"""Mail sent inline by `notify`, and mail queued for its channel."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_an_event_has_one_delivery_for_each_channel(make_stub: Any, mail_sink: M
 
 
 class Queued(dramatiq.Middleware):
-    """Notes the queue of every message."""
+    """Records the queue of every message."""
 
     def __init__(self) -> None:
         self.queues: list[str] = []

@@ -1,4 +1,4 @@
-"""Confirmations that come too late to be of use are skipped."""
+"""Confirmations that arrive too late are skipped."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.support.actors import (
 from tests.support.mail import MailSink
 
 
-def test_no_confirmation_is_sent_after_the_showtime(make_stub: Any, mail_sink: MailSink) -> None:
+def test_confirmation_is_not_sent_after_the_showtime(make_stub: Any, mail_sink: MailSink) -> None:
     make_stub().publish(confirmation(showtime=(utcnow() - timedelta(minutes=1)).isoformat()))
     record = Notification.objects.get()
     assert (record.status, record.error_message) == ("skipped", "the showtime has passed")
     assert mail_sink.mails == []
 
 
-def test_no_confirmation_is_sent_after_the_cancellation(make_stub: Any, mail_sink: MailSink) -> None:
+def test_confirmation_is_not_sent_after_the_cancellation(make_stub: Any, mail_sink: MailSink) -> None:
     stub = make_stub()
     event = confirmation()
     stub.publish(sample("booking.cancelled") | {"booking_id": event["booking_id"]})
@@ -42,7 +42,9 @@ def test_a_confirmation_newer_than_the_cancellation_is_sent(make_stub: Any, mail
     assert len(mail_sink.mails) == 2
 
 
-def test_a_cancellation_that_was_not_sent_blocks_no_confirmation(make_stub: Any, mail_sink: MailSink) -> None:
+def test_a_cancellation_that_was_not_sent_does_not_block_a_confirmation(
+    make_stub: Any, mail_sink: MailSink
+) -> None:
     stub = make_stub()
     event = confirmation()
     mail_sink.replies = ["550 5.7.1 no"]

@@ -26,7 +26,7 @@ from tests.support.actors import (
 from tests.support.mail import MailSink
 
 
-def test_a_delivery_that_was_never_queued_is_queued_when_the_event_arrives_again(
+def test_a_repeated_event_queues_a_delivery_that_was_never_queued(
     make_stub: Any, mail_sink: MailSink
 ) -> None:
     event = sample("booking.confirmed")

@@ -1,4 +1,4 @@
-"""Simulators to test: one that the tests of a module share, and those of a single test."""
+"""Simulators under test: one shared by the tests of a module, and one for a single test."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def shared(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iter
 
 @pytest.fixture
 def simulator(shared: Simulator) -> Iterator[Simulator]:
-    """One process for all tests, whose objects never meet; faults do not outlive a test."""
+    """One process for all tests, with separate objects. Faults are cleared after each test."""
     yield shared
     requests.delete(f"{shared.url}/_simulator/faults", timeout=5)
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts a simulator of the test's own."""
+    """Starts a separate simulator for a test."""
     started: list[Simulator] = []
 
     def start(webhook_port: int | None = None) -> Simulator:

@@ -12,7 +12,7 @@ from tests.support.stripe_process import PAYPAL, Simulator, create, pay
 
 
 @pytest.mark.parametrize("method", ["pm_card_authenticationRequired", "pm_card_threeDSecure2Required"])
-def test_three_d_secure_waits_and_then_succeeds_or_fails(
+def test_three_d_secure_waits_for_the_customer_then_succeeds_or_fails(
     client: stripe.StripeClient, simulator: Simulator, method: str
 ) -> None:
     for outcome, status in (("succeed", "succeeded"), ("fail", "requires_payment_method")):
@@ -50,7 +50,7 @@ def test_a_card_may_be_declined_after_three_d_secure(
         ),
     ],
 )
-def test_the_customer_is_sent_away_and_comes_back(
+def test_the_customer_is_redirected_and_returns(
     client: stripe.StripeClient,
     params: dict[str, Any],
     choice: str,
@@ -78,7 +78,7 @@ def test_the_customer_is_sent_away_and_comes_back(
     ("outcome", "code"),
     [("fail", "payment_method_customer_decline"), ("decline", "payment_method_provider_decline")],
 )
-def test_paypal_reports_a_cancel_and_a_refusal_by_codes_of_their_own(
+def test_paypal_reports_cancellation_and_refusal_with_different_codes(
     client: stripe.StripeClient, simulator: Simulator, outcome: str, code: str
 ) -> None:
     params: dict[str, Any] = PAYPAL
@@ -89,7 +89,7 @@ def test_paypal_reports_a_cancel_and_a_refusal_by_codes_of_their_own(
     assert (after.last_payment_error.code, after.last_payment_error.type) == (code, "invalid_request_error")
 
 
-# In the browser: what Stripe.js sends
+# In the browser: the requests of Stripe.js
 
 
 def unconfirmed(client: stripe.StripeClient) -> Any:
@@ -133,7 +133,7 @@ def test_a_browser_confirms_with_a_publishable_key_and_the_client_secret(
     assert client.v1.payment_intents.retrieve(intent.id).amount_received == 5000
 
 
-def test_a_declined_card_in_the_browser_leaves_room_for_another(
+def test_after_a_decline_in_the_browser_another_card_can_pay(
     client: stripe.StripeClient, simulator: Simulator
 ) -> None:
     intent = unconfirmed(client)
@@ -166,7 +166,7 @@ def test_a_canceled_intent_can_no_longer_be_confirmed(
     assert (late.status_code, late.json()["error"]["code"]) == (400, "payment_intent_unexpected_state")
 
 
-def test_a_publishable_key_reaches_its_own_intent_and_nothing_else(
+def test_a_publishable_key_can_access_only_its_own_intent(
     client: stripe.StripeClient, simulator: Simulator
 ) -> None:
     intent, other = unconfirmed(client), unconfirmed(client)

@@ -64,7 +64,7 @@ def test_an_inquiry_withdraws_no_funds_until_it_becomes_a_dispute(
     wait_for(lambda: receiver.types(inquiry.id) == expected, 5, lambda: str(receiver.types(inquiry.id)))
 
 
-def test_a_fraud_warning_follows_a_payment_or_a_tests_wish(
+def test_a_fraud_warning_follows_a_payment_or_a_control_request(
     client: stripe.StripeClient, simulator: Simulator, receiver: Receiver
 ) -> None:
     by_card, by_test = pay(client, "pm_card_createIssuerFraudRecord"), pay(client)

@@ -21,7 +21,7 @@ from tests.support.wait import wait_for
         ({"status": 502, "stored": False}, stripe.APIError),
     ],
 )
-def test_rate_limits_conflicts_and_a_proxys_errors_are_not_stored(
+def test_rate_limits_conflicts_and_proxy_errors_are_not_stored(
     client: stripe.StripeClient, simulator: Simulator, fields: dict[str, Any], error: type[stripe.StripeError]
 ) -> None:
     key = "-".join(map(str, fields.values()))
@@ -30,7 +30,7 @@ def test_rate_limits_conflicts_and_a_proxys_errors_are_not_stored(
         with pytest.raises(error) as failed:
             pay(client, key=key, metadata={"transaction_id": f"TXN-{key}"})
         assert failed.value.http_status == fields["status"]
-        # The SDK's RateLimitError has no code of its own.
+        # The SDK's RateLimitError has no code.
         code = failed.value.error and getattr(failed.value.error, "code", None)
         headers = failed.value.headers or {}
         assert ("Stripe-Rate-Limited-Reason" in headers) == (code == "rate_limit")
@@ -71,7 +71,7 @@ def test_a_dropped_connection_charges_before_but_not_after(
         assert len(simulator.charges_of(f"TXN-{kind}")) == 1
 
 
-def test_a_late_answer_and_one_that_is_no_json(client: stripe.StripeClient, simulator: Simulator) -> None:
+def test_responses_can_be_late_or_not_json(client: stripe.StripeClient, simulator: Simulator) -> None:
     simulator.fault("delay", seconds=60)
     with pytest.raises(stripe.APIConnectionError):
         pay(sdk(simulator, timeout=2), key="late", metadata={"transaction_id": "TXN-late"})
@@ -82,7 +82,7 @@ def test_a_late_answer_and_one_that_is_no_json(client: stripe.StripeClient, simu
         pay(client)
 
 
-def test_a_fault_meets_what_it_matches_until_it_is_cleared(
+def test_a_fault_affects_matching_requests_until_it_is_cleared(
     client: stripe.StripeClient, simulator: Simulator
 ) -> None:
     simulator.fault("error", match="POST /v1/refunds", status=503, times=0)
@@ -121,7 +121,7 @@ def test_a_payment_may_be_processing_for_a_while(
     wait_for(lambda: receiver.types(intent.id) == expected, 5, lambda: str(receiver.types(intent.id)))
 
 
-def test_events_of_an_act_or_a_request_can_be_left_out(
+def test_events_of_an_action_or_request_can_be_omitted(
     client: stripe.StripeClient, simulator: Simulator, receiver: Receiver
 ) -> None:
     simulator.fault("none", webhook=False)
@@ -149,7 +149,7 @@ def test_events_of_an_act_or_a_request_can_be_left_out(
         ([], "JSON object"),
     ],
 )
-def test_a_fault_that_is_none_is_refused_by_name(simulator: Simulator, body: Any, named: str) -> None:
+def test_an_invalid_fault_is_refused_by_name(simulator: Simulator, body: Any, named: str) -> None:
     answer = requests.post(f"{simulator.url}/_simulator/faults", json=body, timeout=5)
     assert answer.status_code == 400
     assert named in answer.json()["error"]["message"]

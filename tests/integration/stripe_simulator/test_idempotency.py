@@ -12,7 +12,7 @@ from tests.integration.stripe_simulator.conftest import Start
 from tests.support.stripe_process import Simulator, pay, sdk
 
 
-def test_the_same_key_replays_the_first_answer(client: stripe.StripeClient) -> None:
+def test_the_same_key_replays_the_first_response(client: stripe.StripeClient) -> None:
     first, again = pay(client, key="k1"), pay(client, key="k1")
     assert again.last_response.body == first.last_response.body
     headers = again.last_response.headers
@@ -22,7 +22,7 @@ def test_the_same_key_replays_the_first_answer(client: stripe.StripeClient) -> N
     assert "Idempotent-Replayed" not in first.last_response.headers
 
 
-def test_the_same_key_for_something_else_is_refused(client: stripe.StripeClient) -> None:
+def test_the_same_key_with_another_request_is_refused(client: stripe.StripeClient) -> None:
     intent = pay(client, key="k2")
     with pytest.raises(stripe.IdempotencyError):
         pay(client, key="k2", amount=6000)
@@ -36,7 +36,7 @@ def test_a_key_belongs_to_one_api_key(client: stripe.StripeClient, simulator: Si
     assert pay(client, key="k3").id != pay(sdk(simulator, key="sk_test_y"), key="k3").id
 
 
-def test_what_was_executed_is_replayed_and_what_was_refused_is_not(client: stripe.StripeClient) -> None:
+def test_executed_requests_are_replayed_and_refused_ones_are_not(client: stripe.StripeClient) -> None:
     declines = []
     for _ in range(2):
         with pytest.raises(stripe.CardError) as declined:
@@ -66,14 +66,14 @@ def test_a_key_in_use_is_a_conflict(simulator: Simulator) -> None:
     assert len(simulator.charges_of("TXN-k6")) == 1
 
 
-def test_the_sdks_own_retries_meet_the_conflict_and_then_the_answer(simulator: Simulator) -> None:
+def test_the_sdk_retries_a_conflict_until_it_gets_the_response(simulator: Simulator) -> None:
     simulator.fault("delay", seconds=2.5, before=True)
     patient = sdk(simulator, timeout=1.5, retries=5)
     assert pay(patient, key="k7", metadata={"transaction_id": "TXN-k7"}).status == "succeeded"
     assert len(simulator.charges_of("TXN-k7")) == 1
 
 
-def test_a_key_is_forgotten_after_a_day(start: Start) -> None:
+def test_a_key_expires_after_a_day(start: Start) -> None:
     simulator = start()
     client = sdk(simulator)
     first = pay(client, key="k8")

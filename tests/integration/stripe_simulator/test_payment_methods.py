@@ -34,16 +34,14 @@ def test_a_test_number_becomes_a_payment_method(client: stripe.StripeClient, num
         ({"cvc": "12"}, "invalid_cvc"),
     ],
 )
-def test_a_card_that_is_none_is_refused(
-    client: stripe.StripeClient, change: dict[str, Any], code: str
-) -> None:
+def test_an_invalid_card_is_refused(client: stripe.StripeClient, change: dict[str, Any], code: str) -> None:
     card: Any = CARD | change
     with pytest.raises(stripe.CardError) as refused:
         client.v1.payment_methods.create({"type": "card", "card": card})
     assert code_of(refused) == (402, code)
 
 
-def test_a_declined_number_declines_and_no_number_is_kept(start: Start) -> None:
+def test_a_declined_number_is_declined_and_no_number_is_stored(start: Start) -> None:
     simulator = start()
     client = sdk(simulator)
     declined: Any = CARD | {"number": "4000000000009995"}
@@ -61,6 +59,6 @@ def test_a_declined_number_declines_and_no_number_is_kept(start: Start) -> None:
         assert secret.encode() not in kept
 
 
-def test_no_two_test_cards_look_alike() -> None:
+def test_test_cards_have_distinct_last_four_digits() -> None:
     assert len({(card.brand, card.last4) for card in NUMBERS.values()}) == len(NUMBERS)
     assert {card.number for card in CARDS.values()} <= set(NUMBERS)

@@ -32,7 +32,7 @@ def test_a_payment_succeeds_with_its_charge(client: stripe.StripeClient) -> None
     assert charge.metadata["transaction_id"] == "TXN-1"
 
 
-def test_a_payment_in_steps(client: stripe.StripeClient) -> None:
+def test_a_payment_can_be_created_confirmed_and_canceled_separately(client: stripe.StripeClient) -> None:
     intent = create(client)
     assert intent.status == "requires_payment_method"
     with pytest.raises(stripe.InvalidRequestError):
@@ -49,7 +49,7 @@ def test_a_payment_in_steps(client: stripe.StripeClient) -> None:
     assert (paid.status, paid.payment_method) == ("succeeded", method.id)
 
 
-def test_a_status_allows_only_its_own_moves(client: stripe.StripeClient) -> None:
+def test_a_status_allows_only_its_own_transitions(client: stripe.StripeClient) -> None:
     waiting = create(client, payment_method="pm_card_visa")
     assert waiting.status == "requires_confirmation"
     canceled = client.v1.payment_intents.cancel(waiting.id, {"cancellation_reason": "abandoned"})
@@ -78,7 +78,7 @@ def test_a_status_allows_only_its_own_moves(client: stripe.StripeClient) -> None
         ("pm_card_chargeDeclinedProcessingError", "processing_error", "processing_error", "try_again_later"),
     ],
 )
-def test_a_decline_is_a_card_error_and_another_card_may_pay(
+def test_a_decline_is_a_card_error_and_another_card_can_pay(
     client: stripe.StripeClient, method: str, code: str, decline_code: str, advice_code: str | None
 ) -> None:
     with pytest.raises(stripe.CardError) as declined:
@@ -154,7 +154,7 @@ def test_keys_and_addresses_are_checked(client: stripe.StripeClient, simulator: 
     assert (nowhere.status_code, nowhere.json()["error"]["type"]) == (404, "invalid_request_error")
 
 
-def test_lists_have_pages_both_ways(client: stripe.StripeClient, start: Start) -> None:
+def test_lists_can_be_paged_in_both_directions(client: stripe.StripeClient, start: Start) -> None:
     own = sdk(start())
     ids = [pay(own).id for _ in range(5)]
     listed = [found.id for found in own.v1.payment_intents.list({"limit": 2}).auto_paging_iter()]

@@ -1,4 +1,4 @@
-"""The process: kills, quick ends, failing starts."""
+"""The process: kills, quick shutdown, failing starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.stripe_process import Simulator, pay, sdk
 from tests.support.wait import wait_for
 
 
-def test_a_kill_forgets_nothing_that_was_answered(start: Start) -> None:
+def test_a_killed_simulator_keeps_everything_that_it_acknowledged(start: Start) -> None:
     simulator = start()
     simulator.control("clock", advance_seconds=1000)
     simulator.fault("drop_after")
@@ -34,7 +34,7 @@ def test_a_kill_forgets_nothing_that_was_answered(start: Start) -> None:
     assert pay(client, key="k9").id != again.id
 
 
-def test_it_ends_quickly_also_when_answers_are_late(start: Start) -> None:
+def test_the_simulator_stops_quickly_even_with_delayed_responses(start: Start) -> None:
     simulator = start()
     simulator.fault("delay", seconds=60, times=0)
 
@@ -57,7 +57,7 @@ def run(simulator: Simulator) -> subprocess.CompletedProcess[str]:
     return subprocess.run(simulator.command(), capture_output=True, text=True, timeout=20, check=False)
 
 
-def test_a_start_that_fails_says_why_in_one_line(tmp_path: Path) -> None:
+def test_a_failed_start_gives_the_reason_in_one_line(tmp_path: Path) -> None:
     simulator = Simulator(tmp_path)
     with socket.create_server(("127.0.0.1", simulator.port)):
         done = run(simulator)

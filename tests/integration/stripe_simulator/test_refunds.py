@@ -12,7 +12,7 @@ from tests.support.stripe_process import Receiver, Simulator, code_of, pay, refu
 from tests.support.wait import wait_for
 
 
-def test_refunds_in_parts_never_exceed_the_charge(client: stripe.StripeClient) -> None:
+def test_partial_refunds_never_exceed_the_charge(client: stripe.StripeClient) -> None:
     intent = pay(client)
     part = refund(client, intent, amount=2000, reason="requested_by_customer", metadata={"id": "REF-1"})
     assert (part.status, part.amount, part.metadata["id"]) == ("succeeded", 2000, "REF-1")
@@ -29,7 +29,9 @@ def test_refunds_in_parts_never_exceed_the_charge(client: stripe.StripeClient) -
     assert [found.id for found in client.v1.refunds.list({"charge": charge.id}).data] == [rest.id, part.id]
 
 
-def test_refunds_at_once_never_exceed_the_charge(client: stripe.StripeClient, simulator: Simulator) -> None:
+def test_concurrent_refunds_never_exceed_the_charge(
+    client: stripe.StripeClient, simulator: Simulator
+) -> None:
     intent = pay(client)
 
     def attempt(_: int) -> str:
@@ -43,7 +45,7 @@ def test_refunds_at_once_never_exceed_the_charge(client: stripe.StripeClient, si
     assert (outcomes.count("succeeded"), outcomes.count("refused")) == (5, 15)
 
 
-def test_a_refund_may_fail_later_and_its_money_is_back(
+def test_a_refund_that_fails_later_restores_its_amount(
     client: stripe.StripeClient, simulator: Simulator
 ) -> None:
     intent = pay(client)
@@ -73,7 +75,7 @@ def test_a_refund_may_be_pending(
     wait_for(lambda: receiver.types(by_fault.id) == sorted(expected), 5, "not every event came")
 
 
-def test_a_refund_is_in_the_lists_as_soon_as_it_is_made(client: stripe.StripeClient) -> None:
+def test_a_refund_is_listed_as_soon_as_it_is_created(client: stripe.StripeClient) -> None:
     intent = pay(client)
     for number in range(3):
         made = refund(client, intent, amount=100, metadata={"refund_transaction_id": f"REF-{number}"})

@@ -1,4 +1,4 @@
-"""Signed events, sent again until they are delivered."""
+"""Signed events, retried until they are delivered."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def test_every_change_sends_a_signed_event(
     wait_for(lambda: len(receiver.types(paid.id)) == 2, 5, "it was not sent again")
 
 
-def test_events_wait_for_a_receiver_that_refuses(client: stripe.StripeClient, receiver: Receiver) -> None:
+def test_events_are_retried_until_the_receiver_accepts_them(
+    client: stripe.StripeClient, receiver: Receiver
+) -> None:
     receiver.refuse = True
     before = receiver.refused
     intent = pay(client)
@@ -62,7 +64,7 @@ def test_events_wait_for_a_receiver_that_refuses(client: stripe.StripeClient, re
     assert receiver.types(intent.id) == ["payment_intent.succeeded"]
 
 
-def test_events_outlive_a_kill_while_the_receiver_is_away(start: Start) -> None:
+def test_events_survive_a_kill_while_the_receiver_is_unavailable(start: Start) -> None:
     port = free_port()
     simulator = start(port)
     intent = pay(sdk(simulator))

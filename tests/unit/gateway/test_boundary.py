@@ -1,4 +1,4 @@
-"""What every gateway shares names none of them."""
+"""The gateway-independent types name no gateway."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ import pytest
 import app.gateway
 from app.gateway import factory
 
-#: All but the module that chooses.
+#: All modules except the factory.
 SHARED = sorted(set(Path(app.gateway.__file__).parent.glob("*.py")) - {Path(factory.__file__)})
 
 
 @pytest.mark.parametrize("path", SHARED, ids=lambda path: path.name)
-def test_the_types_that_the_program_sees_name_no_gateway(path: Path) -> None:
+def test_gateway_types_name_no_gateway(path: Path) -> None:
     text = path.read_text().lower()
     assert not [word for word in ("stripe", "paymentintent", "payment_intent", "pm_", "pi_") if word in text]

@@ -1,4 +1,4 @@
-"""The limit on calls in flight: what customers, webhooks and recovery may use of it."""
+"""The limit on concurrent calls: the shares of customers, webhooks, and recovery."""
 
 import threading
 import time
@@ -32,7 +32,7 @@ def refusal_seconds(bulkhead: Bulkhead, share: Share = Share.CUSTOMER) -> float:
     return time.monotonic() - started
 
 
-def test_the_first_call_too_many_waits_and_later_ones_are_refused_at_once() -> None:
+def test_the_first_excess_call_waits_and_later_ones_are_refused_immediately() -> None:
     bulkhead = Bulkhead(8)
     with occupied(bulkhead, 8):
         assert refusal_seconds(bulkhead) >= 0.2
@@ -68,9 +68,7 @@ def test_a_waiting_call_gets_the_slot_of_one_that_ends(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("share", [Share.WEBHOOK, Share.STATUS, Share.RECOVERY])
 @pytest.mark.parametrize(("size", "most"), [(72, 18), (6, 1), (3, 1)])
-def test_every_other_share_gets_a_quarter_and_leaves_the_rest_to_customers(
-    share: Share, size: int, most: int
-) -> None:
+def test_other_shares_get_a_quarter_each_and_customers_the_rest(share: Share, size: int, most: int) -> None:
     bulkhead = Bulkhead(size)
     with occupied(bulkhead, most, share):
         refusal_seconds(bulkhead, share)
@@ -78,11 +76,11 @@ def test_every_other_share_gets_a_quarter_and_leaves_the_rest_to_customers(
             refusal_seconds(bulkhead)
 
 
-def test_a_share_that_hangs_makes_nobody_else_wait() -> None:
+def test_a_hanging_share_does_not_delay_the_others() -> None:
     bulkhead = Bulkhead(12)
     with occupied(bulkhead, 3, Share.WEBHOOK):
         refusal_seconds(bulkhead, Share.WEBHOOK)
-        # A customer's call that ends frees no slot for webhooks.
+        # The end of a customer's call frees no slot for webhooks.
         with bulkhead.admitted():
             pass
         assert refusal_seconds(bulkhead, Share.WEBHOOK) < 0.1

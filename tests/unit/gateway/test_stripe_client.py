@@ -1,4 +1,4 @@
-"""Retries of one call, and the time they may take."""
+"""Retries of one call, and their time budget."""
 
 import random
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def post(transport: FakeTransport, ours: Settings | None = None, key: str | None
     ],
     ids=str,
 )
-def test_a_failure_that_may_pass_is_retried_with_the_same_key(clock: Clock, failure: Any) -> None:
+def test_a_transient_failure_is_retried_with_the_same_key(clock: Clock, failure: Any) -> None:
     transport = FakeTransport(failure, failure, INTENT)
     assert post(transport) == INTENT
     assert {request.key for request in transport.requests} == {"TXN-1"}
@@ -65,7 +65,7 @@ def test_a_failure_that_may_pass_is_retried_with_the_same_key(clock: Clock, fail
     ],
     ids=str,
 )
-def test_a_failure_that_stays_is_not_retried(clock: Clock, failure: Any) -> None:
+def test_a_permanent_failure_is_not_retried(clock: Clock, failure: Any) -> None:
     transport = FakeTransport(failure)
     with pytest.raises(stripe.StripeError):
         post(transport)
@@ -91,7 +91,7 @@ def test_a_read_has_no_key(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("retries", [0, 1, 2, 5])
-def test_retries_are_as_many_as_set(clock: Clock, retries: int) -> None:
+def test_the_number_of_retries_is_configurable(clock: Clock, retries: int) -> None:
     transport = FakeTransport(error(500))
     with pytest.raises(stripe.APIError):
         post(transport, settings(payment_gateway_max_retries=retries, web_timeout=600))
@@ -111,14 +111,14 @@ def test_pauses_double_and_are_random_in_their_upper_half(
     assert clock.pauses == [longest * (0.5 + drawn / 2) for longest in (0.5, 1.0, 2.0, 4.0, 5.0)]
 
 
-def test_rate_limits_are_retried_until_one_more_try_would_not_fit(clock: Clock) -> None:
+def test_rate_limits_are_retried_within_the_time_budget(clock: Clock) -> None:
     ours = settings()
     transport = FakeTransport(error(429), clock=clock, seconds=0.05)
     with pytest.raises(stripe.RateLimitError):
         post(transport, ours)
     assert len(transport.requests) > ours.payment_gateway_max_retries + 1
     assert clock.now - 1000 <= ours.gateway_time_budget
-    # The next pause, of five seconds at most, and one try of ten seconds would have been too long.
+    # The next pause of up to five seconds and an attempt of ten seconds would exceed the budget.
     assert clock.now - 1000 >= ours.gateway_time_budget - 15.05
 
 
@@ -128,7 +128,7 @@ def test_rate_limits_do_not_use_up_the_retries(clock: Clock) -> None:
     assert post(transport) == INTENT
 
 
-def test_stripes_retry_after_is_waited_for_where_it_fits(clock: Clock) -> None:
+def test_stripes_retry_after_is_respected_within_the_time_budget(clock: Clock) -> None:
     assert post(FakeTransport(error(429, headers={"Retry-After": "7"}), INTENT)) == INTENT
     assert clock.pauses == [7.0]
     late = FakeTransport(error(429, headers={"Retry-After": "600"}), INTENT)
@@ -138,7 +138,7 @@ def test_stripes_retry_after_is_waited_for_where_it_fits(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("header", ["Wed, 21 Oct 2026 07:28:00 GMT", "-1", "1e9", "²", ""])
-def test_a_retry_after_of_another_form_is_ignored(clock: Clock, header: str) -> None:
+def test_an_unparsable_retry_after_is_ignored(clock: Clock, header: str) -> None:
     assert post(FakeTransport(error(429, headers={"Retry-After": header}), INTENT)) == INTENT
     assert clock.pauses[0] <= 0.5
 
@@ -169,12 +169,12 @@ def test_no_call_takes_longer_than_the_time_budget(
         assert clock.now - started <= ours.gateway_time_budget + 1e-6  # rounding of floats
 
 
-#: Tries of one call → whether the request may have been carried out, by the error that is raised.
+#: Attempts of one call → whether the raised error means that the request may have been carried out.
 MIXED: list[tuple[list[Any], bool]] = [
     ([NEVER_REACHED, NEVER_REACHED, NEVER_REACHED], False),
     ([error(429), NEVER_REACHED, error(401)], False),
     ([NEVER_REACHED, error(400)], False),
-    # One try that may have arrived is not settled by a later one that surely did not.
+    # An attempt that may have arrived is not settled by a later one that certainly did not.
     ([lost(), NEVER_REACHED, NEVER_REACHED], True),
     ([error(500), error(401)], True),
     ([error(409, "idempotency_key_in_use"), error(429), error(403)], True),
@@ -188,9 +188,7 @@ MIXED: list[tuple[list[Any], bool]] = [
 
 
 @pytest.mark.parametrize(("tries", "arrived"), MIXED, ids=str)
-def test_the_error_is_that_of_the_try_that_leaves_the_most_open(
-    clock: Clock, tries: list[Any], arrived: bool
-) -> None:
+def test_the_reported_error_is_the_least_certain_one(clock: Clock, tries: list[Any], arrived: bool) -> None:
     with pytest.raises(stripe.StripeError) as failed:
         post(FakeTransport(*tries))
     assert may_have_arrived(failed.value) is arrived
@@ -214,12 +212,12 @@ def test_every_page_of_a_list_is_read(clock: Clock) -> None:
     assert [request.params for request in transport.requests] == [first, [*first, ("starting_after", "b")]]
 
 
-def test_a_page_that_promises_more_and_is_empty_ends_the_list(clock: Clock) -> None:
+def test_an_empty_page_ends_the_list(clock: Clock) -> None:
     transport = FakeTransport({"object": "list", "data": [], "has_more": True})
     assert list(StripeApi(settings(), transport).pages("/v1/refunds", {})) == []
 
 
-def test_the_clock_is_the_date_of_a_response(clock: Clock) -> None:
+def test_the_gateway_clock_is_the_date_header_of_a_response(clock: Clock) -> None:
     date = {"Date": "Mon, 01 Dec 2025 18:30:02 GMT"}
     api = StripeApi(settings(), FakeTransport((200, {"object": "balance"}, date)))
     assert api.clock() == datetime(2025, 12, 1, 18, 30, 2, tzinfo=UTC)

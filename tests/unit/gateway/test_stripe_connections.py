@@ -1,4 +1,4 @@
-"""What servers do that would keep a call beyond its timeouts."""
+"""Server behavior that would extend a call beyond its timeouts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY
 
 
 class Server:
-    """Accepts connections and gives each to `behavior`, in a thread of its own."""
+    """Accepts connections, and passes each to `behavior` in a separate thread."""
 
     def __init__(self, behavior: Callable[[socket.socket], None]) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -89,7 +89,7 @@ def drip(data: bytes) -> Callable[[socket.socket], None]:
     ],
     ids=["all of it", "headers without end", "chunks without end"],
 )
-def test_a_response_that_drips_ends_with_the_read_timeout(serve: Any, data: bytes) -> None:
+def test_a_slowly_sent_response_ends_with_the_read_timeout(serve: Any, data: bytes) -> None:
     server = serve(drip(data))
     started = time.monotonic()
     with pytest.raises(stripe.APIConnectionError) as failed:
@@ -110,7 +110,7 @@ def test_a_server_that_never_responds_ends_with_the_read_timeout(serve: Any) -> 
     assert time.monotonic() - started < 3
 
 
-def test_a_connection_is_used_again_with_its_whole_timeout(serve: Any) -> None:
+def test_a_reused_connection_gets_the_whole_timeout(serve: Any) -> None:
     def behave(connection: socket.socket) -> None:
         while connection.recv(65536):
             time.sleep(0.3)
@@ -123,7 +123,7 @@ def test_a_connection_is_used_again_with_its_whole_timeout(serve: Any) -> None:
     assert server.accepted == 1
 
 
-def test_a_response_after_which_the_server_closes_is_read_to_its_end(serve: Any) -> None:
+def test_a_response_with_connection_close_is_read_completely(serve: Any) -> None:
     body = b'{"object": "list", "data": "%s"}' % (b"x" * 300_000)
 
     def behave(connection: socket.socket) -> None:
@@ -133,7 +133,7 @@ def test_a_response_after_which_the_server_closes_is_read_to_its_end(serve: Any)
     assert request(serve(behave).url, (0.5, 5.0))[:2] == (body, 200)
 
 
-def test_a_tls_handshake_that_hangs_ends_with_the_connect_timeout(serve: Any) -> None:
+def test_a_hanging_tls_handshake_ends_with_the_connect_timeout(serve: Any) -> None:
     server = serve(lambda connection: time.sleep(5))
     url = server.url.replace("http:", "https:")
     started = time.monotonic()
@@ -178,9 +178,7 @@ def test_an_unreachable_address_leaves_time_for_the_next(serve: Any, monkeypatch
 @pytest.mark.parametrize(
     "error", [socket.gaierror(-2, "unknown"), ConnectionRefusedError(), OSError(101, "x")]
 )
-def test_a_host_that_can_not_be_reached_was_never_reached(
-    monkeypatch: pytest.MonkeyPatch, error: OSError
-) -> None:
+def test_an_unreachable_host_counts_as_never_reached(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
     def fail(*_: Any, **__: Any) -> Any:
         raise error
 
@@ -193,8 +191,8 @@ def test_a_host_that_can_not_be_reached_was_never_reached(
     assert failed.value.should_retry
 
 
-def test_a_request_that_was_given_up_is_not_delivered_later(serve: Any) -> None:
-    """The kernel must drop it with the socket (SO_LINGER), and not retransmit it in the background."""
+def test_an_abandoned_request_is_not_delivered_later(serve: Any) -> None:
+    """The kernel must discard unsent data with the socket (SO_LINGER), and not retransmit it."""
     reset = threading.Event()
 
     def behave(connection: socket.socket) -> None:
@@ -210,7 +208,7 @@ def test_a_request_that_was_given_up_is_not_delivered_later(serve: Any) -> None:
     assert reset.wait(5)
 
 
-def test_a_server_with_a_wrong_certificate_was_never_reached(serve: Any, tmp_path: Path) -> None:
+def test_a_server_with_an_invalid_certificate_counts_as_never_reached(serve: Any, tmp_path: Path) -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate(tmp_path, "127.0.0.1"))
     received: list[bytes] = []

@@ -32,10 +32,10 @@ def test_every_accepted_currency_has_stripes_decimals(currency: str) -> None:
     assert str(from_minor(to_minor(one, currency), currency)) == str(one)
 
 
-def test_an_amount_that_was_not_made_canonical_is_an_error_and_never_rounded() -> None:
+def test_a_non_canonical_amount_is_an_error_and_never_rounded() -> None:
     with pytest.raises(ValueError, match="2 decimals"):
         to_minor(Decimal("25.555"), "USD")
 
 
-def test_a_currency_that_is_not_accepted_can_be_read() -> None:
+def test_an_unaccepted_currency_can_be_read() -> None:
     assert from_minor(2550, "xyz") == Decimal("25.50")

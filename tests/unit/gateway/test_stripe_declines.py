@@ -1,4 +1,4 @@
-"""Every code of Stripe that has words of its own, and those that must not."""
+"""Every Stripe code with its own message, and those that must not have one."""
 
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ SILENT = (
 PLAIN = ("generic_decline", "do_not_honor", "call_issuer", "restricted_card", "a_code_of_next_year")
 
 
-def test_the_table_above_is_whole() -> None:
+def test_the_table_is_complete() -> None:
     assert set(BY_CODE) == set(stripe_declines._BY_CODE)
     assert set(BY_ADVICE) == set(stripe_declines._BY_ADVICE)
     assert set(SILENT) == set(stripe_declines._SILENT)
@@ -79,7 +79,7 @@ def test_a_code_has_its_row_as_decline_code_and_as_error_code(code: str, row: de
 
 @pytest.mark.parametrize(("advice", "row"), BY_ADVICE.items())
 @pytest.mark.parametrize("code", PLAIN)
-def test_advice_is_followed_where_the_code_names_no_reason(
+def test_advice_is_followed_if_the_code_gives_no_reason(
     advice: str, row: declines.Decline, code: str
 ) -> None:
     error = {"code": "card_declined", "decline_code": code, "advice_code": advice}
@@ -102,7 +102,7 @@ def test_a_lost_stolen_or_suspected_card_looks_like_any_other_decline(code: str,
         *({"code": "card_declined", "decline_code": code} for code in PLAIN),
     ],
 )
-def test_an_unknown_code_is_a_plain_decline(error: dict[str, Any]) -> None:
+def test_an_unknown_code_is_a_generic_decline(error: dict[str, Any]) -> None:
     assert decline_for(error) is declines.GENERIC
 
 
@@ -116,7 +116,7 @@ def test_every_row_is_listed() -> None:
     assert {*BY_CODE.values(), *BY_ADVICE.values()} <= declines.EVERY
 
 
-def test_codes_and_retries_of_the_rows() -> None:
+def test_each_row_has_its_code_and_retry_advice() -> None:
     found = {(row.code, row.retry) for row in declines.EVERY}
     assert found == {
         ("CARD_DECLINED", "other_card"),

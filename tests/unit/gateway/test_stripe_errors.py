@@ -1,4 +1,4 @@
-"""What each failure of Stripe says about the request."""
+"""The meaning of each Stripe failure for the request."""
 
 from decimal import Decimal
 from typing import Any
@@ -29,9 +29,9 @@ METHOD = {"id": "pm_1", "card": {"fingerprint": "f"}}
 
 PROCESSING = {"object": "payment_intent", "id": "pi_1", "status": "processing"}
 
-#: Response or failure of the one request → what a charge comes to.
+#: Response or failure of the request → outcome of the charge.
 CHARGES: list[tuple[Any, PaymentOutcome]] = [
-    # Surely not carried out, and the same request may work later.
+    # Certainly not carried out, but the same request may succeed later.
     (NEVER_REACHED, Refused("NeverReached", transient=True)),
     (error(429), Refused("RateLimitError 429", transient=True)),
     (error(429, "rate_limit"), Refused("RateLimitError 429 rate_limit", transient=True)),
@@ -42,9 +42,10 @@ CHARGES: list[tuple[Any, PaymentOutcome]] = [
     (error(401), Refused("AuthenticationError 401", transient=True)),
     (error(401, "api_key_expired"), Refused("AuthenticationError 401 api_key_expired", transient=True)),
     (error(403), Refused("PermissionError 403", transient=True)),
-    # Surely not carried out, and it never will be.
+    # Certainly not carried out, now or later.
     (error(400), Refused("InvalidRequestError 400")),
     (error(400, "parameter_missing"), Refused("InvalidRequestError 400 parameter_missing")),
+    (error(400, "resource_missing", param="payment_method"), Declined(declines.DETAILS)),
     (error(404, "resource_missing"), Refused("InvalidRequestError 404 resource_missing")),
     (
         error(400, "amount_too_small"),
@@ -94,7 +95,7 @@ CHARGES: list[tuple[Any, PaymentOutcome]] = [
 
 
 @pytest.mark.parametrize(("response", "outcome"), CHARGES, ids=lambda given: str(given)[:70])
-def test_what_a_charge_comes_to(response: Any, outcome: PaymentOutcome) -> None:
+def test_each_charge_error_has_its_outcome(response: Any, outcome: PaymentOutcome) -> None:
     assert gateway(response).charge(CHARGE) == outcome
 
 
@@ -113,5 +114,5 @@ REFUNDS: list[tuple[Any, RefundOutcome]] = [
 
 
 @pytest.mark.parametrize(("response", "outcome"), REFUNDS, ids=lambda given: str(given)[:70])
-def test_what_a_refund_comes_to(response: Any, outcome: RefundOutcome) -> None:
+def test_each_refund_error_has_its_outcome(response: Any, outcome: RefundOutcome) -> None:
     assert gateway(response).refund(REFUND) == outcome

@@ -1,4 +1,4 @@
-"""What the gateway asks of Stripe, and what it makes of the responses."""
+"""Requests of the gateway to Stripe, and how it reads the responses."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -77,7 +77,7 @@ def sent(transport: FakeTransport) -> dict[str, str]:
     return dict(request.params)
 
 
-def test_stripe_is_the_gateway() -> None:
+def test_the_factory_makes_the_stripe_gateway() -> None:
     made: Gateway = make_gateway(settings())
     assert isinstance(made, StripeGateway)
     assert made.default_test_method == "pm_card_visa"
@@ -115,7 +115,7 @@ def test_a_key_whose_seal_has_a_stored_error_is_sealed() -> None:
     assert stripe.seal(*SEAL)
 
 
-def test_a_seal_whose_cancellation_fails_holds_all_the_same() -> None:
+def test_a_seal_holds_even_if_its_cancellation_fails() -> None:
     stripe, _ = gateway(intent(status="requires_payment_method"), error(400))
     assert stripe.seal(*SEAL)
 
@@ -139,7 +139,7 @@ def test_a_card_is_charged_in_one_request() -> None:
     }
 
 
-def test_paypal_is_asked_for_its_page() -> None:
+def test_paypal_payments_request_a_redirect_page() -> None:
     action = {"next_action": {"redirect_to_url": {"url": "https://paypal.example"}}}
     stripe, transport = gateway(intent("requires_action", **action))
     outcome = stripe.charge(
@@ -151,7 +151,7 @@ def test_paypal_is_asked_for_its_page() -> None:
     assert params["confirm"] == "true"
 
 
-def test_a_payment_of_the_browser_is_not_confirmed_here() -> None:
+def test_a_browser_payment_is_not_confirmed_by_the_server() -> None:
     automatic = {"automatic_payment_methods": {"enabled": True}}
     stripe, transport = gateway(intent("requires_payment_method", **automatic))
     charge = replace(CHARGE, payment_method=None, kind="element", return_url="https://shop.example/paid")
@@ -162,7 +162,7 @@ def test_a_payment_of_the_browser_is_not_confirmed_here() -> None:
 
 
 @pytest.mark.parametrize("namespace", ["shop", ""])
-def test_a_callers_metadata_can_not_take_our_names(namespace: str) -> None:
+def test_a_callers_metadata_cannot_override_ours(namespace: str) -> None:
     theirs = dict.fromkeys((*OURS, "refund_transaction_id"), "x") | {"channel": "web"}
     stripe, transport = gateway(intent(), namespace=namespace)
     stripe.charge(replace(CHARGE, metadata=theirs))
@@ -187,7 +187,7 @@ def test_a_refund_carries_our_ids() -> None:
     }
 
 
-def test_a_refund_that_is_accepted_is_not_yet_made() -> None:
+def test_an_accepted_refund_is_pending() -> None:
     stripe, _ = gateway(refund("pending", pending_reason="insufficient_funds"))
     assert stripe.refund(REFUND) == RefundPending("re_1", "insufficient_funds")
     stripe, _ = gateway(refund("failed", failure_reason="declined"))
@@ -212,13 +212,13 @@ def test_ids_are_quoted() -> None:
 
 
 @pytest.mark.parametrize("read", ["payment", "find_refund"])
-def test_what_stripe_does_not_have_is_none(read: str) -> None:
+def test_an_object_unknown_to_stripe_is_none(read: str) -> None:
     stripe, _ = gateway(error(404, "resource_missing"))
     assert getattr(stripe, read)("x_1") is None
 
 
 @pytest.mark.parametrize("failure", [lost(), error(500), error(429), error(401), error(400)], ids=str)
-def test_a_read_without_a_usable_response_says_nothing(failure: Any) -> None:
+def test_a_read_without_a_usable_response_raises_an_error(failure: Any) -> None:
     stripe, _ = gateway(failure)
     since = CREATED_AT
     reads = [
@@ -231,32 +231,32 @@ def test_a_read_without_a_usable_response_says_nothing(failure: Any) -> None:
         lambda: stripe.clock(),
     ]
     for read in reads:
-        with pytest.raises(GatewayUnavailable, match=r"^The gateway did not answer: [A-Za-z]+( \d+)?\.$"):
+        with pytest.raises(GatewayUnavailable, match=r"^The gateway did not respond: [A-Za-z]+( \d+)?\.$"):
             read()
     assert issubclass(GatewayUnavailable, GatewayError)
 
 
 @pytest.mark.parametrize(("abandoned", "cause"), [(True, "abandoned"), (False, "requested_by_customer")])
-def test_a_payment_is_canceled_with_the_cause(abandoned: bool, cause: str) -> None:
+def test_a_payment_is_canceled_with_its_reason(abandoned: bool, cause: str) -> None:
     stripe, transport = gateway(intent("canceled"))
     assert stripe.cancel("pi_1", abandoned=abandoned).outcome.decline is declines.NOT_CONFIRMED
     assert transport.requests[0].path == "/v1/payment_intents/pi_1/cancel"
     assert sent(transport)["cancellation_reason"] == cause
 
 
-def test_a_customer_who_was_faster_than_the_cancellation_has_paid() -> None:
+def test_a_payment_confirmed_before_its_cancellation_is_paid() -> None:
     stripe, transport = gateway(error(400, "payment_intent_unexpected_state"), intent())
     assert stripe.cancel("pi_1", abandoned=True).outcome == Charged("pi_1")
     assert [request.method for request in transport.requests] == ["post", "get"]
 
 
-def test_a_payment_that_does_not_exist_can_not_be_canceled() -> None:
+def test_a_nonexistent_payment_cannot_be_canceled() -> None:
     stripe, _ = gateway(error(404, "resource_missing"))
     with pytest.raises(GatewayUnavailable, match="no payment pi_1"):
         stripe.cancel("pi_1", abandoned=True)
 
 
-def test_payments_are_those_of_this_deployment_and_those_without_a_mark() -> None:
+def test_listed_payments_belong_to_this_deployment_or_have_no_namespace() -> None:
     listed = listing(
         intent(id="pi_4"),
         intent(id="pi_3", metadata=OURS | {"namespace": "other"}),
@@ -321,12 +321,12 @@ def test_a_raw_card_becomes_a_payment_method() -> None:
     ],
     ids=str,
 )
-def test_a_raw_card_that_is_not_taken(failure: Any, result: Any) -> None:
+def test_a_failed_tokenization_has_its_outcome(failure: Any, result: Any) -> None:
     stripe, _ = gateway(failure)
     assert stripe.tokenize(CARD) == result
 
 
-def test_test_cards_stand_for_payment_methods() -> None:
+def test_test_cards_map_to_payment_methods() -> None:
     stripe, _ = gateway({})
     assert stripe.test_method(CARD) == "pm_card_visa"
     with pytest.raises(InvalidCard, match="test cards"):

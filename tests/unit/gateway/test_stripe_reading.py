@@ -72,7 +72,7 @@ OUTCOMES: list[tuple[dict[str, Any], PaymentOutcome]] = [
     (intent("requires_payment_method"), Declined(declines.NOT_CONFIRMED, "pi_1")),
     (
         intent("requires_payment_method", last_payment_error=NO_FUNDS),
-        Declined(declines.FUNDS, "pi_1", "fp_declined"),
+        Declined(declines.FUNDS, "pi_1", "fp_declined", "pi_1/pm_1"),
     ),
     (
         intent(
@@ -106,7 +106,7 @@ OUTCOMES: list[tuple[dict[str, Any], PaymentOutcome]] = [
 
 
 @pytest.mark.parametrize(("given", "outcome"), OUTCOMES, ids=lambda given: str(given)[:60])
-def test_a_payment_intent_in_every_status(given: dict[str, Any], outcome: PaymentOutcome) -> None:
+def test_payment_intents_are_read_in_every_status(given: dict[str, Any], outcome: PaymentOutcome) -> None:
     assert reading.payment_outcome(given) == outcome
 
 
@@ -131,11 +131,11 @@ def test_a_payment_intent_in_every_status(given: dict[str, Any], outcome: Paymen
     ],
     ids=str,
 )
-def test_a_refund_in_every_status(fields: dict[str, Any], outcome: Any) -> None:
+def test_refunds_are_read_in_every_status(fields: dict[str, Any], outcome: Any) -> None:
     assert reading.refund_outcome({"id": "re_1"} | fields) == outcome
 
 
-def test_a_payment_of_ours() -> None:
+def test_our_metadata_is_read() -> None:
     metadata = {"namespace": "shop", "transaction_id": "TXN-1", "booking_id": "BOOK-1", "user_id": "u"}
     given = intent("succeeded", metadata=metadata, **charge(card=CARD))
     assert reading.payment(given) == GatewayPayment(
@@ -148,22 +148,31 @@ def test_a_payment_of_ours() -> None:
         currency="USD",
         created_at=CREATED_AT,
         outcome=Charged("pi_1", "visa", "4242"),
-        card_fingerprint="fp_charged",
     )
 
 
 @pytest.mark.parametrize("metadata", [{}, None])
-def test_a_payment_of_another_application(metadata: Any) -> None:
+def test_a_payment_of_another_application_has_no_ids_of_ours(metadata: Any) -> None:
     found = reading.payment(intent("canceled", metadata=metadata, currency="jpy"))
     assert (found.namespace, found.transaction_id, found.booking_id, found.user_id) == ("", None, None, None)
     assert (found.amount, found.currency) == (Decimal(2550), "JPY")
 
 
-def test_a_declined_payment_shows_the_card_that_was_declined() -> None:
-    assert reading.payment(intent("canceled", last_payment_error=NO_FUNDS)).card_fingerprint == "fp_declined"
+@pytest.mark.parametrize("status", ["canceled", "requires_payment_method"])
+@pytest.mark.parametrize("method", [{}, ELEMENT], ids=["card", "element"])
+def test_a_payment_shows_the_attempt_that_was_declined_last(status: str, method: dict[str, Any]) -> None:
+    error = NO_FUNDS | {"charge": "ch_1"}
+    found = reading.payment(intent(status, last_payment_error=error, **method))
+    assert found.declined == Declined(declines.FUNDS, "pi_1", "fp_declined", "ch_1")
 
 
-def test_a_refund() -> None:
+def test_an_attempt_without_a_charge_is_known_by_its_payment_method() -> None:
+    error = {"code": "payment_intent_authentication_failure", "payment_method": {"id": "pm_1"}}
+    found = reading.payment(intent("requires_payment_method", last_payment_error=error))
+    assert found.declined == Declined(declines.AUTHENTICATION, "pi_1", None, "pi_1/pm_1")
+
+
+def test_a_refund_is_read() -> None:
     given = {
         "id": "re_1",
         "status": "succeeded",
@@ -194,7 +203,7 @@ def test_a_refund() -> None:
         "lost",
     ],
 )
-def test_a_dispute_in_every_status(status: str) -> None:
+def test_disputes_are_read_in_every_status(status: str) -> None:
     given = {
         "id": "dp_1",
         "status": status,
@@ -236,5 +245,5 @@ def test_a_dispute_in_every_status(status: str) -> None:
     ],
     ids=str,
 )
-def test_the_decline_of_a_call(error: dict[str, Any], expected: Declined) -> None:
+def test_the_decline_of_an_error_is_read(error: dict[str, Any], expected: Declined) -> None:
     assert reading.declined(error) == expected

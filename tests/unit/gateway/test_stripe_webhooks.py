@@ -86,7 +86,7 @@ def read(
     return read_webhook(payload, signature(payload, secret, int(time.time()) - age), secrets)
 
 
-def test_every_handled_type_is_in_the_table_above() -> None:
+def test_every_handled_type_is_in_the_table() -> None:
     assert set(CHANGES) == HANDLED_EVENTS
 
 
@@ -105,11 +105,11 @@ def test_a_handled_event_says_what_changed(kind: str) -> None:
     ],
     ids=str,
 )
-def test_a_payment_without_a_mark(subject: dict[str, Any], change: PaymentChanged) -> None:
+def test_a_payment_without_a_namespace_is_read(subject: dict[str, Any], change: PaymentChanged) -> None:
     assert read(event(subject=subject)).change == change
 
 
-def test_an_event_of_a_payment_that_is_expanded_or_unknown() -> None:
+def test_an_event_with_an_expanded_or_unknown_payment_is_read() -> None:
     assert read(event("refund.failed", REFUND | {"payment_intent": {"id": "pi_1"}})).change == RefundChanged(
         "pi_1", "re_1"
     )
@@ -124,7 +124,7 @@ def test_a_type_that_is_not_handled_changes_nothing(subject: Any) -> None:
     assert (found.type, found.live, found.change) == ("customer.created", True, None)
 
 
-def test_a_thin_event_is_ignored_with_a_warning_that_says_what_to_do() -> None:
+def test_a_thin_event_is_ignored_with_a_warning_that_gives_the_fix() -> None:
     thin: dict[str, Any] = {
         "id": "evt_thin_1",
         "object": "v2.core.event",
@@ -142,7 +142,7 @@ def test_a_thin_event_is_ignored_with_a_warning_that_says_what_to_do() -> None:
     assert line["webhook_id"] == "evt_thin_1"
 
 
-def test_either_secret_signs_while_one_is_replaced() -> None:
+def test_both_secrets_verify_during_a_rotation() -> None:
     for secret in ("whsec_old", "whsec_new"):
         assert read(event(), secret=secret, secrets=("whsec_old", "whsec_new")).id == "evt_1"
 
@@ -154,7 +154,7 @@ def test_a_wrong_signature_or_an_old_timestamp_is_refused(secrets: tuple[str, ..
 
 
 @pytest.mark.parametrize("header", ["", "t=,v1=", "t=1", "v1=abc", "nonsense", "t=x,v1=y"])
-def test_a_signature_that_is_none_is_refused(header: str) -> None:
+def test_a_malformed_signature_is_refused(header: str) -> None:
     with pytest.raises(BadWebhook):
         read_webhook(json.dumps(event()).encode(), header, (SECRET,))
 
@@ -187,7 +187,7 @@ def test_a_signed_body_that_is_not_an_event_is_refused(body: Any) -> None:
         read(body)
 
 
-def test_what_was_changed_after_signing_is_refused() -> None:
+def test_a_body_changed_after_signing_is_refused() -> None:
     payload = json.dumps(event()).encode()
     header = signature(payload, SECRET, int(time.time()))
     with pytest.raises(BadWebhook, match="signature"):

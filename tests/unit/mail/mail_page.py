@@ -1,4 +1,4 @@
-"""What a mail program sees of a page."""
+"""The parts of a page that a mail program shows."""
 
 from html.parser import HTMLParser
 

@@ -1,4 +1,4 @@
-"""A rendered mail as the bytes that go over the wire, read back by another parser."""
+"""A rendered mail as transmitted bytes, parsed by another parser."""
 
 import email
 import re
@@ -34,7 +34,7 @@ def parsed(outgoing: OutgoingMail) -> EmailMessage:
     return message
 
 
-def test_a_mail_is_a_text_with_a_page_as_its_alternative(renderer: Renderer) -> None:
+def test_a_mail_is_multipart_alternative_with_text_and_html(renderer: Renderer) -> None:
     rendered = renderer.render("booking_confirmation", sample("booking_confirmation", "hostile"))
     message = parsed(mail(rendered))
     both, _ = message.iter_parts()
@@ -57,7 +57,7 @@ def test_a_mail_is_a_text_with_a_page_as_its_alternative(renderer: Renderer) -> 
 @pytest.mark.parametrize(
     ("template", "method"), [("booking_confirmation", "REQUEST"), ("booking_cancellation", "CANCEL")]
 )
-def test_a_showing_comes_with_a_calendar_file(renderer: Renderer, template: str, method: str) -> None:
+def test_a_mail_about_a_showing_has_a_calendar_file(renderer: Renderer, template: str, method: str) -> None:
     message = parsed(mail(renderer.render(template, sample(template))))
     assert message.get_content_type() == "multipart/mixed"
     (calendar,) = message.iter_attachments()
@@ -68,7 +68,7 @@ def test_a_showing_comes_with_a_calendar_file(renderer: Renderer, template: str,
     assert read["METHOD"] == method
 
 
-def test_headers() -> None:
+def test_a_mail_has_the_documented_headers() -> None:
     message = parsed(mail())
     assert (
         dict(message.items()).items()
@@ -94,7 +94,7 @@ def test_it_is_a_flask_mail_message() -> None:
     assert (outgoing.envelope_from, outgoing.envelope_to) == ("tickets@example.com", "jane.doe@example.com")
 
 
-def test_the_wire_has_short_ascii_lines_that_end_in_crlf() -> None:
+def test_transmitted_lines_are_short_ascii_and_end_in_crlf() -> None:
     wire = mail(
         Rendered("Ünïcödé 😀 " * 12, "", "<p>😀</p>" * 9_000, ".\n..\nFrom x\n" + "é" * 5_000)
     ).as_bytes()
@@ -107,13 +107,13 @@ def test_the_wire_has_short_ascii_lines_that_end_in_crlf() -> None:
 @pytest.mark.parametrize(
     "subject", ["Ünïcödé 😀 " * 12, "a" * 140, "=?utf-8?q?evil?=", "x " * 70, "日本" * 70]
 )
-def test_every_subject_arrives_as_it_was(subject: str) -> None:
+def test_every_subject_is_decoded_unchanged(subject: str) -> None:
     assert parsed(mail(Rendered(subject.strip(), "", "", "")))["Subject"] == subject.strip()
 
 
 @pytest.mark.parametrize("line", ["\r\nBcc: x@example.com", "\nX: y", "\r\n\r\n<script>", "\x00\x0bX: y"])
 @pytest.mark.parametrize("template", ["booking_confirmation", "booking_cancellation", "payment_success"])
-def test_no_data_makes_a_header(renderer: Renderer, template: str, line: str) -> None:
+def test_event_data_cannot_add_a_header(renderer: Renderer, template: str, line: str) -> None:
     event = sample(template)
     event |= {
         name: value + line
@@ -130,7 +130,7 @@ def test_no_data_makes_a_header(renderer: Renderer, template: str, line: str) ->
 @pytest.mark.parametrize(
     "text", ["a\r\nBcc: x@example.com", "=?utf-8?q?a=0D=0ABcc=3A_x?=", "=?utf-8?b?DQpCY2M6IHg=?="]
 )
-def test_no_subject_and_no_name_makes_a_header(text: str) -> None:
+def test_subject_and_name_cannot_add_a_header(text: str) -> None:
     wire = mail(Rendered(text, "", "", ""), sender=(text, "tickets@example.com")).as_bytes()
     assert b"\r\nBcc" not in wire
     assert not re.search("[\r\n]", email.message_from_bytes(wire, policy=default)["Subject"])
@@ -144,14 +144,14 @@ def test_no_subject_and_no_name_makes_a_header(text: str) -> None:
         (" jane.doe@example.com ", "jane.doe@example.com"),
     ],
 )
-def test_an_address_stands_in_the_header_as_smtp_writes_it(address: str, header: str) -> None:
+def test_an_address_has_the_same_form_in_header_and_envelope(address: str, header: str) -> None:
     outgoing = mail(recipient=address)
     assert outgoing.envelope_to == header
     assert not outgoing.needs_smtputf8
     assert f"\r\nTo: <{header}>\r\n".encode() in outgoing.as_bytes()
 
 
-def test_an_address_outside_ascii_needs_smtputf8_and_stands_in_utf8() -> None:
+def test_a_non_ascii_address_needs_smtputf8_and_is_sent_in_utf8() -> None:
     outgoing = mail(recipient="用户@例え.jp")
     assert outgoing.needs_smtputf8
     assert outgoing.envelope_to == "用户@xn--r8jz45g.jp"
@@ -159,7 +159,7 @@ def test_an_address_outside_ascii_needs_smtputf8_and_stands_in_utf8() -> None:
 
 
 @pytest.mark.parametrize("address", ["", "jane", "a@example.com, b@example.com", "Jane <jane@example.com>"])
-def test_what_is_not_one_address_is_refused(address: str) -> None:
+def test_a_recipient_that_is_not_one_address_is_refused(address: str) -> None:
     with pytest.raises(InvalidAddress, match="Must be one email address"):
         mail(recipient=address)
 
@@ -178,11 +178,12 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_sender_name_arrives_as_it_was(name: str) -> None:
+def test_every_sender_name_is_decoded_unchanged(name: str) -> None:
     wire = mail(sender=(name, "tickets@example.com")).as_bytes()
     sender = email.message_from_bytes(wire, policy=default)["From"].addresses[0]
     assert sender.addr_spec == "tickets@example.com"
-    # As other mail programs read it, too: Python 3.11's newer parser loses blanks between encoded words.
+    # Also parsed as other mail programs do, because Python 3.11's newer parser loses spaces between encoded
+    # words.
     decoded = "".join(
         part if isinstance(part, str) else part.decode(charset or "ascii")
         for part, charset in decode_header(email.message_from_bytes(wire)["From"].replace("\r\n", ""))
@@ -191,7 +192,7 @@ def test_every_sender_name_arrives_as_it_was(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_encoded_words_and_their_lines_are_as_short_as_rfc_2047_wants(name: str) -> None:
+def test_encoded_words_and_lines_respect_the_limits_of_rfc_2047(name: str) -> None:
     subject = "🎬🍿 Everything Everywhere — Алиса в Зазеркалье — 千と千尋の神隠し 🎬🍿 x"
     outgoing = mail(Rendered(subject, "", "", ""), sender=(name, "tickets@example.com"))
     head = outgoing.as_bytes().partition(b"\r\n\r\n")[0].decode("ascii")
@@ -201,7 +202,7 @@ def test_encoded_words_and_their_lines_are_as_short_as_rfc_2047_wants(name: str)
         assert not words or len(line) <= 76
 
 
-def test_the_message_id_is_the_same_at_every_try_and_another_for_another_delivery() -> None:
+def test_the_message_id_is_stable_for_a_delivery_and_differs_between_deliveries() -> None:
     first = message_id_for("evt_1", "email", "tickets@example.com")
     assert first == message_id_for("evt_1", "email", "tickets@example.com")
     assert re.fullmatch(r"<[0-9a-f]{32}@example\.com>", first)

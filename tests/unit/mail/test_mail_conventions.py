@@ -1,4 +1,4 @@
-"""Amounts and times as one reader expects them."""
+"""Amounts and times in a reader's locale and time zone."""
 
 import pytest
 
@@ -23,6 +23,8 @@ def conventions(**event: object) -> Conventions:
         ("12.5", "KWD", "en", "KWD\N{NO-BREAK SPACE}12.500"),
         ("1500", "ISK", "en", "ISK\N{NO-BREAK SPACE}1,500"),
         ("9.9", "CAD", "en", "CA$9.90"),
+        ("9.9", "USD", "ar", "\u200f9.90\N{NO-BREAK SPACE}US$\u200e"),
+        ("9999.9", "EUR", "fr", "9\N{NO-BREAK SPACE}999,90\N{NO-BREAK SPACE}€"),
         ("100", "RSD", "en", "RSD\N{NO-BREAK SPACE}100.00"),
         ("1", "XTS", "en", "XTS\N{NO-BREAK SPACE}1.00"),
         (10.1 * 3, "USD", "en", "$30.30"),
@@ -34,18 +36,20 @@ def conventions(**event: object) -> Conventions:
         ("30", "EUR", "de-XX", "30,00\N{NO-BREAK SPACE}€"),
     ],
 )
-def test_amounts(amount: object, currency: str | None, locale: str | None, text: str) -> None:
+def test_amounts_are_formatted_for_the_locale(
+    amount: object, currency: str | None, locale: str | None, text: str
+) -> None:
     assert conventions(currency=currency, locale=locale).money(amount) == text
 
 
 @pytest.mark.parametrize("amount", [True, "", "NaN", "Infinity", -0.01, "1e13", "1e999999999", [], {}, "$5"])
-def test_what_is_no_amount(amount: object) -> None:
+def test_an_invalid_amount_is_refused(amount: object) -> None:
     with pytest.raises(Unpresentable, match="is not an amount of money"):
         conventions().money(amount)
 
 
 @pytest.mark.parametrize("currency", ["US", "<b>", "USDX", 12, "ÄÖÜ", "840", "ZZZ"])
-def test_what_is_no_currency(currency: object) -> None:
+def test_an_invalid_currency_is_refused(currency: object) -> None:
     with pytest.raises(Unpresentable, match="currency is not an ISO 4217 code"):
         conventions(currency=currency)
 
@@ -70,14 +74,14 @@ EASTERN = "Tuesday, December 15, 2026, 8:00 PM Eastern Standard Time"
         ("0001-01-01T00:00:00+00:00", "America/New_York", "0001-01-01T00:00:00+00:00"),
     ],
 )
-def test_moments(moment: str, zone: str | None, text: str) -> None:
+def test_times_are_parsed(moment: str, zone: str | None, text: str) -> None:
     assert conventions(timezone=zone).moment(moment) == text
 
 
 @pytest.mark.parametrize(
     "zone", ["../../etc/passwd", "America", "", "x" * 10_000, "a\0b", "/etc/localtime", 5]
 )
-def test_a_zone_that_is_none_is_passed_over(zone: object) -> None:
+def test_an_unknown_zone_is_ignored(zone: object) -> None:
     assert conventions(timezone=zone).moment("2026-12-15T20:00:00Z").endswith("8:00 PM UTC")
 
 
@@ -98,5 +102,5 @@ def test_dates_follow_the_locale() -> None:
         ("\n" * 1_000_000, ""),
     ],
 )
-def test_one_line(text: str, line: str) -> None:
+def test_line_breaks_become_spaces(text: str, line: str) -> None:
     assert one_line(text, 30) == line

@@ -1,4 +1,4 @@
-"""What strangers write does not become a link in mails and text messages."""
+"""Text of untrusted senders never becomes a link in mails and SMS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from actors.channels.email.render import Renderer
 from actors.channels.sms.texts import Texts
 from app.events.samples import sample
 
-#: What mail programs and phones make a link of.
+#: Text that mail programs and phones turn into a link.
 AUTOLINKED = re.compile(r"(?i)evil[.\u3002\uff0e\uff61]example|www[.\u3002]\w|\w://evil")
 
 
@@ -31,7 +31,7 @@ def mail(renderer: Renderer, template: str, event: dict[str, Any]) -> str:
         "jane@evil.example",
     ],
 )
-def test_a_greeting_drops_what_looks_like_a_link(renderer: Renderer, name: str) -> None:
+def test_a_greeting_omits_text_that_looks_like_a_link(renderer: Renderer, name: str) -> None:
     shown = mail(renderer, "payment_failed", sample("payment.failed") | {"user_name": name})
     assert "Hello,\n" in shown
     assert not re.search(r"(?i)evil|win|\$1000", shown)
@@ -54,14 +54,14 @@ def test_a_greeting_keeps_names(renderer: Renderer, name: str) -> None:
         ("2.5 Dimensional Seduction", "2.5 Dimensional Seduction"),
     ],
 )
-def test_a_title_is_shown_and_is_no_link(renderer: Renderer, title: str, shown: str) -> None:
+def test_a_title_is_never_a_link(renderer: Renderer, title: str, shown: str) -> None:
     event = sample("booking.confirmed") | {"movie_title": title}
     told = mail(renderer, "booking_confirmation", event)
     assert shown in told
     assert not AUTOLINKED.search(told)
 
 
-def test_a_text_message_holds_no_link_of_a_stranger() -> None:
+def test_an_sms_contains_no_link_from_event_text() -> None:
     event = sample("booking.confirmed") | {"movie_title": "see http://evil.example/x"}
     told = Texts("MovieApp", "USD").write("booking.confirmed", event)
     assert "evil" in told

@@ -1,16 +1,23 @@
-"""What an SMTP reply means for the mail."""
+"""The meaning of an SMTP reply for the mail."""
 
 import pytest
 
-from actors.channels.email.errors import AuthenticationFailed, TooManyConnections, smtp_error
+from actors.channels.email.errors import AuthenticationFailed, smtp_error
 from actors.channels.email.replies import RULES, Phase, Reply, failure
-from actors.errors import DeliveryError, PermanentFailure, Postponed, TemporaryFailure, Uncertain
+from actors.errors import (
+    DeliveryError,
+    PermanentFailure,
+    Postponed,
+    TemporaryFailure,
+    TooManyConnections,
+    Uncertain,
+)
 
 
 @pytest.mark.parametrize(
     ("phase", "code", "text", "error"),
     [
-        # The recipient's trouble.
+        # Failures of the recipient.
         (Phase.RCPT, 450, "4.2.0 greylisted", TemporaryFailure),
         (Phase.RCPT, 451, "4.7.1 Greylisting in action, please come back later", TemporaryFailure),
         (Phase.RCPT, 450, "try again", TemporaryFailure),
@@ -18,7 +25,7 @@ from actors.errors import DeliveryError, PermanentFailure, Postponed, TemporaryF
         (Phase.RCPT, 452, "4.2.2 mailbox quota exceeded", TemporaryFailure),
         (Phase.RCPT, 450, "4.2.1 receiving mail at a rate limit exceeded", TemporaryFailure),
         (Phase.RCPT, 552, "5.2.2 mailbox full", TemporaryFailure),
-        # The message's.
+        # Failures of the message.
         (Phase.RCPT, 550, "5.1.1 no such user", PermanentFailure),
         (Phase.RCPT, 550, "5.1.1 <helo@example.com>: Recipient address rejected", PermanentFailure),
         (
@@ -33,7 +40,7 @@ from actors.errors import DeliveryError, PermanentFailure, Postponed, TemporaryF
         (Phase.RCPT, 400, "later", TemporaryFailure),
         (Phase.AFTER_DATA, 552, "5.3.4 message too big", PermanentFailure),
         (Phase.AFTER_DATA, 554, "5.7.1 rejected as spam", PermanentFailure),
-        # The connection's.
+        # Failures of the connection.
         (Phase.MAIL, 421, "4.7.0 try again later", Postponed),
         (Phase.GREETING, 554, "no SMTP service here", Postponed),
         (Phase.EHLO, 550, "bad name", Postponed),
@@ -52,12 +59,12 @@ from actors.errors import DeliveryError, PermanentFailure, Postponed, TemporaryF
         (Phase.GREETING, 421, "4.7.0 localhost too many connections from 192.0.2.1", TooManyConnections),
         (Phase.AFTER_DATA, 451, "4.3.0 local error", Postponed),
         (Phase.MAIL, 452, "4.3.1 Insufficient system storage", Postponed),
-        # What the server allows us.
+        # Limits of the server.
         (Phase.AFTER_DATA, 454, "4.7.0 daily quota", Postponed),
         (Phase.AFTER_DATA, 550, "5.4.5 Daily user sending limit exceeded", Postponed),
         (Phase.RCPT, 450, "4.7.1 hourly limit exceeded", Postponed),
         (Phase.MAIL, 554, "5.7.0 too many messages", Postponed),
-        # Our settings'.
+        # Failures of our settings.
         (Phase.AUTH, 535, "5.7.8 Username and Password not accepted", AuthenticationFailed),
         (Phase.AUTH, 504, "unknown mechanism", AuthenticationFailed),
         (Phase.MAIL, 530, "5.7.0 Authentication Required", AuthenticationFailed),
@@ -81,20 +88,20 @@ from actors.errors import DeliveryError, PermanentFailure, Postponed, TemporaryF
             PermanentFailure,
         ),
         (Phase.RCPT, 553, "5.7.1 Sender address rejected: not owned by user shop", PermanentFailure),
-        # No SMTP at all.
+        # Not an SMTP server.
         (Phase.MAIL, -1, "", Postponed),
         (Phase.DATA, 250, "ok?", Postponed),
         (Phase.AFTER_DATA, -1, "HTTP/1.1 400 Bad Request", Uncertain),
     ],
 )
-def test_replies(phase: Phase, code: int, text: str, error: type[DeliveryError]) -> None:
+def test_each_reply_has_its_outcome(phase: Phase, code: int, text: str, error: type[DeliveryError]) -> None:
     raised = failure(phase, Reply.of(code, text))
     assert type(raised) is error
     assert (raised.phase, raised.code, raised.reply) == (phase, code, text)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.why)
-def test_every_row_says_why(rule: object) -> None:
+def test_every_row_gives_its_reason(rule: object) -> None:
     assert RULES.count(rule) == 1
 
 
@@ -102,11 +109,11 @@ def test_every_row_says_why(rule: object) -> None:
     ("text", "server_wide"),
     [
         ("5.4.5 Daily user sending limit exceeded", True),
-        # Of one recipient, perhaps: no reason to stop sending to the others.
+        # Possibly about one recipient, so mails to others continue.
         ("5.7.1 <a@example.com>: Relay access denied", False),
     ],
 )
-def test_only_what_every_mail_would_get_stops_the_others(text: str, server_wide: bool) -> None:
+def test_only_failures_that_affect_every_mail_stop_other_mails(text: str, server_wide: bool) -> None:
     raised = failure(Phase.RCPT, Reply.of(550, text))
     assert isinstance(raised, Postponed)
     assert raised.server_wide is server_wide
@@ -118,5 +125,5 @@ def test_a_refused_login_advises_an_app_password() -> None:
     assert "app password" in str(error)
 
 
-def test_words_of_many_lines_become_one() -> None:
+def test_a_multiline_reply_becomes_one_line() -> None:
     assert Reply.of(550, b"5.1.1 no\n5.1.1 such \xff user").text == "5.1.1 no 5.1.1 such \ufffd user"

@@ -1,4 +1,4 @@
-"""What comes with a booking's mail: the code for the door, the calendar file, the reservation."""
+"""The parts of a booking's mail: the entrance code, the calendar file, and the reservation."""
 
 import json
 import re
@@ -12,6 +12,7 @@ from icalendar import Calendar
 from actors.channels.email.qr import qr_png
 from actors.channels.email.render import Brand, Rendered, Renderer
 from actors.channels.email.samples import sample
+from app.languages import Languages
 from app.settings.contrast import contrast
 
 
@@ -34,7 +35,7 @@ def json_ld(mail: Rendered) -> dict[str, Any] | None:
 
 
 @pytest.mark.parametrize("code", ["B", "BOOK-789012", "BOOK-" + "7" * 250, "Büchung 12 😀"])
-def test_the_code_is_a_picture_large_enough_to_scan(code: str) -> None:
+def test_the_qr_code_is_large_enough_to_scan(code: str) -> None:
     png, size = qr_png(code)
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     assert struct.unpack(">II", png[16:24]) == (size, size)
@@ -42,7 +43,24 @@ def test_the_code_is_a_picture_large_enough_to_scan(code: str) -> None:
     assert len(png) < 4_000
 
 
-def test_the_code_is_in_the_page_and_printed_beneath(renderer: Renderer) -> None:
+@pytest.mark.parametrize("language", Languages().all)
+@pytest.mark.parametrize("template", ["booking_confirmation", "booking_update", "booking_reminder"])
+def test_ten_tickets_with_long_labels_are_below_60_kb_and_a_link_has_the_others(
+    renderer: Renderer, template: str, language: str
+) -> None:
+    seats = [f"Balcony, row {number}" for number in range(1, 13)]
+    codes = [f"{number:02}-{'8KQ2-' * 8}" for number in range(1, 13)]
+    labels = {"category": "Wheelchair space with companion", "holder_name": "Maximiliane Featherstonehaugh"}
+    tickets = [labels | {"seat": seat, "code": code} for seat, code in zip(seats, codes, strict=True)]
+    mail = rendered(renderer, template, seats=seats, tickets=tickets, locale=language)
+    assert len(mail.html.encode()) < 60_000
+    assert len(mail.images) == 10
+    for part in (mail.text, mail.html):
+        assert [code in part for code in codes] == [True] * 10 + [False] * 2
+        assert "https://movieapp.example.com/tickets/BOOK-789012" in part
+
+
+def test_the_code_is_inline_and_printed_below(renderer: Renderer) -> None:
     mail = rendered(renderer, "booking_confirmation")
     assert mail.images == {"qr": qr_png("BOOK-789012")[0]}
     assert re.search(r'<img src="cid:qr" width="(\d+)" height="\1" alt="BOOK-789012"', mail.html)
@@ -50,7 +68,7 @@ def test_the_code_is_in_the_page_and_printed_beneath(renderer: Renderer) -> None
     assert not rendered(renderer, "booking_cancellation").images
 
 
-def test_a_showing_goes_into_the_calendar_as_an_instant(renderer: Renderer) -> None:
+def test_a_calendar_entry_starts_at_the_instant_of_the_showtime(renderer: Renderer) -> None:
     mail = rendered(renderer, "booking_confirmation")
     event = entry(mail)
     assert mail.invitation
@@ -70,12 +88,14 @@ def test_a_showing_goes_into_the_calendar_as_an_instant(renderer: Renderer) -> N
         ({"duration_minutes": 90.0}, 90),
     ],
 )
-def test_an_entry_always_ends(renderer: Renderer, changes: dict[str, Any], minutes: int) -> None:
+def test_a_calendar_entry_always_has_an_end(
+    renderer: Renderer, changes: dict[str, Any], minutes: int
+) -> None:
     event = entry(rendered(renderer, "booking_confirmation", **changes))
     assert event["DTEND"].dt - event["DTSTART"].dt == timedelta(minutes=minutes)
 
 
-def test_the_last_evening_of_all_has_no_end_and_no_calendar_file(renderer: Renderer) -> None:
+def test_a_show_at_the_end_of_the_calendar_has_no_calendar_file(renderer: Renderer) -> None:
     mail = rendered(renderer, "booking_confirmation", showtime="9999-12-31T23:00:00Z", timezone=None)
     assert mail.invitation is None
 
@@ -122,7 +142,7 @@ def test_the_last_evening_of_all_has_no_end_and_no_calendar_file(renderer: Rende
         ("2036-12-15T20:00:00-05:00", "Mars/Base", "2036-12-16T01:00:00+00:00", "8:00 PM UTC-05:00"),
     ],
 )
-def test_the_calendar_and_the_mail_tell_the_same_instant(
+def test_calendar_and_mail_show_the_same_instant(
     showtime: str, zone: str | None, start: str, shown: str
 ) -> None:
     renderer = Renderer(Brand("MovieApp", "t@example.com"), "USD", "Europe/Vienna")
@@ -131,7 +151,7 @@ def test_the_calendar_and_the_mail_tell_the_same_instant(
     assert shown in mail.text
 
 
-def test_a_zone_that_is_unknown_is_not_replaced_by_the_default_one() -> None:
+def test_an_unknown_zone_is_not_replaced_by_the_default() -> None:
     renderer = Renderer(Brand("MovieApp", "t@example.com"), "USD", "Europe/Vienna")
     mail = rendered(renderer, "booking_confirmation", showtime="2036-12-15T20:00:00", timezone="Mars/Base")
     assert mail.invitation is None
@@ -149,7 +169,7 @@ def test_calendars_apply_an_update_by_organizer_attendee_and_sequence(renderer: 
     for same in ("UID", "ORGANIZER", "ATTENDEE", "DTSTART"):
         assert first[same] == last[same]
     assert first["ATTENDEE"] == "mailto:jane.doe@example.com"
-    # Nobody is asked for a reply.
+    # No reply is requested.
     assert (first["ATTENDEE"].params["PARTSTAT"], first["ATTENDEE"].params["RSVP"]) == ("ACCEPTED", "FALSE")
     assert first["SEQUENCE"] < last["SEQUENCE"]
     assert last["STATUS"] == "CANCELLED"
@@ -161,7 +181,7 @@ def test_calendars_apply_an_update_by_organizer_attendee_and_sequence(renderer: 
     assert entry(other)["UID"] != first["UID"]
 
 
-def test_without_an_addressee_there_is_no_calendar_file(renderer: Renderer) -> None:
+def test_without_a_recipient_there_is_no_calendar_file(renderer: Renderer) -> None:
     assert rendered(renderer, "booking_confirmation", user_email=None).invitation is None
 
 
@@ -181,7 +201,7 @@ def test_every_copy_of_a_mail_has_the_same_calendar_file(renderer: Renderer) -> 
         ("tonight", "Europe/Berlin", None),
     ],
 )
-def test_only_a_moment_goes_into_a_calendar(showtime: str, zone: str | None, start: str | None) -> None:
+def test_only_an_exact_time_gets_a_calendar_entry(showtime: str, zone: str | None, start: str | None) -> None:
     renderer = Renderer(Brand("MovieApp", "t@example.com"), "USD", "Europe/Vienna")
     mail = rendered(renderer, "booking_confirmation", showtime=showtime, timezone=zone)
     if start is None:
@@ -195,18 +215,18 @@ def test_only_a_moment_goes_into_a_calendar(showtime: str, zone: str | None, sta
         assert datetime.fromisoformat(body["reservationFor"]["startDate"]) == datetime.fromisoformat(start)
 
 
-def test_a_time_without_any_zone_is_no_moment(renderer: Renderer) -> None:
+def test_a_time_without_a_zone_gets_no_calendar_entry(renderer: Renderer) -> None:
     mail = rendered(renderer, "booking_confirmation", showtime="2026-12-15T20:00:00", timezone=None)
     assert mail.invitation is None
 
 
 @pytest.mark.parametrize("template", ["payment_success", "payment_failed", "payment_refund"])
-def test_a_mail_about_money_has_neither(renderer: Renderer, template: str) -> None:
+def test_a_mail_about_money_has_neither_code_nor_calendar_file(renderer: Renderer, template: str) -> None:
     mail = rendered(renderer, template)
     assert (mail.invitation, mail.images, json_ld(mail)) == (None, {}, None)
 
 
-def test_mail_programs_are_told_the_reservation(renderer: Renderer) -> None:
+def test_the_mail_contains_a_schema_org_reservation(renderer: Renderer) -> None:
     body = json_ld(rendered(renderer, "booking_confirmation"))
     assert body == {
         "@context": "https://schema.org",
@@ -232,7 +252,7 @@ def test_mail_programs_are_told_the_reservation(renderer: Renderer) -> None:
     assert json_ld(rendered(renderer, "booking_confirmation", cinema_name=None)) is None
 
 
-def test_a_title_can_not_close_the_script(renderer: Renderer) -> None:
+def test_a_title_cannot_close_the_script_element(renderer: Renderer) -> None:
     title = "</script><script>alert(1)</script>&'\""
     mail = rendered(renderer, "booking_confirmation", movie_title=title)
     assert mail.html.count("<script") == 1
@@ -248,7 +268,7 @@ def test_a_poster_is_shown_from_https_only(renderer: Renderer) -> None:
         assert other not in rendered(renderer, "booking_confirmation", poster_url=other).html
 
 
-def test_the_brand_is_shown() -> None:
+def test_brand_settings_are_shown() -> None:
     brand = Brand(
         "Roxy",
         "t@roxy.example.com",
@@ -264,6 +284,6 @@ def test_the_brand_is_shown() -> None:
     assert "Roxy, 1 Main Street, Springfield" in mail.text
 
 
-def test_contrast_is_wcags() -> None:
+def test_contrast_follows_wcag() -> None:
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)

@@ -1,0 +1,78 @@
+"""The queries that code sends to MongoDB, and the indexes that serve them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pymongo import monitoring
+
+from app import models
+from app.settings import Settings
+
+
+class Asked(monitoring.CommandListener):
+    """Records the filters of queries.
+
+    Attributes:
+        queries: collection, filter, and collation of each query.
+    """
+
+    def __init__(self) -> None:
+        self.queries: list[dict[str, Any]] = []
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        match event.command:
+            case {"find": collection, "filter": asked, **rest}:
+                self._add(collection, asked, rest.get("collation"))
+            case {"aggregate": collection, "pipeline": [{"$match": asked}, *_]}:
+                self._add(collection, asked)
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
+
+    def _add(self, collection: str, asked: dict[str, Any], collation: Any = None) -> None:
+        self.queries.append({"collection": collection, "filter": asked, "collation": collation})
+
+
+@contextmanager
+def asked_of(settings: Settings) -> Iterator[Asked]:
+    """Connect to MongoDB, and record the queries of this block."""
+    listener = Asked()
+    listeners = monitoring._LISTENERS.command_listeners
+    listeners.append(listener)
+    try:
+        models.disconnect()
+        models.connect(settings)
+        models.create_indexes()
+        listener.queries.clear()
+        yield listener
+    finally:
+        listeners.remove(listener)
+        models.disconnect()
+
+
+def indexes_of(query: dict[str, Any]) -> Iterator[str]:
+    """Yield the index that serves each condition of a query."""
+    for part in _parts(query["filter"]):
+        command = {"find": query["collection"], "filter": part}
+        if query["collation"]:
+            command["collation"] = query["collation"]
+        plan = models.database().command("explain", command, verbosity="queryPlanner")
+        stage = plan["queryPlanner"]["winningPlan"]
+        while "inputStage" in stage:
+            stage = stage["inputStage"]
+        if "indexName" in stage:
+            yield stage["indexName"]
+
+
+def _parts(asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a filter and its conditions, because SecantusDB explains only what one index covers."""
+    yield asked
+    for name, value in asked.items():
+        yield {name: value}
+        if isinstance(value, dict):
+            for inner, condition in value.get("$elemMatch", {}).items():
+                yield from ({f"{name}.{inner}": {word: what}} for word, what in condition.items())

@@ -71,6 +71,7 @@ bench: install $(BENCH_STAMP) ## measure it; PARTS="payments growth" for some, n
 
 docs: $(DOCS_STAMP) ## build the documentation as a site, build/site/index.html
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@$(BIN)/python -m devtools.site.check build/site
 
 audit: ## look for known holes in what is deployed
 	@.ci/audit
@@ -83,7 +84,7 @@ mutate: install $(MUTATION_STAMP) ## change the deciding code, and list what no 
 	@$(BIN)/python -m tests.support.mutation $(MUTANTS)
 
 lock: ## bring requirements.lock up to date (needs uv)
-	@uv pip compile setup.cfg --extra sms --extra tracing --generate-hashes --universal --python-version 3.11 --quiet -o requirements.lock
+	@uv pip compile setup.cfg --extra sms --extra wallet --extra tracing --generate-hashes --universal --python-version 3.11 --quiet -o requirements.lock
 
 format: install ## format with ruff and apply its fixes
 	@$(BIN)/ruff check --fix .

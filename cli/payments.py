@@ -12,7 +12,7 @@ import click
 
 from cli.listing import Listing, listing_options
 from cli.options import confirm, connect, expected_failures, moment, operator
-from cli.output import fields, json_option, print_json, table
+from cli.output import fields, json_option, print_json, progress, table
 
 if TYPE_CHECKING:
     from app.payments.reconcile import Difference
@@ -227,7 +227,7 @@ def reconcile(since: datetime, dry_run: bool, repair: bool, yes: bool, as_json: 
     if not dry_run:
         record_action(operator(), "payments.reconcile", "payments", {"since": since, "repair": repair})
     finished = 0 if dry_run else recover_due(side, actor=Actor.OPERATOR)
-    found = list(Reconciliation(side, since).differences())
+    found = list(Reconciliation(side, since, progress).differences())
     if repair and any(difference.repair for difference in found):
         if not as_json:
             _print(found)

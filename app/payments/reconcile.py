@@ -7,14 +7,16 @@ of a restored backup, refunds made in the gateway's dashboard, and bugs in movie
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from app.clock import utcnow
+from app.disk_set import DiskSet
 from app.errors import DuplicateTransaction
 from app.gateway import Charged, Refunded, RefundFailed
 from app.payments import changes
@@ -25,6 +27,8 @@ from app.payments.states import UNPAID, Actor, PaymentStatus, RefundStatus
 if TYPE_CHECKING:
     from app.gateway import GatewayDispute, GatewayPayment, GatewayRefund
     from app.payments.service import Payments
+
+T = TypeVar("T")
 
 #: Records compared at a time.
 _BATCH_SIZE = 200
@@ -70,6 +74,17 @@ class Difference:
     repaired: str | None = None
 
 
+class Watch(Protocol):
+    """Passes items on, and shows how many of them were compared."""
+
+    def __call__(self, items: Iterable[T], total: int, label: str, /) -> Iterable[T]:
+        """Yield `items`, of which there are about `total`."""
+
+
+def _unwatched(items: Iterable[T], _total: int, _label: str) -> Iterable[T]:
+    return items
+
+
 def repaired(difference: Difference) -> Difference:
     """Carry out the repair of a difference, if it has one.
 
@@ -83,22 +98,20 @@ def repaired(difference: Difference) -> Difference:
 
 
 class Reconciliation:
-    """Reconciles payments created since `since`.
+    """Reconciles payments created since `since`, in memory that does not grow with their number.
 
     Args:
         payments: the payment service, for repairs.
         since: earliest creation time of payments, refunds, and disputes.
+        watch: shows the progress.
     """
 
-    def __init__(self, payments: Payments, since: datetime) -> None:
+    def __init__(self, payments: Payments, since: datetime, watch: Watch = _unwatched) -> None:
         self._payments = payments
         self._books = payments.books
         self._gateway = payments.gateway
         self._since = since
-        #: Transaction ids that the gateway charged.
-        self._charged: set[str] = set()
-        #: Those of them whose charge agreed with our record.
-        self._seen: set[str] = set()
+        self._watch = watch
 
     def differences(self) -> Iterator[Difference]:
         """Yield every difference.
@@ -107,27 +120,47 @@ class Reconciliation:
             GatewayError: the gateway did not return its records.
             ServiceUnavailable: the database is unavailable.
         """
-        yield from self._compare_charges()
-        yield from self._compare_records()
-        yield from self._compare_refunds()
+        until = utcnow() - _SETTLING
+        count = self._books.ledger.count_paid_since(self._since, until)
+        with closing(DiskSet()) as charged:
+            yield from self._compare_charges(charged, count)
+            yield from self._compare_records(charged, until, count)
+        with closing(DiskSet()) as refunded:
+            yield from self._compare_refunds(refunded)
         yield from self._compare_disputes()
 
-    def _compare_charges(self) -> Iterator[Difference]:
-        """Compare the gateway's charges with our records, without other deployments' charges."""
-        made = self._gateway.payments(self._since - _CLOCK_SKEW)
-        for batch in _batches(payment for payment in made if isinstance(payment.outcome, Charged)):
-            records = self._books.ledger.find_all([fact.transaction_id for fact in batch])
-            for fact in batch:
-                yield from self._compare_charge(fact, records.get(fact.transaction_id))
+    def _compare_charges(self, charged: DiskSet, count: int) -> Iterator[Difference]:
+        """Compare the gateway's charges with our records, without other deployments' charges.
 
-    def _compare_charge(self, fact: GatewayPayment, record: Payment | None) -> Iterator[Difference]:
+        Args:
+            charged: where this method adds the transaction ids that the gateway charged.
+            count: about how many charges there are.
+        """
+        made = self._watch(self._gateway.payments(self._since - _CLOCK_SKEW), count, "Comparing charges")
+        with closing(DiskSet()) as agreed:
+            for batch in _batches(payment for payment in made if isinstance(payment.outcome, Charged)):
+                records = self._books.ledger.find_all([fact.transaction_id for fact in batch])
+                for fact in batch:
+                    yield from self._compare_charge(fact, records.get(fact.transaction_id), charged, agreed)
+
+    def _compare_charge(
+        self, fact: GatewayPayment, record: Payment | None, charged: DiskSet, agreed: DiskSet
+    ) -> Iterator[Difference]:
+        """Compare a charge.
+
+        Args:
+            fact: the charge.
+            record: our payment with its transaction id, or None.
+            charged: transaction ids that the gateway charged.
+            agreed: those of them whose charge agreed with our record.
+        """
         transaction_id = fact.transaction_id or ""
         if record is None and fact.namespace != self._payments.settings.namespace:
             return  # without a namespace, it may belong to another deployment
         charge = f"{fact.gateway_id}: {fact.amount} {fact.currency}"
         field = record and disagreement(record, fact, self._payments.settings.namespace)
         if record and record.gateway_id == fact.gateway_id:
-            self._charged.add(transaction_id)
+            charged.add(transaction_id)
         # A foreign charge with a copy of our id must not hide our own.
         if record and field in ("amount", "currency"):
             detail = f"{charge}, recorded {record.amount} {record.currency}"
@@ -136,40 +169,45 @@ class Reconciliation:
         if field and field != "gateway_id":
             yield Difference("charge of another payment", transaction_id, f"{charge}, {field} differs")
             return
-        if transaction_id in self._seen:
+        if transaction_id in agreed:
             yield Difference("charged twice", transaction_id, charge)
             return
-        self._seen.add(transaction_id)
-        self._charged.add(transaction_id)
+        agreed.add(transaction_id)
+        charged.add(transaction_id)
         if record is None:
             yield Difference("charge without record", transaction_id, charge, self._recreation(fact))
         elif record.status in UNPAID:
             repair = None if _undone(record) else self._undoing(record, fact)
             yield Difference(f"charged, recorded as {record.status}", transaction_id, charge, repair)
 
-    def _compare_records(self) -> Iterator[Difference]:
+    def _compare_records(self, charged: DiskSet, until: datetime, count: int) -> Iterator[Difference]:
         """Compare our records with the gateway's charges."""
-        for payment in self._books.ledger.paid_since(self._since, utcnow() - _SETTLING):
-            if payment.id not in self._charged:
+        paid = self._books.ledger.paid_since(self._since, until)
+        for payment in self._watch(paid, count, "Comparing records"):
+            if payment.id not in charged:
                 detail = f"recorded as {payment.status}, not charged as {payment.gateway_id}"
                 yield Difference("record without charge", payment.id, detail)
 
-    def _compare_refunds(self) -> Iterator[Difference]:
-        """Compare refunds in both directions."""
-        seen: set[str] = set()
+    def _compare_refunds(self, refunded: DiskSet) -> Iterator[Difference]:
+        """Compare refunds in both directions.
+
+        Args:
+            refunded: where this method adds the gateway's ids of its refunds.
+        """
         for batch in _batches(self._gateway.refunds(since=self._since - _CLOCK_SKEW)):
             charges = [fact.payment_gateway_id for fact in batch if fact.payment_gateway_id]
             records = self._books.ledger.find_all_by_gateway_id(charges)
             # Failed refunds first, because another refund may have replaced one.
             for fact in sorted(batch, key=lambda fact: not isinstance(fact.outcome, RefundFailed)):
-                seen.add(fact.gateway_id)
+                refunded.add(fact.gateway_id)
                 payment = records.get(fact.payment_gateway_id or "")
                 if payment:  # otherwise it belongs to a foreign payment, or to one reported above
                     yield from self._compare_refund(payment, fact)
         for payment in self._books.ledger.refunded_since(self._since):
             for refund in payment.refunds:
                 recent = refund.processed_at and refund.processed_at >= self._since
-                if refund.status == RefundStatus.COMPLETED and recent and refund.gateway_id not in seen:
+                known = (refund.gateway_id or "") in refunded
+                if refund.status == RefundStatus.COMPLETED and recent and not known:
                     detail = f"{refund.amount} of {payment.id}, no refund {refund.gateway_id}"
                     yield Difference("refund record without refund", refund.id, detail)
 

@@ -233,6 +233,8 @@ def test_a_search_applies_every_condition(ledger: Ledger) -> None:
     assert list(ledger.search(10, since=NOW + timedelta(hours=1))) == []
     assert len(list(ledger.search(None))) == 2
     assert [one.id for one in ledger.paid_since(NOW, NOW + timedelta(hours=1))] == ["TXN-1"]
+    assert ledger.count_paid_since(NOW, NOW + timedelta(hours=1)) == 1
+    assert ledger.count_paid_since(NOW + timedelta(hours=1), NOW + timedelta(hours=2)) == 0
     assert list(ledger.refunded_since(NOW)) == []
 
 

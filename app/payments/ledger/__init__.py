@@ -100,6 +100,9 @@ class Ledger(Protocol):
     def paid_since(self, since: datetime, until: datetime) -> Iterator[Payment]:
         """Return payments created in the range that the gateway must have charged."""
 
+    def count_paid_since(self, since: datetime, until: datetime) -> int:
+        """Return the number of payments that `paid_since` returns."""
+
     def refunded_since(self, since: datetime) -> Iterator[Payment]:
         """Return payments with a refund processed since then."""
 

@@ -90,6 +90,9 @@ class MemoryLedger:
             if payment.status in PAID and since <= payment.created_at < until:
                 yield payment
 
+    def count_paid_since(self, since: datetime, until: datetime) -> int:
+        return sum(1 for _ in self.paid_since(since, until))
+
     def refunded_since(self, since: datetime) -> Iterator[Payment]:
         for payment in list(self._payments.values()):
             if any(refund.processed_at and refund.processed_at >= since for refund in payment.refunds):

@@ -83,16 +83,16 @@ class MongoLedger:
         return _one({"gateway_id": gateway_id})
 
     def find_all(self, transaction_ids: Collection[str]) -> dict[str, Payment]:
-        found = (_some({"_id": {"$in": ids}}) for ids in _batches(list(transaction_ids)))
+        found = (_find_each({"_id": {"$in": ids}}) for ids in _batches(list(transaction_ids)))
         return {payment.id: payment for batch in found for payment in batch}
 
     def find_all_by_gateway_id(self, gateway_ids: Collection[str]) -> dict[str, Payment]:
-        found = _some({"gateway_id": {"$in": list(gateway_ids)}})
+        found = _find_each({"gateway_id": {"$in": list(gateway_ids)}})
         return {payment.gateway_id: payment for payment in found if payment.gateway_id}
 
     def find_by_bookings(self, booking_ids: Collection[str]) -> Iterator[Payment]:
         for ids in _batches(list(booking_ids)):
-            yield from _some({"booking_id": {"$in": ids}})
+            yield from _find_each({"booking_id": {"$in": ids}})
 
     def search(
         self,
@@ -115,11 +115,14 @@ class MongoLedger:
                 yield _payment(document)
 
     def paid_since(self, since: datetime, until: datetime) -> Iterator[Payment]:
-        paid = {"status": {"$in": sorted(PAID)}, "created_at": {"$gte": since, "$lt": until}}
-        return _some(paid)
+        return _find_each(_paid(since, until))
+
+    def count_paid_since(self, since: datetime, until: datetime) -> int:
+        with storage_errors():
+            return _payments().count_documents(_paid(since, until))
 
     def refunded_since(self, since: datetime) -> Iterator[Payment]:
-        return _some({"refunds.id": {"$gt": ""}, "refunds.processed_at": {"$gte": since}})
+        return _find_each({"refunds.id": {"$gt": ""}, "refunds.processed_at": {"$gte": since}})
 
     def disputed(self, limit: int) -> list[Payment]:
         # A range finds what is set by its sparse index.
@@ -232,7 +235,11 @@ def _one(expected: dict[str, Any]) -> Payment | None:
     return None if document is None else _payment(document)
 
 
-def _some(expected: dict[str, Any]) -> Iterator[Payment]:
+def _paid(since: datetime, until: datetime) -> dict[str, Any]:
+    return {"status": {"$in": sorted(PAID)}, "created_at": {"$gte": since, "$lt": until}}
+
+
+def _find_each(expected: dict[str, Any]) -> Iterator[Payment]:
     with storage_errors():
         for document in _payments().find(expected):
             yield _payment(document)

@@ -26,7 +26,7 @@ SPANS = {
 }
 
 #: Bounce rate that is too high, and the minimum number of bounces, as in deploy/prometheus/alerts.yml.
-_HIGH_BOUNCE_RATE, _MANY_BOUNCES = 0.05, 20
+HIGH_BOUNCE_RATE, MANY_BOUNCES = 0.05, 20
 
 #: Dependencies that the overview checks, without those that `needs_attention` covers.
 _HEALTH = pick("mongodb", "redis", "broker", "gateway", "overdue", "webhooks")
@@ -72,7 +72,7 @@ def overview() -> str:
 
 def _bounces_too_often(channel: ChannelFigures) -> bool:
     """Return whether a channel bounces as much as the alert `MailsBounce` reports."""
-    return channel.returned > _MANY_BOUNCES and (channel.bounce_rate or 0) > _HIGH_BOUNCE_RATE
+    return channel.returned > MANY_BOUNCES and (channel.bounce_rate or 0) > HIGH_BOUNCE_RATE
 
 
 def _link(item: Item) -> str | None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from app.settings import Broker
+
 if TYPE_CHECKING:
     import pymongo
     import redis
@@ -24,7 +26,7 @@ _SHARDED = (
     "from being paid twice does not hold across shards. Name a replica set (docs/scaling.md)."
 )
 _CLUSTER = (
-    "REDIS_URL leads to a node of a Redis Cluster: scripts and transactions use several keys, which a "
+    "{setting} leads to a node of a Redis Cluster: scripts and transactions use several keys, which a "
     "cluster keeps on different nodes. Name one server, or a primary with replicas (docs/scaling.md)."
 )
 _STREAM = (
@@ -42,8 +44,12 @@ def mongodb_refusal(client: pymongo.MongoClient[dict[str, Any]]) -> str | None:
     return _SHARDED if client.is_mongos else None
 
 
-def redis_refusal(client: redis.Redis) -> str | None:
+def redis_refusal(client: redis.Redis, setting: str = "REDIS_URL") -> str | None:
     """Return why the server behind `client` is refused, None if it is not, or if this user may not ask.
+
+    Args:
+        client: the server.
+        setting: the setting that names it.
 
     Raises:
         redis.RedisError: it is unavailable.
@@ -51,7 +57,7 @@ def redis_refusal(client: redis.Redis) -> str | None:
     from redis import ResponseError
 
     try:
-        return _CLUSTER if client.info("cluster").get("cluster_enabled") else None
+        return _CLUSTER.format(setting=setting) if client.info("cluster").get("cluster_enabled") else None
     except ResponseError:
         return None
 
@@ -67,7 +73,9 @@ def refusals(settings: Settings, *, queues: bool) -> list[str]:
     Args:
         queues: also check the queues, for a process that consumes from them.
     """
-    reasons = [_mongodb(settings), _redis(settings)]
+    reasons = [_mongodb(settings), _redis(settings.redis_url, "REDIS_URL")]
+    if settings.broker is Broker.REDIS:
+        reasons.append(_redis(settings.rabbitmq_url, "RABBITMQ_URL"))
     if queues:
         reasons += _queues(settings)
     return [reason for reason in reasons if reason]
@@ -86,13 +94,13 @@ def _mongodb(settings: Settings) -> str | None:
         return None
 
 
-def _redis(settings: Settings) -> str | None:
+def _redis(url: str, setting: str) -> str | None:
     import redis
 
     patience = {"socket_connect_timeout": _TIMEOUT_SECONDS, "socket_timeout": _TIMEOUT_SECONDS}
     try:
-        with redis.Redis.from_url(settings.redis_url, **patience) as client:
-            return redis_refusal(client)
+        with redis.Redis.from_url(url, **patience) as client:
+            return redis_refusal(client, setting)
     except redis.RedisError:
         return None
 

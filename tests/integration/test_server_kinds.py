@@ -13,6 +13,7 @@ import pytest
 from app import create_app, models
 from app.channels import CHANNELS, ChannelName
 from app.operations.health import PROBES, run_probe
+from app.operations.server_kinds import refusals
 from tests.support.commands import movieapp
 from tests.support.mongos import mongos
 from tests.support.servers import RedisServer
@@ -80,6 +81,14 @@ def test_an_unsupported_kind_of_server_is_refused(
     [finding] = [each for each in listed if reason in each["what"]]
     assert (finding["check"], finding["level"]) == (check, "bad")
     assert "docs/scaling.md" in finding["advice"]
+
+
+def test_a_redis_cluster_is_refused_as_the_broker_of_the_embedded_stack(
+    redis_cluster: Settings, redis_settings: Settings
+) -> None:
+    url = redis_cluster.redis_url
+    [reason] = refusals(redis_settings.model_copy(update={"rabbitmq_url": url}), queues=False)
+    assert reason.startswith("RABBITMQ_URL leads to a node of a Redis Cluster")
 
 
 def test_a_payment_is_refused_on_a_sharded_database(sharded: Settings) -> None:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
+from app.dashboard.overview import HIGH_BOUNCE_RATE, MANY_BOUNCES
 from app.telemetry import metrics
 from tests.support.documents import ROOT
 
@@ -104,6 +105,12 @@ def test_alerts_query_existing_metrics_and_link_to_the_runbook() -> None:
             page, _, anchor = rule["annotations"]["runbook"].partition("#")
             assert page == "docs/runbook.md"
             assert anchor in anchors, rule["alert"]
+
+
+def test_the_overview_judges_bounces_as_the_alert_does() -> None:
+    rules = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+    [expression] = [rule["expr"] for rule in rules if rule.get("alert") == "MailsBounce"]
+    assert re.findall(r"> ([\d.]+)", expression) == [f"{HIGH_BOUNCE_RATE}", f"{MANY_BOUNCES}"]
 
 
 def test_alerts_fire_only_when_they_should(promtool: str) -> None:

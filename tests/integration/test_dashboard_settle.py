@@ -77,5 +77,5 @@ def test_payment_that_the_gateway_does_not_list_stays_open_and_is_not_charged(
 def test_unavailable_gateway_is_named(app: Flask, private_stripe: StripeSimulator) -> None:
     payment = pay_without_response(app, private_stripe, "drop_after")
     private_stripe.fault(match="GET /v1/payment_intents", kind="error", status=500, times=0)
-    assert 'class="told bad"' in settle(app, payment)
+    assert 'class="notice bad"' in settle(app, payment)
     assert app.extensions["movieapp"].payments.books.get(payment.id).status == "pending"

@@ -131,7 +131,7 @@
       const csv = page.querySelector(".heading a");
       if (csv) document.querySelector(".heading a").href = csv.href;
     } catch {
-      if (mine === latest) list.innerHTML = '<p class="told bad" role="alert">The server does not respond. Try again.</p>';
+      if (mine === latest) list.innerHTML = '<p class="notice bad" role="alert">The server does not respond. Try again.</p>';
     } finally {
       if (mine === latest) list.classList.remove("waiting");
     }

@@ -4,8 +4,8 @@
 
 Each row has the median of the whole response, of the part outside MongoDB (the response without its
 statements), and of this process's processor time. SecantusDB needs longer for a statement than MongoDB, so
-only the last two are comparable. A page or command that takes more than 300 ms of processor time is exit
-code 1; a CSV file, which is as long as its list, is not counted.
+only the last two are comparable. Exit code 1 if a page or command takes more than 300 ms outside MongoDB, or
+does not respond. A CSV file, which is as long as its list, is not counted.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from cli.main import main as movieapp
 from tests.support.commands import environment
 from tests.support.dead_letters import bury, delivery_message
 
-#: Milliseconds of processor time.
+#: Milliseconds outside MongoDB.
 _LIMIT = 300
 
 #: Measurements of each row, and dead letters, of which each page looks at some.
@@ -214,12 +214,12 @@ def main() -> None:
         store(settings, size)
         print(f"{'milliseconds':62}{'whole':>9}{'outside MongoDB':>17}{'processor':>11}")
         for row in responses(clock, settings, size):
-            slow += row.processor > _LIMIT and "CSV" not in row.name
+            slow += bool(row.failure) or (row.outside > _LIMIT and "CSV" not in row.name)
             found = row.failure or f"{row.whole:9.1f}{row.outside:17.1f}{row.processor:11.1f}"
             print(f"{row.name:62}{found}", flush=True)
         models.disconnect()
     if slow:
-        raise SystemExit(f"{slow} of them take more than {_LIMIT} ms of processor time")
+        raise SystemExit(f"{slow} of them take more than {_LIMIT} ms outside MongoDB, or do not respond")
 
 
 if __name__ == "__main__":

@@ -125,6 +125,21 @@ def serving(command: Sequence[str], settings: Settings) -> Iterator[tuple[str, p
         process.wait(60)
 
 
+def start_workers(module: str, settings: Settings, count: int) -> list[subprocess.Popen[str]]:
+    """Start `python -m module --work` so many times. Each prints a line when it is ready, waits for a line to
+    start its work, and ends with its standard input.
+    """
+    command = [sys.executable, "-m", module, "--work"]
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    started = [
+        subprocess.Popen(command, cwd=ROOT, env=environment(settings), **options)  # type: ignore[call-overload]
+        for _ in range(count)
+    ]
+    for worker in started:
+        worker.stdout.readline()
+    return started
+
+
 def wait_until(
     condition: Callable[[], bool],
     otherwise: str,

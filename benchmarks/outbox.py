@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -35,9 +34,8 @@ from app.payments.outbox import GRACE, Relay
 from app.payments.service import make_payments
 from app.settings import Settings, load_settings
 from app.telemetry import logs
-from benchmarks.harness import ROOT, cpu_seconds, servers
+from benchmarks.harness import cpu_seconds, servers, start_workers
 from benchmarks.stored import pay, payment_id
-from tests.support.commands import environment
 
 #: Documents stored at once; every so many payments have two events.
 _BATCH, _TWO_EVENTS = 1_000, 10
@@ -135,21 +133,8 @@ def drain(settings: Settings, events: int, workers: int) -> Drained:
     """Let so many workers publish a backlog."""
     let_wait(settings, events)
     database = [each for each in psutil.Process().children() if "benchmarks.mongodb" in each.cmdline()]
-    command = [sys.executable, "-m", "benchmarks.outbox", "--work"]
     with _watching(settings) as (channel, queue):
-        processes = [
-            subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=environment(settings),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(workers)
-        ]
-        for output in [process.stdout for process in processes if process.stdout]:
-            output.readline()
+        processes = start_workers("benchmarks.outbox", settings, workers)
         before = sum(map(cpu_seconds, database))
         working = [psutil.Process(process.pid) for process in processes]
         worked = sum(map(cpu_seconds, working))

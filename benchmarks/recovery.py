@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -37,8 +36,7 @@ from app.payments.service import Payments, make_payments
 from app.payments.states import UNSETTLED
 from app.settings import Settings, load_settings
 from app.telemetry import logs
-from benchmarks.harness import ROOT, servers
-from tests.support.commands import environment
+from benchmarks.harness import servers, start_workers
 from tests.support.stripe import StripeSimulator
 
 _CREATE = "POST /v1/payment_intents"
@@ -159,20 +157,7 @@ def _let_be_due(count: int) -> None:
 def settle(settings: Settings, count: int, workers: int) -> Settled:
     """Let so many workers settle a backlog."""
     _let_be_due(count)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.recovery", "--work"],
-            cwd=ROOT,
-            env=environment(settings),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(workers)
-    ]
-    outputs = [process.stdout for process in processes if process.stdout]
-    for output in outputs:
-        output.readline()
+    processes = start_workers("benchmarks.recovery", settings, workers)
     started = time.monotonic()
     for process in processes:
         print("go", file=process.stdin, flush=True)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 from prometheus_client import Gauge
@@ -24,10 +25,38 @@ QUICK_SECONDS = 2.0
 SLOW_CONNECTIONS = 4
 
 #: Seconds from the first failure to the next attempt, and the maximum. Each failure doubles the interval.
-_INTERVALS = (5.0, 60.0)
+_INTERVALS_SECONDS = (5.0, 60.0)
 
 #: The same for a refused login, because servers lock accounts.
-_LOGIN_INTERVALS = (30.0, 600.0)
+_LOGIN_INTERVALS_SECONDS = (30.0, 600.0)
+
+
+@dataclass(frozen=True)
+class LogMessages:
+    """Log messages about one kind of server, as literals that a search for a logged line finds."""
+
+    slow: str
+    failing: str
+    login_refused: str
+    works_again: str
+    fewer_connections: str
+
+
+MAIL_SERVER = LogMessages(
+    slow="the mail server is slow: emails are queued",
+    failing="the mail server is failing: emails are held until it works",
+    login_refused="the mail server refuses our login: emails are held until the settings are corrected",
+    works_again="the mail server works again",
+    fewer_connections="fewer connections to the mail server",
+)
+
+SMS_PROVIDER = LogMessages(
+    slow="the SMS provider is slow: SMS are queued",
+    failing="the SMS provider is failing: SMS are held until it works",
+    login_refused="the SMS provider refuses our login: SMS are held until the settings are corrected",
+    works_again="the SMS provider works again",
+    fewer_connections="fewer connections to the SMS provider",
+)
 
 
 class Watcher(Protocol):
@@ -51,23 +80,21 @@ class Circuit:
         intervals: first and longest wait between attempts, in seconds.
         login_intervals: the same after a refused login.
         watcher: is called when the circuit opens, stays open, and closes.
-        server, messages: what the server and its messages are called in logs.
+        messages: what to log.
         is_open: gauge of open circuits; None for that of mail servers.
     """
 
     def __init__(
         self,
         relay: str = "primary",
-        intervals: tuple[float, float] = _INTERVALS,
-        login_intervals: tuple[float, float] = _LOGIN_INTERVALS,
+        intervals: tuple[float, float] = _INTERVALS_SECONDS,
+        login_intervals: tuple[float, float] = _LOGIN_INTERVALS_SECONDS,
         watcher: Watcher | None = None,
         *,
-        server: str = "the mail server",
-        messages: str = "emails",
+        messages: LogMessages = MAIL_SERVER,
         is_open: Gauge | None = None,
     ) -> None:
         self._relay = relay
-        self._server = server
         self._messages = messages
         self._is_open = is_open or metrics.SMTP_CIRCUIT.labels(relay)
         self._intervals = intervals
@@ -83,12 +110,12 @@ class Circuit:
         self._open_until = 0.0
 
     @property
-    def quick(self) -> bool:
+    def is_quick(self) -> bool:
         """Return whether a message is likely to be accepted within `QUICK_SECONDS`."""
         return self._failure is None and not self._slow_to_connect and not self._slow_to_accept
 
     @property
-    def slow_to_accept(self) -> bool:
+    def is_slow_to_accept(self) -> bool:
         """Return whether the last message took longer than `QUICK_SECONDS`."""
         return self._slow_to_accept
 
@@ -98,11 +125,11 @@ class Circuit:
         if self._failure and left > 0:
             raise OutOfTurn(f"not tried: {self._failure}", max(1.0, left))
 
-    def enter(self, patience: float) -> bool:
+    def enter(self, wait_seconds: float) -> bool:
         """Request permission to open a connection.
 
         Args:
-            patience: seconds to wait for the outcome of the first connection of this process.
+            wait_seconds: maximum time to wait for the outcome of the first connection of this process.
 
         Returns:
             Whether the connection is a probe: no other opens until `leave`.
@@ -112,7 +139,7 @@ class Circuit:
         """
         with self._changed:
             if self._is_untested():
-                self._changed.wait_for(lambda: not self._is_untested() or not self._probing, patience)
+                self._changed.wait_for(lambda: not self._is_untested() or not self._probing, wait_seconds)
             self.check()
             if self._proven and not self._slow_to_connect:
                 return False
@@ -144,11 +171,11 @@ class Circuit:
         if works:
             self.accepted()
 
-    def is_late(self) -> None:
+    def record_late(self) -> None:
         """Record that a connection is still being opened after `QUICK_SECONDS`."""
         with self._changed:
             if not self._slow_to_connect:
-                log.warning(f"{self._server} is slow: {self._messages} are queued", relay=self._relay)
+                log.warning(self._messages.slow, relay=self._relay)
             self._slow_to_connect = True
             self._changed.notify_all()
 
@@ -161,7 +188,7 @@ class Circuit:
         with self._changed:
             recovered = self._failure is not None
             if recovered:
-                log.info(f"{self._server} works again", relay=self._relay)
+                log.info(self._messages.works_again, relay=self._relay)
             self._proven, self._failure, self._interval = True, None, 0.0
             if seconds is not None:
                 self._slow_to_accept = seconds > QUICK_SECONDS
@@ -170,7 +197,7 @@ class Circuit:
         if recovered and self._watcher:
             self._watcher.works()
 
-    def took(self, seconds: float) -> None:
+    def record_duration(self, seconds: float) -> None:
         """Record the duration of a message, whatever its outcome."""
         with self._changed:
             self._slow_to_accept = seconds > QUICK_SECONDS
@@ -192,10 +219,8 @@ class Circuit:
                 self._open_until = time.monotonic() + self._interval
                 self._proven = False
                 self._failure = failure
-                trouble = "refuses our login" if login else "is failing"
-                end = "the settings are corrected" if login else "it works"
                 log.error(
-                    f"{self._server} {trouble}: {self._messages} are held until {end}",
+                    self._messages.login_refused if login else self._messages.failing,
                     relay=self._relay,
                     reason=str(failure),
                     next_try_in_seconds=self._interval,
@@ -211,29 +236,31 @@ class ConnectionLimit:
     """Limit of concurrent connections: none until the server refuses one.
 
     Args:
-        relief: seconds until the limit is raised again.
+        messages: what to log.
+        lift_after_seconds: time from the last refusal until the limit is lifted.
     """
 
-    def __init__(self, relief: float = 600.0) -> None:
-        self._relief = relief
+    def __init__(self, messages: LogMessages = MAIL_SERVER, *, lift_after_seconds: float = 600.0) -> None:
+        self._messages = messages
+        self._lift_after_seconds = lift_after_seconds
         self._changed = threading.Condition()
         self._used = 0
-        self._most: int | None = None
+        self._limit: int | None = None
         self._limited_until = 0.0
 
     @contextmanager
-    def place(self, patience: float, most: int | None = None) -> Iterator[None]:
-        """Use a connection in this block.
+    def connection(self, wait_seconds: float, max_connections: int | None = None) -> Iterator[None]:
+        """Use one of the allowed connections in this block.
 
         Args:
-            patience: seconds to wait for a free connection.
-            most: an additional, temporary limit.
+            wait_seconds: maximum time to wait for a free connection.
+            max_connections: an additional limit for this call.
 
         Raises:
             OutOfTurn: no connection became free.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._is_free(most), patience):
+            if not self._changed.wait_for(lambda: self._is_free(max_connections), wait_seconds):
                 raise OutOfTurn("not tried: as many connections as the server allows are in use", 5.0)
             self._used += 1
         try:
@@ -246,16 +273,16 @@ class ConnectionLimit:
                 self._used -= 1
                 self._changed.notify()
 
-    def _is_free(self, most: int | None) -> bool:
-        if self._most is not None and time.monotonic() > self._limited_until:
-            self._most = None
-        return all(limit is None or self._used < limit for limit in (most, self._most))
+    def _is_free(self, max_connections: int | None) -> bool:
+        if self._limit is not None and time.monotonic() > self._limited_until:
+            self._limit = None
+        return all(limit is None or self._used < limit for limit in (max_connections, self._limit))
 
     def _lower(self, failure: TooManyConnections) -> None:
         with self._changed:
             # The other threads were accepted, or report their own failure.
-            most = max(1, self._used - 1)
-            if self._most is None or most < self._most:
-                self._most = most
-                log.warning("fewer connections to the mail server", most=most, reason=str(failure))
-            self._limited_until = time.monotonic() + self._relief
+            limit = max(1, self._used - 1)
+            if self._limit is None or limit < self._limit:
+                self._limit = limit
+                log.warning(self._messages.fewer_connections, most=limit, reason=str(failure))
+            self._limited_until = time.monotonic() + self._lift_after_seconds

@@ -50,10 +50,10 @@ class Sender(Protocol):
     #: Longer than any `send` takes.
     lease: timedelta
     #: How long a delivery is held if the server, not the delivery, has failed.
-    hold_for: timedelta
+    hold_duration: timedelta
 
     @property
-    def quick(self) -> bool:
+    def is_quick(self) -> bool:
         """Return whether a delivery is likely to be accepted quickly."""
 
     def message_id(self, event_id: str) -> str | None:
@@ -234,7 +234,7 @@ class Deliver:
         until = self._give_up_at(notification)
         if utcnow() >= until:
             self._give_up(notification, error)
-        held = self.sender.hold_for - (until - utcnow())
+        held = self.sender.hold_duration - (until - utcnow())
         wait = spread(max(error.seconds, held.total_seconds() / HOLD_FRACTION))
         self._try_later(notification, error, wait, counted=False)
 
@@ -257,7 +257,7 @@ class Deliver:
         raise dramatiq.Retry(str(error), min(wait, MAX_DELAY_MS)) from error
 
     def _give_up_at(self, notification: Notification) -> datetime:
-        return notification.give_up_at or utcnow() + self.sender.hold_for
+        return notification.give_up_at or utcnow() + self.sender.hold_duration
 
     def _give_up(self, notification: Notification, error: DeliveryError) -> NoReturn:
         status = DeliveryStatus.UNCERTAIN if isinstance(error, Uncertain) else DeliveryStatus.FAILED

@@ -143,7 +143,7 @@ class Notify:
         for position, (channel, deliver) in enumerate(self._channels.items()):
             recipient = event.get(CHANNELS[channel].recipient_field)
             sender = deliver.sender
-            lease = sender.lease if sender.quick and self._inline(channel) else None
+            lease = sender.lease if sender.is_quick and self._inline(channel) else None
             notification, new = deliveries.record(
                 event,
                 channel,

@@ -43,7 +43,7 @@ def test_send(template: str, recipient: str, data: IO[bytes] | None, via_queue: 
                 publisher.publish(OutgoingEvent(event["event_id"], event["event_type"], dumps(event)))
             click.echo(f"{event['event_id']} is published; a worker sends its mail.")
             return
-        with closing(EmailChannel(settings, patience=None)) as channel:
+        with closing(EmailChannel(settings, connect_wait_seconds=None)) as channel:
             delivery = Notification(
                 event_id=event["event_id"],
                 event_type=event["event_type"],

@@ -47,7 +47,7 @@ def to(postfix: Postfix, pem: Path, **changes: Any) -> Transport:
         "smtp_ehlo_name": "web-1.example.com",
     }
     server = Server.of(settings(smtpd, **ours | changes))
-    return Transport(server, patience=None, circuit=Circuit(intervals=(0.0, 0.0)))
+    return Transport(server, connect_wait_seconds=None, circuit=Circuit(intervals=(0.0, 0.0)))
 
 
 @pytest.mark.parametrize("mechanism", ["auto", "login", "cram-md5"])

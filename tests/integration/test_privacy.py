@@ -178,7 +178,7 @@ class Sender:
     """Dispatcher that only names messages."""
 
     lease = timedelta(minutes=1)
-    quick = False
+    is_quick = False
 
     def message_id(self, event_id: str) -> str:
         return f"<{event_id}@movies.example>"

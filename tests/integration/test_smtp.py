@@ -90,7 +90,7 @@ def test_one_connection_serves_many_mails(smtpd: Smtpd, transport: Transport) ->
 
 
 def test_an_idle_connection_is_checked_with_rset(smtpd: Smtpd) -> None:
-    with closing(to(smtpd, trusted=0.0)) as transport:
+    with closing(to(smtpd, unchecked_seconds=0.0)) as transport:
         for _ in range(5):
             transport.send(mail())
         smtpd.script["rset"] = [CUT]
@@ -106,7 +106,7 @@ def test_a_connection_is_renewed_after_a_number_of_mails(smtpd: Smtpd) -> None:
 
 
 def test_a_connection_is_renewed_after_idling(smtpd: Smtpd) -> None:
-    with closing(to(smtpd, max_idle=0.0)) as transport:
+    with closing(to(smtpd, max_idle_seconds=0.0)) as transport:
         for _ in range(3):
             transport.send(mail())
     assert (smtpd.count("connect"), smtpd.count("rset"), len(smtpd.mails)) == (3, 0, 3)
@@ -124,7 +124,7 @@ def test_a_connection_closed_by_the_server_loses_no_mail(smtpd: Smtpd, transport
 def test_a_connection_lost_during_a_mail_neither_loses_nor_duplicates_it(
     smtpd: Smtpd, command: str, reply: str
 ) -> None:
-    with closing(to(smtpd, trusted=0.0)) as transport:
+    with closing(to(smtpd, unchecked_seconds=0.0)) as transport:
         transport.send(mail())
         smtpd.script[command] = [reply]
         transport.send(mail())

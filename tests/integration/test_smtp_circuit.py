@@ -42,7 +42,7 @@ def test_after_a_refused_login_no_mail_is_tried_until_the_interval_ends(
                 transport.send(mail())
         assert 29 < kept.value.seconds <= refused.value.seconds <= 30
         assert smtpd.count("connect") == 1
-        assert not transport.quick
+        assert not transport.is_quick
     (line,) = [line for line in log_lines() if "app password" in line.get("reason", "")]
     assert line["level"] == "error", "one loud line for all the mails"
 
@@ -93,7 +93,7 @@ def test_all_threads_send_again_after_an_accepted_login(smtpd: Smtpd, log_lines:
         with pytest.raises(AuthenticationFailed):
             transport.send(mail())
         wait_for(lambda: not is_out_of_turn(transport), 2, "the next try")
-        assert transport.quick
+        assert transport.is_quick
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda _: transport.send(mail()), range(8)))
     assert len(smtpd.mails) == 9
@@ -122,7 +122,7 @@ def at(port: int, **changes: Any) -> Server:
 
 def test_a_server_that_never_greets_occupies_no_threads() -> None:
     with listening() as port:
-        transport = Transport(at(port, smtp_timeout=20.0), patience=0.2)
+        transport = Transport(at(port, smtp_timeout=20.0), connect_wait_seconds=0.2)
         started = time.monotonic()
 
         def send(_: int) -> None:
@@ -132,14 +132,14 @@ def test_a_server_that_never_greets_occupies_no_threads() -> None:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(send, range(200)))
         assert time.monotonic() - started < 5
-        assert not transport.quick
+        assert not transport.is_quick
 
 
 def test_a_slowly_opened_connection_is_used_for_later_mails(
     smtpd: Smtpd,
 ) -> None:
     smtpd.greeting_delay = 0.6
-    with closing(Transport(Server.of(settings(smtpd)), patience=0.1)) as transport:
+    with closing(Transport(Server.of(settings(smtpd)), connect_wait_seconds=0.1)) as transport:
         with pytest.raises(OutOfTurn, match="slow to open"):
             transport.send(mail())
         wait_for(lambda: not is_out_of_turn(transport), 5, "the connection was not kept")
@@ -162,7 +162,7 @@ def test_after_a_refused_connection_one_thread_probes() -> None:
             wait_for(lambda: not all(pool.map(is_out_of_turn, [transport] * 8)), 5, "no probe")
         transport.send(mail())
         assert smtpd.mails
-        assert transport.quick
+        assert transport.is_quick
 
 
 def test_a_connection_lost_during_one_mail_does_not_stop_other_mails(smtpd: Smtpd) -> None:
@@ -179,14 +179,14 @@ def test_a_connection_lost_during_one_mail_does_not_stop_other_mails(smtpd: Smtp
 
 def relays(first: Smtpd, second: Smtpd, **changes: Any) -> Relays:
     url = f"smtp://localhost:{second.port}?security=none"
-    return Relays(settings(first, smtp_fallback_url=url, **changes), patience=None)
+    return Relays(settings(first, smtp_fallback_url=url, **changes), connect_wait_seconds=None)
 
 
 def test_the_fallback_gets_mails_that_the_first_server_certainly_did_not_accept(smtpd: Smtpd) -> None:
     smtpd.script = {"mail": ["421 4.3.2 shutting down"]}
     with run("none") as second, closing(relays(smtpd, second)) as both:
         assert [both.send(mail()), both.send(mail())] == ["fallback"] * 2
-        assert both.quick
+        assert both.is_quick
     assert (len(smtpd.mails), len(second.mails)) == (0, 2)
     assert smtpd.count("connect") == 1, "the circuit of the first is open"
 
@@ -253,21 +253,21 @@ def test_a_server_that_limits_connections_gets_fewer(smtpd: Smtpd) -> None:
 
 def test_while_connections_are_limited_a_mail_waits_for_one() -> None:
     limit = ConnectionLimit()
-    with pytest.raises(TooManyConnections), limit.place(60), limit.place(60):
+    with pytest.raises(TooManyConnections), limit.connection(60), limit.connection(60):
         raise smtp_error(TooManyConnections, "mail", 432, "too many")
     with (
-        limit.place(60),
+        limit.connection(60),
         pytest.raises(OutOfTurn, match="as many connections as the server allows"),
-        limit.place(0),
+        limit.connection(0),
     ):
         pass
-    with limit.place(0):
+    with limit.connection(0):
         pass
 
 
 def test_the_connection_limit_is_raised_again_after_a_while() -> None:
-    limit = ConnectionLimit(relief=0.0)
-    with pytest.raises(TooManyConnections), limit.place(0):
+    limit = ConnectionLimit(lift_after_seconds=0.0)
+    with pytest.raises(TooManyConnections), limit.connection(0):
         raise smtp_error(TooManyConnections, "mail", 432, "too many")
-    with limit.place(0), limit.place(0):
+    with limit.connection(0), limit.connection(0):
         pass

@@ -73,7 +73,7 @@ def test_an_ipv6_literal_is_accepted_as_address() -> None:
     server = Server.of(Settings(_env_file=None, **smtp))
     assert (server.host, server.address) == ("::1", f"[::1]:{port}")
     with pytest.raises(Postponed, match=rf"\[::1\]:{port}: .*refused"):
-        Transport(server, patience=None).send(mail())
+        Transport(server, connect_wait_seconds=None).send(mail())
 
 
 def test_an_unresponsive_address_delays_only_the_first_connection(
@@ -246,7 +246,7 @@ def with_oauth(smtpd: Smtpd, pem: Path, url: str, **changes: Any) -> Transport:
         "smtp_oauth2_token_url": "https://login.example.com/token",
     }
     server = Server.of(settings(smtpd, **named | changes).model_copy(update={"smtp_oauth2_token_url": url}))
-    return Transport(server, patience=None)
+    return Transport(server, connect_wait_seconds=None)
 
 
 @pytest.mark.parametrize(("password", "grant"), [("", "client_credentials"), ("refresh-me", "refresh_token")])

@@ -310,15 +310,20 @@ def settings(smtpd: Smtpd, **changes: Any) -> Settings:
 
 
 def to(
-    smtpd: Smtpd, *, max_mails: int = 100, max_idle: float = 60.0, trusted: float = 30.0, **changes: Any
+    smtpd: Smtpd,
+    *,
+    max_mails: int = 100,
+    max_idle_seconds: float = 60.0,
+    unchecked_seconds: float = 30.0,
+    **changes: Any,
 ) -> Transport:
     """Return a transport to `smtpd`. It waits for connections, and retries immediately after a failure."""
     return Transport(
         Server.of(settings(smtpd, **changes)),
-        patience=None,
+        connect_wait_seconds=None,
         max_mails=max_mails,
-        max_idle=max_idle,
-        trusted=trusted,
+        max_idle_seconds=max_idle_seconds,
+        unchecked_seconds=unchecked_seconds,
         circuit=Circuit(intervals=(0.0, 0.0)),
     )
 

@@ -58,24 +58,24 @@ class EmailChannel:
 
     Args:
         settings: have the sender, the brand, and SMTP.
-        patience: seconds to wait for a new connection; None for no limit.
+        connect_wait_seconds: maximum time to wait for a new connection; None for no limit.
 
     Attributes:
         lease: longer than sending one mail can take, by the timeouts of the settings.
-        hold_for: how long a mail is held while the server is failing.
+        hold_duration: how long a mail is held while the server is failing.
     """
 
-    def __init__(self, settings: Settings, *, patience: float | None = QUICK_SECONDS) -> None:
+    def __init__(self, settings: Settings, *, connect_wait_seconds: float | None = QUICK_SECONDS) -> None:
         self._sender = (settings.from_name, settings.from_email)
         self._renderer = renderer_of(settings)
-        self._relays = Relays(settings, patience=patience)
+        self._relays = Relays(settings, connect_wait_seconds=connect_wait_seconds)
         self.lease = self._relays.longest + _LEASE_MARGIN
-        self.hold_for = timedelta(hours=settings.smtp_retry_hours)
+        self.hold_duration = timedelta(hours=settings.smtp_retry_hours)
 
     @property
-    def quick(self) -> bool:
+    def is_quick(self) -> bool:
         """Return whether a mail is likely to be accepted quickly."""
-        return self._relays.quick
+        return self._relays.is_quick
 
     def message_id(self, event_id: str) -> str:
         """Return the Message-ID of the mail for an event: the same at every attempt."""

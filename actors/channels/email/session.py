@@ -163,10 +163,10 @@ class Session:
             return False
         return not self._in_the_midst
 
-    def close(self, patience: float = _RSET_AND_QUIT_TIMEOUT_SECONDS) -> None:
-        """Send QUIT, and wait for at most `patience` seconds. A failure now affects no mail."""
+    def close(self, timeout_seconds: float = _RSET_AND_QUIT_TIMEOUT_SECONDS) -> None:
+        """Send QUIT, and wait for the reply for at most `timeout_seconds`. A failure now affects no mail."""
         with suppress(OSError):
-            self._limit(patience)
+            self._limit(timeout_seconds)
             self._smtp.quit()
         self.drop()
 

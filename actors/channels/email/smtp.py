@@ -48,12 +48,12 @@ class Transport:
 
     Args:
         server: the server.
-        patience: seconds to wait for a new connection, which stays available to the next mail; None for no
-            limit.
+        connect_wait_seconds: maximum time to wait for a new connection, which stays available to the next
+            mail; None for no limit.
         max_mails: maximum number of mails over one connection; servers have such limits.
-        max_idle: seconds until an idle connection is renewed.
-        trusted: seconds during which an idle connection is used without a check. If it fails, the mail uses a
-            new one.
+        max_idle_seconds: time until an idle connection is renewed.
+        unchecked_seconds: time for which an idle connection is used without a check. If it fails, the mail
+            uses a new one.
         circuit: holds mails while the server is failing.
         reports: receives the server's state, for operators.
     """
@@ -62,18 +62,20 @@ class Transport:
         self,
         server: Server,
         *,
-        patience: float | None = QUICK_SECONDS,
+        connect_wait_seconds: float | None = QUICK_SECONDS,
         max_mails: int = 100,
-        max_idle: float = 60.0,
-        trusted: float = 5.0,
+        max_idle_seconds: float = 60.0,
+        unchecked_seconds: float = 5.0,
         circuit: Circuit | None = None,
         reports: MailServers | None = None,
     ) -> None:
         self._server = server
-        self._patience = server.longest_to_data if patience is None else patience
+        self._connect_wait_seconds = (
+            server.longest_to_data if connect_wait_seconds is None else connect_wait_seconds
+        )
         self._max_mails = max_mails
-        self._max_idle = max_idle
-        self._trusted = trusted
+        self._max_idle_seconds = max_idle_seconds
+        self._unchecked_seconds = unchecked_seconds
         self._report = Report(reports, server) if reports else None
         self._circuit = circuit or Circuit(server.relay, watcher=self._report)
         self._limit = ConnectionLimit()
@@ -82,9 +84,9 @@ class Transport:
         self._kept: list[Session] = []
 
     @property
-    def quick(self) -> bool:
+    def is_quick(self) -> bool:
         """Return whether a mail is likely to be accepted within `QUICK_SECONDS`."""
-        return self._circuit.quick
+        return self._circuit.is_quick
 
     @property
     def relay(self) -> str:
@@ -93,7 +95,7 @@ class Transport:
 
     @property
     def longest(self) -> timedelta:
-        """Return the longest duration of one `send`, in seconds."""
+        """Return the longest duration of one `send`."""
         return timedelta(seconds=self._server.longest_to_data + self._server.longest_after_data)
 
     def send(self, mail: OutgoingMail) -> Reply:
@@ -121,8 +123,8 @@ class Transport:
     def _over_a_connection(self, mail: OutgoingMail, message: bytes, deadline: float) -> Reply:
         """Send a mail over an idle connection or a new one."""
         self._circuit.check()
-        most = SLOW_CONNECTIONS if self._circuit.slow_to_accept else None
-        with self._limit.place(self._patience, most):
+        max_connections = SLOW_CONNECTIONS if self._circuit.is_slow_to_accept else None
+        with self._limit.connection(self._connect_wait_seconds, max_connections):
             kept = self._take()
             if kept is not None:
                 try:
@@ -142,15 +144,15 @@ class Transport:
             return self._over_a_new_connection(mail, message, deadline)
 
     def _over_a_new_connection(self, mail: OutgoingMail, message: bytes, deadline: float) -> Reply:
-        probe = self._circuit.enter(self._patience)
-        handed_over = False
+        probe = self._circuit.enter(self._connect_wait_seconds)
+        kept_for_later = False
         try:
             future = self._start_to_open(deadline)
             try:
-                session = future.result(self._patience)
+                session = future.result(self._connect_wait_seconds)
             except TimeoutError:
-                handed_over = True
-                self._circuit.is_late()
+                kept_for_later = True
+                self._circuit.record_late()
                 future.add_done_callback(partial(self._keep_late, probe=probe))
                 raise OutOfTurn(f"{self._server.address} is slow to open a connection", 5.0) from None
             except Postponed as error:
@@ -158,7 +160,7 @@ class Transport:
                 raise
             return self._send(session, mail, message, deadline, probe=probe)
         finally:
-            if probe and not handed_over:
+            if probe and not kept_for_later:
                 self._circuit.leave()
 
     def _start_to_open(self, deadline: float) -> Future[Session]:
@@ -176,7 +178,7 @@ class Transport:
                 self._circuit.connected(seconds, logged_in=bool(self._server.username))
                 tls = session.tls
                 future.set_result(session)
-                if self._report and self._circuit.quick:
+                if self._report and self._circuit.is_quick:
                     self._report.works(tls[1] if tls else None)
 
         run = partial(copy_context().run, open_session)
@@ -225,7 +227,7 @@ class Transport:
         seconds = time.monotonic() - started
         if error.code is None and not isinstance(error, Uncertain):
             # The connection was lost during this mail, perhaps because of it.
-            self._circuit.took(seconds)
+            self._circuit.record_duration(seconds)
         elif isinstance(error, Postponed) and error.server_wide:
             # The server closed an idle connection, so a new one is opened.
             if session.mails == 0 or not connection_lost(error):
@@ -241,9 +243,12 @@ class Transport:
                 session = self._kept.pop()
             except IndexError:
                 return None
-            if session.mails >= self._max_mails or time.monotonic() - session.used_at > self._max_idle:
+            if (
+                session.mails >= self._max_mails
+                or time.monotonic() - session.used_at > self._max_idle_seconds
+            ):
                 session.close()
-            elif session.ready(self._trusted):
+            elif session.ready(self._unchecked_seconds):
                 return session
             else:
                 session.drop()
@@ -278,23 +283,24 @@ class Relays:
 
     Args:
         settings: have the SMTP_* variables.
-        patience: as for `Transport`.
+        connect_wait_seconds: as for `Transport`.
     """
 
-    def __init__(self, settings: Settings, *, patience: float | None = QUICK_SECONDS) -> None:
+    def __init__(self, settings: Settings, *, connect_wait_seconds: float | None = QUICK_SECONDS) -> None:
         self._reports = MailServers(settings)
         self._transports = [
-            Transport(server, patience=patience, reports=self._reports) for server in Server.all(settings)
+            Transport(server, connect_wait_seconds=connect_wait_seconds, reports=self._reports)
+            for server in Server.all(settings)
         ]
 
     @property
-    def quick(self) -> bool:
+    def is_quick(self) -> bool:
         """Return whether one of the servers is likely to accept a mail quickly."""
-        return any(transport.quick for transport in self._transports)
+        return any(transport.is_quick for transport in self._transports)
 
     @property
     def longest(self) -> timedelta:
-        """Return the longest duration of one `send`, in seconds."""
+        """Return the longest duration of one `send`."""
         return sum((transport.longest for transport in self._transports), timedelta())
 
     def send(self, mail: OutgoingMail) -> str:

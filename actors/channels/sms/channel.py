@@ -83,11 +83,11 @@ class SmsChannel:
 
     Attributes:
         lease: longer than sending one SMS can take.
-        hold_for: how long an SMS is held while Twilio refuses the account, or can't be reached.
+        hold_duration: how long an SMS is held while Twilio refuses the account, or can't be reached.
     """
 
-    quick = True
-    hold_for = timedelta(hours=24)
+    is_quick = True
+    hold_duration = timedelta(hours=24)
 
     def __init__(self, settings: Settings) -> None:
         # Connecting, sending, and waiting for the response each have this timeout.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from actors.circuit import QUICK_SECONDS, SLOW_CONNECTIONS, Circuit, ConnectionLimit
+from actors.circuit import QUICK_SECONDS, SLOW_CONNECTIONS, SMS_PROVIDER, Circuit, ConnectionLimit
 from actors.errors import DeliveryError, Postponed, Uncertain
 from app.telemetry import metrics
 
@@ -19,18 +19,16 @@ class Unreachable(Postponed):
 class Line:
     """The requests of all threads of a process to an SMS provider.
 
-    While the provider takes longer than `QUICK_SECONDS`, one thread at a time sends. While it fails, none
-    does, except for one probe at growing intervals. The other threads do other work.
+    While the provider takes longer than `QUICK_SECONDS`, one thread at a time sends. While it fails, one
+    thread probes it at growing intervals. The other threads do other work.
 
     Args:
         provider: name of the provider in logs.
     """
 
     def __init__(self, provider: str) -> None:
-        self._circuit = Circuit(
-            provider, server="the SMS provider", messages="SMS", is_open=metrics.SMS_CIRCUIT
-        )
-        self._limit = ConnectionLimit()
+        self._circuit = Circuit(provider, messages=SMS_PROVIDER, is_open=metrics.SMS_CIRCUIT)
+        self._limit = ConnectionLimit(SMS_PROVIDER)
 
     @contextmanager
     def request(self) -> Iterator[None]:
@@ -42,7 +40,7 @@ class Line:
         probe = self._circuit.enter(QUICK_SECONDS)
         try:
             with (
-                self._limit.place(0 if probe else QUICK_SECONDS, SLOW_CONNECTIONS),
+                self._limit.connection(0 if probe else QUICK_SECONDS, SLOW_CONNECTIONS),
                 self._watched(probe=probe),
             ):
                 yield
@@ -54,7 +52,7 @@ class Line:
     def _watched(self, *, probe: bool) -> Iterator[None]:
         started = time.monotonic()
         # Other threads must not wait for the timeout of this request to learn that the provider is slow.
-        late = threading.Timer(QUICK_SECONDS, self._circuit.is_late)
+        late = threading.Timer(QUICK_SECONDS, self._circuit.record_late)
         late.daemon = True
         late.start()
         try:

@@ -29,8 +29,8 @@ class Channel:
     """Channel that returns fields or raises errors as scripted."""
 
     lease = LEASE
-    hold_for = timedelta(hours=1)
-    quick = True
+    hold_duration = timedelta(hours=1)
+    is_quick = True
 
     def __init__(self) -> None:
         self.sent: list[str] = []

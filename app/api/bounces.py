@@ -18,17 +18,41 @@ blueprint.before_request(refuse_card_numbers)
 #: Also accepted: mail in UTF-8 (RFC 6532), and the generic type that some forwarders send.
 _TYPES = ("message/rfc822", "message/global", "application/octet-stream")
 
+#: A returned mail. A browser's form shows it as text, because it is text; other types are files.
+_EXAMPLE = "\n".join(
+    (
+        "From: MAILER-DAEMON@mail.example.com",
+        "To: tickets@cinema.example",
+        "Subject: Undelivered Mail Returned to Sender",
+        "MIME-Version: 1.0",
+        "Content-Type: multipart/report; report-type=delivery-status; boundary=part",
+        "",
+        "--part",
+        "Content-Type: text/plain",
+        "",
+        "The address does not exist.",
+        "--part",
+        "Content-Type: message/delivery-status",
+        "",
+        "Reporting-MTA: dns; mail.example.com",
+        "",
+        "Final-Recipient: rfc822; jane.doe@example.com",
+        "Action: failed",
+        "Status: 5.1.1",
+        "Diagnostic-Code: smtp; 550 5.1.1 no such user",
+        "--part--",
+        "",
+    )
+)
+
 _BODY = {
     "description": "The returned mail as it came (RFC 5322), with all its headers; "
     f"at most {LARGER_BODIES['/notification/bounces'] // 1024} KiB. "
     "Of our mail in it the headers are enough.",
     "required": True,
     "content": {
-        name: {
-            "schema": {"type": "string", "format": "binary"},
-            "example": "From: MAILER-DAEMON@mail.example.com\r\nSubject: Undelivered Mail …\r\n\r\n…",
-        }
-        for name in _TYPES
+        "message/rfc822": {"schema": {"type": "string"}, "example": _EXAMPLE},
+        **{name: {"schema": {"type": "string", "format": "binary"}} for name in _TYPES[1:]},
     },
 }
 

@@ -9,6 +9,7 @@ from flask_smorest import Api
 from marshmallow import Schema, fields
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
+from app.api.examples import TRANSACTION_ID
 from app.clock import iso, utcnow
 from app.errors import Problem
 from app.telemetry.logs import get_logger
@@ -98,7 +99,7 @@ class ErrorBody(Schema):
         required=True,
         metadata={
             "description": "Further fields; for a 422, those refused.",
-            "example": {"transaction_id": "TXN-5f0c…"},
+            "example": {"transaction_id": TRANSACTION_ID},
         },
     )
 

@@ -8,6 +8,7 @@ from flask import Response, jsonify, url_for
 
 from app.api.auth import may, requires
 from app.api.errors import ErrorEnvelope, error_examples
+from app.api.examples import BOOKING_ID, TRANSACTION_ID, path_parameter
 from app.api.idempotency import answered_once
 from app.api.requests import JSONBlueprint, normalized_id, refuse_card_numbers
 from app.api.responses import (
@@ -59,8 +60,8 @@ _DECLINE = {
     "declined": {
         "value": {
             "status": "failed",
-            "transaction_id": "TXN-5f0c…",
-            "booking_id": "BOOK-123",
+            "transaction_id": TRANSACTION_ID,
+            "booking_id": BOOKING_ID,
             "amount": 25.5,
             "payment_method": "credit_card",
             "error_code": "INSUFFICIENT_FUNDS",
@@ -133,7 +134,10 @@ def cancel(order: CancelOrder) -> Response:
     return exchange.sent
 
 
-@blueprint.route("/status/<string:transaction_id>")
+@blueprint.route(
+    "/status/<string:transaction_id>",
+    parameters=[path_parameter("transaction_id", TRANSACTION_ID)],
+)
 @requires("payments:read")
 @blueprint.response(200, PaymentStatusBody)
 @blueprint.errors(401, 403, 404, 422, 429, 500, 503)
@@ -149,7 +153,7 @@ def status(transaction_id: str) -> Response:
     return jsonify(payment_body(result.payment, result.action if may("payments:write") else None))
 
 
-@blueprint.route("/booking/<path:booking_id>")
+@blueprint.route("/booking/<path:booking_id>", parameters=[path_parameter("booking_id", BOOKING_ID)])
 @requires("payments:read")
 @blueprint.response(200, BookingPayments)
 @blueprint.errors(401, 403, 422, 429, 500, 503)

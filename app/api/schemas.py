@@ -7,6 +7,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
+from app.api.examples import BOOKING_ID, TRANSACTION_ID
 from app.api.requests import Amount, ClientAddress, Digits, EmailAddress, Id, Pattern, Text
 from app.bounces.intake import Outcome
 from app.bounces.report import BounceKind, OtherMail, Reason
@@ -73,7 +74,7 @@ _ABOVE_ZERO = {"type": "number", "minimum": 0, "exclusiveMinimum": True}
 #: A payment that works unchanged, for example with "Execute" in Swagger UI.
 PAYMENT_EXAMPLE = {
     "user_id": "user_123",
-    "booking_id": "BOOK-123",
+    "booking_id": BOOKING_ID,
     "amount": 25.5,
     "payment_method": "credit_card",
     "user_email": "jane.doe@example.com",
@@ -85,7 +86,7 @@ class PaymentRequest(Schema):
     """A payment to take."""
 
     user_id = Id(required=True, metadata={"example": "user_123"})
-    booking_id = Id(required=True, metadata={"example": "BOOK-123"})
+    booking_id = Id(required=True, metadata={"example": BOOKING_ID})
     amount = Amount(
         required=True,
         metadata=_ABOVE_ZERO | {"description": "In major units, above 0.", "example": 25.5},
@@ -165,8 +166,8 @@ class PaymentRequest(Schema):
 class RefundRequest(Schema):
     """A refund to make."""
 
-    original_transaction_id = Id(required=True, metadata={"example": "TXN-5f0c…"})
-    booking_id = Id(required=True, metadata={"example": "BOOK-123"})
+    original_transaction_id = Id(required=True, metadata={"example": TRANSACTION_ID})
+    booking_id = Id(required=True, metadata={"example": BOOKING_ID})
     user_id = Id(required=True, metadata={"example": "user_123"})
     reason = Text(500, required=True, metadata={"example": "Customer cancellation"})
     refund_amount = Amount(
@@ -182,8 +183,8 @@ class RefundRequest(Schema):
 class CancelRequest(Schema):
     """A payment to cancel."""
 
-    transaction_id = Text(128, required=True, metadata={"example": "TXN-5f0c…"})
-    booking_id = Text(128, required=True, metadata={"example": "BOOK-123"})
+    transaction_id = Text(128, required=True, metadata={"example": TRANSACTION_ID})
+    booking_id = Text(128, required=True, metadata={"example": BOOKING_ID})
     user_id = Text(128, required=True, metadata={"example": "user_123"})
     reason = Text(500, metadata={"example": "The customer chose another card"})
 
@@ -193,8 +194,8 @@ class CancelRequest(Schema):
 
 
 class _Result(Schema):
-    transaction_id = fields.String(required=True, metadata={"example": "TXN-5f0c…"})
-    booking_id = fields.String(required=True, metadata={"example": "BOOK-123"})
+    transaction_id = fields.String(required=True, metadata={"example": TRANSACTION_ID})
+    booking_id = fields.String(required=True, metadata={"example": BOOKING_ID})
     amount = fields.Float(required=True, metadata={"example": 25.5})
     payment_method = fields.String(required=True, metadata={"example": "credit_card"})
 
@@ -306,7 +307,7 @@ class PaymentStatusBody(_Result):
         metadata={"example": "Your card has insufficient funds. Please use another card."}
     )
     original_transaction_id = fields.String(
-        metadata={"example": "TXN-5f0c…", "description": "Of a refund: the payment's id."}
+        metadata={"example": TRANSACTION_ID, "description": "Of a refund: the payment's id."}
     )
     created_at = fields.DateTime(required=True, metadata={"example": "2026-12-01T18:30:01.982Z"})
     processed_at = fields.DateTime(
@@ -319,8 +320,8 @@ class RefundResult(Schema):
 
     status = fields.String(required=True, validate=validate.OneOf(("success", states.RefundStatus.PENDING)))
     refund_transaction_id = fields.String(required=True, metadata={"example": "REF-91d2…"})
-    original_transaction_id = fields.String(required=True, metadata={"example": "TXN-5f0c…"})
-    booking_id = fields.String(required=True, metadata={"example": "BOOK-123"})
+    original_transaction_id = fields.String(required=True, metadata={"example": TRANSACTION_ID})
+    booking_id = fields.String(required=True, metadata={"example": BOOKING_ID})
     refund_amount = fields.Float(required=True, metadata={"example": 10})
     currency = fields.String(required=True, metadata={"example": "USD"})
     processed_at = fields.DateTime(metadata={"example": "2026-12-01T18:30:02.417Z"})
@@ -330,7 +331,7 @@ class RefundResult(Schema):
 class BookingPayments(Schema):
     """All payments of a booking, newest first."""
 
-    booking_id = fields.String(required=True, metadata={"example": "BOOK-123"})
+    booking_id = fields.String(required=True, metadata={"example": BOOKING_ID})
     transactions = fields.List(fields.Nested(PaymentStatusBody), required=True)
 
 

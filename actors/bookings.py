@@ -53,10 +53,10 @@ class Fact:
 
 def recorded_facts(booking_id: str) -> list[Fact]:
     """Return the recorded events that change a booking's state, oldest record first."""
-    wanted = {"booking_id": booking_id, "event_type": {"$in": list(CHANGES)}}
+    query = {"booking_id": booking_id, "event_type": {"$in": list(CHANGES)}}
     fields = ("event_id", "event_type", "event_data", "created_at", "upcoming_showtime")
     found: dict[str, Fact] = {}
-    for record in Notification.find(wanted, *fields):
+    for record in Notification.find(query, *fields):
         fact = Fact(
             record["event_id"],
             record["event_type"],

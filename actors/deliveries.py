@@ -127,19 +127,19 @@ def claim(notification_id: str, lease: timedelta) -> Notification | Busy | None:
         finished or does not exist.
     """
     now = utcnow()
-    mine = {"_id": ObjectId(notification_id)}
+    query = {"_id": ObjectId(notification_id)}
     sending: dict[str, Any] = {"$set": {"status": DeliveryStatus.SENDING, "due_at": now + lease}}
     abandoned = {"$inc": {"abandoned": 1}}
     taken = (
-        Notification.compare_and_set({**mine, "status": DeliveryStatus.QUEUED}, sending)
+        Notification.compare_and_set({**query, "status": DeliveryStatus.QUEUED}, sending)
         or Notification.compare_and_set(
-            {**mine, "status": DeliveryStatus.RETRYING, "next_attempt_at": {"$lte": now}}, sending
+            {**query, "status": DeliveryStatus.RETRYING, "next_attempt_at": {"$lte": now}}, sending
         )
         or Notification.compare_and_set(
-            {**mine, "status": DeliveryStatus.SENDING, "due_at": {"$lt": now}}, sending | abandoned
+            {**query, "status": DeliveryStatus.SENDING, "due_at": {"$lt": now}}, sending | abandoned
         )
     )
-    notification = Notification.find_one(mine)
+    notification = Notification.find_one(query)
     if notification is None or taken:
         return notification
     match notification.status:

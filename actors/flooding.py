@@ -89,8 +89,8 @@ class RecipientLimits:
             return None
         message, now = str(notification.id), self._clock()
         try:
-            told = {"message": message, "now": now, "budgets": [limit.budgets for limit in limits]}
-            found = int(self._count(keys=[limit.key for limit in limits], args=[json.dumps(told)]))
+            arguments = {"message": message, "now": now, "budgets": [limit.budgets for limit in limits]}
+            found = int(self._count(keys=[limit.key for limit in limits], args=[json.dumps(arguments)]))
         except redis.RedisError as error:
             log.warning("messages counted in this process only", reason=type(error).__name__)
             found = self._count_here(limits, message, now)

@@ -17,7 +17,7 @@ from app.models import Notification
 _LAST_ZONE = timedelta(hours=12)
 
 #: Statuses of messages that were or may be read. An older state must not follow them.
-_TOLD = (*ACCEPTED, DeliveryStatus.UNCERTAIN)
+_RECEIVED_STATUSES = (*ACCEPTED, DeliveryStatus.UNCERTAIN)
 
 
 def obsolete(notification: Notification, now: datetime) -> str | None:
@@ -71,37 +71,37 @@ def _outdated_reminder(notification: Notification, now: datetime) -> str | None:
 
 def _overtaken_confirmation(notification: Notification) -> str | None:
     event = notification.event_data
-    told = _told(notification, "booking.cancelled", "booking.updated")
-    if any(not happened_before(sent, event) for sent in told["booking.cancelled"]):
+    received = _received_events(notification, "booking.cancelled", "booking.updated")
+    if any(not happened_before(sent, event) for sent in received["booking.cancelled"]):
         return "the booking's cancellation was sent before"
-    return _overtaken(event, told["booking.updated"])
+    return _overtaken(event, received["booking.updated"])
 
 
 def _overtaken_update(notification: Notification) -> str | None:
     event = notification.event_data
-    told = _told(notification, "booking.cancelled", "booking.confirmed", "booking.updated")
-    confirmed = told["booking.confirmed"]
+    received = _received_events(notification, "booking.cancelled", "booking.confirmed", "booking.updated")
+    confirmed = received["booking.confirmed"]
     # Only a later confirmation restores a canceled booking.
     if any(
-        not any(happened_before(sent, again) for again in confirmed) for sent in told["booking.cancelled"]
+        not any(happened_before(sent, again) for again in confirmed) for sent in received["booking.cancelled"]
     ):
         return "the booking's cancellation was sent before"
-    return _overtaken(event, told["booking.updated"] + confirmed)
+    return _overtaken(event, received["booking.updated"] + confirmed)
 
 
-def _overtaken(event: dict[str, Any], told: list[dict[str, Any]]) -> str | None:
-    later = any(happened_before(event, sent) for sent in told)
+def _overtaken(event: dict[str, Any], received: list[dict[str, Any]]) -> str | None:
+    later = any(happened_before(event, sent) for sent in received)
     return "a later state of the booking was sent before" if later else None
 
 
-def _told(notification: Notification, *event_types: str) -> dict[str, list[dict[str, Any]]]:
+def _received_events(notification: Notification, *event_types: str) -> dict[str, list[dict[str, Any]]]:
     """Return the events whose messages about a booking were sent: event type → timestamps."""
-    wanted = {
+    query = {
         "booking_id": notification.booking_id,
         "event_type": {"$in": list(event_types)},
-        "status": {"$in": list(_TOLD)},
+        "status": {"$in": list(_RECEIVED_STATUSES)},
     }
     found: dict[str, list[dict[str, Any]]] = {event_type: [] for event_type in event_types}
-    for sent in Notification.find(wanted, "event_type", "event_data.timestamp"):
+    for sent in Notification.find(query, "event_type", "event_data.timestamp"):
         found[sent["event_type"]].append(sent["event_data"])
     return found

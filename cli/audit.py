@@ -47,7 +47,7 @@ def list_actions(
     connect()
     from app.operations.audit import find_actions
 
-    found = find_actions(listing.wanted, operator=operator, action=action, target=target, since=since)
+    found = find_actions(listing.fetch_limit, operator=operator, action=action, target=target, since=since)
     listing.show(
         map(_row, found), _LISTED, csv_fields=_FIELDS, empty="No recorded action matches these filters."
     )

@@ -85,7 +85,7 @@ def list_all(listing: Listing, queues: tuple[str, ...], **picked: Any) -> None:
     with _open(queues) as (letters, names):
         total, names, unavailable = _reachable(letters, names)
         with closing(find(letters, names, selection)) as found:
-            rows = (_summary(case, names[case.letter.queue]) for case in islice(found, listing.wanted))
+            rows = (_summary(case, names[case.letter.queue]) for case in islice(found, listing.fetch_limit))
             cut = listing.show(
                 rows, _LISTED, empty="No dead letters match these filters." if total else "No dead letters."
             )
@@ -220,8 +220,8 @@ def drop(
         if count and not dry_run:
             confirm(f"Drop {count} dead letters for good?", yes)
             # No more than were counted, because the operator did not confirm later ones.
-            with closing(dropping(letters, names, selection, count, operator())) as gone:
-                dropped = sum(1 for _ in progress(gone, count, "Dropping"))
+            with closing(dropping(letters, names, selection, count, operator())) as deletions:
+                dropped = sum(1 for _ in progress(deletions, count, "Dropping"))
     if as_json:
         print_json({"dropped": dropped, "matched": count, "dry_run": dry_run})
     elif dry_run:

@@ -80,7 +80,7 @@ class Listing:
         return DEFAULT_ROWS
 
     @property
-    def wanted(self) -> int | None:
+    def fetch_limit(self) -> int | None:
         """Return the maximum number of rows to look up: one more than to print, to detect more rows."""
         return None if self.rows is None else self.rows + 1
 
@@ -95,7 +95,7 @@ class Listing:
         """Print rows.
 
         Args:
-            rows: at most `wanted` rows, all with the same fields.
+            rows: at most `fetch_limit` rows, all with the same fields.
             columns: heading → field, for a table.
             csv_fields: fields for CSV; empty for those of the table.
             empty: message to print instead of an empty table.

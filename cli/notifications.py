@@ -79,7 +79,7 @@ def list_all(listing: Listing, **criteria: Any) -> None:
     from app.operations.notifications import Criteria, find
 
     with storage_errors():
-        found = find(Criteria(**criteria)).exclude("event_data", "attempts").limit(listing.wanted)
+        found = find(Criteria(**criteria)).exclude("event_data", "attempts").limit(listing.fetch_limit)
         listing.show(
             map(_summary, found),
             _LISTED,

@@ -92,8 +92,8 @@ def _widths(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) 
     if sum(least) > free:
         return None
     spare = free - sum(least)
-    for at, wanted in enumerate(natural):
-        more = min(spare, wanted - least[at])
+    for at, full_width in enumerate(natural):
+        more = min(spare, full_width - least[at])
         least[at] += more
         spare -= more
     return least

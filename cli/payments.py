@@ -97,7 +97,7 @@ def list_payments(
     from app.payments.ledger.mongo import MongoLedger
 
     criteria = {"status": status, "booking_id": booking, "user_id": user, "since": since}
-    found = MongoLedger().search(listing.wanted, **criteria)  # type: ignore[arg-type]
+    found = MongoLedger().search(listing.fetch_limit, **criteria)  # type: ignore[arg-type]
     listing.show(
         map(_summary, found), _LISTED, csv_fields=_CSV_FIELDS, empty="No payments match these filters."
     )

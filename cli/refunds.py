@@ -148,7 +148,7 @@ def list_runs(listing: Listing) -> None:
     connect()
     from app.payments.bulk.store import RunStore
 
-    rows = [summary(run) for run in RunStore().newest(listing.wanted)]
+    rows = [summary(run) for run in RunStore().newest(listing.fetch_limit)]
     listing.show(rows, {name: name for name in _FIELDS}, empty="No bulk refunds yet.")
 
 

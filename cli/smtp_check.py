@@ -83,26 +83,26 @@ def probe(settings: Settings, recipient: str | None = None, server: Server | Non
     from actors.channels.email.session import Session
     from actors.errors import DeliveryError
 
-    told = Probe(server or Server.of(settings))
+    result = Probe(server or Server.of(settings))
     to = str(parse_address(recipient)) if recipient else None
     try:
         session = Session(
-            told.server,
-            time.monotonic() + told.server.longest_to_data,
-            lambda phase, seconds: told.steps.append((str(phase), round(seconds * 1000, 1))),
+            result.server,
+            time.monotonic() + result.server.longest_to_data,
+            lambda phase, seconds: result.steps.append((str(phase), round(seconds * 1000, 1))),
         )
         try:
             if session.tls:
-                told.tls, told.expires = session.tls
+                result.tls, result.expires = session.tls
             if to:
                 session.ask(str(parse_address(settings.from_email)), to)
         finally:
             session.close()
     except DeliveryError as error:
-        told.failed = error
+        result.failed = error
         if "expired" in error.reply:
-            told.expires = _expired_at(told.server)
-    return told
+            result.expires = _expired_at(result.server)
+    return result
 
 
 def _expired_at(server: Server) -> datetime | None:
@@ -141,39 +141,39 @@ def smtp_check(recipient: str | None, as_json: bool) -> None:
     settings = command_settings()
 
     try:
-        told = probe(settings, recipient)
+        result = probe(settings, recipient)
     except InvalidAddress as error:
         raise click.UsageError(str(error)) from None
     if as_json:
-        print_json(_jsonable(told))
+        print_json(_jsonable(result))
     else:
-        _show(told)
-    if told.failed or told.expiring:
+        _show(result)
+    if result.failed or result.expiring:
         raise click.exceptions.Exit(1)
 
 
-def _jsonable(told: Probe) -> dict[str, Any]:
-    failed = told.failed
+def _jsonable(result: Probe) -> dict[str, Any]:
+    failed = result.failed
     return {
-        "server": told.server.address,
-        "security": told.server.security,
-        "steps": [{"step": step, "milliseconds": milliseconds} for step, milliseconds in told.steps],
-        "tls": told.tls,
-        "certificate_expires": told.expires,
-        "failed": failed and {"step": failed.phase, "reason": str(failed), "advice": told.advice},
+        "server": result.server.address,
+        "security": result.server.security,
+        "steps": [{"step": step, "milliseconds": milliseconds} for step, milliseconds in result.steps],
+        "tls": result.tls,
+        "certificate_expires": result.expires,
+        "failed": failed and {"step": failed.phase, "reason": str(failed), "advice": result.advice},
     }
 
 
-def _show(told: Probe) -> None:
-    click.echo(f"{told.server.address}, {told.server.security}")
-    table(("step", "ms"), told.steps)
-    if told.tls:
-        click.echo(f"{told.tls}, certificate until {told.expires:%Y-%m-%d}")
-    if told.expiring:
+def _show(result: Probe) -> None:
+    click.echo(f"{result.server.address}, {result.server.security}")
+    table(("step", "ms"), result.steps)
+    if result.tls:
+        click.echo(f"{result.tls}, certificate until {result.expires:%Y-%m-%d}")
+    if result.expiring:
         click.echo("The certificate expires soon: renew it.", err=True)
-    if told.failed:
-        click.echo(f"Failed: {told.failed}", err=True)
-        if told.advice:
-            click.echo(told.advice, err=True)
+    if result.failed:
+        click.echo(f"Failed: {result.failed}", err=True)
+        if result.advice:
+            click.echo(result.advice, err=True)
     else:
         click.echo("Ready to send.")

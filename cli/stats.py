@@ -20,7 +20,7 @@ from cli.output import capture, json_option, plot, print_json, shown, table, zon
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from app.operations.stats import ChannelFigures, Figures, PaymentFigures, Percentiles, Step
+    from app.operations.stats import ChannelStats, PaymentStats, Percentiles, Stats, Step
 
 #: Minimum number of intervals shown in a plot.
 _FEWEST_STEPS = 5
@@ -64,14 +64,14 @@ def stats(since: datetime, watch: bool, interval: int, as_json: bool) -> None:
     if watch and as_json:
         raise click.UsageError("--watch and --json can't be used together")
     settings = connect()
-    from app.operations.stats import figures
+    from app.operations.stats import compute_stats
 
     if watch:
         period = utcnow() - since
         with suppress(KeyboardInterrupt):
-            _watch(lambda: figures(settings, utcnow() - period, _zone()), interval)
+            _watch(lambda: compute_stats(settings, utcnow() - period, _zone()), interval)
         return
-    found = figures(settings, since, _zone())
+    found = compute_stats(settings, since, _zone())
     if as_json:
         print_json(_jsonable(found))
     else:
@@ -85,7 +85,7 @@ def _zone() -> ZoneInfo:
     return chosen if isinstance(chosen, ZoneInfo) else ZoneInfo("UTC")
 
 
-def _watch(statistics: Callable[[], Figures], interval: int) -> None:
+def _watch(statistics: Callable[[], Stats], interval: int) -> None:
     """Refresh statistics, cut to the height of the terminal, until Ctrl-C."""
     while True:
         height = shutil.get_terminal_size().lines
@@ -103,20 +103,20 @@ def _watch(statistics: Callable[[], Figures], interval: int) -> None:
         time.sleep(interval)
 
 
-def _lines(found: Figures) -> list[str]:
+def _lines(found: Stats) -> list[str]:
     with capture() as written:
         _print(found)
     return written.getvalue().rstrip("\n").split("\n")
 
 
-def _jsonable(found: Figures) -> dict[str, Any]:
-    told: dict[str, Any] = _plain(found)
-    told["payments"]["success_rate"] = found.payments.success_rate
-    told["payments"]["step"] = int(found.payments.step.total_seconds())
+def _jsonable(found: Stats) -> dict[str, Any]:
+    document: dict[str, Any] = _plain(found)
+    document["payments"]["success_rate"] = found.payments.success_rate
+    document["payments"]["step"] = int(found.payments.step.total_seconds())
     for name, channel in found.channels.items():
-        told["channels"][name]["success_rate"] = channel.success_rate
-        told["channels"][name]["bounce_rate"] = channel.bounce_rate
-    return told
+        document["channels"][name]["success_rate"] = channel.success_rate
+        document["channels"][name]["bounce_rate"] = channel.bounce_rate
+    return document
 
 
 def _plain(value: Any) -> Any:
@@ -128,7 +128,7 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
-def _print(found: Figures) -> None:
+def _print(found: Stats) -> None:
     click.echo(
         f"{_local(found.since):%Y-%m-%d %H:%M} to {_local(found.until):%Y-%m-%d %H:%M} {_zone().key}\n"
     )
@@ -142,7 +142,7 @@ def _local(moment: datetime) -> datetime:
     return moment.astimezone(_zone())
 
 
-def _payments(payments: PaymentFigures) -> None:
+def _payments(payments: PaymentStats) -> None:
     table(
         ("payments", ""),
         (
@@ -173,12 +173,12 @@ def _payments(payments: PaymentFigures) -> None:
     click.echo()
 
 
-def _start(payments: PaymentFigures, step: Step) -> str:
+def _start(payments: PaymentStats, step: Step) -> str:
     start = _local(step.start)
     return f"{start:%Y-%m-%d}" if payments.step >= _DAY else f"{start:%m-%d %H:%M}"
 
 
-def _channel(name: str, channel: ChannelFigures) -> None:
+def _channel(name: str, channel: ChannelStats) -> None:
     statuses = sorted(channel.by_status)
     table(
         (name, *statuses),
@@ -202,7 +202,7 @@ def _rows(counts: Mapping[str, Mapping[str, int]], columns: Sequence[str]) -> It
         yield (name, *(row.get(column, 0) for column in columns))
 
 
-def _queues(found: Figures) -> None:
+def _queues(found: Stats) -> None:
     if found.queues is None:
         click.echo("The broker is unavailable: no queue depths.", err=True)
     else:

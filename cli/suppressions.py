@@ -71,7 +71,7 @@ def list_all(listing: Listing, channel: str | None, reason: str | None, address:
         entries = [entry] if entry else []
     else:
         with storage_errors():
-            entries = list(listed(channel=channel, reason=reason).limit(listing.wanted))
+            entries = list(listed(channel=channel, reason=reason).limit(listing.fetch_limit))
     listing.show(map(_row, entries), _LISTED, empty="No suppression matches.")
 
 

@@ -21,10 +21,10 @@ _LISTED = {"at": "at", "subject": "subject", "what": "what", "detail": "detail"}
 
 
 @click.command()
-@click.argument("wanted", metavar="ID|ADDRESS")
+@click.argument("search", metavar="ID|ADDRESS")
 @listing_options(bounded=False)
 @expected_failures
-def trace(listing: Listing, wanted: str) -> None:
+def trace(listing: Listing, search: str) -> None:
     """Show everything on record about ID or ADDRESS, oldest first.
 
     ID names a payment, refund, booking, user, HTTP request, event, or notification; a PaymentIntent, refund,
@@ -39,7 +39,7 @@ def trace(listing: Listing, wanted: str) -> None:
     settings = connect()
     from app.operations.trace import MOST, story
 
-    found = story(_payment_of_charge(settings, wanted) if wanted.startswith(_CHARGES) else wanted)
+    found = story(_payment_of_charge(settings, search) if search.startswith(_CHARGES) else search)
     listing.show(map(_row, found.entries), _LISTED)
     if found.more:
         click.echo(f"Only the newest {MOST} payments and notifications are shown.", err=True)

@@ -212,7 +212,7 @@ class RedisStore:
         now: float,
         **values: Any,
     ) -> Any:
-        told = {
+        arguments = {
             "now": round(now, 3),
             "slot": slot,
             "token": token or "",
@@ -228,4 +228,4 @@ class RedisStore:
                 for subject in subjects
             ],
         }
-        return script(keys=[self._prefix], args=[json.dumps(told | values)])
+        return script(keys=[self._prefix], args=[json.dumps(arguments | values)])

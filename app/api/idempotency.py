@@ -95,9 +95,9 @@ def _begin(prefix: str) -> Attempt:
 
 def _finished(attempt: Attempt, response: Response) -> Response:
     headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
-    mine = StoredResponse(response.status_code, headers, response.get_data())
-    stored = attempt.finish(mine)
-    return response if stored is mine else _response(stored)
+    own_response = StoredResponse(response.status_code, headers, response.get_data())
+    stored = attempt.finish(own_response)
+    return response if stored is own_response else _response(stored)
 
 
 def _response(stored: StoredResponse) -> Response:

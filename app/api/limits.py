@@ -41,7 +41,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     """Set up rate limits from `settings`. `limit` then adds views."""
     # Short timeouts: counting in Redis must not delay a payment.
     options: Any = {"socket_connect_timeout": 0.5, "socket_timeout": 0.5}
-    options["together"] = parse_many(settings.ratelimit_payments)
+    options["grouped_limits"] = parse_many(settings.ratelimit_payments)
     limiter = _ViewLimiter(
         by_caller,
         app=app,

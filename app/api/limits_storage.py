@@ -13,18 +13,18 @@ from limits.storage import RedisStorage
 #: Increments several counters, like the library's script does for one. Stops at the first that is over its
 #: limit, because the library checks no further. Also returns the remaining time in milliseconds.
 _COUNT = """
-local told = {}
+local counts = {}
 for i, key in ipairs(KEYS) do
     local count = redis.call("incrby", key, ARGV[1])
     if count == tonumber(ARGV[1]) then
         redis.call("expire", key, ARGV[2 * i])
     end
-    told[i] = {count, redis.call("pttl", key)}
+    counts[i] = {count, redis.call("pttl", key)}
     if count > tonumber(ARGV[2 * i + 1]) then
         break
     end
 end
-return told
+return counts
 """
 
 _ANY_COUNT = 2**53
@@ -38,29 +38,29 @@ class OneTripStorage(RedisStorage):
 
     Args:
         uri: URL of Redis, after `PREFIX`.
-        together: groups of limits that apply to one view.
+        grouped_limits: groups of limits that apply to one view.
         options: passed to the Redis client.
     """
 
     PREFIX = "one-trip+"
     STORAGE_SCHEME = ["one-trip+redis", "one-trip+rediss"]  # noqa: RUF012 - the library's
 
-    def __init__(self, uri: str, together: Sequence[RateLimitItem], **options: Any) -> None:
+    def __init__(self, uri: str, grouped_limits: Sequence[RateLimitItem], **options: Any) -> None:
         super().__init__(uri.removeprefix(self.PREFIX), **options)
         self._count = self.storage.register_script(_COUNT)
         # In the library's order. A counter's key ends with its limit.
-        self._together = [
+        self._grouped_limits = [
             (f"/{item.amount}/{item.multiples}/{item.GRANULARITY.name}", (item.get_expiry(), item.amount))
-            for item in sorted(together)
+            for item in sorted(grouped_limits)
         ]
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         """Increment a counter and those of its group. Cache the results until the request ends."""
         counted = g.setdefault("counted", {})
         if key not in counted:
-            wanted = self._counted_with(key, expiry)
-            limits = {each: limit for each, limit in wanted.items() if each not in counted}
-            told = self._count(
+            group = self._counted_with(key, expiry)
+            limits = {each: limit for each, limit in group.items() if each not in counted}
+            counts = self._count(
                 [self.prefixed_key(each) for each in limits],
                 [amount, *(number for limit in limits.values() for number in limit)],
             )
@@ -68,18 +68,18 @@ class OneTripStorage(RedisStorage):
             counted.update(
                 {
                     each: (count, now + max(left, 0) / 1000)
-                    for each, (count, left) in zip(limits, told, strict=False)
+                    for each, (count, left) in zip(limits, counts, strict=False)
                 }
             )
         return int(counted[key][0])
 
     def _counted_with(self, key: str, expiry: int) -> dict[str, tuple[int, int]]:
         """Return the counters of a limit's group, each with its period in seconds and its limit."""
-        first, _ = self._together[0]
+        first, _ = self._grouped_limits[0]
         if not key.endswith(first):
             return {key: (expiry, _ANY_COUNT)}  # there is no next counter, so the library compares
         stem = key.removesuffix(first)
-        return {stem + end: limit for end, limit in self._together}
+        return {stem + end: limit for end, limit in self._grouped_limits}
 
     def get(self, key: str) -> int:
         """Return the current count."""

@@ -67,8 +67,8 @@ class _Listener:
         if environ[_ON_OWN_LISTENER] and environ["PATH_INFO"] != _PATH:
             start_response("404 Not Found", [("Content-Type", "text/plain"), ("Connection", "close")])
             return [b"This listener serves /metrics only.\n"]
-        answer: Iterable[bytes] = self._app(environ, start_response)
-        return answer
+        response: Iterable[bytes] = self._app(environ, start_response)
+        return response
 
 
 def init_app(app: Flask, settings: Settings) -> None:

@@ -77,9 +77,9 @@ def _allow_larger_body() -> None:
         request.max_content_length = max(size, request.max_content_length or 0)
 
 
-def _limit_downloads(app: Flask, most: int) -> None:
-    """Send at most `most` large responses at once; return 503 beyond that."""
-    free = BoundedSemaphore(most)
+def _limit_downloads(app: Flask, max_concurrent: int) -> None:
+    """Send at most `max_concurrent` large responses at once; return 503 beyond that."""
+    free = BoundedSemaphore(max_concurrent)
 
     def take() -> None:
         if request.path.startswith(_LARGE):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from app.delivery_status import DeliveryStatus
 
 if TYPE_CHECKING:
-    from app.operations.stats import ChannelFigures, PaymentFigures
+    from app.operations.stats import ChannelStats, PaymentStats
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,16 @@ class Chart:
         return asdict(self)
 
 
-def payment_charts(figures: PaymentFigures) -> list[Chart]:
+def payment_charts(stats: PaymentStats) -> list[Chart]:
     """Return charts of payments by outcome, and of revenue in each currency, the largest first."""
-    times = [int(step.start.timestamp()) for step in figures.steps]
+    times = [int(step.start.timestamp()) for step in stats.steps]
     outcomes = [
-        Series("paid", "good", [step.paid for step in figures.steps]),
-        Series("failed", "bad", [step.failed for step in figures.steps]),
+        Series("paid", "good", [step.paid for step in stats.steps]),
+        Series("failed", "bad", [step.failed for step in stats.steps]),
     ]
     charts = [Chart("payments", "Payments", times, outcomes)]
-    for currency in sorted(figures.revenue, key=lambda one: (-figures.revenue[one], one)):
-        values = [float(step.revenue[currency]) for step in figures.steps]
+    for currency in sorted(stats.revenue, key=lambda one: (-stats.revenue[one], one)):
+        values = [float(step.revenue[currency]) for step in stats.steps]
         charts.append(Chart(currency, "Revenue", times, [Series(currency, "accent", values)]))
     return charts
 
@@ -79,7 +79,7 @@ class Part:
     width: float
 
 
-def delivery_bars(channels: Mapping[str, ChannelFigures]) -> dict[str, list[Part]]:
+def delivery_bars(channels: Mapping[str, ChannelStats]) -> dict[str, list[Part]]:
     """Return the parts of each channel's bar: its messages by status."""
     bars: dict[str, list[Part]] = {}
     for name, channel in sorted(channels.items()):

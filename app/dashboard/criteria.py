@@ -145,10 +145,10 @@ def _all(conditions: list[Condition]) -> Condition:
     return conditions[0] if conditions else {}
 
 
-def _known(choices: dict[str, Any], wanted: str) -> Any:
-    if wanted not in choices:
-        raise BadRequest(f"There is no such filter: {wanted:.40}")
-    return choices[wanted]
+def _known(choices: dict[str, Any], name: str) -> Any:
+    if name not in choices:
+        raise BadRequest(f"There is no such filter: {name:.40}")
+    return choices[name]
 
 
 def _period(chosen: dict[str, str]) -> Condition:

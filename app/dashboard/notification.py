@@ -84,14 +84,14 @@ def resend() -> Any:
     queued, refused = 0, {}
     with closing(make_broker(settings())) as broker:
         dispatch = Dispatch(broker, Topology.of(settings()))
-        for wanted in ids:
+        for notification_id in ids:
             try:
                 with storage_errors():
-                    reason = notifications.resend(wanted, dispatch, operator(), force=force)
+                    reason = notifications.resend(notification_id, dispatch, operator(), force=force)
             except Problem as problem:
                 reason = problem.message
             if reason:
-                refused[wanted] = reason
+                refused[notification_id] = reason
             else:
                 queued += 1
     if queued:

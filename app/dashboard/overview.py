@@ -13,10 +13,10 @@ from app.dashboard.blueprint import blueprint, page, requires, settings
 from app.dashboard.charts import delivery_bars, payment_charts
 from app.operations.attention import Item, needs_attention
 from app.operations.health import Level, pick, run_probes
-from app.operations.stats import figures
+from app.operations.stats import compute_stats
 
 if TYPE_CHECKING:
-    from app.operations.stats import ChannelFigures
+    from app.operations.stats import ChannelStats
 
 SPANS = {
     "1h": timedelta(hours=1),
@@ -49,15 +49,15 @@ _LISTS = {
 def overview() -> str:
     """Show what needs attention, statistics, charts, and queues."""
     chosen = request.args.get("span", "24h")
-    found = figures(settings(), utcnow() - SPANS.get(chosen, SPANS["24h"]))
+    found = compute_stats(settings(), utcnow() - SPANS.get(chosen, SPANS["24h"]))
     outcomes, *revenues = payment_charts(found.payments)
-    wanted = request.args.get("currency")
-    revenue = next((chart for chart in revenues if chart.key == wanted), revenues[0] if revenues else None)
+    currency = request.args.get("currency")
+    revenue = next((chart for chart in revenues if chart.key == currency), revenues[0] if revenues else None)
     items = [(item, _link(item)) for item in needs_attention(settings())]
     health = [each for each in run_probes(_HEALTH, settings()) if each.level is not Level.OK]
     return page(
         "overview",
-        figures=found,
+        stats=found,
         charts=[outcomes, *([revenue] if revenue else [])],
         currencies=[chart.key for chart in revenues],
         currency=revenue.key if revenue else None,
@@ -70,7 +70,7 @@ def overview() -> str:
     )
 
 
-def _bounces_too_often(channel: ChannelFigures) -> bool:
+def _bounces_too_often(channel: ChannelStats) -> bool:
     """Return whether a channel bounces as much as the alert `MailsBounce` reports."""
     return channel.returned > MANY_BOUNCES and (channel.bounce_rate or 0) > HIGH_BOUNCE_RATE
 

@@ -47,7 +47,7 @@ def refund_runs() -> str:
 def plan_refunds() -> Any:
     """Store a plan for a pasted list or a showtime, and show it."""
     access().check_form()
-    entries, source = _wanted()
+    entries, source = _submitted_list()
     planned = bulk_refunds.plan(
         services().payments.books.ledger,
         entries,
@@ -105,7 +105,7 @@ def stop_refunds(run_id: str) -> Any:
     return redirect(url_for("dashboard.refund_run", run_id=run_id))
 
 
-def _wanted() -> tuple[Sequence[Entry], str]:
+def _submitted_list() -> tuple[Sequence[Entry], str]:
     """Return the form's list, and its source."""
     pasted, showtime = (request.form.get(name, "").strip() for name in ("list", "showtime"))
     if bool(pasted) == bool(showtime):

@@ -27,12 +27,12 @@ def sign_in() -> str:
 def signed_in() -> Any:
     """Start a session with an API key."""
     access().check_form()
-    wanted = _next_page(request.form.get("next", ""))
+    next_page = _next_page(request.form.get("next", ""))
     try:
         access().sign_in(request.form.get("key", "").strip())
     except Unauthorized as error:
-        return make_response(page("sign_in", next=wanted, message=error.message), STATUS[error.code])
-    return redirect(wanted or url_for("dashboard.overview"))
+        return make_response(page("sign_in", next=next_page, message=error.message), STATUS[error.code])
+    return redirect(next_page or url_for("dashboard.overview"))
 
 
 @blueprint.route("/sign-out", methods=["POST"])
@@ -43,12 +43,12 @@ def sign_out() -> Any:
     return redirect(url_for("dashboard.sign_in"))
 
 
-def _next_page(wanted: str) -> str:
+def _next_page(next_page: str) -> str:
     """Return the page to open after the sign-in; "" for none.
 
     Raises:
         BadRequest: it is not a page of the dashboard.
     """
-    if wanted and not _OWN_PAGE.fullmatch(wanted):
+    if next_page and not _OWN_PAGE.fullmatch(next_page):
         raise BadRequest("The address to go on to is not a page of the dashboard.")
-    return wanted
+    return next_page

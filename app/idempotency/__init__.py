@@ -201,8 +201,8 @@ def begin(
         return Attempt(first.transaction_id, replayed=first.response)
     if first.claimed_at > now - lease or not store.replace(first, owner=claim.owner, claimed_at=now):
         raise _still_running()
-    mine = replace(first, owner=claim.owner, claimed_at=now)
-    return Attempt(first.transaction_id, resumed=True, _claim=mine, _store=store, _lease=lease)
+    own_claim = replace(first, owner=claim.owner, claimed_at=now)
+    return Attempt(first.transaction_id, resumed=True, _claim=own_claim, _store=store, _lease=lease)
 
 
 def _still_running() -> IdempotencyConflict:

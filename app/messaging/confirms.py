@@ -134,14 +134,14 @@ class ConfirmChannel:
         self._refused[str(properties.message_id)] = UNROUTABLE
 
     def _confirmed(self, frame: Any) -> None:
-        answer: spec.Basic.Ack | spec.Basic.Nack = frame.method
-        tags = [answer.delivery_tag]
-        if answer.multiple:
+        method: spec.Basic.Ack | spec.Basic.Nack = frame.method
+        tags = [method.delivery_tag]
+        if method.multiple:
             # They are in ascending order: the batch may be large, and has many confirms.
-            tags = list(takewhile(lambda tag: tag <= answer.delivery_tag, self._unconfirmed))
+            tags = list(takewhile(lambda tag: tag <= method.delivery_tag, self._unconfirmed))
         for tag in tags:
             message_id = self._unconfirmed.pop(tag)
-            if isinstance(answer, spec.Basic.Nack):
+            if isinstance(method, spec.Basic.Nack):
                 self._refused[message_id] = _NACKED
 
     def _wait_until(self, done: Callable[[], bool]) -> None:

@@ -96,12 +96,12 @@ def _on_redis(url: str, topology: Topology) -> Iterable[QueueDepth]:
                 pipeline.zcard(f"{name}.XQ")
                 for worker in workers:
                     pipeline.scard(f"{prefix}:__acks__.{worker.decode()}.{topology.queue(queue)}")
-            answers = iter(pipeline.execute())
+            results = iter(pipeline.execute())
     except redis.RedisError as error:
         raise unavailable("Redis", error) from error
     for queue in QUEUES:
-        ready, delayed, dead = next(answers), next(answers), next(answers)
-        yield QueueDepth(queue, ready, delayed, dead, sum(next(answers) for _ in workers))
+        ready, delayed, dead = next(results), next(results), next(results)
+        yield QueueDepth(queue, ready, delayed, dead, sum(next(results) for _ in workers))
 
 
 _DEPTHS: dict[Broker, Callable[[str, Topology], Iterable[QueueDepth]]] = {

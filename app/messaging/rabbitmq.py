@@ -185,9 +185,9 @@ class EventBroker(RabbitmqBroker):
 
     def _declare_xq_queue(self, queue_name: str) -> Any:
         # The topology has declared it, and handles a node that is down.
-        with self.channel.connection.channel() as asking:
+        with self.channel.connection.channel() as probe:
             try:
-                return asking.queue_declare(f"{queue_name}.XQ", passive=True)
+                return probe.queue_declare(f"{queue_name}.XQ", passive=True)
             except pika.exceptions.ChannelClosedByBroker as refused:
                 if not is_on_a_node_that_is_down(refused):
                     raise

@@ -104,13 +104,13 @@ class Topology:
             channel.queue_bind(queue, self.exchange, binding)
 
     def _declare(self, channel: BlockingChannel, name: str, arguments: dict[str, Any]) -> None:
-        wanted = self.queue_type
+        configured = self.queue_type
         try:
-            _try_to_declare(channel, name, arguments | _TYPES[wanted])
+            _try_to_declare(channel, name, arguments | _TYPES[configured])
         except pika.exceptions.ChannelClosedByBroker as refused:
             if refused.reply_code != _PRECONDITION_FAILED:
                 raise
-            [other] = _TYPES.keys() - {wanted}
+            [other] = _TYPES.keys() - {configured}
             try:
                 _try_to_declare(channel, name, arguments | _TYPES[other])
             except pika.exceptions.ChannelClosedByBroker:
@@ -120,7 +120,7 @@ class Topology:
                 "docs/deployment.md says how to replace it",
                 queue=name,
                 queue_type=other,
-                wanted=wanted,
+                wanted=configured,
             )
 
 
@@ -136,5 +136,5 @@ def _declare_dead_letters(channel: BlockingChannel, name: str) -> None:
 
 def _try_to_declare(channel: BlockingChannel, name: str, arguments: dict[str, Any]) -> None:
     # A refused declaration closes its channel.
-    with channel.connection.channel() as asking:
-        asking.queue_declare(name, durable=True, arguments=arguments)
+    with channel.connection.channel() as probe:
+        probe.queue_declare(name, durable=True, arguments=arguments)

@@ -253,9 +253,9 @@ def _one_by_one(
 
 
 def _cases(letters: list[DeadLetter]) -> list[Case]:
-    asked = {letter.notification_id for letter in letters if letter.notification_id}
+    ids = {letter.notification_id for letter in letters if letter.notification_id}
     with storage_errors():
-        recorded = notifications.documents_by_ids(asked)
+        recorded = notifications.documents_by_ids(ids)
     return [Case(letter, recorded.get(letter.notification_id or "")) for letter in letters]
 
 

@@ -77,16 +77,16 @@ class Condition:
         return list(found.order_by("-created_at").limit(limit))
 
 
-def spellings(wanted: str) -> list[str]:
+def spellings(text: str) -> list[str]:
     """Return the possible spellings of an id: as typed, in one case, and in movieapp's own form."""
-    head, separator, tail = wanted.partition("-")
+    head, separator, tail = text.partition("-")
     own = f"{head.upper()}{separator}{tail.lower()}"
-    return list(dict.fromkeys((wanted, wanted.lower(), wanted.upper(), own)))
+    return list(dict.fromkeys((text, text.lower(), text.upper(), own)))
 
 
-def exactly(wanted: str) -> Iterator[tuple[Any, Condition]]:
+def exactly(text: str) -> Iterator[tuple[Any, Condition]]:
     """Yield the models and conditions to look up for a whole id, the likeliest first."""
-    ways = spellings(wanted)
+    ways = spellings(text)
     for field in PAYMENT_IDS:
         yield Transaction, Condition({field: {"$in": ways}})
     # A range query finds the few payments with an outbox in the sparse index.
@@ -95,8 +95,8 @@ def exactly(wanted: str) -> Iterator[tuple[Any, Condition]]:
     yield Notification, Condition({"booking_id": {"$in": ways}})
     yield Notification, Condition({"message_id": {"$in": [f"<{way.strip('<>')}>" for way in ways]}})
     yield Notification, Condition({"event_data.user_id": {"$in": ways}})
-    if ObjectId.is_valid(wanted):
-        yield Notification, Condition({"_id": ObjectId(wanted)})
+    if ObjectId.is_valid(text):
+        yield Notification, Condition({"_id": ObjectId(text)})
 
 
 def of_email(address: str) -> Iterator[tuple[Any, Condition]]:
@@ -121,16 +121,16 @@ def recipient_filter(address: str) -> dict[str, Any]:
     return next(condition.filter for record, condition in found if record is Notification)
 
 
-def is_email(wanted: str) -> bool:
+def is_email(text: str) -> bool:
     """Return whether to search for an email address. Message-IDs in angle brackets, or ours, are not
     addresses."""
-    return "@" in wanted.strip("<>") and not wanted.startswith("<")
+    return "@" in text.strip("<>") and not text.startswith("<")
 
 
-def is_phone(wanted: str) -> bool:
+def is_phone(text: str) -> bool:
     """Return whether to search for a phone number."""
-    digits = "".join(char for char in wanted if char.isdigit())
-    return len(digits) >= 7 and set(wanted) <= set("+0123456789 ()-./") and not wanted.startswith("-")
+    digits = "".join(char for char in text if char.isdigit())
+    return len(digits) >= 7 and set(text) <= set("+0123456789 ()-./") and not text.startswith("-")
 
 
 def completed(beginning: str) -> str | None:

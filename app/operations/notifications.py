@@ -52,7 +52,7 @@ class Criteria:
 
 def find(criteria: Criteria) -> Any:
     """Return a query for the deliveries that match, newest first."""
-    wanted = {
+    filters = {
         "status": criteria.status,
         "notification_type": criteria.channel,
         "booking_id": criteria.booking_id,
@@ -60,7 +60,7 @@ def find(criteria: Criteria) -> Any:
         "event_type": criteria.event_type,
         "created_at__gte": criteria.since,
     }
-    given = {name: value for name, value in wanted.items() if value is not None}
+    given = {name: value for name, value in filters.items() if value is not None}
     if criteria.recipient is None:
         return Notification.objects(**given).order_by("-created_at", "-id")
     to_recipient = Notification.objects(__raw__=recipient_filter(criteria.recipient), **given)
@@ -132,11 +132,11 @@ def erase(notification: Notification) -> bool:
         "attempts": attempts,
         "error_message": reason,
     }
-    gone = dict.fromkeys(
+    unset = dict.fromkeys(
         ("recipient", "subject", "next_attempt_at", "due_at", "give_up_at", "upcoming_showtime"), True
     )
     seen = {"_id": notification.id, "status": notification.status}
-    return Notification.compare_and_set(seen, {"$set": changes, "$unset": gone})
+    return Notification.compare_and_set(seen, {"$set": changes, "$unset": unset})
 
 
 def resend(

@@ -12,27 +12,27 @@ from app.models import Notification, Transaction, storage_errors
 _MOST = 100
 
 
-def payment_document(wanted: str) -> dict[str, Any] | None:
+def payment_document(any_id: str) -> dict[str, Any] | None:
     """Return a payment by its id, or by the id of one of its refunds.
 
     Raises:
         ServiceUnavailable: MongoDB is unavailable.
     """
-    name = "refunds.id" if wanted.startswith("REF-") else "_id"
+    name = "refunds.id" if any_id.startswith("REF-") else "_id"
     with storage_errors():
-        return next(iter(Transaction.select({name: wanted}, limit=1)), None)
+        return next(iter(Transaction.select({name: any_id}, limit=1)), None)
 
 
-def notification_document(wanted: str) -> dict[str, Any] | None:
+def notification_document(notification_id: str) -> dict[str, Any] | None:
     """Return the notification with that id.
 
     Raises:
         ServiceUnavailable: MongoDB is unavailable.
     """
-    if not ObjectId.is_valid(wanted):
+    if not ObjectId.is_valid(notification_id):
         return None
     with storage_errors():
-        return next(iter(Notification.select({"_id": ObjectId(wanted)}, limit=1)), None)
+        return next(iter(Notification.select({"_id": ObjectId(notification_id)}, limit=1)), None)
 
 
 def notifications_of(booking_id: object) -> list[dict[str, Any]]:

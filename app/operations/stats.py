@@ -78,7 +78,7 @@ class Step:
 
 
 @dataclass
-class PaymentFigures:
+class PaymentStats:
     """Current state of the payments created in the period.
 
     Attributes:
@@ -115,7 +115,7 @@ class PaymentFigures:
 
 
 @dataclass
-class ChannelFigures:
+class ChannelStats:
     """Deliveries over one channel whose events arrived in the period.
 
     Attributes:
@@ -153,7 +153,7 @@ class ChannelFigures:
 
 
 @dataclass(frozen=True)
-class Figures:
+class Stats:
     """All statistics of a period.
 
     Attributes:
@@ -165,14 +165,14 @@ class Figures:
 
     since: datetime
     until: datetime
-    payments: PaymentFigures
-    channels: Mapping[str, ChannelFigures]
+    payments: PaymentStats
+    channels: Mapping[str, ChannelStats]
     queues: list[QueueDepth] | None
     outbox_waiting: int
     outbox_since: datetime | None
 
 
-def figures(settings: Settings, since: datetime, zone: ZoneInfo | None = None) -> Figures:
+def compute_stats(settings: Settings, since: datetime, zone: ZoneInfo | None = None) -> Stats:
     """Return the statistics from `since` until now.
 
     Args:
@@ -191,13 +191,13 @@ def figures(settings: Settings, since: datetime, zone: ZoneInfo | None = None) -
         queues = queue_depths(settings)
     except ServiceUnavailable:
         queues = None
-    return Figures(since, until, payments, channels, queues, waiting, oldest)
+    return Stats(since, until, payments, channels, queues, waiting, oldest)
 
 
-def _payments(since: datetime, until: datetime, zone: ZoneInfo) -> PaymentFigures:
+def _payments(since: datetime, until: datetime, zone: ZoneInfo) -> PaymentStats:
     step = periods.step_of(until - since)
     starts = periods.starts(since, until, step, zone)
-    found = PaymentFigures(step, steps=[Step(start) for start in starts])
+    found = PaymentStats(step, steps=[Step(start) for start in starts])
     for group in Transaction.objects(created_at__gte=since).aggregate(
         _by_bin(periods.truncation(step, starts, zone))
     ):
@@ -247,24 +247,24 @@ def _by_bin(truncation: dict[str, object]) -> list[dict[str, Any]]:
     return [{"$group": {"_id": group, **sums}}]
 
 
-def _channels(since: datetime) -> dict[str, ChannelFigures]:
+def _channels(since: datetime) -> dict[str, ChannelStats]:
     group = {"channel": "$notification_type", "template": "$template", "status": "$status"}
     sums = {"count": {"$sum": 1}, "retries": {"$sum": "$retry_count"}}
-    channels: dict[str, ChannelFigures] = {}
+    channels: dict[str, ChannelStats] = {}
     for found in Notification.objects(created_at__gte=since).aggregate([{"$group": {"_id": group, **sums}}]):
         of = _known(found["_id"])
-        channel = channels.setdefault(of["channel"], ChannelFigures())
+        channel = channels.setdefault(of["channel"], ChannelStats())
         channel.by_status[of["status"]] += found["count"]
         template = channel.by_template.setdefault(found["_id"].get("template") or "none", Counter())
         template[of["status"]] += found["count"]
         channel.retries += found["retries"]
     sent = Notification.objects(status__in=ACCEPTED, created_at__gte=since).order_by("-created_at")
-    fields = {"notification_type": 1, "created_at": 1, "sent_at": 1, "told_at": "$event_data.timestamp"}
+    fields = {"notification_type": 1, "created_at": 1, "sent_at": 1, "happened_at": "$event_data.timestamp"}
     latencies: dict[str, list[float]] = {name: [] for name in channels}
     for each in sent.limit(SAMPLE).aggregate([{"$project": fields}]):
         if "notification_type" not in each or not each.get("sent_at"):
             continue
-        happened = from_iso(each.get("told_at")) or each["created_at"]
+        happened = from_iso(each.get("happened_at")) or each["created_at"]
         latencies.setdefault(each["notification_type"], []).append(seconds(happened, each["sent_at"]))
     for name, channel in channels.items():
         channel.latency = Percentiles.of(latencies[name])

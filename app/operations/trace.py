@@ -46,16 +46,16 @@ class Story:
     more: bool
 
 
-def trace(wanted: str) -> list[Entry]:
+def trace(search: str) -> list[Entry]:
     """Return the entries of `story`."""
-    return story(wanted).entries
+    return story(search).entries
 
 
-def story(wanted: str) -> Story:
+def story(search: str) -> Story:
     """Return everything on record about an id or an address.
 
     Args:
-        wanted: id of a payment, refund, booking, user, HTTP request, event, or notification, of a
+        search: id of a payment, refund, booking, user, HTTP request, event, or notification, of a
             PaymentIntent, refund, or dispute at Stripe, a Message-ID, or a prefix of one; or an email address
             or a phone number. Case does not matter.
 
@@ -64,11 +64,11 @@ def story(wanted: str) -> Story:
         AmbiguousId: it is a prefix of several ids.
         ServiceUnavailable: MongoDB is unavailable.
     """
-    wanted = wanted.strip()
+    search = search.strip()
     with storage_errors():
-        payments, notifications = _found(wanted)
+        payments, notifications = _found(search)
         if not payments and not notifications:
-            raise TransactionNotFound("Nothing on record has this id or address.", transaction_id=wanted)
+            raise TransactionNotFound("Nothing on record has this id or address.", transaction_id=search)
         entries = [entry for payment in payments for entry in _of_payment(payment)]
         entries += [entry for notification in notifications for entry in _of_notification(notification)]
         entries += map(_of_operator, actions_on(_ids(payments, notifications)))
@@ -79,14 +79,14 @@ def story(wanted: str) -> Story:
 _Found = tuple[list[Transaction], list[Notification]]
 
 
-def _found(wanted: str) -> _Found:
+def _found(search: str) -> _Found:
     """Return the records of an id or address, and the other payments and notifications of their bookings."""
-    if is_email(wanted) and any(found := _all(of_email(wanted))):
+    if is_email(search) and any(found := _all(of_email(search))):
         return _with_bookings(found)
-    if is_phone(wanted) and any(found := _all(of_phone(wanted))):
+    if is_phone(search) and any(found := _all(of_phone(search))):
         return _with_bookings(found)
-    found = _first(exactly(wanted))
-    if not any(found) and (whole := completed(wanted)):
+    found = _first(exactly(search))
+    if not any(found) and (whole := completed(search)):
         found = _first(exactly(whole))
     return _with_bookings(found)
 

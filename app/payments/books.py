@@ -143,11 +143,11 @@ class Books:
             return payment
 
 
-def _found(payment: Payment | None, wanted: str) -> Payment:
+def _found(payment: Payment | None, transaction_id: str) -> Payment:
     if payment is None:
-        raise _not_found(wanted)
+        raise _not_found(transaction_id)
     return payment
 
 
-def _not_found(wanted: str) -> TransactionNotFound:
-    return TransactionNotFound("No transaction has this id.", transaction_id=wanted)
+def _not_found(transaction_id: str) -> TransactionNotFound:
+    return TransactionNotFound("No transaction has this id.", transaction_id=transaction_id)

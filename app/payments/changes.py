@@ -94,12 +94,12 @@ def attempted(payment: Payment, now: datetime, recover_in: timedelta) -> Payment
     return changed(payment, attempted_at=now, recover_after=now + recover_in)
 
 
-def looked_up_later(payment: Payment, at: datetime) -> Payment:
+def lookup_scheduled(payment: Payment, at: datetime) -> Payment:
     """Schedule the next lookup at `at`."""
     return changed(payment, recover_after=at)
 
 
-def nothing_left_to_look_up(payment: Payment) -> Payment:
+def lookups_finished(payment: Payment) -> Payment:
     """Stop lookups, unless something is open."""
     if payment.recover_after is None or not _all_known(payment):
         return payment
@@ -250,15 +250,15 @@ def check_refundable(payment: Payment) -> None:
         raise RefundNotAllowed("This payment has been refunded too many times.", **details)
 
 
-def stray_refund_begun(
+def stray_refund_reserved(
     payment: Payment, refund: Refund, *, actor: Actor, now: datetime, recover_in: timedelta
 ) -> Payment:
     """Reserve the refund of a stray charge.
 
     One refund at a time, at most `MAX_REFUNDS`. After as many refusals, an operator has to handle it.
     """
-    begun = any(one.pending for one in payment.refunds)
-    if payment.stray_charge is None or begun or not payment.refundable:
+    is_pending = any(one.pending for one in payment.refunds)
+    if payment.stray_charge is None or is_pending or not payment.refundable:
         return payment
     if len(payment.refunds) >= MAX_REFUNDS:
         return changed(payment, recover_after=None) if payment.recover_after else payment
@@ -293,7 +293,7 @@ def refund_resumed(payment: Payment, refund_id: str, look_at: datetime) -> Payme
     if refund is None or not refund.pending:
         return payment
     payment = changed(payment, refunds=payment.with_refund(_with(refund, resumed=True)))
-    return looked_up_later(payment, look_at)
+    return lookup_scheduled(payment, look_at)
 
 
 def refund_refused(
@@ -353,7 +353,7 @@ def _given_back(payment: Payment, refund: Refund, actor: Actor, now: datetime) -
         raise IllegalMove(payment, target)
     event = refund_event(payment, refund, now)
     step = _step(target, actor, now, refund.gateway_id, event.event_id, refund.id)
-    return nothing_left_to_look_up(
+    return lookups_finished(
         changed(
             payment,
             status=target,
@@ -388,7 +388,7 @@ def refund_failed(
         gateway_id=gateway_id or refund.gateway_id,
     )
     step = _step("refund_failed", actor, now, over.gateway_id, note=refund.id)
-    return nothing_left_to_look_up(
+    return lookups_finished(
         changed(
             payment,
             refunds=payment.with_refund(over),

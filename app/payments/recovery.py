@@ -285,9 +285,9 @@ class _Round:
         if payment.stray_charge and payment.recover_after:
             since.append(payment.last_attempt)
         if not since:
-            return changes.nothing_left_to_look_up(payment)
+            return changes.lookups_finished(payment)
         pause = min(max((now - max(since)) / 2, self._payments.recover_in), LONGEST_PAUSE)
-        return changes.looked_up_later(payment, now + pause)
+        return changes.lookup_scheduled(payment, now + pause)
 
 
 def batches(due: Sequence[Payment], size: int) -> Iterator[Sequence[Payment]]:

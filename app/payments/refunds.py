@@ -257,7 +257,7 @@ class Refunds:
         refund = Refund(new_id("REF-"), RefundStatus.PENDING, payment.refundable, _STRAY_CHARGE, now)
         payment = self._books.change(
             payment,
-            lambda stored: changes.stray_refund_begun(
+            lambda stored: changes.stray_refund_reserved(
                 stored, refund, actor=actor, now=now, recover_in=self._recover_in
             ),
         )

@@ -87,8 +87,8 @@ def _url(*schemes: str) -> AfterValidator:
     def check(value: str) -> str:
         parts = urlsplit(value)
         if parts.scheme not in schemes or not (parts.hostname or parts.scheme == "stub"):
-            wanted = " or ".join(f"{scheme}://" for scheme in schemes)
-            raise ValueError(f"must be a URL that starts with {wanted} and names a host")
+            prefixes = " or ".join(f"{scheme}://" for scheme in schemes)
+            raise ValueError(f"must be a URL that starts with {prefixes} and names a host")
         return value
 
     return AfterValidator(check)
@@ -729,8 +729,8 @@ class Settings(BaseSettings):
             raise ValueError("SMTP_AUTH: xoauth2 needs requests-oauthlib: pip install 'movieapp[oauth]'")
 
     def _ready_for_wallets(self) -> None:
-        wanted = (self.apple_pass_certificate, self.google_wallet_service_account)
-        if any(field.get_secret_value() for field in wanted) and not _installed("cryptography"):
+        credentials = (self.apple_pass_certificate, self.google_wallet_service_account)
+        if any(field.get_secret_value() for field in credentials) and not _installed("cryptography"):
             raise ValueError("Wallet passes need cryptography: pip install 'movieapp[wallet]'")
         # Both raise an error that names the missing or invalid setting.
         _ = self.apple_wallet, self.google_wallet

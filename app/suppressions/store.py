@@ -183,9 +183,9 @@ class Suppressions:
         Raises:
             ServiceUnavailable: MongoDB is unavailable.
         """
-        wanted = suppression_id(self._key, channel, address)
+        record_id = suppression_id(self._key, channel, address)
         with storage_errors():
-            return Suppression.find_one({"_id": wanted, "expires_at": {"$gt": utcnow()}})
+            return Suppression.find_one({"_id": record_id, "expires_at": {"$gt": utcnow()}})
 
     def entry_id(self, channel: ChannelName, address: str) -> str:
         """Return a recipient's id in the list, for audit records instead of the address."""
@@ -236,8 +236,8 @@ class Suppressions:
 
 def listed(*, channel: str | None = None, reason: str | None = None) -> Any:
     """Return a query for entries in force, newest first, optionally by channel or reason."""
-    wanted = {"channel": channel, "reason": reason}
-    given = {name: value for name, value in wanted.items() if value is not None}
+    filters = {"channel": channel, "reason": reason}
+    given = {name: value for name, value in filters.items() if value is not None}
     return Suppression.objects(expires_at__gt=utcnow(), **given).order_by("-created_at", "-id")
 
 

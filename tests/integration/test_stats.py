@@ -18,7 +18,7 @@ from app.clock import iso, utcnow
 from app.messaging.broker import make_broker
 from app.messaging.queues import QUEUES
 from app.models import Dispute, Move, Notification, Transaction
-from app.operations.stats import Percentiles, figures
+from app.operations.stats import Percentiles, compute_stats
 from tests.support.commands import environment, movieapp
 from tests.support.terminal import run_on_terminal
 
@@ -77,7 +77,7 @@ def eventful(broker_settings: Settings) -> Settings:
 
 
 def test_statistics_of_a_day_are_correct(eventful: Settings) -> None:
-    found = figures(eventful, utcnow() - timedelta(days=1))
+    found = compute_stats(eventful, utcnow() - timedelta(days=1))
     payments = found.payments
     assert payments.by_status == {"completed": 5, "refunded": 1, "failed": 1, "pending": 1}
     assert payments.by_method == {"credit_card": 7, "paypal": 1}
@@ -111,7 +111,7 @@ def test_incomplete_records_do_not_break_statistics(stored_settings: Settings) -
     for number, status in enumerate(("sent", "failed", None)):
         deliveries.insert_one({"event_id": f"bad-{number}", "created_at": hour_ago, "status": status})
 
-    found = figures(stored_settings, utcnow() - timedelta(days=1))
+    found = compute_stats(stored_settings, utcnow() - timedelta(days=1))
     assert found.payments.by_status.total() == 7
     assert found.payments.failures == {"none": 1}
     assert found.payments.processing == Percentiles(1, 1, 1, 1)
@@ -138,7 +138,7 @@ def test_the_time_series_has_no_gaps(
     stored_settings = stored_settings.model_copy(update=NO_BROKER)
     for number in range(20):
         transaction(number, utcnow() - span * number / 20)
-    found = figures(stored_settings, utcnow() - span).payments
+    found = compute_stats(stored_settings, utcnow() - span).payments
     starts = [each.start for each in found.steps]
     assert len(starts) in (steps, steps + 1)
     assert {later - earlier for earlier, later in pairwise(starts)} == {step}
@@ -154,7 +154,9 @@ def test_days_follow_the_time_zone_across_a_clock_change(stored_settings: Settin
         (last_minute, last_minute - timedelta(days=1), last_minute + timedelta(minutes=1))
     ):
         transaction(number, at.astimezone(UTC))
-    found = figures(stored_settings.model_copy(update=NO_BROKER), datetime(2026, 10, 1, tzinfo=UTC), zone)
+    found = compute_stats(
+        stored_settings.model_copy(update=NO_BROKER), datetime(2026, 10, 1, tzinfo=UTC), zone
+    )
     paid = {step.start.astimezone(zone).date().isoformat(): step.paid for step in found.payments.steps}
     assert [paid[f"2026-10-{day}"] for day in (24, 25, 26)] == [1, 1, 1]
     assert sum(paid.values()) == 3
@@ -166,7 +168,7 @@ def test_processing_time_excludes_payments_confirmed_by_customers(stored_setting
     transaction(1, hour_ago)
     confirmed = [Move(at=hour_ago, status=status, actor="api") for status in ("requires_action", "completed")]
     transaction(300, hour_ago, history=confirmed)
-    found = figures(stored_settings.model_copy(update=NO_BROKER), utcnow() - timedelta(days=1))
+    found = compute_stats(stored_settings.model_copy(update=NO_BROKER), utcnow() - timedelta(days=1))
     assert found.payments.processing == Percentiles(1, 1, 1, 1)
 
 
@@ -182,7 +184,7 @@ def test_only_the_disputed_part_of_a_payment_is_disputed(stored_settings: Settin
     transaction(2, now, amount=7, disputes=[dispute(4, "under_review")])
     transaction(3, now, amount=5, disputes=[dispute(5, "lost")])
     Transaction.objects(id="T3").update(unset__amount=1, unset__currency=1)
-    found = figures(stored_settings, now - timedelta(days=1)).payments.disputed
+    found = compute_stats(stored_settings, now - timedelta(days=1)).payments.disputed
     assert found == {"USD": Decimal("10.75"), "unknown": 0}
 
 
@@ -194,7 +196,7 @@ def test_bounce_rate_is_the_share_of_accepted_mails_that_bounced(stored_settings
         notification(number, hour_ago, status="bounced" if number < 21 else "sent")
     notification(90, hour_ago, status="failed", sent_at=None)
     notification(91, hour_ago, notification_type="sms", status="queued", sent_at=None)
-    channels = figures(settings, utcnow() - timedelta(days=1)).channels
+    channels = compute_stats(settings, utcnow() - timedelta(days=1)).channels
     email = channels["email"]
     assert (email.returned, email.accepted) == (21, 90)
     assert email.bounce_rate == pytest.approx(21 / 90)
@@ -210,7 +212,7 @@ def test_bounce_rate_is_the_share_of_accepted_mails_that_bounced(stored_settings
 
 def test_statistics_without_records_succeed(stored_settings: Settings) -> None:
     models.connect(stored_settings)
-    found = figures(stored_settings.model_copy(update=NO_BROKER), utcnow() - timedelta(days=1))
+    found = compute_stats(stored_settings.model_copy(update=NO_BROKER), utcnow() - timedelta(days=1))
     assert (found.payments.success_rate, found.payments.processing, found.channels) == (None, None, {})
     assert found.queues is None
 

@@ -52,12 +52,12 @@ def cancelled_at(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Timestamps of the cancellations that were sent for the booking. The test adds to them."""
     timestamps: list[object] = []
 
-    def told(notification: Notification, *event_types: str) -> dict[str, list[dict[str, object]]]:
+    def received(notification: Notification, *event_types: str) -> dict[str, list[dict[str, object]]]:
         assert notification.booking_id == "BOOK-1"
         sent = [{"timestamp": timestamp} for timestamp in timestamps]
         return {event_type: sent if event_type == "booking.cancelled" else [] for event_type in event_types}
 
-    monkeypatch.setattr(relevance, "_told", told)
+    monkeypatch.setattr(relevance, "_received_events", received)
     return timestamps
 
 

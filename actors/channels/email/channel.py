@@ -10,7 +10,7 @@ from actors.channels.email.compose import compose, message_id_for
 from actors.channels.email.render import Brand, Renderer
 from actors.channels.email.smtp import Relays
 from actors.channels.email.wallet import wallet_of
-from actors.channels.email.wallet.issued import last_told
+from actors.channels.email.wallet.issued import last_received_event
 from actors.channels.email.wallet.showing import Style
 from actors.circuit import QUICK_SECONDS
 from app.channels import ChannelName
@@ -85,7 +85,7 @@ class EmailChannel:
         """Send one mail with the recorded Message-ID."""
         template = notification.template
         with metrics.RENDER.labels(template).time(), tracing.span("render", {"movieapp.template": template}):
-            earlier = last_told(notification) if self._renderer.replaces_passes(template) else None
+            earlier = last_received_event(notification) if self._renderer.replaces_passes(template) else None
             rendered = self._renderer.render(template, notification.event_data, earlier)
         message_id = notification.message_id or self.message_id(notification.event_id)
         relay = self._relays.send(

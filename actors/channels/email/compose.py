@@ -140,8 +140,8 @@ def _text(content: str, subtype: str, **parameters: str) -> Part:
     """
     data = content.replace("\r\n", "\n").replace("\n", "\r\n").encode("utf-8", "replace")
     part = Part()
-    told = "".join(f';\r\n {name}="{value}"' for name, value in parameters.items())
-    part["Content-Type"] = f'text/{subtype}; charset="utf-8"{told}'
+    encoded = "".join(f';\r\n {name}="{value}"' for name, value in parameters.items())
+    part["Content-Type"] = f'text/{subtype}; charset="utf-8"{encoded}'
     part["Content-Transfer-Encoding"] = "quoted-printable"
     part.set_payload(b2a_qp(data, istext=True).decode("ascii"))
     return part

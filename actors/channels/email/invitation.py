@@ -87,7 +87,7 @@ def invitation(
     entry = Event()
     entry.add("uid", _uid(str(event["booking_id"]), organizer[1]))
     entry.add("sequence", _sequence(event, kind))
-    entry.add("dtstamp", _told_at(event))
+    entry.add("dtstamp", _happened_at(event))
     entry.add("dtstart", begins)
     entry.add("dtend", ends)
     entry.add("summary", _text(event.get("movie_title")) or _text(event["booking_id"]))
@@ -132,7 +132,7 @@ def _uid(booking_id: str, address: str) -> str:
     return f"{digest}@{address.rpartition('@')[2]}"
 
 
-def _told_at(event: Mapping[str, Any]) -> datetime:
+def _happened_at(event: Mapping[str, Any]) -> datetime:
     """Return when the event happened, the same at every attempt, so that all copies of the mail are equal."""
     try:
         moment = from_iso(event.get("timestamp"))
@@ -143,7 +143,7 @@ def _told_at(event: Mapping[str, Any]) -> datetime:
 
 def _sequence(event: Mapping[str, Any], kind: _Kind) -> int:
     """Return a SEQUENCE that increases with time, so that a changed booking replaces the older entry."""
-    seconds = max(0, int((_told_at(event) - _SEQUENCE_EPOCH).total_seconds()))
+    seconds = max(0, int((_happened_at(event) - _SEQUENCE_EPOCH).total_seconds()))
     return min(3 * seconds + kind.rank, _MAX_SEQUENCE)
 
 

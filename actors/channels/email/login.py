@@ -35,8 +35,8 @@ def log_in(server: Server, offered: list[str], ask: Ask) -> None:
     Raises:
         DeliveryError: the login failed.
     """
-    wanted = _AUTOMATIC if server.auth == "auto" else (server.auth,)
-    mechanism = next((name for name in wanted if name in map(str.lower, offered)), None)
+    mechanisms = _AUTOMATIC if server.auth == "auto" else (server.auth,)
+    mechanism = next((name for name in mechanisms if name in map(str.lower, offered)), None)
     if mechanism is None:
         raise smtp_error(
             AuthenticationFailed,

@@ -155,9 +155,9 @@ class Renderer:
         if template not in TEMPLATES:
             raise RenderError(f"unknown template {template!r:.100}")
         try:
-            wanted = Conventions.of(event, self._default_currency, self._default_zone)
-            language, locale = self._languages.of(wanted.locale)
-            conventions = replace(wanted, locale=locale)
+            requested = Conventions.of(event, self._default_currency, self._default_zone)
+            language, locale = self._languages.of(requested.locale)
+            conventions = replace(requested, locale=locale)
             page, plain = self._templates[language.code][template]
             fields = view(event, conventions, language) | {"brand": self._brand, "language": language}
             _limit_tickets(fields)

@@ -81,23 +81,27 @@ _LATER_SENTENCES = re.compile(r"(?<=\.) .*|(?<=\u3002).+")
 _OUR_REASONS = frozenset(decline.message for decline in declines.EVERY)
 
 
-def failure_of(language: Language, error_code: str, told: str, retry_advice: str) -> Failure:
+def failure_of(language: Language, error_code: str, failure_reason: str, retry_advice: str) -> Failure:
     """Return the reason and advice for a failed payment, in one language.
 
     Args:
         language: language of the text.
         error_code: the event's error code.
-        told: the event's failure_reason, if it may be shown.
+        failure_reason: the event's failure_reason, if it may be shown.
         retry_advice: the sender's advice, if any.
     """
     row = FAILURES.get(error_code, _DECLINED)
-    ours = bool(told) and told in _OUR_REASONS
+    is_ours = bool(failure_reason) and failure_reason in _OUR_REASONS
     return Failure(
         # The rest of our own reason is replaced by the advice.
-        reason=_LATER_SENTENCES.sub("", language.gettext(told)) if ours else language.gettext(row.reason),
+        reason=_LATER_SENTENCES.sub("", language.gettext(failure_reason))
+        if is_ours
+        else language.gettext(row.reason),
         advice=language.gettext((retry_advice and ADVICE.get(retry_advice)) or row.advice),
         # A foreign reason has no translation, so it is omitted to keep the mail in one language.
-        detail=told if told and row.specific and not ours and language is ENGLISH else "",
+        detail=failure_reason
+        if failure_reason and row.specific and not is_ours and language is ENGLISH
+        else "",
     )
 
 

@@ -184,9 +184,9 @@ class Texts:
             PermanentFailure: a field is missing or invalid.
         """
         try:
-            wanted = Conventions.of(event, self._default_currency, self._default_zone)
-            language, locale = self._languages.of(wanted.locale)
-            conventions = replace(wanted, locale=locale)
+            requested = Conventions.of(event, self._default_currency, self._default_zone)
+            language, locale = self._languages.of(requested.locale)
+            conventions = replace(requested, locale=locale)
             text = TEXTS[event_type].in_language(language)
             fields = self._fields(event, conventions, language, text.in_gsm7)
             return _fitting(text, fields, with_codes=with_codes)
@@ -271,8 +271,8 @@ def _fitting(text: _Text, fields: dict[str, str], *, with_codes: bool) -> str:
     )
     several = fields | variants[-1] | {"movie_title": _shortened(title, _TITLE_IN_SEVERAL), "retry_url": ""}
     several["showtime"] = fields.get(showtimes[-1], "")
-    most = 1 if text.in_gsm7 else _MOST_SEGMENTS_OF_UCS2
-    return next((found for found in candidates if gsm7.segments(found) <= most), text.fill(several))
+    max_segments = 1 if text.in_gsm7 else _MOST_SEGMENTS_OF_UCS2
+    return next((found for found in candidates if gsm7.segments(found) <= max_segments), text.fill(several))
 
 
 def _titles(title: str, *, romanize: bool) -> Iterator[str]:

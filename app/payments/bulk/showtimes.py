@@ -114,9 +114,9 @@ def _check_unambiguous(screening: Screening, states: Sequence[Mapping[str, Any]]
 def _events_of(booking_ids: Sequence[str]) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = []
     for start in range(0, len(booking_ids), _IDS_PER_QUERY):
-        wanted: dict[str, Any] = {"booking_id": {"$in": booking_ids[start : start + _IDS_PER_QUERY]}}
-        wanted["event_type"] = {"$in": [_CONFIRMED, _UPDATED, _CANCELLED]}
-        events += Notification.find(wanted, *_FIELDS)
+        query: dict[str, Any] = {"booking_id": {"$in": booking_ids[start : start + _IDS_PER_QUERY]}}
+        query["event_type"] = {"$in": [_CONFIRMED, _UPDATED, _CANCELLED]}
+        events += Notification.find(query, *_FIELDS)
     return events
 
 

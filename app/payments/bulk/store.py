@@ -53,9 +53,9 @@ class RunStore:
 
     def unfinished(self, digest: str) -> Run | None:
         """Return the newest confirmed and unfinished run of a list."""
-        wanted = {"digest": digest, "status": {"$in": _UNFINISHED}}
+        query = {"digest": digest, "status": {"$in": _UNFINISHED}}
         with storage_errors():
-            document = RefundRun.collection().find_one(wanted, sort=[("created_at", -1)])
+            document = RefundRun.collection().find_one(query, sort=[("created_at", -1)])
         return None if document is None else _run(document)
 
     def lines(self, run_id: str) -> list[Line]:
@@ -67,8 +67,8 @@ class RunStore:
     def count_open(self, run_id: str) -> int:
         """Return the number of open lines."""
         with storage_errors():
-            wanted = {"run_id": run_id, "status": LineStatus.OPEN.value}
-            return RefundRunLine.collection().count_documents(wanted)
+            query = {"run_id": run_id, "status": LineStatus.OPEN.value}
+            return RefundRunLine.collection().count_documents(query)
 
     def begin(self, run_id: str, now: datetime) -> bool:
         """Start a planned or stopped run. Return whether there was one."""
@@ -138,9 +138,9 @@ class RunStore:
 
     def open_lines(self, run_id: str, limit: int) -> list[Line]:
         """Return open lines, those with the fewest lookups first."""
-        wanted = {"run_id": run_id, "status": LineStatus.OPEN.value}
+        query = {"run_id": run_id, "status": LineStatus.OPEN.value}
         with storage_errors():
-            found = RefundRunLine.collection().find(wanted).sort([("looks", 1), ("number", 1)]).limit(limit)
+            found = RefundRunLine.collection().find(query).sort([("looks", 1), ("number", 1)]).limit(limit)
             return [_line(document) for document in found]
 
     def close_line(self, run_id: str, line: Line, note: str | None = None) -> None:

@@ -61,21 +61,21 @@ class Batches(Generic[Write, Result]):
         Raises:
             Exception: the error of this write, or of its batch.
         """
-        mine: _Waiting[Write, Result] = _Waiting(write)
+        entry: _Waiting[Write, Result] = _Waiting(write)
         with self._lock:
             if self._at_once < _MOST_AT_ONCE:
                 self._at_once += 1
-                mine.batch = [mine]
+                entry.batch = [entry]
             else:
-                self._waiting.append(mine)
-        if not mine.batch:
-            mine.turn.acquire()
-        if mine.batch:
-            self._lead(mine.batch)
-        if isinstance(mine.outcome, Exception):
-            raise mine.outcome
-        assert mine.outcome is not None  # noqa: S101 - for the type checker
-        return mine.outcome
+                self._waiting.append(entry)
+        if not entry.batch:
+            entry.turn.acquire()
+        if entry.batch:
+            self._lead(entry.batch)
+        if isinstance(entry.outcome, Exception):
+            raise entry.outcome
+        assert entry.outcome is not None  # noqa: S101 - for the type checker
+        return entry.outcome
 
     def _lead(self, batch: Sequence[_Waiting[Write, Result]]) -> None:
         """Carry out a batch, then pass the lead to the first thread that waits."""

@@ -61,9 +61,9 @@ class MemoryLedger:
         return {payment.gateway_id: payment for payment in found if payment.gateway_id}
 
     def find_by_bookings(self, booking_ids: Collection[str]) -> Iterator[Payment]:
-        wanted = set(booking_ids)
+        requested = set(booking_ids)
         for payment in list(self._payments.values()):
-            if payment.booking_id in wanted:
+            if payment.booking_id in requested:
                 yield payment
 
     def search(
@@ -163,5 +163,5 @@ class MemoryLedger:
         oldest = [payment.outbox[0].created_at for payment in self._payments.values() if payment.outbox]
         return min(len(oldest), MAX_COUNTED), min(oldest, default=None)
 
-    def _first(self, wanted: Callable[[Payment], bool]) -> Payment | None:
-        return next((payment for payment in self._payments.values() if wanted(payment)), None)
+    def _first(self, matches: Callable[[Payment], bool]) -> Payment | None:
+        return next((payment for payment in self._payments.values() if matches(payment)), None)

@@ -239,12 +239,12 @@ def test_lookups_end_when_every_outcome_is_known() -> None:
         with_refund(P.COMPLETED, refund()),
     )
     for before in open_payments:
-        assert changes.nothing_left_to_look_up(before) is before
+        assert changes.lookups_finished(before) is before
     known = with_refund(P.COMPLETED, refund(RefundStatus.FAILED))
-    settled = changes.nothing_left_to_look_up(known)
+    settled = changes.lookups_finished(known)
     assert settled == replace(known, recover_after=None)
-    assert changes.nothing_left_to_look_up(settled) is settled, "what is settled is not written again"
-    assert changes.looked_up_later(known, NOW + LATER) == replace(known, recover_after=NOW + LATER)
+    assert changes.lookups_finished(settled) is settled, "what is settled is not written again"
+    assert changes.lookup_scheduled(known, NOW + LATER) == replace(known, recover_after=NOW + LATER)
 
 
 # --- Refunds
@@ -482,7 +482,7 @@ def test_a_stray_charge_is_refunded_once_and_in_full() -> None:
 
     def begin(payment: Payment, refund_id: str) -> Payment:
         back = refund(amount=25, id=refund_id)
-        return changes.stray_refund_begun(payment, back, actor=Actor.RECOVERY, now=NOW, recover_in=LATER)
+        return changes.stray_refund_reserved(payment, back, actor=Actor.RECOVERY, now=NOW, recover_in=LATER)
 
     begun = begin(before, "REF-1")
     assert (begun.refund_reserved, begun.recover_after) == (Decimal(25), NOW + LATER)
@@ -497,7 +497,7 @@ def test_a_stray_charge_is_refunded_once_and_in_full() -> None:
 def test_a_stray_charge_whose_refund_fails_after_it_had_succeeded_is_kept_for_an_operator() -> None:
     stray = changes.strayed(payment(P.FAILED), "pi_9", actor=Actor.WEBHOOK, now=NOW, look_at=NOW)
     back = refund(amount=25, id="REF-1")
-    begun = changes.stray_refund_begun(stray, back, actor=Actor.RECOVERY, now=NOW, recover_in=LATER)
+    begun = changes.stray_refund_reserved(stray, back, actor=Actor.RECOVERY, now=NOW, recover_in=LATER)
     done = changes.refund_completed(begun, "REF-1", "re_1", actor=Actor.API, now=NOW)
     assert done.stray_charge is None
     taken = changes.refund_failed(done, "REF-1", "card closed", actor=Actor.WEBHOOK, now=NOW)

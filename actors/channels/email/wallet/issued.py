@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: Statuses of mails that were received, or may have been.
-_RECEIVED = (DeliveryStatus.SENT, DeliveryStatus.UNCERTAIN)
+_RECEIVED_STATUSES = (DeliveryStatus.SENT, DeliveryStatus.UNCERTAIN)
 
 
-def last_told(notification: Notification) -> Mapping[str, Any] | None:
+def last_received_event(notification: Notification) -> Mapping[str, Any] | None:
     """Return the event of the booking's last mail with passes, or None.
 
     Raises:
@@ -25,20 +25,20 @@ def last_told(notification: Notification) -> Mapping[str, Any] | None:
     """
     if not notification.booking_id:
         return None
-    wanted = {
+    query = {
         "booking_id": notification.booking_id,
         "notification_type": ChannelName.EMAIL,
         "event_type": {"$in": ["booking.confirmed", "booking.updated"]},
         "event_id": {"$ne": notification.event_id},
-        "status": {"$in": list(_RECEIVED)},
+        "status": {"$in": list(_RECEIVED_STATUSES)},
     }
     try:
         with storage_errors():
-            told = list(Notification.find(wanted, "event_data", "created_at", "sent_at"))
+            mails = list(Notification.find(query, "event_data", "created_at", "sent_at"))
     except ServiceUnavailable as error:
         raise Postponed(str(error)) from error
-    if not told:
+    if not mails:
         return None
-    last = max(told, key=lambda each: each.get("sent_at") or each["created_at"])
+    last = max(mails, key=lambda each: each.get("sent_at") or each["created_at"])
     event: Mapping[str, Any] = last["event_data"]
     return event

@@ -8,14 +8,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from app import create_app
+from app import create_app, models
 from app.settings import Settings
 
 
 def openapi() -> dict[str, Any]:
     """Return the OpenAPI document of an API with default settings."""
     settings = Settings(_env_file=None, rabbitmq_url="stub://", payment_gateway_api_key="sk_test_docs")
-    document: dict[str, Any] = json.loads(create_app(settings).test_client().get("/docs/openapi.json").data)
+    try:
+        response = create_app(settings).test_client().get("/docs/openapi.json")
+    finally:
+        models.disconnect()
+    document: dict[str, Any] = json.loads(response.data)
     return document
 
 

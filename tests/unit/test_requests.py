@@ -37,7 +37,6 @@ REFUND: dict[str, Any] = {
 
 @pytest.fixture
 def client(settings: Settings) -> Iterator[FlaskClient]:
-    models.disconnect()  # from an earlier test in this process
     yield create_app(settings).test_client()
     models.disconnect()
 

@@ -96,7 +96,27 @@ def confirm() -> str:
     """Ask for confirmation before dead letters are replayed or dropped."""
     access().check_form()
     ids, action = _chosen()
-    return page("confirm", ids=sorted(ids), action=action, filter=_query(), back=_back())
+    selection = dead_letters.Selection(ids=frozenset(ids))
+    reasons: Counter[str] = Counter()
+    advice: dict[str, str] = {}
+    if ids:
+        with (
+            _open_letters(QUEUES) as (broker, names),
+            closing(dead_letters.find(broker, names, selection)) as found,
+        ):
+            for case in islice(found, len(ids)):
+                reason = reason_of(case.error)
+                reasons[reason] += 1
+                advice[reason] = advice_on(case.error)
+    return page(
+        "confirm",
+        ids=sorted(ids),
+        reasons=reasons.most_common(),
+        advice=advice,
+        action=action,
+        filter=_query(),
+        back=_back(),
+    )
 
 
 @blueprint.route("/dead-letters/act", methods=["POST"])

@@ -333,6 +333,7 @@ def test_dead_letters_are_replayed_after_confirmation(
         page.get_by_role("checkbox", name=re.compile("Choose [0-9a-f]{12}")).first.check()
         page.get_by_role("button", name="Replay chosen").click()
         page.get_by_role("heading", name="Replay 1 dead letter?").wait_for()
+        expect(page.get_by_role("listitem").filter(has_text="not from you")).to_have_text(re.compile(r"1 × "))
         assert dead_letters(locked) == 2
         page.get_by_role("button", name="Replay them").click()
         page.get_by_role("status").get_by_text("1 replayed").wait_for()

@@ -77,13 +77,15 @@ def test_a_refund_plan_is_confirmed_by_its_total_and_carried_out_by_a_worker(
     assert "That is not the total" in wrong.text
     assert RefundRun.objects.get(id=run_id).status == "planned"
     assert post(client, f"/{run_id}/confirm", total="50.00 USD").status_code == 302
-    assert 'http-equiv="refresh"' in client.get(f"/dashboard/refunds/{run_id}").text
+    running = client.get(f"/dashboard/refunds/{run_id}").text
+    assert ('data-live="5"' in running, "<noscript><meta http-equiv=" in running) == (True, True)
     sweep(app)
     assert Transaction.objects(status="refunded").count() == 2
     done = client.get(f"/dashboard/refunds/{run_id}")
     assert "finished" in done.text
     assert "2: 50.00 USD" in done.text
-    assert 'http-equiv="refresh"' not in done.text
+    assert "data-live" not in done.text
+    assert "http-equiv" not in done.text
     assert run_id in client.get("/dashboard/refunds").text
     [action] = OperatorAction.objects
     assert (action.action, action.target, action.operator) == ("refunds.bulk", run_id, "operator")

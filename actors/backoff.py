@@ -9,7 +9,7 @@ import random
 MAX_DELAY_MS = 14 * 60 * 1_000
 
 #: The first wait, and the longest. The default of 12 retries takes about six hours (RFC 5321, 4.5.4.1).
-_BASE_MS, _LONGEST_MS = 5_000, 3_600_000
+_BASE_MS, _MAX_BACKOFF_MS = 5_000, 3_600_000
 
 
 def delay(retries: int) -> int:
@@ -18,7 +18,7 @@ def delay(retries: int) -> int:
     Jitter spreads the retries of mails that failed together
     (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
     """
-    longest = min(_LONGEST_MS, _BASE_MS * 4**retries)
+    longest = min(_MAX_BACKOFF_MS, _BASE_MS * 4**retries)
     return random.randint(longest // 2, longest)  # noqa: S311 - no secret
 
 

@@ -203,7 +203,9 @@ def retry(
     if counted:
         changes["inc__retry_count"] = 1
         changes["push__attempts"] = Attempt(at=now, outcome=DeliveryStatus.RETRYING, detail=detail)
-    _ours(notification).update_one(set__status=DeliveryStatus.RETRYING, set__error_message=detail, **changes)
+    _if_unchanged(notification).update_one(
+        set__status=DeliveryStatus.RETRYING, set__error_message=detail, **changes
+    )
 
 
 def end(notification: Notification, status: DeliveryStatus, detail: str, note: str | None = None) -> None:
@@ -215,7 +217,7 @@ def end(notification: Notification, status: DeliveryStatus, detail: str, note: s
         detail: the server's reply, or the error.
         note: text for its list of attempts; None for `detail`.
     """
-    _ours(notification).update_one(
+    _if_unchanged(notification).update_one(
         set__status=status,
         set__error_message=detail,
         unset__due_at=True,
@@ -229,11 +231,11 @@ def give_back(notification: Notification) -> None:
     The next worker counts it as abandoned, because it has to find out whether it was accepted. This excuses
     it, also if its lease has ended and it is counted already.
     """
-    if not _ours(notification).update_one(set__due_at=utcnow(), inc__excused=1):
+    if not _if_unchanged(notification).update_one(set__due_at=utcnow(), inc__excused=1):
         Notification.compare_and_set({"_id": notification.id}, {"$inc": {"excused": 1}})
 
 
-def _ours(notification: Notification) -> Any:
+def _if_unchanged(notification: Notification) -> Any:
     """Return a filter for the delivery that matches while this worker's lease is current."""
     return Notification.objects(id=notification.id, status=DeliveryStatus.SENDING, due_at=notification.due_at)
 

@@ -20,7 +20,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
 #: Maximum characters of a locale's name that are read.
-_LONGEST_TAG = 35
+_MAX_TAG_LENGTH = 35
 
 _PLACEHOLDER = re.compile(r"%\(\w+\)s")
 
@@ -123,7 +123,7 @@ def known_locale(tag: str) -> Locale | None:
         tag: as in BCP 47 (`de-AT`, `zh-Hant-TW`, `ar-EG-u-nu-latn`) or in POSIX (`de_AT.UTF-8`,
             `de_DE@euro`).
     """
-    subtags = re.split("[-_]", re.split("[.@]", tag[:_LONGEST_TAG].strip())[0])
+    subtags = re.split("[-_]", re.split("[.@]", tag[:_MAX_TAG_LENGTH].strip())[0])
     for count in range(len(subtags), 0, -1):
         try:
             return Locale.parse("_".join(subtags[:count]))

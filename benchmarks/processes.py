@@ -12,7 +12,7 @@ import psutil
 from app.settings import Settings
 from benchmarks.harness import wait_until
 
-_PATIENCE = 180
+_TIMEOUT_SECONDS = 180
 
 
 class Memory(NamedTuple):
@@ -31,10 +31,10 @@ class Memory(NamedTuple):
     @classmethod
     def peak(cls, process: psutil.Process, busy: Callable[[], bool]) -> Memory:
         """The most that a process has while it is busy."""
-        samples, give_up_at = [cls.of(process)], time.monotonic() + _PATIENCE
+        samples, give_up_at = [cls.of(process)], time.monotonic() + _TIMEOUT_SECONDS
         while busy():
             if time.monotonic() > give_up_at:
-                raise SystemExit(f"still busy after {_PATIENCE} seconds")
+                raise SystemExit(f"still busy after {_TIMEOUT_SECONDS} seconds")
             time.sleep(0.1)
             samples.append(cls.of(process))
         return cls(*map(max, zip(*samples, strict=True)))

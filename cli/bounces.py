@@ -14,7 +14,7 @@ from cli.output import fields, json_option, print_json
 #: With this exit code, a mail server keeps the message and tries again later (sysexits.h).
 _EX_TEMPFAIL = os.EX_TEMPFAIL
 
-_READ_SIZE = 64 * 1024
+_READ_BYTES = 64 * 1024
 
 
 @click.group()
@@ -80,7 +80,7 @@ def _read(name: str) -> bytes:
         with click.open_file(name, "rb") as file:
             raw: bytes = file.read(MAX_BYTES)
             # Read everything, because a mail server counts a broken pipe as a failure.
-            while file.read(_READ_SIZE):
+            while file.read(_READ_BYTES):
                 pass
     except OSError as error:
         raise click.BadParameter(f"{name}: {error.strerror}", param_hint="FILE") from None

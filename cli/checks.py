@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _MAIL_TIMEOUT_SECONDS = 5.0
 
 #: Maximum characters shown of a mail server's reply.
-_LONGEST_REPLY = 200
+_MAX_REPLY_LENGTH = 200
 
 _NO_WORD = re.compile(r"\W")
 
@@ -66,9 +66,9 @@ def _mailbox(url: str, settings: Settings, timeout: float) -> Finding:
 
     name, at = "bounce mailbox", Address.parse(url)
     server = f"{at.host}:{at.port}"
-    patience = SocketTimeout(connect=timeout, read=timeout)
+    timeouts = SocketTimeout(connect=timeout, read=timeout)
     try:
-        with open_mailbox(url, settings.bounce_mailbox_ca_file, timeout=patience, readonly=True) as box:
+        with open_mailbox(url, settings.bounce_mailbox_ca_file, timeout=timeouts, readonly=True) as box:
             missing, waiting = box.missing_folders(), len(box.waiting())
     except ssl.SSLCertVerificationError as error:
         what = f"{server}: the certificate is not trusted ({error.verify_message.rstrip('.')})"
@@ -94,7 +94,7 @@ def _reply(error: Exception, password: str) -> str:
     # Some servers repeat the command they refuse, and IMAP quotes it: compare letters and digits only.
     if _NO_WORD.sub("", password) in _NO_WORD.sub("", str(error)):
         return "a reply that contains the password"
-    return one_line(str(error), _LONGEST_REPLY)
+    return one_line(str(error), _MAX_REPLY_LENGTH)
 
 
 def _wallets(settings: Settings, _timeout: float) -> Iterator[Finding]:

@@ -35,9 +35,11 @@ class JSONLogger(Logger):  # type: ignore[misc] # gunicorn ships no types
 
 #: Each connection uses a file descriptor, and the soft limit is often 1,024.
 _soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-_FILES = 8_192
-if _soft < _FILES:
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_FILES if _hard < 0 else min(_FILES, _hard), _hard))
+_MIN_OPEN_FILES = 8_192
+if _soft < _MIN_OPEN_FILES:
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (_MIN_OPEN_FILES if _hard < 0 else min(_MIN_OPEN_FILES, _hard), _hard)
+    )
 
 _metrics_directory = multiprocess.begin()
 

@@ -30,10 +30,10 @@ from app.settings import LARGER_BODIES, load_settings
 _HEAD_LIMIT = 32 * 1024
 
 #: Bytes read at once from a socket.
-_READ_SIZE = 64 * 1024
+_READ_BYTES = 64 * 1024
 
 #: Bytes of a chunked body that are received beyond its limit, so that the application sees the excess.
-_BODY_EXCESS = 16 * 1024
+_BODY_EXCESS_BYTES = 16 * 1024
 
 #: Maximum size of a chunked body with its framing, as a multiple of its limit. With chunks of one byte, it is
 #: 6.
@@ -50,7 +50,7 @@ _LINGER_SECONDS = 2.0
 _RESPONSE_SECONDS = 30.0
 
 #: Connections kept free for new clients.
-_RESERVE = 16
+_RESERVED_FILES = 16
 
 _HEADER = re.compile(
     rb"\r\n(content-length|transfer-encoding|expect)[ \t]*:[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)", re.I
@@ -174,7 +174,7 @@ class Inbox:
         """Return whether enough was received for the application to see that the body is too large."""
         received = len(self._data) - self._head_end
         self.truncated = (
-            body_size > self._body_limit + _BODY_EXCESS or received > _FRAMING_FACTOR * self._body_limit
+            body_size > self._body_limit + _BODY_EXCESS_BYTES or received > _FRAMING_FACTOR * self._body_limit
         )
         return self.truncated
 
@@ -230,7 +230,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn ships no t
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
             self._close_oldest()
-        if self.nr_conns > self.worker_connections - _RESERVE:
+        if self.nr_conns > self.worker_connections - _RESERVED_FILES:
             self._close_oldest()
 
     def enqueue_req(self, conn: TConn) -> None:
@@ -260,7 +260,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn ships no t
         inbox: Inbox = conn.inbox
         if not inbox.complete():
             try:
-                data = conn.sock.recv(_READ_SIZE)
+                data = conn.sock.recv(_READ_BYTES)
             except BlockingIOError:
                 return False
             except OSError:
@@ -352,7 +352,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn ships no t
 
     def _on_lingering(self, conn: TConn, sock: socket.socket) -> None:
         try:
-            data = sock.recv(_READ_SIZE)
+            data = sock.recv(_READ_BYTES)
         except BlockingIOError:
             return
         except OSError:

@@ -31,7 +31,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 zone: ContextVar[tzinfo | None] = ContextVar("zone", default=None)
 
 #: Spaces between two columns of a layout, and before the fields of a record.
-_GAP = 2
+_COLUMN_GAP = 2
 
 #: Minimum width of a readable text column.
 _READABLE_WIDTH = 24
@@ -88,7 +88,7 @@ def _widths(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) 
         _least_width(heading, each, [row[at] for row in cells])
         for at, (heading, each) in enumerate(zip(columns, natural, strict=True))
     ]
-    free = width - _GAP * (len(columns) - 1)
+    free = width - _COLUMN_GAP * (len(columns) - 1)
     if sum(least) > free:
         return None
     spare = free - sum(least)
@@ -119,7 +119,7 @@ def _print_columns(
     from rich.table import Table
     from rich.text import Text
 
-    layout = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    layout = Table(box=None, pad_edge=False, padding=(0, _COLUMN_GAP, 0, 0), header_style="bold")
     for heading, width, number in zip(columns, widths, numbers, strict=True):
         justify: Any = "right" if number else "left"
         layout.add_column(Text(heading), width=width, justify=justify, overflow="fold")
@@ -134,24 +134,24 @@ def _print_blocks(console: Console, columns: Sequence[str], cells: Sequence[Sequ
 
     for row in cells:
         console.print(Text(row[0], "bold"), overflow="fold")
-        line = Text(" " * _GAP)
+        line = Text(" " * _COLUMN_GAP)
         for heading, cell in zip(columns[1:], row[1:], strict=True):
             if not cell:
                 continue
             pair = Text.assemble((f"{heading.lower()} " if heading else "", "dim"), _styled(heading, cell))
-            if line.cell_len > _GAP and line.cell_len + _GAP + pair.cell_len > console.width:
+            if line.cell_len > _COLUMN_GAP and line.cell_len + _COLUMN_GAP + pair.cell_len > console.width:
                 console.print(line)
-                line = Text(" " * _GAP)
-            if line.cell_len > _GAP:
-                line.append(" " * _GAP)
+                line = Text(" " * _COLUMN_GAP)
+            if line.cell_len > _COLUMN_GAP:
+                line.append(" " * _COLUMN_GAP)
             line.append_text(pair)
             if line.cell_len > console.width:
-                for part in line.wrap(console, console.width - _GAP):
+                for part in line.wrap(console, console.width - _COLUMN_GAP):
                     part.rstrip()
-                    part.pad_left(0 if part.plain.startswith(" ") else _GAP)
+                    part.pad_left(0 if part.plain.startswith(" ") else _COLUMN_GAP)
                     console.print(part)
-                line = Text(" " * _GAP)
-        if line.cell_len > _GAP:
+                line = Text(" " * _COLUMN_GAP)
+        if line.cell_len > _COLUMN_GAP:
             console.print(line)
 
 
@@ -179,12 +179,12 @@ def plot(
     from rich.text import Text
 
     console = Console(highlight=False)
-    layout = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    layout = Table(box=None, pad_edge=False, padding=(0, _COLUMN_GAP, 0, 0), header_style="bold")
     for number, name in enumerate(columns):
         layout.add_column(Text(name), justify="right" if number else "left", no_wrap=True)
     layout.add_column(no_wrap=True)
     cells = [[str(cell) for cell in row] for row in rows]
-    used = sum(max(map(len, column)) + _GAP for column in zip(columns, *cells, strict=True))
+    used = sum(max(map(len, column)) + _COLUMN_GAP for column in zip(columns, *cells, strict=True))
     width = max(8, console.width - used - 1)
     largest = max((sum(map(float, row[1:])) for row in rows), default=0.0) or 1.0
     for row, numbers in zip(cells, rows, strict=True):
@@ -215,7 +215,7 @@ class _Screen(io.StringIO):
 
 def fields(values: Mapping[str, object]) -> None:
     """Print the fields of a record, one a line, without those that are None or empty."""
-    width = max(map(len, values), default=0) + _GAP
+    width = max(map(len, values), default=0) + _COLUMN_GAP
     on_terminal = sys.stdout.isatty()
     for name, value in values.items():
         if value is None:

@@ -95,7 +95,7 @@ def probe(settings: Settings, recipient: str | None = None, server: Server | Non
             if session.tls:
                 result.tls, result.expires = session.tls
             if to:
-                session.ask(str(parse_address(settings.from_email)), to)
+                session.check_recipient(str(parse_address(settings.from_email)), to)
         finally:
             session.close()
     except DeliveryError as error:

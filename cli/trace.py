@@ -37,12 +37,12 @@ def trace(listing: Listing, search: str) -> None:
         movieapp trace jane.doe@example.com
     """
     settings = connect()
-    from app.operations.trace import MOST, story
+    from app.operations.trace import MAX_RECORDS, story
 
     found = story(_payment_of_charge(settings, search) if search.startswith(_CHARGES) else search)
     listing.show(map(_row, found.entries), _LISTED)
     if found.more:
-        click.echo(f"Only the newest {MOST} payments and notifications are shown.", err=True)
+        click.echo(f"Only the newest {MAX_RECORDS} payments and notifications are shown.", err=True)
 
 
 def _payment_of_charge(settings: Settings, charge_id: str) -> str:

@@ -169,7 +169,7 @@ class AttemptGuard:
         subjects = self._subjects(booking_id, user_id, customer_ip)
         digest = self._digest(token)
         now = self._clock()
-        wait = self._ask(lambda store: store.begin(subjects, digest, booking_id, now))
+        wait = self._call_store(lambda store: store.begin(subjects, digest, booking_id, now))
         if wait:
             metrics.ATTEMPTS_REFUSED.inc()
             log.warning("too many card attempts", booking_id=booking_id, user_id=user_id)
@@ -186,14 +186,14 @@ class AttemptGuard:
         if not self._budgets:
             return Attempt(self, attempt, _NO_SLOT, (), None, _open=False)
         now = self._clock()
-        address = self._ask(lambda store: store.address(attempt, now))
+        address = self._call_store(lambda store: store.address(attempt, now))
         subjects = self._subjects(booking_id, user_id, address)
         return Attempt(self, attempt, _NO_SLOT, subjects, self._digest(token))
 
     def keep_address(self, attempt: str, address: str) -> None:
         """See `Attempt.left_open`."""
         now = self._clock()
-        self._ask(lambda store: store.keep_address(attempt, address, now))
+        self._call_store(lambda store: store.keep_address(attempt, address, now))
 
     def record_decline(
         self,
@@ -207,7 +207,7 @@ class AttemptGuard:
         if card_fingerprint and "card" in self._budgets:
             subjects = [*subjects, self._subject("card", card_fingerprint)]
         now = self._clock()
-        standing = self._ask(lambda store: store.declined(subjects, token, slot, attempt, now))
+        standing = self._call_store(lambda store: store.declined(subjects, token, slot, attempt, now))
         names = {subject.kind: subject.name for subject in subjects}
         for kind in standing.locked:
             metrics.LOCKOUTS.labels(kind).inc()
@@ -219,7 +219,7 @@ class AttemptGuard:
 
     def end(self, subjects: Sequence[Subject], slot: str, forgiven: Sequence[str]) -> None:
         """See `Store.ended`."""
-        self._ask(lambda store: store.ended(subjects, slot, forgiven=forgiven))
+        self._call_store(lambda store: store.ended(subjects, slot, forgiven=forgiven))
 
     def locks(self) -> list[Lock]:
         """Return the lockouts, the latest end first.
@@ -248,14 +248,14 @@ class AttemptGuard:
     def _subject(self, kind: str, name: str) -> Subject:
         return Subject(kind, name, self._budgets[kind], _IN_FLIGHT_WEIGHT.get(kind, 1.0))
 
-    def _ask(self, question: Callable[[Store], T]) -> T:
+    def _call_store(self, operation: Callable[[Store], T]) -> T:
         if time.monotonic() >= self._shared_again:
             try:
-                return question(self._shared)
+                return operation(self._shared)
             except redis.RedisError as error:
                 self._shared_again = time.monotonic() + _REDIS_PAUSE_SECONDS
                 log.warning("card attempts counted in this process only", reason=type(error).__name__)
-        return question(self._own)
+        return operation(self._own)
 
 
 def make_guard(settings: Settings) -> AttemptGuard:

@@ -14,7 +14,7 @@ from app.abuse.store import (
     BUSY_SECONDS,
     LEASE_SECONDS,
     LEVEL_KEPT_SECONDS,
-    LOCKOUTS,
+    LOCKOUT_SECONDS,
     PROBATION_DIVISOR,
     Lock,
     Standing,
@@ -96,7 +96,7 @@ class MemoryStore:
                 if new and any(
                     _since(state, now - seconds) >= state.limit(count) for count, seconds in subject.budgets
                 ):
-                    state.until = now + LOCKOUTS[min(state.level, len(LOCKOUTS) - 1)]
+                    state.until = now + LOCKOUT_SECONDS[min(state.level, len(LOCKOUT_SECONDS) - 1)]
                     state.level += 1
                     state.declines = []
                     locked.append(subject.kind)

@@ -23,7 +23,7 @@ from app.abuse.store import (
     BUSY_SECONDS,
     LEASE_SECONDS,
     LEVEL_KEPT_SECONDS,
-    LOCKOUTS,
+    LOCKOUT_SECONDS,
     PROBATION_DIVISOR,
     TOKEN_KEPT_SECONDS,
     Lock,
@@ -159,7 +159,7 @@ class RedisStore:
     ) -> Standing:
         """See `Store.declined`."""
         values = {
-            "lockouts": LOCKOUTS,
+            "lockouts": LOCKOUT_SECONDS,
             "kept": LEVEL_KEPT_SECONDS,
             "token_kept": TOKEN_KEPT_SECONDS,
             "attempt_kept": ATTEMPT_KEPT_SECONDS,

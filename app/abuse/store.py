@@ -9,7 +9,7 @@ from typing import Protocol, Self
 from app.settings.budgets import Budget
 
 #: Seconds of the first lockout, and of later ones while the level is kept.
-LOCKOUTS = (900, 3_600, 4 * 3_600, 24 * 3_600)
+LOCKOUT_SECONDS = (900, 3_600, 4 * 3_600, 24 * 3_600)
 
 #: Seconds after the end of a lockout for which the next one is longer.
 LEVEL_KEPT_SECONDS = 7 * 86_400

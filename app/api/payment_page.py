@@ -28,18 +28,20 @@ _HEADERS = {
 
 
 @dataclass(frozen=True)
-class _Words:
+class _PageText:
     """The sentences of the page for one status."""
 
     title: str
     text: str
 
 
-_OPEN = _Words("Your payment is being processed", "This page updates until we know more. Do not pay again.")
-_PAID = _Words("Thank you, your payment has arrived", "You can close this page and return to the cinema.")
-_FAILED = _Words("The payment was not made", "Nothing was charged. Return to the cinema to try again.")
-_CANCELED = _Words("The payment was canceled", "Nothing was charged. Return to the cinema to try again.")
-_UNKNOWN = _Words("We do not know this payment", "Return to the cinema and look at your booking there.")
+_OPEN = _PageText(
+    "Your payment is being processed", "This page updates until we know more. Do not pay again."
+)
+_PAID = _PageText("Thank you, your payment has arrived", "You can close this page and return to the cinema.")
+_FAILED = _PageText("The payment was not made", "Nothing was charged. Return to the cinema to try again.")
+_CANCELED = _PageText("The payment was canceled", "Nothing was charged. Return to the cinema to try again.")
+_UNKNOWN = _PageText("We do not know this payment", "Return to the cinema and look at your booking there.")
 
 _LANGUAGES = Languages()
 
@@ -67,11 +69,11 @@ def result(transaction_id: str) -> Response:
 
 
 def _page(
-    words: _Words, locale: str = "", *, status: int = 200, refresh_seconds: int | None = None
+    words: _PageText, locale: str = "", *, status: int = 200, refresh_seconds: int | None = None
 ) -> Response:
     """Render the page in the payment's `locale`, else in a language that the browser accepts."""
     language = _LANGUAGES.first_of([locale, *request.accept_languages.values()])
-    said = _Words(language.gettext(words.title), language.gettext(words.text))
+    said = _PageText(language.gettext(words.title), language.gettext(words.text))
     html = render_template(
         "payment_result.html", words=said, language=language, refresh_seconds=refresh_seconds
     )

@@ -62,7 +62,7 @@ def payment_response(result: PaymentResult) -> Response:
         }
         if result.action:
             body |= _action(result.action)
-        return _ask_later(_json(body, 202), payment.id)
+        return _with_retry_after(_json(body, 202), payment.id)
     return _json(
         {
             "status": "success",
@@ -93,7 +93,7 @@ def refund_response(payment: Payment, refund: Refund) -> Response:
     }
     if done:
         return _json(body)
-    return _ask_later(_json(body, 202), refund.id)
+    return _with_retry_after(_json(body, 202), refund.id)
 
 
 def cancel_response(payment: Payment) -> Response:
@@ -109,7 +109,7 @@ def cancel_response(payment: Payment) -> Response:
     )
 
 
-def _ask_later(response: Response, transaction_id: str) -> Response:
+def _with_retry_after(response: Response, transaction_id: str) -> Response:
     response.headers["Location"] = url_for("payments.status", transaction_id=transaction_id)
     response.headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
     return response

@@ -44,7 +44,7 @@ _UNPROXIED = ("/health", "/metrics")
 _LARGE = ("/docs", "/dashboard/static")
 
 #: Bytes read at once from a chunked body.
-_PIECE = 8_192
+_PIECE_BYTES = 8_192
 
 
 def _receive_chunked_body() -> None:
@@ -61,7 +61,7 @@ def _receive_chunked_body() -> None:
         return
     limit, body = request.max_content_length or 0, bytearray()
     try:
-        while len(body) <= limit and (piece := environ["wsgi.input"].read(_PIECE)):
+        while len(body) <= limit and (piece := environ["wsgi.input"].read(_PIECE_BYTES)):
             body += piece
     except Exception as error:  # each WSGI server has its own wrapper
         raise MalformedRequest("The chunks of the request body are malformed.") from error

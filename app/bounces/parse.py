@@ -105,7 +105,7 @@ def _parse(message: Returned) -> Bounce | NoBounce:
         return NoBounce(OtherMail.READ_RECEIPT)
     if "message/feedback-report" in message.types:
         return NoBounce(OtherMail.COMPLAINT)
-    return _of_its_own(message)
+    return _from_text(message)
 
 
 def _standard(message: Returned) -> Bounce | NoBounce | None:
@@ -149,7 +149,7 @@ def _named(block: Message) -> list[str]:
     return [address for name in fields for address in _addresses(decoded(block.get(name)))]
 
 
-def _of_its_own(message: Returned) -> Bounce | NoBounce:
+def _from_text(message: Returned) -> Bounce | NoBounce:
     failed = _addresses(message.header("X-Failed-Recipients"))
     reporter = f"{message.header('From')} {message.header('Sender')}"
     from_daemon = bool(
@@ -190,7 +190,9 @@ def _report_text(message: Returned) -> str:
 
 
 def _recipients(message: Returned, text: str) -> list[str]:
-    ours = set(_addresses(f"{message.header('To')} {message.header('From')} {message.header('Sender')}"))
+    own_addresses = set(
+        _addresses(f"{message.header('To')} {message.header('From')} {message.header('Sender')}")
+    )
     sent_to = _addresses(decoded(message.original.get("To"))) if message.original else []
     if not sent_to and (line := _ORIGINAL_TO_LINE.search(message.text)):
         sent_to = _addresses(line[0])
@@ -198,14 +200,14 @@ def _recipients(message: Returned, text: str) -> list[str]:
     known = [each for found in known for each in _addresses(found)]
     named = [address for address in _addresses(text) if not _DAEMON.search(address)]
     candidates = [*known, *(each for each in named if each in sent_to), *sent_to, *named]
-    return [each for each in dict.fromkeys(candidates) if each not in ours][:1] + [
-        each for each in sent_to if each not in ours
+    return [each for each in dict.fromkeys(candidates) if each not in own_addresses][:1] + [
+        each for each in sent_to if each not in own_addresses
     ]
 
 
 def _by_flufl(message: Returned) -> tuple[frozenset[bytes], ...]:
     try:
-        temporary, permanent = all_failures(message.beginning)
+        temporary, permanent = all_failures(message.start)
     except Exception:  # one of its detectors failed on an unexpected message
         return ()
     return frozenset(permanent), frozenset(temporary)

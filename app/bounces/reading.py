@@ -51,7 +51,7 @@ class Returned:
         blocks: header blocks of its delivery status; the first is about the whole message.
         text: its readable text.
         original: headers of the returned mail, or None.
-        beginning: the message without the rest of its text.
+        start: the message without the rest of its text.
     """
 
     headers: Message
@@ -59,7 +59,7 @@ class Returned:
     blocks: list[Message] = field(default_factory=list)
     text: str = ""
     original: Message | None = None
-    beginning: Message = field(default_factory=Message)
+    start: Message = field(default_factory=Message)
 
     def header(self, name: str) -> str:
         """Return a decoded header; "" if there is none."""
@@ -79,7 +79,7 @@ def read(raw: bytes) -> Returned:
     lower = raw.lower()
     if lower.count(b"boundary") > _MAX_BOUNDARIES or lower.count(b"content-type") > _MAX_PARTS:
         raise TooComplex
-    found = Returned(message_from_bytes(raw), beginning=message_from_bytes(raw[:_MAX_TEXT]))
+    found = Returned(message_from_bytes(raw), start=message_from_bytes(raw[:_MAX_TEXT]))
     plain: list[str] = []
     rich: list[str] = []
     for part in _parts(found.headers):

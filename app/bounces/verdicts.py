@@ -14,7 +14,7 @@ from re import IGNORECASE, Pattern, compile  # noqa: A004 - patterns are read mo
 from app.bounces.report import BounceKind, Reason, Verdict
 
 #: Maximum characters of a reply that are matched.
-_LONGEST_REPLY = 2_000
+_MAX_REPLY_LENGTH = 2_000
 
 #: A separate code, not part of an IP address, a version, or a date.
 _ENHANCED = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d]|\.\d)")
@@ -236,7 +236,7 @@ def judge(status: str | None, reply: str) -> tuple[Verdict, str | None]:
         status: the report's code, if it has one.
         reply: the server's reply.
     """
-    words = reply[:_LONGEST_REPLY]
+    words = reply[:_MAX_REPLY_LENGTH]
     code = _code(status, words)
     found = _REPLY_CODE.search(words)
     reply_code = found[1] if found else None

@@ -46,7 +46,7 @@ class Criteria:
 
 def payment_criteria() -> Criteria:
     """Return the filters of the list of payments."""
-    chosen = _chosen()
+    chosen = _form_filters()
     conditions = _common(chosen)
     if reason := chosen.get("reason"):
         conditions.append({"error_code": None if reason == "none" else reason})
@@ -60,7 +60,7 @@ def payment_criteria() -> Criteria:
 
 def notification_criteria() -> Criteria:
     """Return the filters of the list of notifications."""
-    chosen = _chosen()
+    chosen = _form_filters()
     conditions = _common(chosen)
     if template := chosen.get("template"):
         conditions.append({"template": template})
@@ -99,7 +99,7 @@ def written(place: Position | None) -> str | None:
     return f"{iso(place.at)},{place.id}" if place else None
 
 
-def _chosen() -> dict[str, str]:
+def _form_filters() -> dict[str, str]:
     return {name: value for name in NAMES if (value := argument(name))}
 
 

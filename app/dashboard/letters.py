@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 #: Maximum number of dead letters that are shown, and that one action affects. Use the command line for more.
-_MOST = 100
+_MAX_ROWS = 100
 
 #: Maximum number of dead letters that are read to group them by reason.
-_GROUPED = 1_000
+_MAX_GROUPED = 1_000
 
 #: How long the progress of a replay is shown.
 _FOLLOWED = timedelta(hours=2)
@@ -69,14 +69,14 @@ def letters() -> str:
         total, unavailable = dead_letters.count(broker, names)
         unread = [names.pop(full) for full in unavailable]
         with closing(dead_letters.find(broker, names, selection)) as found:
-            for case in islice(found, _GROUPED):
+            for case in islice(found, _MAX_GROUPED):
                 error = case.error
                 rows.append(Row(case, names[case.letter.queue], reason_of(error), advice_on(error)))
     reasons = Counter(row.reason for row in rows).most_common()
     matching = [row for row in rows if chosen.get("reason") in (None, row.reason)]
     return page(
         "dead_letters",
-        rows=matching[:_MOST],
+        rows=matching[:_MAX_ROWS],
         matching=len(matching),
         read=len(rows),
         total=total,
@@ -95,7 +95,7 @@ def letters() -> str:
 def confirm() -> str:
     """Ask for confirmation before dead letters are replayed or dropped."""
     access().check_form()
-    ids, action = _chosen()
+    ids, action = _submitted_action()
     selection = dead_letters.Selection(ids=frozenset(ids))
     reasons: Counter[str] = Counter()
     advice: dict[str, str] = {}
@@ -124,7 +124,7 @@ def confirm() -> str:
 def act() -> Any:
     """Replay or drop dead letters."""
     access().check_form()
-    ids, action = _chosen()
+    ids, action = _submitted_action()
     selection = dead_letters.Selection(ids=frozenset(ids))
     with _open_letters(QUEUES) as (broker, names):
         if not ids:
@@ -170,7 +170,7 @@ class Followed:
 
 def _followed() -> list[Followed]:
     """Return the latest replays with their notifications."""
-    actions = find_actions(_MOST, action="dead_letters.replay", since=utcnow() - _FOLLOWED)
+    actions = find_actions(_MAX_ROWS, action="dead_letters.replay", since=utcnow() - _FOLLOWED)
     with storage_errors():
         named = notifications.by_ids({str(each.details.get("notification")) for each in actions})
         events = {each.target for each in actions if not each.details.get("notification")}
@@ -188,8 +188,8 @@ def _shown_event(row: Row) -> Any:
     return row.case.letter.body[:2_000].decode("utf-8", "replace")
 
 
-def _chosen() -> tuple[set[str], str]:
-    ids = set(request.form.getlist("id")[:_MOST])
+def _submitted_action() -> tuple[set[str], str]:
+    ids = set(request.form.getlist("id")[:_MAX_ROWS])
     action = "drop" if request.form.get("action") == "drop" else "replay"
     return ids, action
 

@@ -33,7 +33,7 @@ _MAIL_POLICY = (
 )
 
 #: Maximum number of notifications that one form resends. Use the command line for more.
-_MOST = 100
+_MAX_SELECTED = 100
 
 
 @blueprint.route("/notifications/<notification_id>")
@@ -71,7 +71,7 @@ def confirm_resend() -> str:
     """Ask for confirmation before notifications are resent."""
     access().check_form()
     with storage_errors():
-        found = notifications.by_ids(request.form.getlist("id")[:_MOST])
+        found = notifications.by_ids(request.form.getlist("id")[:_MAX_SELECTED])
     return page("confirm_resend", chosen=list(found.values()), back=_back())
 
 
@@ -80,7 +80,7 @@ def confirm_resend() -> str:
 def resend() -> Any:
     """Resend notifications."""
     access().check_form()
-    ids, force = request.form.getlist("id")[:_MOST], "force" in request.form
+    ids, force = request.form.getlist("id")[:_MAX_SELECTED], "force" in request.form
     queued, refused = 0, {}
     with closing(make_broker(settings())) as broker:
         dispatch = Dispatch(broker, Topology.of(settings()))

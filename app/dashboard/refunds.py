@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from app.payments.bulk.records import Entry
 
 #: Maximum number of listed runs, and of lines shown of a run; `movieapp refunds show` prints all.
-_MOST_RUNS, _MOST_LINES = 50, 200
+_MAX_RUNS, _MAX_LINES = 50, 200
 
 #: How long a plan can be confirmed, because payments change.
 PLAN_AGE = timedelta(minutes=30)
@@ -39,7 +39,7 @@ _DETAILS = {"movie": "movie_title", "cinema": "cinema_name", "screen": "screen"}
 @requires(READ)
 def refund_runs() -> str:
     """List bulk refunds, newest first."""
-    return page("refund_runs", runs=RunStore().newest(_MOST_RUNS), reason=DEFAULT_REASON)
+    return page("refund_runs", runs=RunStore().newest(_MAX_RUNS), reason=DEFAULT_REASON)
 
 
 @blueprint.route("/refunds", methods=["POST"])
@@ -71,7 +71,7 @@ def refund_run(run_id: str, message: str = "") -> str:
     return page(
         "refund_run",
         run=run,
-        results=named[:_MOST_LINES],
+        results=named[:_MAX_LINES],
         sums=list(sums_of(results)),
         total=total_text(run.totals) or "nothing",
         expired=run.created_at < utcnow() - PLAN_AGE,

@@ -14,7 +14,7 @@ from app.operations import suppressions as operations
 from app.suppressions.store import listed
 
 #: Maximum number of entries shown. Use the command line for more.
-_MOST = 100
+_MAX_ROWS = 100
 
 #: Maximum characters of an address and of a reason in a form.
 _MAX_ADDRESS, _MAX_REASON = 320, 500
@@ -30,10 +30,10 @@ def suppressions() -> str:
         rows, cut = ([entry] if entry else []), False
     else:
         with storage_errors():
-            found = list(listed().limit(_MOST + 1))
-        rows, cut = found[:_MOST], len(found) > _MOST
+            found = list(listed().limit(_MAX_ROWS + 1))
+        rows, cut = found[:_MAX_ROWS], len(found) > _MAX_ROWS
     done = request.args.get("done")
-    return page("suppressions", rows=rows, cut=cut, search=search, done=done, most=_MOST)
+    return page("suppressions", rows=rows, cut=cut, search=search, done=done, most=_MAX_ROWS)
 
 
 @blueprint.route("/suppressions/add", methods=["POST"])

@@ -17,7 +17,7 @@ from app.events.catalog import CATALOG
 from app.events.decode import MAX_NUMBER, MIN_NUMBER, NAME_PATTERN
 from app.events.fields import (
     AMOUNT_PATTERN,
-    LARGEST_AMOUNT,
+    MAX_AMOUNT,
     VERSIONS,
     Choice,
     Email,
@@ -67,7 +67,7 @@ def _boolean(field: fields.Field[Any]) -> Json:
 _MONEY: Json = {
     "type": ["number", "string"],
     "minimum": 0,
-    "maximum": LARGEST_AMOUNT,
+    "maximum": MAX_AMOUNT,
     "pattern": AMOUNT_PATTERN,
 }
 
@@ -200,9 +200,9 @@ def asyncapi() -> Json:
 
 def documents() -> dict[str, str]:
     """Return all documents: file name → content."""
-    made = {f"{event_type}.schema.json": json_schema(event_type) for event_type in CATALOG}
-    made["asyncapi.json"] = asyncapi()
-    return {name: json.dumps(document, indent=2) + "\n" for name, document in made.items()}
+    documents = {f"{event_type}.schema.json": json_schema(event_type) for event_type in CATALOG}
+    documents["asyncapi.json"] = asyncapi()
+    return {name: json.dumps(document, indent=2) + "\n" for name, document in documents.items()}
 
 
 if __name__ == "__main__":

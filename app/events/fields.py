@@ -13,7 +13,7 @@ from app.events.currencies import CURRENCY_PATTERN
 from app.text import ID_PATTERN, VISIBLE_PATTERN
 
 #: The largest amount, in major units: twelve digits, which a float stores to the cent.
-LARGEST_AMOUNT = 999_999_999_999
+MAX_AMOUNT = 999_999_999_999
 
 #: An amount as a string. `(?!\n)`: Python's `$` also matches before a line break at the end.
 AMOUNT_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,4})?$(?!\n)"
@@ -100,8 +100,8 @@ class Money(fields.Field[Decimal]):
             return Decimal(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValidationError("Must be a number, or a string of one such as 25.50.")
-        if not 0 <= value <= LARGEST_AMOUNT:  # false for NaN as well
-            raise ValidationError(f"Must be from 0 to {LARGEST_AMOUNT}.")
+        if not 0 <= value <= MAX_AMOUNT:  # false for NaN as well
+            raise ValidationError(f"Must be from 0 to {MAX_AMOUNT}.")
         return Decimal(str(value))
 
 

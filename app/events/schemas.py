@@ -14,7 +14,7 @@ from app.events.fields import Choice, Currency, Email, Id, Minutes, Moment, Mone
 _URL, _WORD = 2_048, 200
 
 #: Maximum number of seats of a booking, and of showings offered instead of a canceled one.
-_MOST_SEATS, _MOST_SHOWTIMES = 200, 50
+_MAX_SEATS, _MAX_SHOWTIMES = 200, 50
 
 
 class Event(Schema):
@@ -112,7 +112,7 @@ class BookingConfirmed(Booking):
 
     movie_title = Text(required=True)
     showtime = Moment(required=True)
-    seats = fields.List(Text(_WORD, required=True), required=True, validate=validate.Length(max=_MOST_SEATS))
+    seats = fields.List(Text(_WORD, required=True), required=True, validate=validate.Length(max=_MAX_SEATS))
     total_amount = Money(required=True)
     cinema_name = Text()
     cinema_address = Text()
@@ -122,7 +122,7 @@ class BookingConfirmed(Booking):
     booking_date = Moment(_WORD)
     duration_minutes = Minutes()
     ticket_url = Text(_URL)
-    tickets = fields.List(fields.Nested(Ticket), validate=validate.Length(max=_MOST_SEATS))
+    tickets = fields.List(fields.Nested(Ticket), validate=validate.Length(max=_MAX_SEATS))
 
 
 class Previous(Schema):
@@ -133,7 +133,7 @@ class Previous(Schema):
 
     movie_title = Text()
     showtime = Moment()
-    seats = fields.List(Text(_WORD, required=True), validate=validate.Length(max=_MOST_SEATS))
+    seats = fields.List(Text(_WORD, required=True), validate=validate.Length(max=_MAX_SEATS))
     cinema_name = Text()
     cinema_address = Text()
     screen = Text()
@@ -167,7 +167,7 @@ class BookingCancelled(Booking):
 
     movie_title = Text()
     showtime = Moment()
-    seats = fields.List(Text(_WORD, required=True), validate=validate.Length(max=_MOST_SEATS))
+    seats = fields.List(Text(_WORD, required=True), validate=validate.Length(max=_MAX_SEATS))
     cinema_name = Text()
     cancellation_reason = Text()
     cancelled_at = Moment(_WORD)
@@ -175,7 +175,7 @@ class BookingCancelled(Booking):
     refund_amount = Money()
     policy_url = Text(_URL)
     alternative_showtimes = fields.List(
-        fields.Nested(AlternativeShowtime), validate=validate.Length(max=_MOST_SHOWTIMES)
+        fields.Nested(AlternativeShowtime), validate=validate.Length(max=_MAX_SHOWTIMES)
     )
 
 

@@ -29,7 +29,7 @@ class Bulkhead:
         quarter = max(1, size // 4)
         self._limits = {share: size if share is Share.CUSTOMER else quarter for share in Share}
         self._size = size
-        self._most_waiting = size // 6
+        self._max_waiting = size // 6
         self._in_flight: Counter[Share] = Counter()
         self._waiting = 0
         #: Shares in which a call has waited until the timeout and no call has ended since. Further calls do
@@ -60,7 +60,7 @@ class Bulkhead:
         return self._in_flight[share] < self._limits[share] and self._in_flight.total() < self._size
 
     def _wait_for_slot(self, share: Share) -> bool:
-        if share in self._stuck or self._waiting >= self._most_waiting:
+        if share in self._stuck or self._waiting >= self._max_waiting:
             return False
         self._waiting += 1
         try:

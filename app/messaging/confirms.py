@@ -122,7 +122,7 @@ class ConfirmChannel:
         channel.add_on_return_callback(self._returned)
         channel.confirm_delivery(self._confirmed, callback=lambda _: setattr(self, "_channel", channel))
 
-    def _failed(self, _whose: object, reason: BaseException | str) -> None:
+    def _failed(self, _channel: object, reason: BaseException | str) -> None:
         self._failure = self._failure or (
             reason if isinstance(reason, BaseException) else ConnectionError(str(reason))
         )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 #: Timeout of each call to a broker, in seconds.
-_TIMEOUT = 5.0
+_TIMEOUT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,9 @@ def _on_redis(url: str, topology: Topology) -> Iterable[QueueDepth]:
     The keys are Dramatiq's: dramatiq/brokers/redis/dispatch.lua.
     """
     prefix = topology.redis_namespace
-    client = redis.Redis.from_url(url, socket_connect_timeout=_TIMEOUT, socket_timeout=_TIMEOUT)
+    client = redis.Redis.from_url(
+        url, socket_connect_timeout=_TIMEOUT_SECONDS, socket_timeout=_TIMEOUT_SECONDS
+    )
     try:
         with client, client.pipeline(transaction=False) as pipeline:
             workers: Any = client.zrange(f"{prefix}:__heartbeats__", 0, -1)

@@ -134,12 +134,12 @@ class EventConsumer(_RabbitmqConsumer):
         Delivery tags start at 1 on each connection. After a reconnection, an old message could acknowledge an
         unfinished new one with the same tag. RabbitMQ redelivers the old message anyway.
         """
-        ours: bool = message.consumer is self
-        if not ours:
+        is_own: bool = message.consumer is self
+        if not is_own:
             self.logger.info(
                 "Message %r arrived over a lost connection and will be redelivered.", message.message_id
             )
-        return ours
+        return is_own
 
 
 class EventBroker(RabbitmqBroker):

@@ -37,15 +37,15 @@ _UNPUBLISHED_AFTER = timedelta(minutes=1)
 _CERTIFICATE_DAYS = timedelta(days=21)
 
 #: Maximum number of deliveries whose errors are grouped, and of reasons shown.
-_GROUPED = 2_000
-_REASONS = 5
+_MAX_GROUPED = 2_000
+_MAX_REASONS = 5
 
 #: A spike: at least this many suppressions within an hour, and this multiple of the usual number.
-_SPIKE = 10
+_SPIKE_COUNT = 10
 _SPIKE_FACTOR = 5
 
 #: Time limit of one aggregation, in milliseconds.
-_LONGEST_MS = 3_000
+_TIME_LIMIT_MS = 3_000
 
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -105,7 +105,7 @@ def _sums(condition: dict[str, Any]) -> tuple[int, dict[str, Decimal], datetime 
         "since": {"$min": "$created_at"},
     }
     count, sums, since = 0, {}, []
-    for each in Transaction.summarize([{"$match": condition}, {"$group": group}], _LONGEST_MS):
+    for each in Transaction.summarize([{"$match": condition}, {"$group": group}], _TIME_LIMIT_MS):
         count += each["count"]
         sums[str(each["_id"] or "unknown")] = decimal(each["amount"])
         if isinstance(each["since"], datetime):
@@ -159,12 +159,12 @@ def _dead_letters(settings: Settings) -> Iterator[Item]:
             yield Item("dead", title, depth.dead, filter={"queue": depth.queue})
     given_up = {"status": {"$in": sorted(GIVEN_UP)}, "created_at": {"$gt": utcnow() - timedelta(days=30)}}
     newest = Notification.select(
-        given_up, ["error_message", "created_at"], sort=[("created_at", -1)], limit=_GROUPED
+        given_up, ["error_message", "created_at"], sort=[("created_at", -1)], limit=_MAX_GROUPED
     )
     reasons: dict[str, list[datetime]] = {}
     for each in newest:
         reasons.setdefault(reason_of(each.get("error_message")), []).append(each["created_at"])
-    for reason, times in sorted(reasons.items(), key=lambda item: -len(item[1]))[:_REASONS]:
+    for reason, times in sorted(reasons.items(), key=lambda item: -len(item[1]))[:_MAX_REASONS]:
         yield Item(
             "undelivered",
             "Messages given up",
@@ -205,7 +205,7 @@ def _suppressions(_settings: Settings) -> Iterator[Item]:
     hour, week = now - timedelta(hours=1), now - timedelta(days=7)
     recent = Suppression.objects(created_at__gte=hour).limit(10_000).count(True)
     before = Suppression.objects(created_at__gte=week, created_at__lt=hour).limit(10_000).count(True)
-    if recent >= _SPIKE and recent > _SPIKE_FACTOR * before / (7 * 24):
+    if recent >= _SPIKE_COUNT and recent > _SPIKE_FACTOR * before / (7 * 24):
         detail = "More recipients than usual were suppressed within an hour. Look at the newest bounces."
         title = "Suppressions have risen"
         yield Item("suppressed", title, recent, detail=detail, since=hour, filter={"status": "bounced"})

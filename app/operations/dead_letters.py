@@ -25,10 +25,10 @@ from app.operations import notifications
 from app.operations.audit import Operator, record_action
 
 #: Dead letters whose records are looked up with one query.
-_BATCH = 100
+_BATCH_SIZE = 100
 
 #: Maximum number of dead letters in memory while others are replayed or dropped.
-_AHEAD = 1_000
+_PREFETCH_COUNT = 1_000
 
 REPLAYED = "replayed"
 #: Why a dead letter is not replayed.
@@ -124,11 +124,11 @@ class Selection:
         )
 
 
-def count(letters: DeadLetters, queues: Iterable[str]) -> tuple[int, list[str]]:
+def count(dead_letters: DeadLetters, queues: Iterable[str]) -> tuple[int, list[str]]:
     """Count dead letters.
 
     Args:
-        letters: dead letters of the broker.
+        dead_letters: dead letters of the broker.
         queues: full names of the queues.
 
     Returns:
@@ -140,29 +140,31 @@ def count(letters: DeadLetters, queues: Iterable[str]) -> tuple[int, list[str]]:
     total, unavailable = 0, []
     for queue in queues:
         try:
-            total += letters.count(queue)
+            total += dead_letters.count(queue)
         except QueueUnavailable:
             unavailable.append(queue)
     return total, unavailable
 
 
-def find(letters: DeadLetters, queues: Iterable[str], selection: Selection) -> Generator[Case, None, None]:
+def find(
+    dead_letters: DeadLetters, queues: Iterable[str], selection: Selection
+) -> Generator[Case, None, None]:
     """Return the dead letters that match, by queue, oldest first. Changes nothing.
 
     Raises:
         ServiceUnavailable: the broker or MongoDB is unavailable.
     """
     # Without a filter, usually only the first few are needed; with one, all are read, in large batches.
-    ahead = 0 if selection else _BATCH
+    ahead = 0 if selection else _BATCH_SIZE
     for queue in queues:
-        with closing(letters.read(queue, ahead=ahead)) as found:
+        with closing(dead_letters.read(queue, ahead=ahead)) as found:
             picked = filter(selection.takes_letter, found)
-            while batch := list(islice(picked, _BATCH)):
+            while batch := list(islice(picked, _BATCH_SIZE)):
                 yield from filter(selection.takes, _cases(batch))
 
 
 def replay(
-    letters: DeadLetters,
+    dead_letters: DeadLetters,
     queues: Iterable[str],
     selection: Selection,
     pause: Callable[[], object],
@@ -174,7 +176,7 @@ def replay(
     """Replay the dead letters that match, each once.
 
     Args:
-        letters: dead letters of the broker.
+        dead_letters: dead letters of the broker.
         queues: full names of the queues.
         selection: which dead letters.
         pause: called before each replay, to limit the rate.
@@ -188,23 +190,23 @@ def replay(
     Raises:
         ServiceUnavailable: the broker or MongoDB is unavailable; the rest was not replayed.
     """
-    with closing(_one_by_one(letters, queues, selection)) as found:
+    with closing(_one_by_one(dead_letters, queues, selection)) as found:
         for case in found:
             reason = _obstacle(case, include_uncertain)
             if not reason and not dry_run:
                 pause()
                 _record(operator, "dead_letters.replay", case)
-                reason = _put_back(letters, case)
+                reason = _put_back(dead_letters, case)
             yield reason or REPLAYED
 
 
 def drop(
-    letters: DeadLetters, queues: Iterable[str], selection: Selection, limit: int, operator: Operator
+    dead_letters: DeadLetters, queues: Iterable[str], selection: Selection, limit: int, operator: Operator
 ) -> Generator[Case, None, None]:
     """Permanently delete the oldest `limit` dead letters that match. Records of deliveries stay.
 
     Args:
-        letters: dead letters of the broker.
+        dead_letters: dead letters of the broker.
         queues: full names of the queues.
         selection: which dead letters.
         limit: at most this many.
@@ -216,10 +218,10 @@ def drop(
     Raises:
         ServiceUnavailable: the broker or MongoDB is unavailable.
     """
-    with closing(_one_by_one(letters, queues, selection)) as found:
+    with closing(_one_by_one(dead_letters, queues, selection)) as found:
         for case in islice(found, limit):
             _record(operator, "dead_letters.drop", case)
-            letters.drop(case.letter)
+            dead_letters.drop(case.letter)
             yield case
 
 
@@ -243,20 +245,20 @@ class Pace:
 
 
 def _one_by_one(
-    letters: DeadLetters, queues: Iterable[str], selection: Selection
+    dead_letters: DeadLetters, queues: Iterable[str], selection: Selection
 ) -> Generator[Case, None, None]:
     """Like `find`, but read each dead letter only after the caller has handled the one before."""
     for queue in queues:
-        with closing(letters.read(queue, ahead=_AHEAD)) as found:
+        with closing(dead_letters.read(queue, ahead=_PREFETCH_COUNT)) as found:
             for letter in filter(selection.takes_letter, found):
                 yield from filter(selection.takes, _cases([letter]))
 
 
-def _cases(letters: list[DeadLetter]) -> list[Case]:
-    ids = {letter.notification_id for letter in letters if letter.notification_id}
+def _cases(dead_letters: list[DeadLetter]) -> list[Case]:
+    ids = {letter.notification_id for letter in dead_letters if letter.notification_id}
     with storage_errors():
         recorded = notifications.documents_by_ids(ids)
-    return [Case(letter, recorded.get(letter.notification_id or "")) for letter in letters]
+    return [Case(letter, recorded.get(letter.notification_id or "")) for letter in dead_letters]
 
 
 def _refusal(event: dict[str, Any]) -> str | None:
@@ -290,7 +292,7 @@ def _obstacle(case: Case, include_uncertain: bool) -> str | None:
     return None
 
 
-def _put_back(letters: DeadLetters, case: Case) -> str | None:
+def _put_back(dead_letters: DeadLetters, case: Case) -> str | None:
     """Replay a dead letter. Return the reason if it was not replayed.
 
     The record changes first: a worker that finds it unchanged would do nothing.
@@ -300,5 +302,5 @@ def _put_back(letters: DeadLetters, case: Case) -> str | None:
         with storage_errors():
             if not notifications.requeue(notification, "replayed from the dead letters"):
                 return CHANGED
-    letters.replay(case.letter)
+    dead_letters.replay(case.letter)
     return None

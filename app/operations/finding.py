@@ -18,10 +18,10 @@ from app.models.database import CASE_INSENSITIVE
 from app.suppressions.addresses import normalize
 
 #: Minimum length of a prefix that is searched for.
-SHORTEST_PREFIX = 4
+MIN_PREFIX_LENGTH = 4
 
 #: Maximum number of ids listed for an ambiguous prefix.
-_MOST_CANDIDATES = 10
+_MAX_CANDIDATES = 10
 
 #: Matches a time that is set.
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -77,7 +77,7 @@ class Condition:
         return list(found.order_by("-created_at").limit(limit))
 
 
-def spellings(text: str) -> list[str]:
+def spellings_of(text: str) -> list[str]:
     """Return the possible spellings of an id: as typed, in one case, and in movieapp's own form."""
     head, separator, tail = text.partition("-")
     own = f"{head.upper()}{separator}{tail.lower()}"
@@ -86,33 +86,33 @@ def spellings(text: str) -> list[str]:
 
 def exactly(text: str) -> Iterator[tuple[Any, Condition]]:
     """Yield the models and conditions to look up for a whole id, the likeliest first."""
-    ways = spellings(text)
+    spellings = spellings_of(text)
     for field in PAYMENT_IDS:
-        yield Transaction, Condition({field: {"$in": ways}})
+        yield Transaction, Condition({field: {"$in": spellings}})
     # A range query finds the few payments with an outbox in the sparse index.
-    yield Transaction, Condition({"outbox_since": {"$gt": _EARLIEST}, "outbox.event_id": {"$in": ways}})
-    yield Notification, Condition({"event_id": {"$in": ways}})
-    yield Notification, Condition({"booking_id": {"$in": ways}})
-    yield Notification, Condition({"message_id": {"$in": [f"<{way.strip('<>')}>" for way in ways]}})
-    yield Notification, Condition({"event_data.user_id": {"$in": ways}})
+    yield Transaction, Condition({"outbox_since": {"$gt": _EARLIEST}, "outbox.event_id": {"$in": spellings}})
+    yield Notification, Condition({"event_id": {"$in": spellings}})
+    yield Notification, Condition({"booking_id": {"$in": spellings}})
+    yield Notification, Condition({"message_id": {"$in": [f"<{way.strip('<>')}>" for way in spellings]}})
+    yield Notification, Condition({"event_data.user_id": {"$in": spellings}})
     if ObjectId.is_valid(text):
         yield Notification, Condition({"_id": ObjectId(text)})
 
 
 def of_email(address: str) -> Iterator[tuple[Any, Condition]]:
     """Yield the models and conditions for an email address, in any case and either spelling of its domain."""
-    ways = [address]
+    spellings = [address]
     with suppress(InvalidAddress):
-        ways.append(str(parse_address(address)))
-    yield Transaction, Condition({"contact.user_email": {"$in": ways}}, ignore_case=True)
-    yield Notification, Condition({"recipient": {"$in": ways}}, ignore_case=True)
+        spellings.append(str(parse_address(address)))
+    yield Transaction, Condition({"contact.user_email": {"$in": spellings}}, ignore_case=True)
+    yield Notification, Condition({"recipient": {"$in": spellings}}, ignore_case=True)
 
 
 def of_phone(number: str) -> Iterator[tuple[Any, Condition]]:
     """Yield the models and conditions for a phone number, as typed and in E.164."""
-    ways = list(dict.fromkeys((number, normalize(ChannelName.SMS, number))))
-    yield Transaction, Condition({"contact.user_phone": {"$in": ways}})
-    yield Notification, Condition({"recipient": {"$in": ways}}, ignore_case=True)
+    spellings = list(dict.fromkeys((number, normalize(ChannelName.SMS, number))))
+    yield Transaction, Condition({"contact.user_phone": {"$in": spellings}})
+    yield Notification, Condition({"recipient": {"$in": spellings}}, ignore_case=True)
 
 
 def recipient_filter(address: str) -> dict[str, Any]:
@@ -133,27 +133,27 @@ def is_phone(text: str) -> bool:
     return len(digits) >= 7 and set(text) <= set("+0123456789 ()-./") and not text.startswith("-")
 
 
-def completed(beginning: str) -> str | None:
+def completed(prefix: str) -> str | None:
     """Return the only id with this prefix, or None.
 
     Raises:
         AmbiguousId: several ids have this prefix.
     """
-    if len(beginning) < SHORTEST_PREFIX:
+    if len(prefix) < MIN_PREFIX_LENGTH:
         return None
-    found = dict(_beginning_with(spellings(beginning)))
+    found = dict(_ids_with_prefix(spellings_of(prefix)))
     if len(found) > 1:
         named = [f"{id_} ({kind})" for id_, kind in sorted(found.items())]
-        shown = ", ".join(named[:_MOST_CANDIDATES])
-        more = " and more" if len(named) > _MOST_CANDIDATES else ""
-        raise AmbiguousId(f"{beginning!r} begins several ids: {shown}{more}. Type more of one.")
+        shown = ", ".join(named[:_MAX_CANDIDATES])
+        more = " and more" if len(named) > _MAX_CANDIDATES else ""
+        raise AmbiguousId(f"{prefix!r} begins several ids: {shown}{more}. Type more of one.")
     return next(iter(found), None)
 
 
-def _beginning_with(ways: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _ids_with_prefix(spellings: Iterable[str]) -> Iterator[tuple[str, str]]:
     for record, fields in ((Transaction, PAYMENT_IDS), (Notification, NOTIFICATION_IDS)):
         for field, kind in fields.items():
-            for way in ways:
+            for way in spellings:
                 if field != "_id" or way.startswith(_PAYMENT_ID):
                     yield from ((id_, kind) for id_ in _ids(record, field, way))
 
@@ -162,14 +162,14 @@ def _ids(record: Any, field: str, start: str) -> set[str]:
     """Return a few distinct values of a field with this prefix."""
     found: set[str] = set()
     gaps = [({"$gte": start}, start + _LAST_CHARACTER)]
-    while gaps and len(found) <= _MOST_CANDIDATES:
+    while gaps and len(found) <= _MAX_CANDIDATES:
         low, high = gaps.pop()
         bounds = {**low, "$lt": high}
-        documents = list(record.select(_between(field, bounds), [field], limit=_MOST_CANDIDATES + 1))
+        documents = list(record.select(_between(field, bounds), [field], limit=_MAX_CANDIDATES + 1))
         values = {value for each in documents for value in _values(each, field.split("."))}
         here = {value for value in values if _is_between(value, bounds)}
         found |= here
-        if len(documents) > _MOST_CANDIDATES:
+        if len(documents) > _MAX_CANDIDATES:
             # There may be more, for example after an id that 100,000 records have. With `$nin`, SecantusDB
             # reads the whole collection.
             seen = min(here)

@@ -39,16 +39,16 @@ _PREFIXES = {"_id": "TXN-", "refunds.id": "REF-"}
 _WHOLE = frozenset({"refunds.id"})
 
 #: Maximum number of documents that are read for one page if not all of them match.
-_SCANNED = 5_000
+_MAX_SCANNED = 5_000
 
 #: Maximum number of search results that are summed up one by one.
-_ADDED_UP = 5_000
+_MAX_SUMMED = 5_000
 
 #: Time limit of a summary, in milliseconds. It is loaded after the page and may take longer.
 _SUMMARY_MS = 10_000
 
 #: Maximum number of a movie's bookings whose payments are searched.
-_BOOKINGS = 200
+_MAX_BOOKINGS = 200
 
 #: Maximum length of a search text.
 _LAST = "\U0010ffff"
@@ -116,10 +116,10 @@ def search_payments(text: str, *, personal: bool) -> list[Condition]:
     titles = starts_with("event_data.movie_title", text)
     bookings: set[str] = set()
     for title in titles:
-        found = Notification.select(title, ["booking_id"], limit=_BOOKINGS)
+        found = Notification.select(title, ["booking_id"], limit=_MAX_BOOKINGS)
         bookings |= {each["booking_id"] for each in found if isinstance(each.get("booking_id"), str)}
     if bookings:
-        queries.append({"booking_id": {"$in": sorted(bookings)[:_BOOKINGS]}})
+        queries.append({"booking_id": {"$in": sorted(bookings)[:_MAX_BOOKINGS]}})
     return queries
 
 
@@ -171,7 +171,7 @@ def page(
         accept: which records to show; None for all.
         fields: the fields to read; None for all.
     """
-    limit = _SCANNED if accept else size + 1
+    limit = _MAX_SCANNED if accept else size + 1
     scanned: Document | None = None
     count = 0
     rows: list[Document] = []
@@ -256,13 +256,13 @@ def totals(queries: Sequence[Condition], accept: Callable[[Document], bool] | No
         sums = {str(each["_id"] or "unknown"): (each["count"], decimal(each["amount"])) for each in found}
         return Totals(sum(count for count, _ in sums.values()), dict(sorted(sums.items())))
     counts, amounts, number = Counter[str](), Counter[str](), 0
-    for row in islice(everything(Transaction, queries, accept), _ADDED_UP + 1):
+    for row in islice(everything(Transaction, queries, accept), _MAX_SUMMED + 1):
         number += 1
         currency = str(row.get("currency") or "unknown")
         counts[currency] += 1
         amounts[currency] += decimal(row.get("amount"))  # type: ignore[assignment] # Decimals add alike
     sums = {currency: (counts[currency], Decimal(amounts[currency])) for currency in sorted(counts)}
-    return Totals(number, sums, at_least=number > _ADDED_UP)
+    return Totals(number, sums, at_least=number > _MAX_SUMMED)
 
 
 def count_notifications(
@@ -273,8 +273,8 @@ def count_notifications(
         stages = [{"$match": queries[0]}, {"$group": {"_id": None, "count": {"$sum": 1}}}]
         found = list(Notification.summarize(stages, _SUMMARY_MS))
         return Totals(found[0]["count"] if found else 0)
-    number = sum(1 for _ in islice(everything(Notification, queries, accept), _ADDED_UP + 1))
-    return Totals(number, at_least=number > _ADDED_UP)
+    number = sum(1 for _ in islice(everything(Notification, queries, accept), _MAX_SUMMED + 1))
+    return Totals(number, at_least=number > _MAX_SUMMED)
 
 
 def payment_reasons(query: Condition) -> list[tuple[str, int]]:

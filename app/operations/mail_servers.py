@@ -25,7 +25,7 @@ RELAYS = ("primary", "fallback")
 _TIMEOUT_SECONDS = 0.5
 
 #: Age after which an unconfirmed report is ignored.
-_KEPT = timedelta(days=7)
+_RETENTION = timedelta(days=7)
 
 _TROUBLE = ("since", "reason", "next_try_at")
 
@@ -79,7 +79,7 @@ class MailServers:
         with suppress(redis.RedisError), self._redis.pipeline(transaction=True) as pipeline:
             pipeline.hset(key, mapping=known)
             pipeline.hdel(key, *_TROUBLE)
-            pipeline.expire(key, _KEPT)
+            pipeline.expire(key, _RETENTION)
             pipeline.execute()
 
     def in_trouble(self, relay: str, address: str, reason: str, next_try_at: datetime) -> None:
@@ -95,7 +95,7 @@ class MailServers:
         with suppress(redis.RedisError), self._redis.pipeline(transaction=True) as pipeline:
             pipeline.hset(key, mapping=known)
             pipeline.hsetnx(key, "since", now)
-            pipeline.expire(key, _KEPT)
+            pipeline.expire(key, _RETENTION)
             pipeline.execute()
 
     def states(self) -> list[MailServer]:

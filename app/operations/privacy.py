@@ -59,7 +59,7 @@ ELSEWHERE = (
 )
 
 #: Ids in one query.
-_BATCH = 500
+_BATCH_SIZE = 500
 
 
 @dataclass
@@ -241,5 +241,5 @@ def _document(record: Any) -> dict[str, Any]:
 
 
 def _batches(values: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(values), _BATCH):
-        yield values[start : start + _BATCH]
+    for start in range(0, len(values), _BATCH_SIZE):
+        yield values[start : start + _BATCH_SIZE]

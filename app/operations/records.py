@@ -9,7 +9,7 @@ from bson import ObjectId
 from app.models import Notification, Transaction, storage_errors
 
 #: Maximum number of notifications shown for a booking.
-_MOST = 100
+_MAX_NOTIFICATIONS = 100
 
 
 def payment_document(any_id: str) -> dict[str, Any] | None:
@@ -44,4 +44,8 @@ def notifications_of(booking_id: object) -> list[dict[str, Any]]:
     if not isinstance(booking_id, str):
         return []
     with storage_errors():
-        return list(Notification.select({"booking_id": booking_id}, sort=[("created_at", 1)], limit=_MOST))
+        return list(
+            Notification.select(
+                {"booking_id": booking_id}, sort=[("created_at", 1)], limit=_MAX_NOTIFICATIONS
+            )
+        )

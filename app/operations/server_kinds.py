@@ -97,9 +97,9 @@ def _mongodb(settings: Settings) -> str | None:
 def _redis(url: str, setting: str) -> str | None:
     import redis
 
-    patience = {"socket_connect_timeout": _TIMEOUT_SECONDS, "socket_timeout": _TIMEOUT_SECONDS}
+    timeouts = {"socket_connect_timeout": _TIMEOUT_SECONDS, "socket_timeout": _TIMEOUT_SECONDS}
     try:
-        with redis.Redis.from_url(url, **patience) as client:
+        with redis.Redis.from_url(url, **timeouts) as client:
             return redis_refusal(client, setting)
     except redis.RedisError:
         return None

@@ -276,5 +276,5 @@ def _known(group: Mapping[str, Any]) -> Mapping[str, Any]:
     return defaultdict(lambda: "unknown", {name: value for name, value in group.items() if value is not None})
 
 
-def _part(some: int, whole: int) -> float | None:
-    return some / whole if whole else None
+def _part(part: int, total: int) -> float | None:
+    return part / total if total else None

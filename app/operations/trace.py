@@ -13,7 +13,7 @@ from app.operations.audit import actions_on
 from app.operations.finding import Condition, completed, exactly, is_email, is_phone, of_email, of_phone
 
 #: Maximum number of payments, and of notifications, in a timeline: the newest.
-MOST = 100
+MAX_RECORDS = 100
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Story:
 
     Attributes:
         entries: oldest first.
-        more: whether older payments or notifications were left out, beyond the newest `MOST`.
+        more: whether older payments or notifications were left out, beyond the newest `MAX_RECORDS`.
     """
 
     entries: list[Entry]
@@ -72,7 +72,7 @@ def story(search: str) -> Story:
         entries = [entry for payment in payments for entry in _of_payment(payment)]
         entries += [entry for notification in notifications for entry in _of_notification(notification)]
         entries += map(_of_operator, actions_on(_ids(payments, notifications)))
-    more = max(len(payments), len(notifications)) > MOST
+    more = max(len(payments), len(notifications)) > MAX_RECORDS
     return Story(sorted(entries, key=lambda entry: entry.at), more)
 
 
@@ -86,14 +86,14 @@ def _found(search: str) -> _Found:
     if is_phone(search) and any(found := _all(of_phone(search))):
         return _with_bookings(found)
     found = _first(exactly(search))
-    if not any(found) and (whole := completed(search)):
-        found = _first(exactly(whole))
+    if not any(found) and (full_id := completed(search)):
+        found = _first(exactly(full_id))
     return _with_bookings(found)
 
 
 def _first(conditions: Iterable[tuple[Any, Condition]]) -> _Found:
     for record, condition in conditions:
-        if records := condition.find(record, MOST + 1):
+        if records := condition.find(record, MAX_RECORDS + 1):
             return (records, []) if record is Transaction else ([], records)
     return [], []
 
@@ -102,12 +102,12 @@ def _all(conditions: Iterable[tuple[Any, Condition]]) -> _Found:
     payments: list[Transaction] = []
     notifications: list[Notification] = []
     for record, condition in conditions:
-        (payments if record is Transaction else notifications).extend(condition.find(record, MOST + 1))
+        (payments if record is Transaction else notifications).extend(condition.find(record, MAX_RECORDS + 1))
     return payments, notifications
 
 
 def _with_bookings(found: _Found) -> _Found:
-    """Add all other records of the bookings, up to `MOST` + 1 of each kind."""
+    """Add all other records of the bookings, up to `MAX_RECORDS` + 1 of each kind."""
     payments, notifications = found
     bookings = {each.booking_id for each in (*payments, *notifications) if each.booking_id}
     return _more(Transaction, payments, bookings), _more(Notification, notifications, bookings)
@@ -116,9 +116,9 @@ def _with_bookings(found: _Found) -> _Found:
 def _more(record: Any, known: list[Any], bookings: Collection[str]) -> list[Any]:
     if not bookings:
         return known
-    of_bookings = Condition({"booking_id": {"$in": sorted(bookings)}}).find(record, MOST + 1)
+    of_bookings = Condition({"booking_id": {"$in": sorted(bookings)}}).find(record, MAX_RECORDS + 1)
     together = {each.pk: each for each in (*known, *of_bookings)}
-    return sorted(together.values(), key=lambda each: each.created_at, reverse=True)[: MOST + 1]
+    return sorted(together.values(), key=lambda each: each.created_at, reverse=True)[: MAX_RECORDS + 1]
 
 
 def _of_payment(payment: Transaction) -> Iterator[Entry]:

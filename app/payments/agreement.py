@@ -28,7 +28,7 @@ def disagreement(payment: Payment, fact: GatewayPayment, namespace: str) -> str 
     """
     # Versions without namespaces recorded no attempts either.
     unmarked = payment.attempted_at is None and not fact.namespace
-    ours = {
+    expected = {
         "namespace": (namespace, namespace if unmarked else fact.namespace),
         "transaction_id": (payment.id, fact.transaction_id),
         "booking_id": (payment.booking_id, fact.booking_id),
@@ -36,7 +36,7 @@ def disagreement(payment: Payment, fact: GatewayPayment, namespace: str) -> str 
         "currency": (payment.currency, fact.currency),
         "gateway_id": (payment.gateway_id or fact.gateway_id, fact.gateway_id),
     }
-    return next((field for field, (here, there) in ours.items() if here != there), None)
+    return next((field for field, (here, there) in expected.items() if here != there), None)
 
 
 def agrees(payment: Payment, fact: GatewayPayment, namespace: str) -> bool:

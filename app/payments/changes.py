@@ -347,8 +347,8 @@ def refund_adopted(payment: Payment, refund: Refund, *, actor: Actor, now: datet
 
 def _given_back(payment: Payment, refund: Refund, actor: Actor, now: datetime) -> Payment:
     total = payment.amount_refunded + refund.amount
-    whole = total >= payment.amount
-    target = PaymentStatus.REFUNDED if whole else PaymentStatus.PARTIALLY_REFUNDED
+    is_full = total >= payment.amount
+    target = PaymentStatus.REFUNDED if is_full else PaymentStatus.PARTIALLY_REFUNDED
     if target not in MOVES[payment.status]:
         raise IllegalMove(payment, target)
     event = refund_event(payment, refund, now)
@@ -358,7 +358,7 @@ def _given_back(payment: Payment, refund: Refund, actor: Actor, now: datetime) -
             payment,
             status=target,
             amount_refunded=total,
-            stray_charge=None if whole else payment.stray_charge,
+            stray_charge=None if is_full else payment.stray_charge,
             history=payment.with_step(step),
             outbox=(*payment.outbox, event),
         )

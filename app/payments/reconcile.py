@@ -136,9 +136,9 @@ class Reconciliation:
             charged: where this method adds the transaction ids that the gateway charged.
             count: about how many charges there are.
         """
-        made = self._watch(self._gateway.payments(self._since - _CLOCK_SKEW), count, "Comparing charges")
+        charges = self._watch(self._gateway.payments(self._since - _CLOCK_SKEW), count, "Comparing charges")
         with closing(DiskSet()) as agreed:
-            for batch in _batches(payment for payment in made if isinstance(payment.outcome, Charged)):
+            for batch in _batches(payment for payment in charges if isinstance(payment.outcome, Charged)):
                 records = self._books.ledger.find_all([fact.transaction_id for fact in batch])
                 for fact in batch:
                     yield from self._compare_charge(fact, records.get(fact.transaction_id), charged, agreed)
@@ -215,17 +215,17 @@ class Reconciliation:
         record = payment.refund(fact.refund_id or "") or payment.refund_by_gateway_id(fact.gateway_id)
         detail = f"{fact.gateway_id}: {fact.amount} {fact.currency} of {payment.id}"
         subject = record.id if record else fact.refund_id or fact.gateway_id
-        made = isinstance(fact.outcome, Refunded)
+        charges = isinstance(fact.outcome, Refunded)
         failed = isinstance(fact.outcome, RefundFailed)
         if record is None:
-            if made:
+            if charges:
                 yield Difference("refund without record", subject, detail, self._refund_repair(payment, fact))
         elif record.amount != fact.amount:
             yield Difference("refund amount differs", subject, f"{detail}, recorded {record.amount}")
         elif record.status == RefundStatus.COMPLETED and failed:
             kind = "refund failed, recorded as completed"
             yield Difference(kind, subject, detail, self._refund_repair(payment, fact))
-        elif record.status != RefundStatus.COMPLETED and made:
+        elif record.status != RefundStatus.COMPLETED and charges:
             kind = f"refunded, recorded as {record.status}"
             yield Difference(kind, subject, detail, self._refund_repair(payment, fact))
         elif record.status == RefundStatus.PENDING and failed:

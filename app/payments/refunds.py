@@ -99,7 +99,7 @@ class Refunds:
         Raises:
             RefundNotAllowed, GatewayError: see `refund`.
         """
-        refund = _of(payment, refund_id)
+        refund = _refund_of(payment, refund_id)
         if refund.pending and refund.gateway_id is None:
             with self._gateway.admitted():
                 later = utcnow() + self._recover_in
@@ -120,11 +120,11 @@ class Refunds:
         )
 
     def _request(self, payment: Payment, refund_id: str, actor: Actor) -> tuple[Payment, Refund]:
-        if not _of(payment, refund_id).pending:
-            return payment, _of(payment, refund_id)
-        outcome = self._ask(payment, refund_id)
+        if not _refund_of(payment, refund_id).pending:
+            return payment, _refund_of(payment, refund_id)
+        outcome = self._refund_at_gateway(payment, refund_id)
         payment = self.record(payment, refund_id, outcome, actor)
-        refund = _of(payment, refund_id)
+        refund = _refund_of(payment, refund_id)
         if refund.status == RefundStatus.FAILED:
             if isinstance(outcome, Refused) and outcome.transient:
                 raise GatewayError(
@@ -134,11 +134,11 @@ class Refunds:
             raise _refused(payment, refund_id)
         return payment, refund
 
-    def _ask(self, payment: Payment, refund_id: str) -> RefundOutcome:
+    def _refund_at_gateway(self, payment: Payment, refund_id: str) -> RefundOutcome:
         charge = payment.stray_charge or payment.gateway_id
         if charge is None:
             raise ValueError(f"the gateway's id of {payment.id} is not known")
-        amount = _of(payment, refund_id).amount
+        amount = _refund_of(payment, refund_id).amount
         return self._gateway.refund(RefundRequest(refund_id, charge, amount, payment.currency))
 
     def record(self, payment: Payment, refund_id: str, outcome: RefundOutcome, actor: Actor) -> Payment:
@@ -200,15 +200,15 @@ class Refunds:
 
     def record_fact(self, payment: Payment, fact: GatewayRefund, actor: Actor) -> Payment:
         """Record one refund from the gateway, unless it disagrees with the record."""
-        ours = payment.refund_by_gateway_id(fact.gateway_id) or payment.refund(fact.refund_id or "")
-        if not _agrees(payment, ours, fact):
+        own_refund = payment.refund_by_gateway_id(fact.gateway_id) or payment.refund(fact.refund_id or "")
+        if not _agrees(payment, own_refund, fact):
             return payment
-        if ours:
-            return self.record(payment, ours.id, fact.outcome, actor)
+        if own_refund:
+            return self.record(payment, own_refund.id, fact.outcome, actor)
         if not isinstance(fact.outcome, Refunded):
             return payment  # made elsewhere, and no money has moved yet
         now = utcnow()
-        made = Refund(
+        adopted = Refund(
             fact.refund_id or new_id("REF-"),
             RefundStatus.COMPLETED,
             fact.amount,
@@ -220,7 +220,7 @@ class Refunds:
         # Our refunds are recorded before the request, so the newest record contains this one if it is ours.
         try:
             return self._books.change(
-                payment, lambda stored: changes.refund_adopted(stored, made, actor=actor, now=now)
+                payment, lambda stored: changes.refund_adopted(stored, adopted, actor=actor, now=now)
             )
         except changes.IllegalMove as error:
             log.error(
@@ -263,10 +263,10 @@ class Refunds:
         )
         if payment.refund(refund.id) is None:
             return payment  # another process has started one
-        return self.record(payment, refund.id, self._ask(payment, refund.id), actor)
+        return self.record(payment, refund.id, self._refund_at_gateway(payment, refund.id), actor)
 
 
-def _of(payment: Payment, refund_id: str) -> Refund:
+def _refund_of(payment: Payment, refund_id: str) -> Refund:
     refund = payment.refund(refund_id)
     if refund is None:
         raise ValueError(f"{payment.id} has no refund {refund_id}")
@@ -281,12 +281,12 @@ def _refused(payment: Payment, refund_id: str) -> RefundNotAllowed:
     )
 
 
-def _agrees(payment: Payment, ours: Refund | None, fact: GatewayRefund) -> bool:
+def _agrees(payment: Payment, own_refund: Refund | None, fact: GatewayRefund) -> bool:
     """Return whether a refund at the gateway belongs to this payment: all shared fields are equal."""
     known = {
         "payment_gateway_id": (payment.gateway_id, fact.payment_gateway_id),
         "currency": (payment.currency, fact.currency),
-        "amount": (ours.amount if ours else fact.amount, fact.amount),
+        "amount": (own_refund.amount if own_refund else fact.amount, fact.amount),
     }
     field = next((field for field, (here, there) in known.items() if here != there), None)
     if field:

@@ -50,7 +50,7 @@ from app.payments.agreement import agrees
 from app.payments.books import Announce, Books, announce_nothing
 from app.payments.cards import check_card
 from app.payments.ledger.mongo import MongoLedger
-from app.payments.looks import RecentLooks
+from app.payments.looks import RecentLookups
 from app.payments.refunds import Refunds
 from app.payments.states import UNPAID, UNSETTLED, Actor, PaymentStatus
 from app.telemetry.logs import get_logger
@@ -100,7 +100,7 @@ class Payments:
         self.gateway = gateway
         self.books = books
         self.attempts = attempts or AttemptGuard(MemoryStore(), {})
-        self._looks = RecentLooks()
+        self._lookups = RecentLookups()
         self.refunds = Refunds(self.books, gateway, self.recover_in)
 
     @property
@@ -199,7 +199,7 @@ class Payments:
     ) -> PaymentResult:
         payment = self.record(payment, outcome, Actor.API, attempt)
         if isinstance(outcome, ActionRequired):
-            self._looks.remember(payment.id, outcome)
+            self._lookups.remember(payment.id, outcome)
         if isinstance(outcome, Refused) and payment.status == PaymentStatus.FAILED:
             error = InvalidAmount if outcome.bad_amount else GatewayError
             raise error(_decline_of(outcome).message, transaction_id=payment.id)
@@ -212,19 +212,19 @@ class Payments:
         """
         if payment.status not in UNSETTLED or not payment.gateway_id:
             return PaymentResult(payment)
-        if not self._looks.claim(payment.id):
+        if not self._lookups.claim(payment.id):
             return self._result(payment)
         try:
             with self.gateway.admitted(share):
                 result = self.settle(payment, Actor.API)
         except (GatewayError, ServiceUnavailable):
             return self._result(payment)
-        self._looks.remember(payment.id, result.action)
+        self._lookups.remember(payment.id, result.action)
         return result
 
     def _result(self, payment: Payment) -> PaymentResult:
         waits = payment.status == PaymentStatus.REQUIRES_ACTION
-        return PaymentResult(payment, self._looks.action(payment.id) if waits else None)
+        return PaymentResult(payment, self._lookups.action(payment.id) if waits else None)
 
     def settle(self, payment: Payment, actor: Actor) -> PaymentResult:
         """Look up an unsettled payment by its gateway id, and record the outcome.

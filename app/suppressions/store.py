@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 #: Soft bounces within a week that suppress a recipient.
-_SOFT_BOUNCES = 2
+_MAX_SOFT_BOUNCES = 2
 
 #: Reasons reported by bounces. The pause applies only to these.
 BOUNCE_REASONS = frozenset({SuppressionReason.HARD_BOUNCE, SuppressionReason.SOFT_BOUNCES})
@@ -131,8 +131,8 @@ class Suppressions:
             with suppress(NotUniqueError):  # reported before
                 bounce.insert()
             recent = SoftBounce.objects(recipient=recipient, at__gt=now - SOFT_BOUNCE_WINDOW)
-            count = recent.limit(_SOFT_BOUNCES).count(True)
-        if count < _SOFT_BOUNCES:
+            count = recent.limit(_MAX_SOFT_BOUNCES).count(True)
+        if count < _MAX_SOFT_BOUNCES:
             return self._counted(channel, SuppressionReason.SOFT_BOUNCES, Result.NOTED)
         reason = SuppressionReason.SOFT_BOUNCES
         return self.suppress(channel, address, reason=reason, source=source, now=now)

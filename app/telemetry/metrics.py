@@ -106,12 +106,12 @@ SMTP_CERTIFICATE = Gauge(
 
 def registry() -> CollectorRegistry:
     """Return a registry with the metrics of all processes of this service."""
-    whole = CollectorRegistry()
+    merged = CollectorRegistry()
     if os.environ.get(DIRECTORY):
-        MultiProcessCollector(whole)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
     else:
-        whole.register(_REGISTRY)
-    return whole
+        merged.register(_REGISTRY)
+    return merged
 
 
 def known(value: str | None, values: Container[str]) -> str:

@@ -17,7 +17,7 @@ from app import declines
 from app.abuse.attempts import Attempt, AttemptGuard, make_guard
 from app.abuse.memory_store import MemoryStore
 from app.abuse.redis_store import RedisStore
-from app.abuse.store import LOCKOUTS, Store
+from app.abuse.store import LOCKOUT_SECONDS, Store
 from app.errors import InvalidCard, TooManyAttempts
 from app.settings import Settings
 from cli.main import main
@@ -147,7 +147,7 @@ def test_a_card_declined_for_several_bookings_is_recognized_by_its_token(guard: 
         who: dict[str, Any] = {"booking": unique("B"), "user": unique("U"), "ip": unique("ip")}
         decline(guard, card="fingerprint", token="pm_1", **who)
     who = {"booking": unique("B"), "user": unique("U"), "ip": unique("ip")}
-    assert waits(guard, token="pm_1", **who) == LOCKOUTS[0]
+    assert waits(guard, token="pm_1", **who) == LOCKOUT_SECONDS[0]
     assert waits(guard, token="pm_2", **who) == 0
 
 
@@ -176,7 +176,7 @@ def test_many_customers_behind_one_address_do_not_lock_each_other_out(
 
 def test_each_lockout_is_longer_and_allows_fewer_attempts(guard: AttemptGuard, clock: Clock) -> None:
     reached = []
-    for lockout in (*LOCKOUTS, LOCKOUTS[-1]):
+    for lockout in (*LOCKOUT_SECONDS, LOCKOUT_SECONDS[-1]):
         attempts = 0
         while not waits(guard, booking=unique("B"), ip=None):
             decline(guard, booking=unique("B"), ip=None)
@@ -226,7 +226,7 @@ def test_a_card_refused_before_it_is_charged_counts(guard: AttemptGuard) -> None
 def test_lockouts_are_listed_and_can_be_lifted(guard: AttemptGuard, clock: Clock) -> None:
     for _ in range(9):
         decline(guard)
-    until = clock.now + LOCKOUTS[0]
+    until = clock.now + LOCKOUT_SECONDS[0]
     locks = guard.locks()
     assert {(lock.kind, lock.name) for lock in locks} == {
         ("booking", "B-1"),
@@ -259,13 +259,13 @@ def test_a_decline_that_is_reported_again_is_counted_once(guard: AttemptGuard, c
             attempt = guard.resume("TXN-1", booking_id="B-1", user_id="U-1", token=None)
             attempt.declined(declines.FUNDS, "card", f"ch_{number}")
             assert attempt.locked_out == (number == 8)
-    clock.now += LOCKOUTS[0] + 1
+    clock.now += LOCKOUT_SECONDS[0] + 1
     guard.resume("TXN-1", booking_id="B-1", user_id="U-1", token=None).declined(declines.FUNDS, None, "ch_8")
     assert waits(guard) == 0
     for _ in range(3):
         assert waits(guard) == 0
         decline(guard)
-    assert waits(guard) == LOCKOUTS[1]
+    assert waits(guard) == LOCKOUT_SECONDS[1]
 
 
 def test_a_later_outcome_counts_for_the_address_of_the_attempt(guard: AttemptGuard) -> None:
@@ -298,7 +298,7 @@ def test_without_redis_each_process_counts_separately(clock: Clock) -> None:
     guard = AttemptGuard(RedisStore("redis://127.0.0.1:1/0", "x"), BUDGETS, clock)
     for _ in range(9):
         decline(guard)
-    assert waits(guard) == LOCKOUTS[0]
+    assert waits(guard) == LOCKOUT_SECONDS[0]
     with pytest.raises(redis.RedisError):
         guard.locks()
 

@@ -35,7 +35,7 @@ class SimulatedApi(StripeApi):
         self._one_try_seconds = (
             settings.payment_gateway_connect_timeout + settings.payment_gateway_read_timeout
         )
-        self._most_retries = settings.payment_gateway_max_retries
+        self._max_retries = settings.payment_gateway_max_retries
         self._connect_seconds = settings.payment_gateway_connect_timeout
 
     def _send_once(self, method: str, path: str, params: Mapping[str, Any]) -> Any:

@@ -4,7 +4,7 @@ import pytest
 
 from app.gateway import ActionRequired
 from app.payments import looks
-from app.payments.looks import LOOKS_PER_WINDOW, WINDOW_SECONDS, RecentLooks
+from app.payments.looks import LOOKUPS_PER_WINDOW, WINDOW_SECONDS, RecentLookups
 
 ACTION = ActionRequired("pi_1", "pi_1_secret_x")
 
@@ -17,15 +17,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_many_readers_cause_few_lookups(clock: list[float]) -> None:
-    recent = RecentLooks()
-    assert sum(recent.claim("TXN-1") for _ in range(150)) == LOOKS_PER_WINDOW
+    recent = RecentLookups()
+    assert sum(recent.claim("TXN-1") for _ in range(150)) == LOOKUPS_PER_WINDOW
     assert recent.claim("TXN-2"), "another payment is looked up all the same"
     clock[0] += WINDOW_SECONDS
     assert recent.claim("TXN-1")
 
 
 def test_the_required_action_is_remembered_between_lookups(clock: list[float]) -> None:
-    recent = RecentLooks()
+    recent = RecentLookups()
     assert recent.action("TXN-1") is None
     recent.remember("TXN-1", ACTION)
     assert recent.claim("TXN-1"), "to remember is not to look"
@@ -34,7 +34,7 @@ def test_the_required_action_is_remembered_between_lookups(clock: list[float]) -
 
 def test_the_oldest_lookups_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(looks, "_MAX_REMEMBERED", 2)
-    recent = RecentLooks()
+    recent = RecentLookups()
     for number in range(3):
         recent.remember(f"TXN-{number}", ACTION)
     assert [recent.action(f"TXN-{number}") for number in range(3)] == [None, ACTION, ACTION]

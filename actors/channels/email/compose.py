@@ -46,8 +46,8 @@ _MAX_WORD_LINE = 75
 #: Characters that a display name may contain without quotes (RFC 5322, 3.2.3).
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*")
 
-_LONGEST_SUBJECT = 200
-_LONGEST_NAME = 100
+_MAX_SUBJECT_LENGTH = 200
+_MAX_NAME_LENGTH = 100
 
 
 class OutgoingMail(Message):
@@ -76,7 +76,7 @@ class OutgoingMail(Message):
     ) -> None:
         name, address = sender
         super().__init__(
-            subject=one_line(rendered.subject, _LONGEST_SUBJECT),
+            subject=one_line(rendered.subject, _MAX_SUBJECT_LENGTH),
             recipients=[str(recipient)],
             body=rendered.text,
             html=rendered.html,
@@ -127,10 +127,10 @@ class OutgoingMail(Message):
 def _multipart(subtype: str, message_id: str, *parts: Part) -> Part:
     # Our own boundary, because the generator would search the whole mail for an unused one.
     boundary = hashlib.sha256(f"{subtype}\0{message_id}".encode()).hexdigest()[:16]
-    whole = Part()
-    whole["Content-Type"] = f'multipart/{subtype}; boundary="={boundary}="'
-    whole.set_payload(list(parts))
-    return whole
+    container = Part()
+    container["Content-Type"] = f'multipart/{subtype}; boundary="={boundary}="'
+    container.set_payload(list(parts))
+    return container
 
 
 def _text(content: str, subtype: str, **parameters: str) -> Part:
@@ -196,7 +196,7 @@ def compose(
     return OutgoingMail(
         rendered,
         recipient=to,
-        sender=(one_line(name, _LONGEST_NAME), by),
+        sender=(one_line(name, _MAX_NAME_LENGTH), by),
         message_id=message_id,
         date=date,
     )

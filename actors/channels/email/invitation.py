@@ -46,7 +46,7 @@ _KINDS = {
 #: elsewhere.
 DEFAULT_DURATION_MINUTES = 120
 
-_LONGEST = 300
+_MAX_LENGTH = 300
 
 #: SEQUENCE counts thirds of a second since this date. Older versions counted minutes since 1970, which are
 #: lower.
@@ -148,4 +148,4 @@ def _sequence(event: Mapping[str, Any], kind: _Kind) -> int:
 
 
 def _text(value: object) -> str:
-    return "" if value is None else one_line(str(value), _LONGEST)
+    return "" if value is None else one_line(str(value), _MAX_LENGTH)

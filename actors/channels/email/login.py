@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from actors.channels.email.server import Server
 
 #: Sends one line and returns the server's reply.
-Ask = Callable[[str], tuple[int, bytes]]
+SendCommand = Callable[[str], tuple[int, bytes]]
 
 #: The mechanisms that `auto` chooses from, best first. Only one is tried, because three consecutive failures
 #: lock accounts.
@@ -24,13 +24,13 @@ _AUTOMATIC = ("plain", "login", "cram-md5")
 _CONTINUE, _ACCEPTED = 334, 235
 
 
-def log_in(server: Server, offered: list[str], ask: Ask) -> None:
+def log_in(server: Server, offered: list[str], send_command: SendCommand) -> None:
     """Log in with a mechanism that both the settings and the server allow.
 
     Args:
         server: the server, with the login.
         offered: the mechanisms in its EHLO reply.
-        ask: sends one line.
+        send_command: sends one line.
 
     Raises:
         DeliveryError: the login failed.
@@ -45,24 +45,24 @@ def log_in(server: Server, offered: list[str], ask: Ask) -> None:
             f"SMTP_AUTH is {server.auth}, {server.address} offers {' '.join(offered) or 'no AUTH at all'}",
             "Check SMTP_AUTH and SMTP_SECURITY",
         )
-    reply = _exchange(mechanism, server, ask)
+    reply = _exchange(mechanism, server, send_command)
     if reply.code != _ACCEPTED and mechanism == "xoauth2" and server.oauth:
         # A token may be revoked before it expires.
         access_token(server.oauth, server.password, renew=True)
-        reply = _exchange(mechanism, server, ask)
+        reply = _exchange(mechanism, server, send_command)
     if reply.code != _ACCEPTED:
         raise failure(Phase.AUTH, reply)
 
 
-def _exchange(mechanism: str, server: Server, ask: Ask) -> Reply:
+def _exchange(mechanism: str, server: Server, send_command: SendCommand) -> Reply:
     lines = _MECHANISMS[mechanism](server)
-    reply = Reply.of(*ask(f"AUTH {mechanism.upper()}{next(lines)}"))
+    reply = Reply.of(*send_command(f"AUTH {mechanism.upper()}{next(lines)}"))
     while reply.code == _CONTINUE:
         try:
             line = lines.send(reply.text)  # type: ignore[attr-defined]
         except StopIteration:
             line = "*"  # cancel: the server asks for more than the mechanism has
-        reply = Reply.of(*ask(line))
+        reply = Reply.of(*send_command(line))
     return reply
 
 

@@ -39,8 +39,8 @@ MAX_TICKETS = 10
 
 #: Maximum characters of a subject, which clients truncate, and of a preheader, which the inbox shows after
 #: the subject.
-_LONGEST_SUBJECT = 140
-_LONGEST_PREHEADER = 130
+_MAX_SUBJECT_LENGTH = 140
+_MAX_PREHEADER_LENGTH = 130
 
 #: Text that is never wrapped: a time of day, or an offset from UTC.
 _KEPT_TOGETHER = re.compile(r"\d{1,2}:\d{2} (?:[AaPp]\.?[Mm]\b\.?|[\u0635\u0645]\b)|UTC[+-]\d{2}:\d{2}")
@@ -164,8 +164,8 @@ class Renderer:
             passes = self._passes(template, fields, event, earlier, conventions, language)
             fields |= {"google_links": passes.links, "apple_passes": len(passes.files)}
             images = self._images(template, fields)
-            subject = one_line(without_isolates(_block(plain, "subject", fields)), _LONGEST_SUBJECT)
-            preheader = one_line(without_isolates(_block(plain, "preheader", fields)), _LONGEST_PREHEADER)
+            subject = one_line(without_isolates(_block(plain, "subject", fields)), _MAX_SUBJECT_LENGTH)
+            preheader = one_line(without_isolates(_block(plain, "preheader", fields)), _MAX_PREHEADER_LENGTH)
             # Omitted optional lines leave blank lines.
             text = re.sub(r"\n{3,}", "\n\n", plain.render(fields)).strip() + "\n"
             mjml = page.render(
@@ -261,14 +261,14 @@ def _templates(language: Language) -> dict[str, tuple[Template, Template]]:
 
 
 #: Characters of an id that fit on a line of a phone.
-_LONGEST_WHOLE = 24
+_MAX_UNBROKEN_LENGTH = 24
 
 _UNBROKEN = Markup('<span style="white-space:nowrap">{}</span>')
 
 
 def _whole(value: str) -> str:
     """Return the id `value` as HTML that clients do not wrap at its hyphens, unless it is long."""
-    return _UNBROKEN.format(value) if len(value) <= _LONGEST_WHOLE else value
+    return _UNBROKEN.format(value) if len(value) <= _MAX_UNBROKEN_LENGTH else value
 
 
 def _unbroken(value: str) -> Markup:

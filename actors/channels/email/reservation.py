@@ -24,7 +24,7 @@ _STATUS = {
     "booking_cancellation": "https://schema.org/ReservationCancelled",
 }
 
-_LONGEST = 300
+_MAX_LENGTH = 300
 
 
 def reservation(template: str, event: Mapping[str, Any], conventions: Conventions) -> Markup | None:
@@ -71,4 +71,4 @@ def reservation(template: str, event: Mapping[str, Any], conventions: Convention
 
 
 def _text(value: object) -> str:
-    return "" if value is None else one_line(str(value), _LONGEST)
+    return "" if value is None else one_line(str(value), _MAX_LENGTH)

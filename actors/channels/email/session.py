@@ -110,7 +110,7 @@ class Session:
         self.used_at = time.monotonic()
         return reply
 
-    def ask(self, sender: str, recipient: str) -> None:
+    def check_recipient(self, sender: str, recipient: str) -> None:
         """Check whether the server would accept a mail, without sending one.
 
         Raises:
@@ -259,9 +259,9 @@ class Session:
             "the mail server mishandles PIPELINING: commands are sent one at a time", reason=str(failed)
         )
 
-    def _command(self, phase: Phase, ask: Callable[[], tuple[int, bytes]]) -> None:
+    def _command(self, phase: Phase, check_recipient: Callable[[], tuple[int, bytes]]) -> None:
         with tracing.span(f"smtp {phase}"), self._timed(phase):
-            reply = Reply.of(*ask())
+            reply = Reply.of(*check_recipient())
             tracing.annotate({"smtp.reply_code": reply.code})
             if reply.code // 100 != (3 if phase is Phase.DATA else 2):
                 raise failure(phase, reply)

@@ -19,7 +19,7 @@ from app.events.changes import material_changes
 from app.languages import Language
 from app.text import one_line
 
-_MOST_SHOWTIMES = 6
+_MAX_SHOWTIMES = 6
 
 #: Maximum characters of the old or new value of a change.
 _MAX_BRIEF = 40
@@ -36,7 +36,7 @@ _WORDS = {"payment_method", "reason"}
 
 
 def _showtimes(conventions: Conventions, value: Any) -> list[dict[str, Any]]:
-    others = presenters.items(value)[:_MOST_SHOWTIMES]
+    others = presenters.items(value)[:_MAX_SHOWTIMES]
     if not all(isinstance(other, Mapping) for other in others):
         raise Unpresentable("is not a list of showtimes")
     return [_present(conventions, other, ("showtime", "cinema_name", "booking_url")) for other in others]

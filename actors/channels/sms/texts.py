@@ -27,19 +27,19 @@ from app.events.changes import material_changes
 from app.languages import ENGLISH, Language, Languages
 
 #: Minimum characters of a shortened title. A title that must be shorter is omitted.
-_SHORTEST_TITLE = 8
+_MIN_TITLE_LENGTH = 8
 
 #: Maximum characters of a title in a message of several segments.
 _TITLE_IN_SEVERAL = 30
 
 #: Segments of a non-GSM-7 message above which its title or link is omitted.
-_MOST_SEGMENTS_OF_UCS2 = 2
+_MAX_UCS2_SEGMENTS = 2
 
 #: RIGHT-TO-LEFT MARK.
 _MARKS = dict.fromkeys(map(ord, "\u200f"))
 
 #: Maximum number of ticket codes in a message; the link shows the others.
-_MOST_CODES = 10
+_MAX_CODES = 10
 
 
 #: Ends of the first sentence.
@@ -230,9 +230,9 @@ def _tickets(event: Mapping[str, Any], conventions: Conventions) -> dict[str, st
     codes = [str(ticket["code"]) for ticket in event.get("tickets") or ()]
     if not codes:
         return {}
-    rest = ["..."] if len(codes) > _MOST_CODES else []
+    rest = ["..."] if len(codes) > _MAX_CODES else []
     link = url(conventions, event.get("ticket_url"))
-    return {"codes": ", ".join([*codes[:_MOST_CODES], *rest]), "ticket_url": link or ""}
+    return {"codes": ", ".join([*codes[:_MAX_CODES], *rest]), "ticket_url": link or ""}
 
 
 def _without_marks(text: str) -> str:
@@ -271,7 +271,7 @@ def _fitting(text: _Text, fields: dict[str, str], *, with_codes: bool) -> str:
     )
     several = fields | variants[-1] | {"movie_title": _shortened(title, _TITLE_IN_SEVERAL), "retry_url": ""}
     several["showtime"] = fields.get(showtimes[-1], "")
-    max_segments = 1 if text.in_gsm7 else _MOST_SEGMENTS_OF_UCS2
+    max_segments = 1 if text.in_gsm7 else _MAX_UCS2_SEGMENTS
     return next((found for found in candidates if gsm7.segments(found) <= max_segments), text.fill(several))
 
 
@@ -280,7 +280,7 @@ def _titles(title: str, *, romanize: bool) -> Iterator[str]:
     yield title
     romanized = gsm7.plain(title, romanize=True) if romanize else title
     yield romanized
-    for longest in range(len(romanized) - 1, _SHORTEST_TITLE - 1, -1):
+    for longest in range(len(romanized) - 1, _MIN_TITLE_LENGTH - 1, -1):
         yield _shortened(romanized, longest)
 
 

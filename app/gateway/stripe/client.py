@@ -54,7 +54,7 @@ class StripeApi:
         )
         self._budget_seconds = settings.gateway_time_budget
         self._one_try_seconds = connect + read
-        self._most_retries = settings.payment_gateway_max_retries
+        self._max_retries = settings.payment_gateway_max_retries
 
     def call(
         self,
@@ -127,7 +127,7 @@ class StripeApi:
             else:
                 failures += 1
                 pause = _pause_seconds(failures)
-                if failures > self._most_retries or not _is_retryable(last_error):
+                if failures > self._max_retries or not _is_retryable(last_error):
                     break
             if time.monotonic() + pause + self._one_try_seconds > deadline:
                 break

@@ -154,10 +154,10 @@ class StripeGateway:
             "metadata": self._mark() | {reading.REFUND_ID: request.refund_id},
         }
         try:
-            made = self._api.call("post", "/v1/refunds", params, request.refund_id)
+            stripe_refund = self._api.call("post", "/v1/refunds", params, request.refund_id)
         except stripe.StripeError as error:
             return refund_failure(error)
-        return reading.refund_outcome(made)
+        return reading.refund_outcome(stripe_refund)
 
     def payment_of_charge(self, charge_id: str) -> str | None:
         charge = self._get(f"/v1/charges/{quote(charge_id, safe='')}")
@@ -165,8 +165,8 @@ class StripeGateway:
         return payment if isinstance(payment, str) else None
 
     def find_refund(self, gateway_id: str) -> GatewayRefund | None:
-        made = self._get(f"/v1/refunds/{quote(gateway_id, safe='')}")
-        return reading.refund(made) if made else None
+        stripe_refund = self._get(f"/v1/refunds/{quote(gateway_id, safe='')}")
+        return reading.refund(stripe_refund) if stripe_refund else None
 
     def refunds(
         self, *, payment: str | None = None, since: datetime | None = None, until: datetime | None = None
@@ -200,12 +200,12 @@ class StripeGateway:
         given = {
             name: value for name, value in charge.metadata.items() if name not in reading.RESERVED_METADATA
         }
-        ours = {
+        own_fields = {
             reading.TRANSACTION_ID: charge.transaction_id,
             reading.BOOKING_ID: charge.booking_id,
             reading.USER_ID: charge.user_id,
         }
-        return given | self._mark() | ours
+        return given | self._mark() | own_fields
 
     def _mark(self) -> dict[str, str]:
         """Return the metadata that marks the deployment. Stripe drops empty values, so an empty namespace has

@@ -104,16 +104,16 @@ def payment(intent: StripeObject) -> GatewayPayment:
     )
 
 
-def refund(made: StripeObject) -> GatewayRefund:
+def refund(stripe_refund: StripeObject) -> GatewayRefund:
     """Read a Refund."""
     return GatewayRefund(
-        gateway_id=made["id"],
-        refund_id=(made.get("metadata") or {}).get(REFUND_ID),
-        payment_gateway_id=object_id(made.get("payment_intent")),
-        amount=from_minor(made["amount"], made["currency"]),
-        currency=made["currency"].upper(),
-        created_at=_time(made["created"]),
-        outcome=refund_outcome(made),
+        gateway_id=stripe_refund["id"],
+        refund_id=(stripe_refund.get("metadata") or {}).get(REFUND_ID),
+        payment_gateway_id=object_id(stripe_refund.get("payment_intent")),
+        amount=from_minor(stripe_refund["amount"], stripe_refund["currency"]),
+        currency=stripe_refund["currency"].upper(),
+        created_at=_time(stripe_refund["created"]),
+        outcome=refund_outcome(stripe_refund),
     )
 
 

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 #: Seconds after which a reader restarts at its position, because RabbitMQ closes a consumer that does not
 #: acknowledge a message within half an hour. https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout
-_SESSION = 60.0
+_SESSION_SECONDS = 60.0
 
 #: Seconds to wait for the next dead letter.
 _INACTIVITY_SECONDS = 10.0
 
 #: AMQP counts a consumer's unacknowledged messages in 16 bits; 0 is no limit.
-_MOST_UNACKNOWLEDGED = 0xFFFF
+_MAX_UNACKNOWLEDGED = 0xFFFF
 
 #: AMQP 0-9-1: reply code of a passive declaration of a queue that does not exist.
 _NOT_FOUND = 404
@@ -62,7 +62,7 @@ class RabbitDeadLetters:
             kept = seen - self._removed
             # The limit includes the dead letters that stay, because RabbitMQ sends them first every time.
             limit = 2 * kept + ahead if ahead else 0
-            ends = time.monotonic() + _SESSION
+            ends = time.monotonic() + _SESSION_SECONDS
             with self._session(queue, limit) as (waiting, deliveries):
                 if waiting <= kept:
                     return
@@ -131,7 +131,7 @@ class RabbitDeadLetters:
                 yield 0, iter(())
                 return
             more = first[0].message_count
-            channel.basic_qos(prefetch_count=limit if limit <= _MOST_UNACKNOWLEDGED else 0)
+            channel.basic_qos(prefetch_count=limit if limit <= _MAX_UNACKNOWLEDGED else 0)
             rest = channel.consume(f"{queue}.XQ", exclusive=True, inactivity_timeout=_INACTIVITY_SECONDS)
             try:
                 # Started immediately, so that a second command learns that one is running.

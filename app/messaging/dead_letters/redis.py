@@ -18,7 +18,7 @@ from app.messaging.dead_letters.letter import DeadLetter
 from app.messaging.redis import reasons_key
 
 #: Timeout of each call to Redis, in seconds.
-_TIMEOUT = 5.0
+_TIMEOUT_SECONDS = 5.0
 
 #: Dead letters read at once.
 _BATCH_SIZE = 500
@@ -43,7 +43,9 @@ class RedisDeadLetters:
     """
 
     def __init__(self, url: str, namespace: str) -> None:
-        self._redis = redis.Redis.from_url(url, socket_connect_timeout=_TIMEOUT, socket_timeout=_TIMEOUT)
+        self._redis = redis.Redis.from_url(
+            url, socket_connect_timeout=_TIMEOUT_SECONDS, socket_timeout=_TIMEOUT_SECONDS
+        )
         self._replay = self._redis.register_script(_REPLAY)
         self._namespace = namespace
         self._removed = 0

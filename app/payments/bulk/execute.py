@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from app.clock import utcnow
 from app.errors import InvalidAmount, Problem, RefundNotAllowed, ServiceUnavailable, TransactionNotFound
 from app.payments.bulk.pace import Pace
-from app.payments.bulk.progress import MAX_LOOKS, Close, Repeat, next_step
+from app.payments.bulk.progress import MAX_LOOKUPS, Close, Repeat, next_step
 from app.payments.orders import RefundOrder
 from app.payments.states import Actor, RefundStatus
 from app.telemetry.logs import get_logger
@@ -119,11 +119,11 @@ def _held(runs: RunStore, run_id: str, token: str, stop: threading.Event) -> Ite
         while not done.wait(_RENEW_SECONDS):
             now = utcnow()
             try:
-                ours = runs.renew(run_id, token, now + LEASE)
+                still_claimed = runs.renew(run_id, token, now + LEASE)
                 expires = now + LEASE
             except ServiceUnavailable:
-                ours = now < expires
-            if not ours:
+                still_claimed = now < expires
+            if not still_claimed:
                 lease.lost.set()
                 return
 
@@ -179,7 +179,7 @@ class _Execution:
             return
         try:
             payment = self._payments.books.get(line.transaction_id or "")
-            self._go_on(line, payment)
+            self._continue(line, payment)
         except _FINAL as problem:
             self._runs.close_line(self._run.id, line, problem.message)
         except Problem as problem:  # the gateway or the database is unavailable
@@ -198,7 +198,7 @@ class _Execution:
             reason=problem.message,
         )
 
-    def _go_on(self, line: Line, payment: Payment) -> None:
+    def _continue(self, line: Line, payment: Payment) -> None:
         step = next_step(self._run.id, payment, utcnow())
         if isinstance(step, Close):
             self._runs.close_line(self._run.id, line, step.note)
@@ -210,7 +210,7 @@ class _Execution:
             _, refund = self._payments.refunds.refund(order, step.refund_id, Actor.OPERATOR)
         if refund.status == RefundStatus.FAILED:
             return  # the next lookup decides
-        if _is_unknown(refund) and line.looks + 1 < MAX_LOOKS:
+        if _is_unknown(refund) and line.looks + 1 < MAX_LOOKUPS:
             self._runs.look_again(self._run.id, line)
             if line.looks:
                 self._pace.refused()  # only lines with unknown outcomes are left
@@ -222,7 +222,7 @@ class _Execution:
             _, refund = self._payments.refunds.resume(payment, refund_id, Actor.OPERATOR)
         except RefundNotAllowed:
             # Recovery may have sealed it meanwhile, so a limited number of new attempts is allowed.
-            if line.looks + 1 >= MAX_LOOKS:
+            if line.looks + 1 >= MAX_LOOKUPS:
                 raise
             self._runs.look_again(self._run.id, line)
             _, refund = self._payments.books.get_refund(refund_id)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_ATTEMPTS = 20
 
 #: Number of unknown outcomes after which a line is left to recovery.
-MAX_LOOKS = 3
+MAX_LOOKUPS = 3
 
 #: Maximum age of a request that is repeated. The gateway may soon delete the key of an older one and refund
 #: again.

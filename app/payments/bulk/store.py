@@ -111,9 +111,9 @@ class RunStore:
 
     def renew(self, run_id: str, token: str, until: datetime) -> bool:
         """Extend a claim. Return whether the run is still claimed by us and not stopped."""
-        ours = _held(run_id, token) | {"status": RunStatus.RUNNING.value}
+        condition = _held(run_id, token) | {"status": RunStatus.RUNNING.value}
         with storage_writes():
-            return RefundRun.compare_and_set(ours, {"$set": {"lease_until": until}})
+            return RefundRun.compare_and_set(condition, {"$set": {"lease_until": until}})
 
     def release(self, run_id: str, token: str, retry_at: datetime | None = None) -> None:
         """Release a claim.

@@ -10,10 +10,10 @@ Write = TypeVar("Write")
 Result = TypeVar("Result")
 
 #: Batches on their way at a time: with two, one connection that hangs does not hold up all threads.
-_MOST_AT_ONCE = 2
+_MAX_CONCURRENT_BATCHES = 2
 
 #: Writes in a batch, far below MongoDB's limit.
-_LARGEST = 100
+_MAX_BATCH_SIZE = 100
 
 
 class _Waiting(Generic[Write, Result]):
@@ -53,7 +53,7 @@ class Batches(Generic[Write, Result]):
         self._carry_out = carry_out
         self._lock = threading.Lock()
         self._waiting: list[_Waiting[Write, Result]] = []
-        self._at_once = 0
+        self._running = 0
 
     def write(self, write: Write) -> Result:
         """Carry out a write, and return its result.
@@ -63,8 +63,8 @@ class Batches(Generic[Write, Result]):
         """
         entry: _Waiting[Write, Result] = _Waiting(write)
         with self._lock:
-            if self._at_once < _MOST_AT_ONCE:
-                self._at_once += 1
+            if self._running < _MAX_CONCURRENT_BATCHES:
+                self._running += 1
                 entry.batch = [entry]
             else:
                 self._waiting.append(entry)
@@ -86,10 +86,10 @@ class Batches(Generic[Write, Result]):
         for each, outcome in zip(batch, outcomes, strict=True):
             each.outcome = outcome
         with self._lock:
-            following, self._waiting = self._waiting[:_LARGEST], self._waiting[_LARGEST:]
+            following, self._waiting = self._waiting[:_MAX_BATCH_SIZE], self._waiting[_MAX_BATCH_SIZE:]
             if following:
                 following[0].batch = following
             else:
-                self._at_once -= 1
+                self._running -= 1
         for each in (*batch, *following[:1]):
             each.turn.release()

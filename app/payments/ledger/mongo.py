@@ -74,13 +74,13 @@ class MongoLedger:
                 return bool(_payments().update_one(unchanged, update).matched_count)
 
     def find(self, transaction_id: str) -> Payment | None:
-        return _one({"_id": transaction_id})
+        return _find({"_id": transaction_id})
 
     def find_by_refund(self, refund_id: str) -> Payment | None:
-        return _one({"refunds.id": refund_id})
+        return _find({"refunds.id": refund_id})
 
     def find_by_gateway_id(self, gateway_id: str) -> Payment | None:
-        return _one({"gateway_id": gateway_id})
+        return _find({"gateway_id": gateway_id})
 
     def find_all(self, transaction_ids: Collection[str]) -> dict[str, Payment]:
         found = (_find_each({"_id": {"$in": ids}}) for ids in _batches(list(transaction_ids)))
@@ -229,7 +229,7 @@ def _payments() -> MongoCollection[dict[str, Any]]:
     return Transaction.collection()
 
 
-def _one(expected: dict[str, Any]) -> Payment | None:
+def _find(expected: dict[str, Any]) -> Payment | None:
     with storage_errors():
         document = _payments().find_one(expected)
     return None if document is None else _payment(document)

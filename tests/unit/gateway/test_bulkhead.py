@@ -96,7 +96,7 @@ def test_customers_may_use_every_slot() -> None:
 @pytest.mark.parametrize("threads", range(4, 257))
 def test_a_thread_stays_free_however_many_call_and_wait(threads: int) -> None:
     slots = threads * 3 // 4  # Settings.gateway_calls
-    assert slots + Bulkhead(slots)._most_waiting < threads
+    assert slots + Bulkhead(slots)._max_waiting < threads
 
 
 def test_only_a_few_calls_wait_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,9 +72,11 @@ class GoogleLinks:
             showing: the booking.
             now: an aware datetime.
         """
-        whole = self._class(showing)
+        whole_class = self._class(showing)
         for left_out in range(len(_OPTIONAL) + 1):
-            event_class = {name: value for name, value in whole.items() if name not in _OPTIONAL[:left_out]}
+            event_class = {
+                name: value for name, value in whole_class.items() if name not in _OPTIONAL[:left_out]
+            }
             class_id = event_class["id"] = self._id("class", event_class)
             objects = [(ticket, self._object(showing, ticket, class_id)) for ticket in showing.tickets]
             if all(self._fits(event_class, [each], now) for _, each in objects):

@@ -78,9 +78,9 @@ def outdated(event: Mapping[str, Any], facts: Sequence[Fact]) -> str | None:
         event: the event to check.
         facts: the booking's facts, oldest record first.
     """
-    if _cancelled(facts):
+    if _is_cancelled(facts):
         return "the booking is cancelled"
-    if _refunded_in_full(event, facts):
+    if _is_refunded_in_full(event, facts):
         return "the booking is refunded in full"
     current = current_state(facts)
     if current is not None and _ticket(current.event) != _ticket(event):
@@ -117,11 +117,11 @@ def _still_counts(fact: Fact, facts: Sequence[Fact]) -> bool:
     return not any(happened_before(fact.event, again.event) for again in confirmed)
 
 
-def _cancelled(facts: Sequence[Fact]) -> bool:
+def _is_cancelled(facts: Sequence[Fact]) -> bool:
     return any(_still_counts(fact, facts) for fact in _of_types(facts, _CANCELLED))
 
 
-def _refunded_in_full(event: Mapping[str, Any], facts: Sequence[Fact]) -> bool:
+def _is_refunded_in_full(event: Mapping[str, Any], facts: Sequence[Fact]) -> bool:
     """Return whether one service has reported refunds of the booking's whole total.
 
     Sums of different services are not added: each may report the other's refunds.

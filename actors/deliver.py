@@ -147,7 +147,7 @@ class Deliver:
             DeliveryFailed: it can't succeed, or has used up its retries.
         """
         try:
-            if not (notification.abandoned and self._settled(notification)):
+            if not (notification.abandoned and self._is_settled(notification)):
                 self._attempt(notification)
         except _OUTAGES:
             self._held.append(notification)
@@ -205,7 +205,7 @@ class Deliver:
         deliveries.end(notification, DeliveryStatus.SKIPPED, reason, note)
         log_outcome(notification, DeliveryStatus.SKIPPED, note or reason)
 
-    def _settled(self, notification: Notification) -> bool:
+    def _is_settled(self, notification: Notification) -> bool:
         """Return whether a delivery that another worker abandoned needs no sending."""
         receipt = self._receipts.find(notification)
         if receipt is not None:

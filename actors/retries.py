@@ -22,7 +22,7 @@ _MAX_RETRIES_AFTER_UNEXPECTED_ERROR = 15
 _OUTAGE_ERRORS = (*OUTAGES, redis.RedisError, BrokerConnectionError, dramatiq.Retry)
 
 
-def worth_a_retry(retries: int, error: BaseException) -> bool:
+def should_retry(retries: int, error: BaseException) -> bool:
     """Return whether to retry a message after `retries` retries."""
     return isinstance(error, _OUTAGE_ERRORS) or retries < _MAX_RETRIES_AFTER_UNEXPECTED_ERROR
 
@@ -36,7 +36,7 @@ class LosslessRetries(Retries):
     """
 
     def __init__(self) -> None:
-        super().__init__(min_backoff=_MIN_BACKOFF, max_backoff=_MAX_BACKOFF, retry_when=worth_a_retry)
+        super().__init__(min_backoff=_MIN_BACKOFF, max_backoff=_MAX_BACKOFF, retry_when=should_retry)
 
     def after_process_message(
         self,

@@ -203,12 +203,12 @@ def _windows(plain: str) -> Iterator[tuple[int, int]]:
         candidates = set(_candidates(run))
         luhn = _Luhn(run.digits) if candidates else None
         for start, stop in candidates:
-            if luhn and luhn.valid(start, stop) and not _is_phone_number(run, start, stop):
+            if luhn and luhn.is_valid(start, stop) and not _is_phone_number(run, start, stop):
                 yield run.places[start], run.places[stop - 1] + 1
 
 
 def _is_card(digits: str) -> bool:
-    return len(digits) in _LENGTHS.get(digits[:4], ()) and _Luhn(digits).valid(0, len(digits))
+    return len(digits) in _LENGTHS.get(digits[:4], ()) and _Luhn(digits).is_valid(0, len(digits))
 
 
 def _runs(plain: str) -> Iterator[_Run]:
@@ -232,12 +232,12 @@ def _candidates(run: _Run) -> Iterator[tuple[int, int]]:
             continue
         for length in _LENGTHS.get(run.digits[start : start + 4], ()):
             last = ends.get(start + length)
-            if last and _plausible(length, last - number):
+            if last and _is_plausible(length, last - number):
                 yield start, start + length
         yield from _at_the_ends(run.digits, start, stop)
 
 
-def _plausible(length: int, groups: int) -> bool:
+def _is_plausible(length: int, groups: int) -> bool:
     """Return whether the grouping is plausible: lists of seats mix groups of one and two digits."""
     return length >= 2 * groups or length == groups
 
@@ -271,7 +271,7 @@ class _Luhn:
         ]
         self._sums = tuple(list(accumulate(each, initial=0)) for each in (even, odd))
 
-    def valid(self, start: int, stop: int) -> bool:
+    def is_valid(self, start: int, stop: int) -> bool:
         """Return whether the digits from `start` up to `stop` pass the check."""
         # The last digit is not doubled, so the digits with the parity of the one before it are.
         sums = self._sums[stop % 2]

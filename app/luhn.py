@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def luhn_valid(digits: str) -> bool:
+def is_luhn_valid(digits: str) -> bool:
     """Return whether `digits` passes the Luhn check (ISO/IEC 7812-1, annex B)."""
     total = 0
     for position, char in enumerate(reversed(digits)):

@@ -47,7 +47,7 @@ def _smtp_server(settings: Settings, server: Server) -> Finding:
         advice = outcome.advice or "movieapp smtp-check shows each step."
         return Finding(name, Level.BAD, str(outcome.failed), advice)
     until = f", certificate until {outcome.expires:%Y-%m-%d}" if outcome.expires else ""
-    if outcome.expiring:
+    if outcome.is_expiring:
         return Finding(name, Level.BAD, f"ready to send{until}", "Renew the mail server's certificate.")
     return Finding(name, Level.OK, f"ready to send{until}")
 

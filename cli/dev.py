@@ -55,7 +55,7 @@ def dev(port: int, smtp_port: int, inbox_port: int, reset: bool, data_dir: Path 
         settings = load_settings()
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
-    if settings.gateway_live:
+    if settings.is_gateway_live:
         raise click.ClickException(
             "PAYMENT_GATEWAY_API_KEY is a live key: `movieapp dev` takes test keys (sk_test_…) only."
         )

@@ -116,11 +116,11 @@ class Inbox:
         self._data += data
 
     @property
-    def head_too_large(self) -> bool:
+    def is_head_too_large(self) -> bool:
         """Return whether the headers exceed the limit."""
         return self._head_end < 0 and len(self._data) > _HEAD_LIMIT
 
-    def complete(self) -> bool:
+    def is_complete(self) -> bool:
         """Return whether the data is a whole request, or enough to refuse it."""
         if self._head_end < 0:
             found = self._data.find(b"\r\n\r\n")
@@ -130,7 +130,7 @@ class Inbox:
             self._read_head()
         if self.truncated:
             return True
-        return self._chunks_complete() if self._chunked else len(self._data) >= self._body_end
+        return self._are_chunks_complete() if self._chunked else len(self._data) >= self._body_end
 
     def _read_head(self) -> None:
         beginnings = (start for start in self._larger if self._data.startswith(start))
@@ -150,7 +150,7 @@ class Inbox:
             self._body_end += size
             self.truncated = size > self._body_limit  # the application refuses it without reading it
 
-    def _chunks_complete(self) -> bool:
+    def _are_chunks_complete(self) -> bool:
         """Return whether the chunks received so far are complete (RFC 9112, 7.1)."""
         while self._chunk_at < len(self._data):
             line_end = self._data.find(b"\r\n", self._chunk_at, self._chunk_at + _CHUNK_LINE_LIMIT)
@@ -163,7 +163,7 @@ class Inbox:
                 return True
             size = int(line[1], 16)
             if size == 0:
-                return self._trailers_complete(line_end)
+                return self._are_trailers_complete(line_end)
             chunk_end = line_end + 2 + size + 2
             if chunk_end > len(self._data):
                 return self._is_too_large(self._body_size + len(self._data) - line_end)
@@ -178,7 +178,7 @@ class Inbox:
         )
         return self.truncated
 
-    def _trailers_complete(self, line_end: int) -> bool:
+    def _are_trailers_complete(self, line_end: int) -> bool:
         """Return whether the trailer section after the last chunk is complete: fields and an empty line."""
         if self._data.startswith(b"\r\n", line_end + 2):
             return True
@@ -258,7 +258,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn ships no t
     def _received(self, conn: TConn) -> bool:
         """Read the available data. Return whether the connection needs no more reading."""
         inbox: Inbox = conn.inbox
-        if not inbox.complete():
+        if not inbox.is_complete():
             try:
                 data = conn.sock.recv(_READ_BYTES)
             except BlockingIOError:
@@ -269,8 +269,8 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn ships no t
                 self._close(conn)
                 return True
             inbox.add(data)
-        if not inbox.complete():
-            if inbox.head_too_large:
+        if not inbox.is_complete():
+            if inbox.is_head_too_large:
                 self._refuse(conn, _HEAD_TOO_LARGE)
                 return True
             if inbox.expects_continue and not conn.continued:

@@ -53,7 +53,7 @@ class Probe:
     failed: DeliveryError | None = None
 
     @property
-    def expiring(self) -> bool:
+    def is_expiring(self) -> bool:
         """Return whether the certificate is about to expire."""
         return self.expires is not None and self.expires - utcnow() < _RENEW_BEFORE
 
@@ -148,7 +148,7 @@ def smtp_check(recipient: str | None, as_json: bool) -> None:
         print_json(_jsonable(result))
     else:
         _show(result)
-    if result.failed or result.expiring:
+    if result.failed or result.is_expiring:
         raise click.exceptions.Exit(1)
 
 
@@ -169,7 +169,7 @@ def _show(result: Probe) -> None:
     table(("step", "ms"), result.steps)
     if result.tls:
         click.echo(f"{result.tls}, certificate until {result.expires:%Y-%m-%d}")
-    if result.expiring:
+    if result.is_expiring:
         click.echo("The certificate expires soon: renew it.", err=True)
     if result.failed:
         click.echo(f"Failed: {result.failed}", err=True)

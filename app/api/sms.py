@@ -118,14 +118,14 @@ def _check_signature(settings: Settings, kind: str) -> None:
         Forbidden: the signature does not match, or SMS are not sent through Twilio.
         RateLimited: too many such requests came from its address.
     """
-    if _signed(settings):
+    if _is_signed(settings):
         return
     metrics.SMS_CALLBACKS.labels(kind, "refused").inc()
     count_failure("sms")
     raise Forbidden("The signature does not match. Is PUBLIC_URL the address that Twilio calls?")
 
 
-def _signed(settings: Settings) -> bool:
+def _is_signed(settings: Settings) -> bool:
     if settings.sms_provider != "twilio":
         return False
     from twilio.request_validator import RequestValidator  # part of an extra that may not be installed

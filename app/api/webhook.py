@@ -48,6 +48,6 @@ def webhook() -> Response:
         metrics.WEBHOOKS.labels("", "refused").inc()
         count_failure("webhook")
         raise InvalidWebhook(f"Refused: {error}.") from None
-    if event.live != settings.gateway_live:
+    if event.live != settings.is_gateway_live:
         raise InvalidWebhook("The webhook is from another mode (test or live) than the API key.")
     return jsonify({"received": True, "new": webhooks.handle(payments, event, MongoWebhookLog())})

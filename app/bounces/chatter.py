@@ -62,7 +62,7 @@ _GIVEN_UP_TEXT = re.compile(
 )
 
 
-def delayed(message: Returned) -> bool:
+def reports_delay(message: Returned) -> bool:
     """Return whether a server reports a delay and keeps trying."""
     if _DELAY_TEXT.search(message.text):
         return True
@@ -89,6 +89,6 @@ def automatic(message: Returned) -> OtherMail | None:
     return None
 
 
-def vacation(message: Returned) -> bool:
+def is_absence_notice(message: Returned) -> bool:
     """Return whether the subject is that of an absence notice."""
     return bool(_AUTO_REPLY_SUBJECT.search(message.header("Subject")))

@@ -88,7 +88,7 @@ class Taken:
     what: OtherMail | None = None
 
     @property
-    def settled(self) -> bool:
+    def is_settled(self) -> bool:
         """Return whether the message needs no operator."""
         return self.outcome in _SETTLED or (self.what is not None and self.what not in _FOR_A_PERSON)
 

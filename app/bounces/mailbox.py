@@ -239,4 +239,4 @@ def _file(raw: bytes, settings: Settings, handle: Callable[..., Taken]) -> str:
     except Exception:  # a bug: the message must not block the others, and an operator has to read it
         log.exception("bounce not handled")
         return UNMATCHED
-    return PROCESSED if taken.settled else UNMATCHED
+    return PROCESSED if taken.is_settled else UNMATCHED

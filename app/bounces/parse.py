@@ -158,10 +158,10 @@ def _from_text(message: Returned) -> Bounce | NoBounce:
         or message.header("Return-Path") == "<>"
     )
     subject, text = message.header("Subject"), _report_text(message)
-    if failed or (from_daemon and not chatter.vacation(message)):
-        if chatter.delayed(message):
+    if failed or (from_daemon and not chatter.is_absence_notice(message)):
+        if chatter.reports_delay(message):
             return NoBounce(OtherMail.DELAYED)
-        if failed or _FAILURE_SUBJECT.search(subject) or _failure_in(text, message):
+        if failed or _FAILURE_SUBJECT.search(subject) or _reports_failure(text, message):
             recipients = failed or _recipients(message, text)
             if recipients:
                 status = next(
@@ -175,7 +175,7 @@ def _from_text(message: Returned) -> Bounce | NoBounce:
     return NoBounce(chatter.automatic(message) or OtherMail.UNRECOGNIZED)
 
 
-def _failure_in(text: str, message: Returned) -> bool:
+def _reports_failure(text: str, message: Returned) -> bool:
     """Return whether a daemon's text reports a failure, rather than mentions one."""
     return bool(_FAILURE_TEXT.search(text)) and (
         bool(_REPLY_LINE.search(text)) or message.original is not None or _message_id(message) is not None

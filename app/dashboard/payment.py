@@ -40,7 +40,7 @@ def payment(transaction_id: str) -> str:
     deliveries = notifications_of(found.get("booking_id"))
     actions = actions_on([str(found["_id"])])
     gateway_id = found.get("gateway_id")
-    live = settings().gateway_live
+    live = settings().is_gateway_live
     return page(
         "payment",
         payment=found,

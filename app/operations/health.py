@@ -88,7 +88,7 @@ Probe = Callable[["Settings", float], Iterator[Finding]]
 
 
 def _settings(settings: Settings, _timeout: float) -> Iterator[Finding]:
-    mode = "live" if settings.gateway_live else "test"
+    mode = "live" if settings.is_gateway_live else "test"
     yield Finding("settings", Level.OK, f"{settings.app_env}, {mode} mode of the gateway")
 
 
@@ -220,7 +220,7 @@ def _queue_states(settings: Settings) -> Iterator[Finding]:
 
 def _gateway(settings: Settings, _timeout: float) -> Iterator[Finding]:
     if settings.payment_gateway_api_key.get_secret_value():
-        yield Finding("gateway", Level.OK, "live mode" if settings.gateway_live else "test mode")
+        yield Finding("gateway", Level.OK, "live mode" if settings.is_gateway_live else "test mode")
     else:
         advice = "Set PAYMENT_GATEWAY_API_KEY."
         yield Finding("gateway", Level.BAD, "PAYMENT_GATEWAY_API_KEY is not set", advice)
@@ -327,7 +327,7 @@ def _suppressions(settings: Settings, _timeout: float) -> Iterator[Finding]:
         yield Finding("suppressions", level, what, advice if production else "")
     for channel in ChannelName:
         rate = measure(channel, utcnow())
-        if rate.paused:
+        if rate.is_paused:
             advice = f"movieapp notifications list --channel {channel} --since 1h: is our server at fault?"
             what = f"{channel}: paused, {rate.bounced} messages bounced within an hour"
             yield Finding("suppressions", Level.BAD, what, advice)

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from app.errors import CardExpired, InvalidCard
 from app.gateway import CardDetails
-from app.luhn import luhn_valid
+from app.luhn import is_luhn_valid
 
 #: American Express prints four digits on the front; every other brand three on the back.
 _AMEX = re.compile(r"3[47]")
@@ -24,7 +24,7 @@ def check_card(card: CardDetails, now: datetime) -> None:
             brand's, or the month is invalid.
         CardExpired: the month has passed. A card is valid until the end of its month.
     """
-    if not re.fullmatch(r"[0-9]{12,19}", card.number) or not luhn_valid(card.number):
+    if not re.fullmatch(r"[0-9]{12,19}", card.number) or not is_luhn_valid(card.number):
         raise InvalidCard("The card number is incorrect. Please check it.", field="card_number")
     length = 4 if _AMEX.match(card.number) else 3
     if not re.fullmatch(rf"[0-9]{{{length}}}", card.cvv):

@@ -101,12 +101,12 @@ def lookup_scheduled(payment: Payment, at: datetime) -> Payment:
 
 def lookups_finished(payment: Payment) -> Payment:
     """Stop lookups, unless something is open."""
-    if payment.recover_after is None or not _all_known(payment):
+    if payment.recover_after is None or not _are_outcomes_known(payment):
         return payment
     return changed(payment, recover_after=None)
 
 
-def _all_known(payment: Payment) -> bool:
+def _are_outcomes_known(payment: Payment) -> bool:
     return (
         payment.status not in UNSETTLED
         and payment.stray_charge is None

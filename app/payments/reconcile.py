@@ -177,7 +177,7 @@ class Reconciliation:
         if record is None:
             yield Difference("charge without record", transaction_id, charge, self._recreation(fact))
         elif record.status in UNPAID:
-            repair = None if _undone(record) else self._undoing(record, fact)
+            repair = None if _is_being_refunded(record) else self._undoing(record, fact)
             yield Difference(f"charged, recorded as {record.status}", transaction_id, charge, repair)
 
     def _compare_records(self, charged: DiskSet, until: datetime, count: int) -> Iterator[Difference]:
@@ -301,7 +301,7 @@ class Reconciliation:
         return f"recorded as {fact.status}"
 
 
-def _undone(record: Payment) -> bool:
+def _is_being_refunded(record: Payment) -> bool:
     """Return whether the charge of an unpaid record is already being refunded."""
     return bool(record.refund_reserved)
 

@@ -442,7 +442,7 @@ class Payments:
 
     def _method_for(self, order: PaymentOrder) -> str | None:
         """Return the gateway's payment method id; None if the customer chooses at the gateway."""
-        live = self.settings.gateway_live
+        live = self.settings.is_gateway_live
         if order.payment_method == "paypal":
             return None
         if order.payment_token:

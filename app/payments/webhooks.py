@@ -34,7 +34,7 @@ log = get_logger(__name__)
 class WebhookLog(Protocol):
     """Log of handled webhooks, so that repeated ones are skipped."""
 
-    def seen(self, event_id: str) -> bool:
+    def has_seen(self, event_id: str) -> bool:
         """Return whether the event was handled."""
 
     def remember(self, event: GatewayEvent, now: datetime) -> None:
@@ -47,7 +47,7 @@ class MongoWebhookLog:
     Both methods raise `ServiceUnavailable` if MongoDB is unavailable.
     """
 
-    def seen(self, event_id: str) -> bool:
+    def has_seen(self, event_id: str) -> bool:
         with storage_errors():
             return bool(WebhookDelivery.objects(id=event_id).count())
 
@@ -81,7 +81,7 @@ def handle(payments: Payments, event: GatewayEvent, deliveries: WebhookLog) -> b
     now = utcnow()
     kind = metrics.known(event.type, HANDLED_EVENTS)
     metrics.WEBHOOK_LAG.observe(seconds(event.created, now))
-    if deliveries.seen(event.id):
+    if deliveries.has_seen(event.id):
         metrics.WEBHOOKS.labels(kind, "repeated").inc()
         return False
     match event.change:

@@ -264,7 +264,7 @@ def _is_loopback(url: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
-def _installed(module: str) -> bool:
+def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
     except ModuleNotFoundError:  # do not show the input either
@@ -583,7 +583,7 @@ class Settings(BaseSettings):
         return ZoneInfo(self.dashboard_timezone)
 
     @property
-    def gateway_live(self) -> bool:
+    def is_gateway_live(self) -> bool:
         """Return whether the gateway key is for live mode."""
         return self.payment_gateway_api_key.get_secret_value().startswith(("sk_live_", "rk_live_"))
 
@@ -670,7 +670,7 @@ class Settings(BaseSettings):
     def _safe_for_production(self) -> None:
         if not self.auth_required:
             raise ValueError("AUTH_REQUIRED: must be 1 in production")
-        if not self.gateway_live:
+        if not self.is_gateway_live:
             raise ValueError("PAYMENT_GATEWAY_API_KEY: must be a live key (sk_live_…) in production")
         if not self.trusted_proxies:
             raise ValueError("TRUSTED_PROXIES: must be the number of TLS-terminating proxies, in production")
@@ -704,7 +704,7 @@ class Settings(BaseSettings):
         if self.sms_provider == "twilio":
             self._ready_for_twilio()
         self._ready_for_wallets()
-        if self.otel_exporter_otlp_endpoint and not _installed("opentelemetry.exporter"):
+        if self.otel_exporter_otlp_endpoint and not _is_installed("opentelemetry.exporter"):
             raise ValueError(
                 "OTEL_EXPORTER_OTLP_ENDPOINT: needs OpenTelemetry: pip install 'movieapp[tracing]'"
             )
@@ -716,7 +716,7 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: a secret is missing.
         """
-        if self.gateway_live and not self.webhook_secrets:
+        if self.is_gateway_live and not self.webhook_secrets:
             raise SettingsError("STRIPE_WEBHOOK_SECRET: must be set in live mode")
         if self.app_env == "production" and not self.dashboard_secret_key.get_secret_value():
             raise SettingsError("DASHBOARD_SECRET_KEY: must be set in production (openssl rand -hex 32)")
@@ -725,12 +725,12 @@ class Settings(BaseSettings):
         for name in ("smtp_username", "smtp_oauth2_token_url", "smtp_oauth2_client_id"):
             if not getattr(self, name):
                 raise ValueError(f"{name.upper()}: must be set when SMTP_AUTH is xoauth2")
-        if not _installed("requests_oauthlib"):
+        if not _is_installed("requests_oauthlib"):
             raise ValueError("SMTP_AUTH: xoauth2 needs requests-oauthlib: pip install 'movieapp[oauth]'")
 
     def _ready_for_wallets(self) -> None:
         credentials = (self.apple_pass_certificate, self.google_wallet_service_account)
-        if any(field.get_secret_value() for field in credentials) and not _installed("cryptography"):
+        if any(field.get_secret_value() for field in credentials) and not _is_installed("cryptography"):
             raise ValueError("Wallet passes need cryptography: pip install 'movieapp[wallet]'")
         # Both raise an error that names the missing or invalid setting.
         _ = self.apple_wallet, self.google_wallet
@@ -741,7 +741,7 @@ class Settings(BaseSettings):
         for name in ("twilio_account_sid", "twilio_auth_token", "twilio_from_number"):
             if not str(getattr(self, name)):
                 raise ValueError(f"{name.upper()}: must be set when SMS_PROVIDER is twilio")
-        if not _installed("twilio"):
+        if not _is_installed("twilio"):
             raise ValueError("SMS_PROVIDER: twilio needs Twilio's SDK: pip install 'movieapp[sms]'")
 
 

@@ -39,7 +39,7 @@ class BounceRate:
     accepted: int
 
     @property
-    def paused(self) -> bool:
+    def is_paused(self) -> bool:
         """Return whether suppression by bounces is paused."""
         return self.bounced >= MIN_BOUNCES and self.bounced >= PAUSE_RATE * self.accepted
 

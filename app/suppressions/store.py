@@ -211,7 +211,7 @@ class Suppressions:
 
     def _paused(self, channel: ChannelName, now: datetime) -> bool:
         rate = pause.measure(channel, now)
-        if not rate.paused:
+        if not rate.is_paused:
             return False
         with storage_writes():
             withdrawn = Suppression.objects(

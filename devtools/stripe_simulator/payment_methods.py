@@ -10,7 +10,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from app.luhn import luhn_valid
+from app.luhn import is_luhn_valid
 from devtools.stripe_simulator.call import Call
 from devtools.stripe_simulator.errors import StripeError
 from devtools.stripe_simulator.params import Params
@@ -84,7 +84,7 @@ def _usual_expiry(call: Call) -> tuple[int, int]:
 def _recognised(card: Params) -> TestCard:
     """Return the test card with the entered number."""
     number = re.sub(r"[ -]", "", card.required("number"))
-    if not re.fullmatch(r"[0-9]{12,19}", number) or not luhn_valid(number):
+    if not re.fullmatch(r"[0-9]{12,19}", number) or not is_luhn_valid(number):
         raise _card_error("incorrect_number", "Your card number is incorrect.", "number")
     cvc = card.text("cvc")
     if cvc is not None and not re.fullmatch(r"[0-9]{3,4}", cvc):

@@ -157,7 +157,7 @@ class LiveSettings(Settings):
     """Settings as in live mode, although the simulator accepts only test keys."""
 
     @property
-    def gateway_live(self) -> bool:
+    def is_gateway_live(self) -> bool:
         return True
 
 

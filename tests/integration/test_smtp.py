@@ -242,7 +242,7 @@ def test_only_successful_steps_are_reported(smtpd: Smtpd) -> None:
     ) as session:
         with pytest.raises(PermanentFailure):
             session.send("a@example.com", "b@example.com", b"\r\n", deadline)
-        assert session.ready(60.0)
+        assert session.can_send(60.0)
         session.send("a@example.com", "b@example.com", b"\r\n", deadline)
     assert told == ["connect", "ehlo", "mail", "mail", "rcpt", "data", "data", "after-data"]
 

@@ -30,7 +30,7 @@ class MemoryWebhookLog:
     def __init__(self) -> None:
         self._seen: set[str] = set()
 
-    def seen(self, event_id: str) -> bool:
+    def has_seen(self, event_id: str) -> bool:
         return event_id in self._seen
 
     def remember(self, event: GatewayEvent, now: datetime) -> None:

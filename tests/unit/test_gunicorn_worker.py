@@ -34,9 +34,9 @@ def test_a_request_is_complete_after_its_last_byte(request_bytes: bytes, at: lis
     *parts, last = split(request_bytes, at)
     for part in parts:
         inbox.add(part)
-        assert not inbox.complete()
+        assert not inbox.is_complete()
     inbox.add(last)
-    assert inbox.complete()
+    assert inbox.is_complete()
     assert not inbox.truncated
     assert inbox.recv(1_000_000) == request_bytes
 
@@ -56,7 +56,7 @@ def test_a_request_is_complete_after_its_last_byte(request_bytes: bytes, at: lis
 def test_a_body_that_is_too_large_or_ambiguous_is_not_read(head: bytes) -> None:
     inbox = Inbox(LIMIT)
     inbox.add(b"POST / HTTP/1.1\r\n" + head + b"\r\n\r\n")
-    assert inbox.complete()
+    assert inbox.is_complete()
     assert inbox.truncated, "nothing on this connection is read as another request"
 
 
@@ -75,23 +75,23 @@ def test_a_body_that_is_too_large_or_ambiguous_is_not_read(head: bytes) -> None:
 def test_endless_or_malformed_chunks_are_not_read(body: bytes) -> None:
     inbox = Inbox(LIMIT)
     inbox.add(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
-    assert inbox.complete()
+    assert inbox.is_complete()
     assert inbox.truncated
 
 
 def test_endless_headers_are_refused_as_too_large() -> None:
     inbox = Inbox(LIMIT)
     inbox.add(b"GET / HTTP/1.1\r\nX: " + b"x" * 33_000)
-    assert not inbox.complete()
-    assert inbox.head_too_large
+    assert not inbox.is_complete()
+    assert inbox.is_head_too_large
 
 
 def test_bytes_read_ahead_belong_to_the_next_request() -> None:
     inbox = Inbox(LIMIT)
     inbox.add(COMPLETE[1] + COMPLETE[0][:10])
-    assert inbox.complete()
+    assert inbox.is_complete()
     read = inbox.recv(1_000)
     inbox.begin(read[len(COMPLETE[1]) :])
-    assert not inbox.complete()
+    assert not inbox.is_complete()
     inbox.add(COMPLETE[0][10:])
-    assert inbox.complete()
+    assert inbox.is_complete()

@@ -159,7 +159,7 @@ def test_production_starts_with_the_documented_secrets(name: str, tmp_path: Path
     settings = load_settings(files, tmp_path)
     if name == "payment-service":
         settings.require_api_secrets()
-    assert (settings.app_env, settings.auth_required, settings.gateway_live) == ("production", True, True)
+    assert (settings.app_env, settings.auth_required, settings.is_gateway_live) == ("production", True, True)
     [mount] = [mount for mount in container(name)["volumeMounts"] if mount["name"] == "secrets"]
     assert {"name": "SECRETS_DIR", "value": mount["mountPath"]} in container(name)["env"]
 

@@ -62,6 +62,6 @@ def smtp_error(kind: type[Error], phase: str, code: int | None, reply: str, advi
     return kind(f"SMTP {phase}: {said}{advice and f'. {advice}'}", phase=phase, code=code, reply=reply)
 
 
-def connection_lost(error: DeliveryError) -> bool:
+def is_connection_lost(error: DeliveryError) -> bool:
     """Return whether the connection is unusable: no reply, closed by the server, or refused."""
     return error.code in (None, 421) or isinstance(error, AuthenticationFailed | TooManyConnections)

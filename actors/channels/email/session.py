@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from actors.channels.email.connect import Connection, misconfigured
-from actors.channels.email.errors import connection_lost, smtp_error
+from actors.channels.email.errors import is_connection_lost, smtp_error
 from actors.channels.email.login import log_in
 from actors.channels.email.replies import Phase, Reply, failure
 from actors.errors import DeliveryError, PermanentFailure, Postponed, Uncertain
@@ -120,7 +120,7 @@ class Session:
         self._commands(
             (Phase.MAIL, f"MAIL FROM:<{sender}>{international}"), (Phase.RCPT, f"RCPT TO:<{recipient}>")
         )
-        self.alive()
+        self.responds()
 
     def _international(self, sender: str, recipient: str) -> str:
         """Return the MAIL parameters for a non-ASCII address.
@@ -145,16 +145,16 @@ class Session:
         expiry = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
         return str(sock.version()), datetime.fromtimestamp(expiry, UTC)
 
-    def ready(self, trusted: float) -> bool:
+    def can_send(self, trusted: float) -> bool:
         """Return whether the connection can send another mail. Checks with RSET only after it was idle.
 
         Args:
             trusted: seconds after a mail without a check.
         """
         in_use = not self._in_the_midst and time.monotonic() - self.used_at < trusted
-        return in_use or self.alive()
+        return in_use or self.responds()
 
-    def alive(self) -> bool:
+    def responds(self) -> bool:
         """Send RSET, to check that the server responds and to end an open transaction."""
         try:
             self._limit(_RSET_AND_QUIT_TIMEOUT_SECONDS)
@@ -238,9 +238,9 @@ class Session:
                 # The first refusal is reported. The other replies must be read too, or they would be taken
                 # for replies to the next mail.
                 refused = refused or refusal
-                if phase is not phases[0] and _timed_out(refusal):
+                if phase is not phases[0] and _has_timed_out(refusal):
                     self._blame_pipelining(refusal)
-                if connection_lost(refusal):
+                if is_connection_lost(refusal):
                     self.drop()
                     break
             else:
@@ -317,7 +317,7 @@ class Session:
         return one_line(f"{where}: {error or type(error).__name__}", 300)
 
 
-def _timed_out(error: DeliveryError) -> bool:
+def _has_timed_out(error: DeliveryError) -> bool:
     """Return whether no reply arrived in time. The timeout is the context of smtplib's own error."""
     cause = error.__cause__
     return isinstance(cause, TimeoutError) or isinstance(cause and cause.__context__, TimeoutError)

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from actors.channels.email.errors import connection_lost
+from actors.channels.email.errors import is_connection_lost
 from actors.channels.email.replies import Phase, Reply
 from actors.channels.email.server import Server
 from actors.channels.email.session import Session
@@ -132,7 +132,7 @@ class Transport:
                 except Postponed as error:
                     # A server may close an idle connection at any time, so this mail was certainly not
                     # accepted.
-                    if not connection_lost(error):
+                    if not is_connection_lost(error):
                         raise
             pipelining = self._server.learned.pipelining
             try:
@@ -210,7 +210,7 @@ class Transport:
         try:
             reply = session.send(mail.envelope_from, mail.envelope_to, message, deadline)
         except DeliveryError as error:
-            if connection_lost(error):
+            if is_connection_lost(error):
                 session.drop()
             else:
                 self._kept.append(session)
@@ -230,7 +230,7 @@ class Transport:
             self._circuit.record_duration(seconds)
         elif isinstance(error, Postponed) and error.server_wide:
             # The server closed an idle connection, so a new one is opened.
-            if session.mails == 0 or not connection_lost(error):
+            if session.mails == 0 or not is_connection_lost(error):
                 self._circuit.failed(error, probe=probe)
         elif isinstance(error, Uncertain) or error.phase in _PHASES_AFTER_LOGIN:
             self._circuit.accepted(seconds)
@@ -248,7 +248,7 @@ class Transport:
                 or time.monotonic() - session.used_at > self._max_idle_seconds
             ):
                 session.close()
-            elif session.ready(self._unchecked_seconds):
+            elif session.can_send(self._unchecked_seconds):
                 return session
             else:
                 session.drop()

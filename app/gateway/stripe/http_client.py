@@ -76,7 +76,7 @@ class HTTPClient(stripe.HTTPClient):
         try:
             return self._pool.request(method.upper(), url, body=body, headers=headers, redirect=False)
         except HTTPError as error:
-            kind = NeverReached if _never_connected(error) else stripe.APIConnectionError
+            kind = NeverReached if _has_never_connected(error) else stripe.APIConnectionError
             raise kind(  # type: ignore[no-untyped-call]
                 f"The gateway did not respond: {type(error).__name__}.",
                 should_retry=not isinstance(error, SSLError),
@@ -92,7 +92,7 @@ def _operation(method: str, url: str) -> str:
     return " ".join(filter(None, (method.upper(), *(path.groups() if path else ()))))
 
 
-def _never_connected(error: BaseException) -> bool:
+def _has_never_connected(error: BaseException) -> bool:
     if isinstance(error, ProxyError):
         error = error.original_error
     if isinstance(error, SSLError) and error.args and isinstance(error.args[0], ssl.SSLCertVerificationError):

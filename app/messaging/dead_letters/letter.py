@@ -52,7 +52,7 @@ class DeadLetter:
         return hashlib.blake2b(self.body, digest_size=6).hexdigest()
 
     @property
-    def misrouted(self) -> bool:
+    def is_misrouted(self) -> bool:
         """Return whether the queue refuses it only for its routing, which a replay would hide."""
         if self.refusal is None or self.origin is None:
             return False

@@ -98,14 +98,14 @@ class _Lease:
         self.lost = threading.Event()
 
     @property
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         """Return whether no further refund may start."""
         return self._stop.is_set() or self.lost.is_set()
 
     def wait(self, seconds: float) -> None:
         """Wait, unless no further refund may start."""
         until = utcnow() + timedelta(seconds=seconds)
-        while not self.ended and (left := (until - utcnow()).total_seconds()) > 0:
+        while not self.has_ended and (left := (until - utcnow()).total_seconds()) > 0:
             self._stop.wait(min(left, 0.2))
 
 
@@ -152,7 +152,7 @@ class _Execution:
     def work(self, token: str) -> None:
         """Carry out lines until none is open, the lease ends, or the gateway is unavailable."""
         with ThreadPoolExecutor(CONCURRENT_CALLS, thread_name_prefix="bulk-refund") as pool:
-            while not self._over:
+            while not self._is_over:
                 try:
                     lines = self._runs.open_lines(self._run.id, _BATCH_SIZE)
                     if not lines:
@@ -169,13 +169,13 @@ class _Execution:
             self._runs.release(self._run.id, token, utcnow() + _RETRY_IN)
 
     @property
-    def _over(self) -> bool:
-        return self._lease.ended or self._refusals >= MAX_REFUSALS
+    def _is_over(self) -> bool:
+        return self._lease.has_ended or self._refusals >= MAX_REFUSALS
 
     def _carry_out(self, line: Line) -> None:
-        if not self._over:
+        if not self._is_over:
             self._lease.wait(self._pace.take())
-        if self._over:
+        if self._is_over:
             return
         try:
             payment = self._payments.books.get(line.transaction_id or "")

@@ -187,7 +187,7 @@ def test_different_spellings_of_an_address_match(
 def test_auto_reply_changes_nothing(make_mail: MakeMail, stored_settings: Settings) -> None:
     mail = make_mail()
     taken = came(VACATION, stored_settings)
-    assert (taken.outcome, taken.what, taken.settled) == (Outcome.NO_BOUNCE, "auto_reply", True)
+    assert (taken.outcome, taken.what, taken.is_settled) == (Outcome.NO_BOUNCE, "auto_reply", True)
     assert mail.reload().status == "sent"
 
 

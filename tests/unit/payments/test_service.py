@@ -225,7 +225,7 @@ def test_the_order_selects_the_payment_source(
 
 def live(site: Site, **changes: Any) -> Site:
     site.with_settings(payment_gateway_api_key=SecretStr("sk_live_x"), **changes)
-    assert site.payments.settings.gateway_live
+    assert site.payments.settings.is_gateway_live
     return site
 
 

@@ -39,7 +39,7 @@ class Seen:
     def __init__(self) -> None:
         self.ids: list[str] = []
 
-    def seen(self, event_id: str) -> bool:
+    def has_seen(self, event_id: str) -> bool:
         return event_id in self.ids
 
     def remember(self, event: GatewayEvent, now: datetime) -> None:
@@ -48,7 +48,7 @@ class Seen:
 
 
 @pytest.fixture
-def seen() -> Seen:
+def has_seen() -> Seen:
     return Seen()
 
 

@@ -21,11 +21,11 @@ def icon(color: str, scale: int) -> bytes:
         color: `#rrggbb`.
         scale: pixels for each point.
     """
-    rows = ("".join("1" if _white(x, y) else "0" for x in range(_SIZE)) for y in range(_SIZE))
+    rows = ("".join("1" if _is_white(x, y) else "0" for x in range(_SIZE)) for y in range(_SIZE))
     return png(rows, scale, (color, "#ffffff"))
 
 
-def _white(x: int, y: int) -> bool:
+def _is_white(x: int, y: int) -> bool:
     middle = (_TOP + _BOTTOM) / 2
     inside = _LEFT <= x <= _RIGHT and _TOP <= y <= _BOTTOM
     notched = min(abs(x - _LEFT), abs(x - _RIGHT)) ** 2 + (y - middle) ** 2 <= _NOTCH**2

@@ -35,7 +35,7 @@ def attempts() -> None:
 @listing_options(bounded=False)
 @expected_failures
 def list_all(listing: Listing) -> None:
-    """List lockouts, the latest end first.
+    """List lockouts, sorted by their end, latest first.
 
     \b
     Example:

@@ -32,13 +32,13 @@ def audit() -> None:
 )
 @click.option("--action", metavar="NAME", help="Only this action, or this kind: payments.cancel, payments.")
 @click.option("--target", metavar="ID", help="Only actions on the payment, event, notification, or key ID.")
-@click.option("--since", type=moment, help="Only actions since then: 2h, 7d, or a time.")
+@click.option("--since", type=moment, metavar="AGE|TIME", help="Only actions since AGE (2h, 7d) or TIME.")
 @listing_options()
 @expected_failures
 def list_actions(
     listing: Listing, operator: str | None, action: str | None, target: str | None, since: datetime | None
 ) -> None:
-    """List actions, newest first. They are recorded before they are carried out.
+    """List actions, newest first. Commands and the dashboard record an action before they do it.
 
     \b
     Example:

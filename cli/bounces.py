@@ -19,7 +19,7 @@ _READ_BYTES = 64 * 1024
 
 @click.group()
 def bounces() -> None:
-    """Submit returned mails.
+    """Process returned emails.
 
     \b
     Example:
@@ -31,13 +31,13 @@ def bounces() -> None:
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, allow_dash=True))
 @json_option
 def ingest(file: str, as_json: bool) -> None:
-    """Handle the returned mail in FILE (- for standard input), and print the result.
+    """Process the returned email in FILE (- for standard input), and print the result.
 
     \b
-    For use in a mail server's pipe. Exit codes:
-        0   handled, also if it is not a bounce or its mail is unknown
-        2   wrong use
-        75  not handled, for example because MongoDB is unavailable: retry later
+    Use it in a mail server's pipe. Exit codes:
+        0   processed, even if it is not a bounce or the email is unknown
+        2   invalid arguments
+        75  not processed, for example because MongoDB is unavailable: retry later
     Safe to repeat.
 
     \b

@@ -75,7 +75,7 @@ def _mailbox(url: str, settings: Settings, timeout: float) -> Finding:
         return Finding(name, Level.BAD, what, "BOUNCE_MAILBOX_CA_FILE names the certificate of a private CA.")
     except OSError as error:
         what = f"{server}: {error.strerror or type(error).__name__}"
-        return Finding(name, Level.BAD, what, "Are host and port in BOUNCE_MAILBOX_URL right?")
+        return Finding(name, Level.BAD, what, "Check the host and port in BOUNCE_MAILBOX_URL.")
     except LoginError as error:
         what = f"{server} refuses the login: {_reply(error, at.password)}"
         advice = "Check user and password in BOUNCE_MAILBOX_URL. Many providers need an app password."
@@ -84,7 +84,9 @@ def _mailbox(url: str, settings: Settings, timeout: float) -> Finding:
         what = f"{server}, folder {at.folder}: {_reply(error, at.password)}"
         return Finding(name, Level.BAD, what, "BOUNCE_MAILBOX_URL ends in the folder that bounces arrive in.")
     if missing:
-        advice = "A worker creates it within a minute: is one running, and may the user create folders?"
+        advice = (
+            "Start a worker, which creates it within a minute. The user must be allowed to create folders."
+        )
         return Finding(name, Level.WARNING, f"no folder {' or '.join(missing)}", advice)
     return Finding(name, Level.OK, f"login works, {waiting} messages wait in {at.folder}")
 
@@ -113,7 +115,7 @@ def _certificate(name: str, expires: datetime) -> Finding:
     left = expires - utcnow()
     what = f"{name} until {expires:%Y-%m-%d}"
     if left <= timedelta():
-        advice = "Renew it (docs/wallet-passes.md): until then mails have no passes."
+        advice = "Renew it (docs/wallet-passes.md): until then, emails have no passes."
         return Finding("apple wallet", Level.BAD, what, advice)
     if left < _RENEW_BEFORE:
         return Finding("apple wallet", Level.WARNING, what, "Renew it soon (docs/wallet-passes.md).")

@@ -47,8 +47,12 @@ def _picking(command: Callable[..., None]) -> Callable[..., None]:
             ),
             click.option("--event-type", metavar="TYPE", help="Only for this event type."),
             click.option("--error", metavar="TEXT", help="Only with this text in the error."),
-            click.option("--older-than", type=moment, help="Only older than this: 2h, 7d, or a time."),
-            click.option("--newer-than", type=moment, help="Only newer than this."),
+            click.option(
+                "--older-than", type=moment, metavar="AGE|TIME", help="Only older than AGE (2h, 7d) or TIME."
+            ),
+            click.option(
+                "--newer-than", type=moment, metavar="AGE|TIME", help="Only newer than AGE or TIME."
+            ),
         )
     ):
         command = option(command)
@@ -130,7 +134,7 @@ def show(letter_id: str, as_json: bool) -> None:
     type=click.FloatRange(0.1, 10_000),
     default=100,
     show_default=True,
-    help="Maximum number a second.",
+    help="Maximum number per second.",
 )
 @click.option("--include-uncertain", is_flag=True, help="Include emails that may have arrived.")
 @click.option("--dry-run", is_flag=True, help="Show what would happen, and change nothing.")
@@ -202,7 +206,7 @@ def drop(
 ) -> None:
     """Permanently delete dead letters: those with the given IDs, those that match, or all.
 
-    The records of their deliveries stay, and `movieapp notifications resend` can still send them.
+    The records of their deliveries are kept, and `movieapp notifications resend` can still send them.
 
     \b
     Example:

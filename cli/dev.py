@@ -149,7 +149,7 @@ movieapp is running, in {settings.app_env} mode: {access}, no real money moves.
   Docs       {api}/docs
   Dashboard  {api}/dashboard{checkout}
   Templates  {api}/dev/templates
-  Inbox      {stack.inbox or "none: mails go to your SMTP_SERVER"}
+  Inbox      {stack.inbox or "none: emails go to your SMTP_SERVER"}
   Logs       {logs}
 
 Pay for a booking:

@@ -44,7 +44,7 @@ def keys() -> None:
 @json_option
 @expected_failures
 def create(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
-    """Create a key named NAME. Its token is shown once and never stored.
+    """Create a key named NAME. Prints its token once; only a hash is stored.
 
     \b
     Example:

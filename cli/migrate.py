@@ -15,7 +15,7 @@ from cli.output import json_option, print_json
 def migrate(drop_obsolete: bool, as_json: bool) -> None:
     """Build missing database indexes.
 
-    A worker does this when it starts. Run it before an upgrade of a large database: a process refuses to use
+    A worker does this at startup. Run it before you upgrade a large database: a process refuses to use
     a collection that has documents but lacks an index. Safe to repeat, and to run while the system is up.
 
     Each index costs memory and a write for every payment. Drop obsolete ones once every process runs this

@@ -64,7 +64,9 @@ def notifications() -> None:
 @click.option("--recipient", metavar="ADDRESS", help="Only messages to this email address or phone number.")
 @click.option("--event", "event_id", metavar="ID", help="Only for this event.")
 @click.option("--event-type", metavar="TYPE", help="Only for this event type.")
-@click.option("--since", type=moment, help="Only recorded since then: 2h, 7d, or a time.")
+@click.option(
+    "--since", type=moment, metavar="AGE|TIME", help="Only notifications recorded since AGE (2h, 7d) or TIME."
+)
 @listing_options()
 @expected_failures
 def list_all(listing: Listing, **criteria: Any) -> None:
@@ -89,7 +91,9 @@ def list_all(listing: Listing, **criteria: Any) -> None:
 
 @notifications.command()
 @click.option("--status", type=click.Choice([status.value for status in DeliveryStatus]))
-@click.option("--since", type=moment, help="Only recorded since then: 2h, 7d, or a time.")
+@click.option(
+    "--since", type=moment, metavar="AGE|TIME", help="Only notifications recorded since AGE (2h, 7d) or TIME."
+)
 @listing_options(bounded=False)
 @expected_failures
 def reasons(listing: Listing, status: str | None, since: datetime | None) -> None:

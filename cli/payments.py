@@ -77,7 +77,9 @@ def payments() -> None:
 @click.option("--status", type=_StatusChoice(), help="Only payments with this status.")
 @click.option("--booking", metavar="ID", help="Only payments of this booking.")
 @click.option("--user", metavar="ID", help="Only payments of this user.")
-@click.option("--since", type=moment, help="Only payments created since then: 2h, 7d, or a time.")
+@click.option(
+    "--since", type=moment, metavar="AGE|TIME", help="Only payments created since AGE (2h, 7d) or TIME."
+)
 @listing_options()
 @expected_failures
 def list_payments(
@@ -105,7 +107,9 @@ def list_payments(
 
 @payments.command()
 @click.option("--status", type=_StatusChoice(), help="Only payments with this status.")
-@click.option("--since", type=moment, help="Only payments created since then: 2h, 7d, or a time.")
+@click.option(
+    "--since", type=moment, metavar="AGE|TIME", help="Only payments created since AGE (2h, 7d) or TIME."
+)
 @listing_options(bounded=False)
 @expected_failures
 def totals(listing: Listing, status: str | None, since: datetime | None) -> None:
@@ -194,9 +198,10 @@ def cancel(payment_id: str, reason: str | None, yes: bool, as_json: bool) -> Non
 @click.option(
     "--since",
     type=moment,
+    metavar="AGE|TIME",
     default="24h",
     show_default=True,
-    help="Only payments, refunds, and disputes created since then.",
+    help="Only payments, refunds, and disputes created since AGE (2h, 7d) or TIME.",
 )
 @click.option("--dry-run", is_flag=True, help="Change nothing, not even payments whose outcome is overdue.")
 @click.option("--repair", is_flag=True, help="Repair what can be repaired, after showing the plan.")

@@ -60,7 +60,7 @@ def privacy() -> None:
 def export(
     users: tuple[str, ...], emails: tuple[str, ...], phones: tuple[str, ...], output: Path | None
 ) -> None:
-    """Print everything on record about a person as JSON.
+    """Print all data stored about a person, as JSON.
 
     \b
     Example:
@@ -98,7 +98,7 @@ def erase(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Erase a person's data. Accounting data stays: amounts, ids, and states.
+    """Erase a person's data. Accounting data is kept: amounts, ids, and states.
 
     Old events about the person are redacted when they are replayed. Exit code: 0 if everything is erased, 1
     if something is left; the report lists it.

@@ -64,7 +64,7 @@ def refunds() -> None:
     type=click.FloatRange(0.1, MAX_RATE),
     default=DEFAULT_RATE,
     show_default=True,
-    help="Maximum number of refunds a second. Stripe allows 25 by default.",
+    help="Maximum number of refunds per second. Stripe allows 25 by default.",
 )
 @click.option("--resume", metavar="RUN", help="Resume this run, instead of FILE.")
 @json_option
@@ -177,7 +177,7 @@ def show(run_id: str, as_json: bool, as_csv: bool) -> None:
 @click.argument("run_id", metavar="RUN")
 @expected_failures
 def stop(run_id: str) -> None:
-    """Stop a bulk refund before its next refund. Completed refunds stay.
+    """Stop a bulk refund before its next refund. Completed refunds are not reversed.
 
     \b
     Example:

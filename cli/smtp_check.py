@@ -31,7 +31,7 @@ _ADVICE = {
     "greeting": "The server does not want us now: it may be busy, or have this address on a list.",
     "starttls": "If the server wants TLS from the start, set SMTP_SECURITY=ssl and SMTP_PORT=465.",
     "mail": "The server does not let this account send as FROM_EMAIL.",
-    "rcpt": "The server does not take mail for this recipient.",
+    "rcpt": "The server does not accept email for this recipient.",
 }
 
 
@@ -125,7 +125,7 @@ def _expired_at(server: Server) -> datetime | None:
     "--to",
     "recipient",
     metavar="ADDRESS",
-    help="Also check whether the server would accept a mail to this address.",
+    help="Also check whether the server would accept an email to this address.",
 )
 @json_option
 def smtp_check(recipient: str | None, as_json: bool) -> None:

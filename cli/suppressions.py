@@ -51,7 +51,7 @@ def suppressions() -> None:
 @listing_options()
 @expected_failures
 def list_all(listing: Listing, channel: str | None, reason: str | None, address: str | None) -> None:
-    """List entries in force, newest first. JSON and CSV are complete unless --limit is given.
+    """List active entries, newest first.
 
     Addresses are stored as keyed hashes: an entry shows the domain, or the number's first and last digits. To
     find an entry, pass --address.
@@ -83,7 +83,7 @@ def list_all(listing: Listing, channel: str | None, reason: str | None, address:
 def add(address: str, reason: str, as_json: bool) -> None:
     """Suppress ADDRESS, an email address or a phone number.
 
-    The entry ends after SUPPRESSION_DAYS. Only `remove` ends it earlier; START does not.
+    The entry expires after SUPPRESSION_DAYS. Only `remove` lifts it earlier; START does not.
 
     \b
     Example:

@@ -13,7 +13,7 @@ from cli.options import command_settings, template_argument
 
 @click.group()
 def templates() -> None:
-    """List and render mail templates.
+    """List and render email templates.
 
     \b
     Example:
@@ -71,7 +71,7 @@ def render(
     part: str,
     output: Path | None,
 ) -> None:
-    """Render TEMPLATE as the worker does, and print one part of the mail or all parts.
+    """Render TEMPLATE as the worker does, and print one part of the email or the whole message.
 
     \b
     Example:

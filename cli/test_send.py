@@ -14,9 +14,9 @@ from cli.options import command_settings, template_argument
 @template_argument
 @click.option("--to", "recipient", metavar="ADDRESS", required=True, help="Email address to send to.")
 @click.option("--data", type=click.File("rb"), help="File with the event as JSON.  [default: a full sample]")
-@click.option("--via-queue", is_flag=True, help="Publish the event, so that a worker sends the mail.")
+@click.option("--via-queue", is_flag=True, help="Publish the event, so that a worker sends the email.")
 def test_send(template: str, recipient: str, data: IO[bytes] | None, via_queue: bool) -> None:
-    """Send a sample mail of TEMPLATE.
+    """Send a sample email of TEMPLATE.
 
     \b
     Example:
@@ -41,7 +41,7 @@ def test_send(template: str, recipient: str, data: IO[bytes] | None, via_queue: 
         if via_queue:
             with closing(make_publisher(settings)) as publisher:
                 publisher.publish(OutgoingEvent(event["event_id"], event["event_type"], dumps(event)))
-            click.echo(f"{event['event_id']} is published; a worker sends its mail.")
+            click.echo(f"{event['event_id']} is published; a worker sends its email.")
             return
         with closing(EmailChannel(settings, connect_wait_seconds=None)) as channel:
             delivery = Notification(

@@ -25,7 +25,7 @@ _LISTED = {"at": "at", "subject": "subject", "what": "what", "detail": "detail"}
 @listing_options(bounded=False)
 @expected_failures
 def trace(listing: Listing, search: str) -> None:
-    """Show everything on record about ID or ADDRESS, oldest first.
+    """Show everything stored about ID or ADDRESS, oldest first.
 
     ID names a payment, refund, booking, user, HTTP request, event, or notification; a PaymentIntent, refund,
     charge, or dispute at Stripe; or an email by its Message-ID. A unique prefix of an id is enough. ADDRESS

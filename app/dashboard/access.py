@@ -76,7 +76,7 @@ class Access:
         """
         key = self._keyring.find(token)
         if key is None or READ not in key.scopes:
-            raise Unauthorized(f"This is not an API key in force with the scope {READ}.")
+            raise Unauthorized(f"This is not a valid API key with the scope {READ}.")
         session.clear()  # the sign-in invalidates everything from before it
         session.permanent = True
         session[_SESSION] = secrets.token_urlsafe(32)

@@ -118,7 +118,7 @@ def _preview(found: Mapping[str, Any]) -> tuple[Preview | None, str]:
     event, channel = found.get("event_data"), found.get("notification_type")
     row = next((row for name, row in CHANNELS.items() if name == channel), None)
     if row is None or not isinstance(event, Mapping):
-        return None, "The record holds no event to render."
+        return None, "The record has no event to render."
     shown = event if PERSONAL in g.scopes else harmless(event)
     try:
         preview: Preview = resolve_name(row.preview)(settings(), found.get("template"), shown)

@@ -62,7 +62,7 @@ def confirm_payment(transaction_id: str) -> str:
     found = _document(transaction_id)
     action = request.form.get("action", "")
     if action not in _possible(found):
-        raise BadRequest("This can't be done to the payment as it stands now.")
+        raise BadRequest("The payment's current status does not allow this.")
     amount = _amount(request.form.get("amount")) if action == "refund" else decimal_of(found.get("amount"))
     reason = request.form.get("reason", "").strip()[:_REASON_LENGTH]
     if action == "refund" and not reason:
@@ -101,14 +101,14 @@ def _refund(payment: Payment, form: Mapping[str, str]) -> str:
     order = RefundOrder(payment.id, payment.booking_id, payment.user_id, reason, amount)
     payment, refund = services().payments.refunds.refund(order, refund_id)
     shown = f"{refund.amount:,} {payment.currency}"
-    return f"{shown} refunded." if not refund.pending else f"The refund of {shown} is on its way."
+    return f"{shown} refunded." if not refund.pending else f"The refund of {shown} is pending."
 
 
 def _refund_stray(payment: Payment, _form: Mapping[str, str]) -> str:
     details = {"amount": payment.refundable, "currency": payment.currency, "charge": payment.stray_charge}
     record_action(operator(), "payments.refund_stray", payment.id, details)
     payment = services().payments.refunds.refund_stray(payment, Actor.OPERATOR)
-    return "The charge is refunded." if payment.stray_charge is None else "The refund is on its way."
+    return "The charge is refunded." if payment.stray_charge is None else "The refund is pending."
 
 
 def _cancel(payment: Payment, form: Mapping[str, str]) -> str:

@@ -109,7 +109,7 @@ def _submitted_list() -> tuple[Sequence[Entry], str]:
     """Return the form's list, and its source."""
     pasted, showtime = (request.form.get(name, "").strip() for name in ("list", "showtime"))
     if bool(pasted) == bool(showtime):
-        raise InvalidRequest("Paste a list or name a showtime.")
+        raise InvalidRequest("Paste a list or enter a showtime.")
     if pasted:
         return read_list(pasted.encode()), "a pasted list"
     given = {field: request.form.get(name, "").strip() for name, field in _DETAILS.items()}

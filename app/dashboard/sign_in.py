@@ -50,5 +50,5 @@ def _next_page(next_page: str) -> str:
         BadRequest: it is not a page of the dashboard.
     """
     if next_page and not _OWN_PAGE.fullmatch(next_page):
-        raise BadRequest("The address to go on to is not a page of the dashboard.")
+        raise BadRequest("The page to open after signing in is not part of the dashboard.")
     return next_page

@@ -23,7 +23,7 @@ _MAX_ADDRESS, _MAX_REASON = 320, 500
 @blueprint.route("/suppressions")
 @requires(READ)
 def suppressions() -> str:
-    """List the entries in force, newest first, or the entry of an address."""
+    """List active entries, newest first, or the entry of an address."""
     search = argument("q")
     if search:
         entry = operations.look_up(search, settings())

@@ -93,7 +93,7 @@ def needs_attention(settings: Settings) -> list[Item]:
             with storage_errors():
                 found += look(settings)
         except Problem as problem:
-            found.append(Item("unreadable", f"Can't look at {name}", detail=problem.message))
+            found.append(Item("unreadable", f"Can't check {name}", detail=problem.message))
     return found
 
 
@@ -121,7 +121,7 @@ def decimal(value: Any) -> Decimal:
 def _unknown(_settings: Settings) -> Iterator[Item]:
     count, sums, since = _sums(issue_filters(utcnow())["unknown"])
     if count:
-        detail = "The gateway did not respond. A worker's sweep finds out; settle one now from its page."
+        detail = "The gateway did not respond. A worker looks up the outcome. To do it now, open the payment."
         title = "Payments with an unknown outcome"
         yield Item("unknown", title, count, sums, detail, since, filter={"issue": "unknown"})
 
@@ -145,7 +145,7 @@ def _disputed(_settings: Settings) -> Iterator[Item]:
                 sums[str(payment.get("currency"))] += amount  # type: ignore[assignment] # Decimals add alike
                 due += [dispute["evidence_due_by"]] if dispute.get("evidence_due_by") else []
     if count:
-        detail = "Respond in Stripe's dashboard. Without evidence the bank decides for its customer."
+        detail = "Respond in Stripe's dashboard. Without evidence, the bank refunds the customer."
         amounts = {currency: Decimal(amount) for currency, amount in sums.items()}
         first = min(due, default=None)
         title = "Open disputes"
@@ -167,7 +167,7 @@ def _dead_letters(settings: Settings) -> Iterator[Item]:
     for reason, times in sorted(reasons.items(), key=lambda item: -len(item[1]))[:_MAX_REASONS]:
         yield Item(
             "undelivered",
-            "Messages given up",
+            "Messages not delivered",
             len(times),
             detail=reason,
             since=min(times),
@@ -214,7 +214,7 @@ def _suppressions(_settings: Settings) -> Iterator[Item]:
 def _unpublished(_settings: Settings) -> Iterator[Item]:
     count, since = backlog()
     if since and since < utcnow() - _UNPUBLISHED_AFTER:
-        detail = "Is the broker running, and a worker? Customers are not notified until then."
+        detail = "Check that the broker and a worker run. Customers are not notified until then."
         title = "Payments with unpublished events"
         yield Item("unpublished", title, count, {}, detail, since, filter={"issue": "unpublished"})
 

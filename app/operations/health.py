@@ -99,7 +99,7 @@ def _mongodb(_settings: Settings, timeout: float) -> Iterator[Finding]:
             hello = database().command("hello")
             reason = mongodb_refusal(database().client)
     except PyMongoError as error:
-        advice = "Is MONGODB_URI right, and MongoDB running?"
+        advice = "Check MONGODB_URI, and that MongoDB runs."
         yield Finding("mongodb", Level.BAD, type(error).__name__, advice)
         return
     if reason:
@@ -132,7 +132,7 @@ def _redis(settings: Settings, timeout: float) -> Iterator[Finding]:
             client.ping()
             reason = redis_refusal(client)
     except redis.RedisError as error:
-        advice = "Payments and mails work without it, slower. Is REDIS_URL right, and Redis running?"
+        advice = "Check REDIS_URL, and that Redis runs. Payments and emails continue without it, but slower."
         yield Finding("redis", Level.BAD, type(error).__name__, advice)
         return
     if reason:
@@ -157,7 +157,7 @@ def _broker(settings: Settings, timeout: float) -> Iterator[Finding]:
         address = (parts.hostname or "localhost", parts.port or _PORTS[parts.scheme])
         socket.create_connection(address, timeout).close()
     except OSError as error:
-        advice = "Payments go on and their events wait; no mail goes out. Is RABBITMQ_URL right?"
+        advice = "Check RABBITMQ_URL. Payments continue, events wait, and no emails are sent."
         yield Finding("broker", Level.BAD, error.strerror or type(error).__name__, advice)
     else:
         yield Finding("broker", Level.OK, f"{settings.broker} accepts connections")
@@ -167,7 +167,7 @@ def _queues(settings: Settings, _timeout: float) -> Iterator[Finding]:
     try:
         depths = queue_depths(settings)
     except Problem as problem:
-        yield Finding("queues", Level.BAD, problem.message, "Is RABBITMQ_URL right, its password too?")
+        yield Finding("queues", Level.BAD, problem.message, "Check RABBITMQ_URL and its password.")
         return
     yield Finding("queue depth", Level.OK, f"{sum(depth.ready for depth in depths)} messages wait")
     if settings.broker is Broker.RABBITMQ:
@@ -237,7 +237,7 @@ def _gateway_api(settings: Settings, timeout: float) -> Iterator[Finding]:
     try:
         gateway_time = make_gateway(settings.model_copy(update=quick)).clock()
     except Problem as problem:
-        advice = "Is PAYMENT_GATEWAY_API_KEY right, and does the network let calls out? status.stripe.com"
+        advice = "Check PAYMENT_GATEWAY_API_KEY, the network, and status.stripe.com."
         yield Finding("gateway", Level.BAD, problem.message, advice)
         return
     seconds = time.monotonic() - started
@@ -251,18 +251,20 @@ def _gateway_api(settings: Settings, timeout: float) -> Iterator[Finding]:
         if skew > _SKEW_NOTICED_SECONDS
         else Level.OK
     )
-    advice = "" if level is Level.OK else "Let NTP set this machine's clock: webhooks will be refused."
+    advice = (
+        "" if level is Level.OK else "Synchronize this machine's clock by NTP: the API will refuse webhooks."
+    )
     yield Finding("clock", level, f"{skew:.0f} s from the gateway's", advice)
 
 
 def _webhooks(settings: Settings, _timeout: float) -> Iterator[Finding]:
     if not settings.webhook_secrets:
-        advice = "Set STRIPE_WEBHOOK_SECRET: without webhooks 3-D Secure waits for the next sweep."
+        advice = "Set STRIPE_WEBHOOK_SECRET: without webhooks, 3-D Secure waits for the next sweep."
         yield Finding("webhooks", Level.WARNING, "no secret", advice)
         return
     received = last_received()
     if received is None:
-        advice = "Does Stripe know the address of /payment/webhook? Its dashboard shows failed deliveries."
+        advice = "Check the endpoint's URL at Stripe. Stripe's dashboard shows failed deliveries."
         yield Finding("webhooks", Level.WARNING, "none received in two weeks", advice)
     else:
         level = Level.OK if utcnow() - received < _WEBHOOK_SILENCE else Level.WARNING
@@ -273,7 +275,7 @@ def _outbox(_settings: Settings, _timeout: float) -> Iterator[Finding]:
     waiting, since = backlog()
     what = f"{waiting} transactions have unpublished events"
     if since and utcnow() - since > _OVERDUE_AFTER:
-        advice = "Is the broker running, and a worker? A worker publishes what the API could not."
+        advice = "Check that the broker and a worker run. A worker publishes events that the API could not."
         yield Finding("outbox", Level.BAD, f"{what}, the oldest from {_ago(since)}", advice)
     else:
         yield Finding("outbox", Level.OK, what if waiting else "empty")
@@ -286,7 +288,9 @@ def _overdue(_settings: Settings, _timeout: float) -> Iterator[Finding]:
         deliveries = Notification.objects(due_at__lt=before).limit(_COUNT_LIMIT).count(True)
     for name, count in (("open payments", payments), ("open deliveries", deliveries)):
         if count:
-            advice = "A worker's sweep settles them: is one running? movieapp payments list --status pending"
+            advice = (
+                "Check that a worker runs: its sweep looks them up. movieapp payments list --status pending"
+            )
             yield Finding(name, Level.BAD, f"{count} overdue", advice)
         else:
             yield Finding(name, Level.OK, "none overdue")
@@ -304,7 +308,7 @@ def _disputes(_settings: Settings, _timeout: float) -> Iterator[Finding]:
         return
     due = min((dispute.evidence_due_by for dispute in open_disputes if dispute.evidence_due_by), default=None)
     by = f", evidence due by {due:%Y-%m-%d}" if due else ""
-    advice = "Respond in Stripe's dashboard: without evidence the bank decides for its customer."
+    advice = "Respond in Stripe's dashboard: without evidence, the bank refunds the customer."
     yield Finding("disputes", Level.WARNING, f"{len(open_disputes)} open{by}", advice)
 
 
@@ -314,7 +318,7 @@ def _stray_charges(_settings: Settings, _timeout: float) -> Iterator[Finding]:
         yield Finding("stray charges", Level.OK, "none kept")
         return
     what = f"{len(kept)} charged although failed, not refunded: {kept[0].id}"
-    advice = "Give the money back: movieapp payments reconcile --repair, or Stripe's dashboard."
+    advice = "Refund them: movieapp payments reconcile --repair, or Stripe's dashboard."
     yield Finding("stray charges", Level.WARNING, what, advice)
 
 
@@ -346,7 +350,7 @@ def _worker(settings: Settings, _timeout: float) -> Iterator[Finding]:
     except OSError:
         age = float("inf")
     if age > _HEARTBEAT_SECONDS:
-        advice = "Start it: movieapp worker. Its log says why it stopped."
+        advice = "Start it: movieapp worker. The log has the reason why it stopped."
         yield Finding("worker", Level.BAD, f"no heartbeat in {beat}", advice)
     else:
         yield Finding("worker", Level.OK, f"last heartbeat {age:.0f} s ago")
@@ -355,12 +359,12 @@ def _worker(settings: Settings, _timeout: float) -> Iterator[Finding]:
 def _keys(settings: Settings, _timeout: float) -> Iterator[Finding]:
     in_force = sum(key.revoked_at is None for key in list_keys())
     if not settings.auth_required:
-        yield Finding("api keys", Level.WARNING, "not required: everybody may pay", "Set AUTH_REQUIRED=1.")
+        yield Finding("api keys", Level.WARNING, "not required: everyone may pay", "Set AUTH_REQUIRED=1.")
     elif in_force:
-        yield Finding("api keys", Level.OK, f"{in_force} in force")
+        yield Finding("api keys", Level.OK, f"{in_force} active")
     else:
         advice = "movieapp keys create NAME --scope payments:write"
-        yield Finding("api keys", Level.BAD, "none in force", advice)
+        yield Finding("api keys", Level.BAD, "none active", advice)
 
 
 def _ago(then: datetime) -> str:

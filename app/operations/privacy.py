@@ -1,6 +1,6 @@
 """Find, export, and erase the data about a person.
 
-Accounting data stays: amounts, ids, and states. `HELD` lists what happens to each collection.
+Accounting data is kept: amounts, ids, and states. `HELD` lists what happens to each collection.
 """
 
 from __future__ import annotations

@@ -235,7 +235,7 @@ class Suppressions:
 
 
 def listed(*, channel: str | None = None, reason: str | None = None) -> Any:
-    """Return a query for entries in force, newest first, optionally by channel or reason."""
+    """Return a query for active entries, newest first, optionally by channel or reason."""
     filters = {"channel": channel, "reason": reason}
     given = {name: value for name, value in filters.items() if value is not None}
     return Suppression.objects(expires_at__gt=utcnow(), **given).order_by("-created_at", "-id")

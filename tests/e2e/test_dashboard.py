@@ -259,7 +259,7 @@ def test_pages_that_change_something_are_sound(
     opened("/notifications")
     page.locator("[data-all]").check()
     asked("send again", "Send again…")
-    for button in ("Replay chosen…", "Drop chosen…"):
+    for button in ("Replay selected…", "Drop selected…"):
         opened("/dead-letters")
         page.locator("[data-all]").check()
         asked(button, button)
@@ -330,8 +330,8 @@ def test_dead_letters_are_replayed_after_confirmation(
         page.get_by_role("link", name="Dead letters", exact=True).click()
         page.get_by_text("not from you").first.wait_for()
         page.screenshot(path=tmp_path / "dead letters.png")
-        page.get_by_role("checkbox", name=re.compile("Choose [0-9a-f]{12}")).first.check()
-        page.get_by_role("button", name="Replay chosen").click()
+        page.get_by_role("checkbox", name=re.compile("Select [0-9a-f]{12}")).first.check()
+        page.get_by_role("button", name="Replay selected").click()
         page.get_by_role("heading", name="Replay 1 dead letter?").wait_for()
         expect(page.get_by_role("listitem").filter(has_text="not from you")).to_have_text(re.compile(r"1 × "))
         assert dead_letters(locked) == 2
@@ -339,12 +339,12 @@ def test_dead_letters_are_replayed_after_confirmation(
         page.get_by_role("status").get_by_text("1 replayed").wait_for()
         mail_sink.wait(1)
         assert dead_letters(locked) == 1
-        page.get_by_role("checkbox", name=re.compile("Choose all")).check()
-        page.get_by_role("button", name="Drop chosen").click()
+        page.get_by_role("checkbox", name=re.compile("Select all")).check()
+        page.get_by_role("button", name="Drop selected").click()
         page.get_by_role("button", name="Drop them").click()
         page.get_by_role("status").get_by_text("1 dropped").wait_for()
         # The page shows the progress of the replayed dead letter.
-        page.get_by_role("heading", name="What became of").wait_for()
+        page.get_by_role("heading", name="Results of replays").wait_for()
         page.locator("#followed-replays").get_by_text("sent", exact=True).first.wait_for()
         assert dead_letters(locked) == 0
     assert len(mail_sink.mails) == 1

@@ -113,7 +113,7 @@ def test_the_eight_questions_take_three_clicks_at_most(app: Flask) -> None:
         "535 5.7.8 bad credentials",
         "The fallback mail server mail.example.org:465: its certificate expires",
         "550 5.1.1",
-        "settle one now from its page",
+        "To do it now, open the payment",
         "since",
     )
     assert first.clicks == 0

@@ -130,8 +130,8 @@ def test_refunds_require_a_key_with_the_scope(app: Flask, client: FlaskClient, p
 @pytest.mark.parametrize(
     ("form", "message"),
     [
-        ({}, "Paste a list or name a showtime"),
-        ({"list": "TXN-1", "showtime": "2036-12-15"}, "Paste a list or name a showtime"),
+        ({}, "Paste a list or enter a showtime"),
+        ({"list": "TXN-1", "showtime": "2036-12-15"}, "Paste a list or enter a showtime"),
         ({"list": "[1]"}, "neither an id nor an object"),
         ({"list": "TXN-1", "reason": " "}, "The reason must be"),
         ({"showtime": "2036-12-15T20:00:00Z", "movie": "Dune"}, "No booking of this screening"),

@@ -60,7 +60,7 @@
     if (!all || !words) return;
     all.checked = chosen > 0 && chosen === boxes.length;
     all.indeterminate = chosen > 0 && chosen < boxes.length;
-    words.textContent = chosen ? `${chosen} of ${boxes.length} chosen` : `Choose all ${boxes.length} shown`;
+    words.textContent = chosen ? `${chosen} of ${boxes.length} selected` : `Select all ${boxes.length} shown`;
     form.querySelector(".toolbar").classList.toggle("active", chosen > 0);
   }
 

@@ -126,7 +126,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         _soft(Reason.CONTENT, counts=False),
-        "this mail is too large; a smaller one may be accepted",
+        "this email is too large; a smaller one may be accepted",
         codes=("2.3", "3.4"),
     ),
     Rule(
@@ -211,7 +211,7 @@ RULES: tuple[Rule, ...] = (
             IGNORECASE,
         ),
     ),
-    Rule(_soft(Reason.CONTENT, counts=False), "the protocol or the content of this mail", codes=("5", "6")),
+    Rule(_soft(Reason.CONTENT, counts=False), "the protocol or the content of this email", codes=("5", "6")),
     Rule(_soft(Reason.TEMPORARY), "the state of the recipient's mailbox or system", codes=("2", "3")),
     Rule(
         _hard(Reason.NO_SUCH_RECIPIENT),

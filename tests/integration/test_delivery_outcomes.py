@@ -142,7 +142,7 @@ ROWS = (
     Row(
         "drops the connection in the middle of DATA",
         "sent",
-        "held: the end of the mail was not sent",
+        "held: the end of the email was not sent",
         {"data": [IN_THE_MIDST]},
         large=True,
     ),

@@ -53,5 +53,5 @@ def far(target: int, milliseconds: float) -> Iterator[int]:
 
 
 if __name__ == "__main__":
-    listen, to, away = sys.argv[1:]
-    asyncio.run(_serve(int(listen), int(to), float(away) / 1000))
+    listen, to, unavailable = sys.argv[1:]
+    asyncio.run(_serve(int(listen), int(to), float(unavailable) / 1000))

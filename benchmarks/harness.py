@@ -169,10 +169,14 @@ def load(url: str, served_by: psutil.Process, clients: int, seconds: float) -> L
         text=True,
         check=True,
     )
-    told = json.loads(done.stdout.splitlines()[-1])
+    output = json.loads(done.stdout.splitlines()[-1])
     took = _cpu_once_quiet(served_by) - before
     return Load(
-        told["right"] / told["seconds"], told["wrong"], told["p50"], told["p99"], took * 1000 / told["all"]
+        output["right"] / output["seconds"],
+        output["wrong"],
+        output["p50"],
+        output["p99"],
+        took * 1000 / output["all"],
     )
 
 

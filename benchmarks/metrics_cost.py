@@ -71,9 +71,9 @@ def main() -> None:
             "payment_method": "credit_card",
         }
         started = time.thread_time()
-        answer = client.post("/payment/process", json=order)
+        response = client.post("/payment/process", json=order)
         took = time.thread_time() - started
-        assert answer.status_code == 200, answer.text  # noqa: S101
+        assert response.status_code == 200, response.text  # noqa: S101
         return took
 
     def a_round() -> float:

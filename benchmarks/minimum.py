@@ -32,17 +32,17 @@ _mongo: pymongo.MongoClient[dict[str, Any]] | None = None
 
 
 def _by_requests(form: dict[str, Any], headers: dict[str, str]) -> str:
-    answer = _local.session.post(_url, data=form, headers=headers, timeout=(2, 8))
-    answer.raise_for_status()
-    return str(answer.json()["id"])
+    response = _local.session.post(_url, data=form, headers=headers, timeout=(2, 8))
+    response.raise_for_status()
+    return str(response.json()["id"])
 
 
 def _by_urllib3(form: dict[str, Any], headers: dict[str, str]) -> str:
     headers = headers | {"Content-Type": "application/x-www-form-urlencoded"}
-    answer = _pool.request("POST", _url, body=urlencode(form), headers=headers)
-    if answer.status != 200:
-        raise RuntimeError(answer.status)
-    return str(answer.json()["id"])
+    response = _pool.request("POST", _url, body=urlencode(form), headers=headers)
+    if response.status != 200:
+        raise RuntimeError(response.status)
+    return str(response.json()["id"])
 
 
 def _collection() -> Any:
@@ -80,9 +80,11 @@ def _charging(charge: Callable[[dict[str, Any], dict[str, str]], str]) -> Applic
         )
         persistent = pika.BasicProperties(delivery_mode=2, content_type="application/json")
         channel.basic_publish(_settings.rabbitmq_exchange, "payment.success", event, persistent)
-        answer = json.dumps({"status": "success", "transaction_id": payment}).encode()
-        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(answer)))])
-        return [answer]
+        response = json.dumps({"status": "success", "transaction_id": payment}).encode()
+        start_response(
+            "200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(response)))]
+        )
+        return [response]
 
     return pay
 

@@ -144,10 +144,10 @@ def candidates(settings: Settings, port: int) -> dict[str, list[str]]:
     }
 
 
-def rates(mails: int, away: float) -> dict[str, float]:
+def rates(mails: int, unavailable: float) -> dict[str, float]:
     """Mails a second of each candidate, with a mail server so many milliseconds away."""
     found = {}
-    with sink() as sunk, far(sunk.port, away) as port:
+    with sink() as sunk, far(sunk.port, unavailable) as port:
         found["floor"] = floor(port, mails)
         with servers() as settings:
             settings = mailing(settings, port)
@@ -176,10 +176,12 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=50, help="events a second, for the latency")
     parser.add_argument("--seconds", type=int, default=20, help="for the latency")
     options = parser.parse_args()
-    for away in options.away:
+    for unavailable in options.unavailable:
         # A server far away takes its time, and fewer mails tell as much.
-        rounds = [rates(options.mails // (3 if away else 1), away) for _ in range(options.rounds)]
-        print(*table(rounds, f"server {away:g} ms away"), sep="\n")
+        rounds = [
+            rates(options.mails // (3 if unavailable else 1), unavailable) for _ in range(options.rounds)
+        ]
+        print(*table(rounds, f"server {unavailable:g} ms away"), sep="\n")
     p50s, p99s = [], []
     for _ in range(options.rounds):
         with servers() as settings, sink() as sunk:

@@ -41,7 +41,7 @@ from benchmarks.stored import pay, payment_id
 _BATCH, _TWO_EVENTS = 1_000, 10
 
 #: Seconds between two looks at the queue, and to wait for the next event.
-_LOOK, _PATIENCE = 0.2, 120.0
+_POLL_SECONDS, _TIMEOUT_SECONDS = 0.2, 120.0
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,8 @@ def drain(settings: Settings, events: int, workers: int) -> Drained:
             print("go", file=process.stdin, flush=True)
         started = ended = time.monotonic()
         count = 0
-        while count < events and time.monotonic() < ended + _PATIENCE:
-            time.sleep(_LOOK)
+        while count < events and time.monotonic() < ended + _TIMEOUT_SECONDS:
+            time.sleep(_POLL_SECONDS)
             now = channel.queue_declare(queue, passive=True).method.message_count
             if now > count:
                 count, ended = now, time.monotonic()

@@ -43,8 +43,8 @@ class Memory(NamedTuple):
 def healthy(url: str) -> bool:
     """Whether the API there answers."""
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:  # noqa: S310 - our own, by http
-            return bool(answer.status == 200)
+        with urllib.request.urlopen(f"{url}/health", timeout=5) as response:  # noqa: S310 - our own, by http
+            return bool(response.status == 200)
     except OSError:
         return False
 

@@ -53,13 +53,13 @@ class Watch(monitoring.CommandListener):
 
     def plans(self) -> dict[Query, str]:
         """Query → the index that serves it, or `SCAN`."""
-        return {query: _plan(query.collection, asked) for query, asked in self._filters.items()}
+        return {query: _plan(query.collection, requested) for query, requested in self._filters.items()}
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
         """PyMongo sends a command."""
         match event.command:
-            case {"find": collection, "filter": asked}:
-                self._keep(collection, asked)
+            case {"find": collection, "filter": requested}:
+                self._keep(collection, requested)
             case {"update": collection, "updates": updates}:
                 for update in updates:
                     self._keep(collection, update["q"])
@@ -70,23 +70,23 @@ class Watch(monitoring.CommandListener):
     def failed(self, event: monitoring.CommandFailedEvent) -> None:
         """Nothing to note: the caller gets an exception."""
 
-    def _keep(self, collection: str, asked: dict[str, Any]) -> None:
+    def _keep(self, collection: str, requested: dict[str, Any]) -> None:
         if self._operation:
-            shape = ", ".join(" ".join([name, *_operators(value)]) for name, value in asked.items())
-            self._filters[Query(self._operation, collection, shape)] = asked
+            shape = ", ".join(" ".join([name, *_operators(value)]) for name, value in requested.items())
+            self._filters[Query(self._operation, collection, shape)] = requested
 
 
 def _operators(value: Any) -> list[str]:
     return [name for name in value if name.startswith("$")] if isinstance(value, dict) else []
 
 
-def _plan(collection: str, asked: dict[str, Any]) -> str:
+def _plan(collection: str, requested: dict[str, Any]) -> str:
     """The index that finds what a filter asks for.
 
     An index for one of its fields is enough: the others are looked at in what that finds. SecantusDB does so,
     in the filter's order, but explains only what an index covers whole.
     """
-    for part in (asked, *({name: value} for name, value in asked.items())):
+    for part in (requested, *({name: value} for name, value in requested.items())):
         command = {"find": collection, "filter": part}
         stage = models.database().command("explain", command, verbosity="queryPlanner")
         stage = stage["queryPlanner"]["winningPlan"]

@@ -48,7 +48,7 @@ _CLIENTS = 8
 _BATCH = 100
 
 #: Seconds between two rounds of the sweep, and between two looks whether anything is left.
-_INTERVAL, _LOOK = 2.0, 0.5
+_INTERVAL_SECONDS, _POLL_SECONDS = 2.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def work() -> None:
     payments = make_payments(settings)
     payments.books.ledger = ledger = _CountingLedger()
     calls: Counter[str] = Counter()
-    asked: Counter[str] = Counter()
+    requested: Counter[str] = Counter()
     call = StripeApi.call
 
     def counted(
@@ -108,7 +108,7 @@ def work() -> None:
         calls["pages" if is_list else "others"] += 1
         calls["listings"] += is_list and "starting_after" not in params
         if not is_list:
-            asked[idempotency_key or path] += 1
+            requested[idempotency_key or path] += 1
         return call(api, method, path, params, idempotency_key)
 
     StripeApi.call = counted  # type: ignore[method-assign] # counts what is asked
@@ -118,8 +118,8 @@ def work() -> None:
         ended = pool.submit(sys.stdin.read)
         while not ended.done():
             recover_due(payments)
-            time.sleep(_INTERVAL)
-    print(json.dumps({"settled": ledger.settled, "calls": calls, "asked": asked}), flush=True)
+            time.sleep(_INTERVAL_SECONDS)
+    print(json.dumps({"settled": ledger.settled, "calls": calls, "asked": requested}), flush=True)
 
 
 def lose(settings: Settings, count: int) -> None:
@@ -162,10 +162,10 @@ def settle(settings: Settings, count: int, workers: int) -> Settled:
     for process in processes:
         print("go", file=process.stdin, flush=True)
     while MongoLedger().due(utcnow() + timedelta(hours=1), 1):  # claimed ones too
-        time.sleep(_LOOK)
+        time.sleep(_POLL_SECONDS)
     seconds = time.monotonic() - started
     did = [json.loads(process.communicate()[0]) for process in processes]
-    asked = sum((Counter(one["asked"]) for one in did), Counter[str]())
+    requested = sum((Counter(one["asked"]) for one in did), Counter[str]())
     calls = sum((Counter(one["calls"]) for one in did), Counter[str]())
     return Settled(
         seconds,
@@ -173,7 +173,7 @@ def settle(settings: Settings, count: int, workers: int) -> Settled:
         calls["listings"],
         calls["pages"],
         calls["pages"] + calls["others"],
-        sum(times > 1 for times in asked.values()),
+        sum(times > 1 for times in requested.values()),
     )
 
 

@@ -85,9 +85,9 @@ async def _by_hand() -> AsyncIterator[Charge]:
             }
             async with session.post(
                 "/v1/payment_intents", data=form, headers={"Idempotency-Key": key}
-            ) as answer:
-                answer.raise_for_status()
-                return str((await answer.json())["id"])
+            ) as response:
+                response.raise_for_status()
+                return str((await response.json())["id"])
 
         yield charge
 

@@ -31,13 +31,13 @@ class Sink:
         threading.Thread(target=self._count, daemon=True).start()
 
     def _count(self) -> None:
-        told = b""
+        output = b""
         while True:
             try:
-                told = told[-200:] + os.read(self._terminal, 4096)
+                output = output[-200:] + os.read(self._terminal, 4096)
             except OSError:  # it has ended
                 return
-            if counts := re.findall(rb"mesg=(\d+)\D", told):
+            if counts := re.findall(rb"mesg=(\d+)\D", output):
                 self.mails = int(counts[-1])
 
     def wait_for(self, mails: int) -> None:

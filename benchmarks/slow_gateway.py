@@ -25,8 +25,8 @@ from benchmarks.processes import Memory, api_process
 from tests.support.stripe import StripeSimulator
 
 #: Seconds.
-_GATEWAY = 0.3
-_PAUSE = 1.2
+_GATEWAY_SECONDS = 0.3
+_PAUSE_SECONDS = 1.2
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,16 @@ async def _pay(host: str, port: int, at: float) -> tuple[float, bool]:
     reader, writer = await asyncio.open_connection(host, port)
     started = loop.time()
     writer.write(head.encode() + body)
-    answer = await reader.read()
+    response = await reader.read()
     took = loop.time() - started
     writer.close()
-    return took, answer.startswith(b"HTTP/1.1 200 ")
+    return took, response.startswith(b"HTTP/1.1 200 ")
 
 
 async def _wave(url: str, payments: int) -> list[tuple[float, bool]]:
     where = urlsplit(url)
     begin = asyncio.get_running_loop().time() + 0.05
-    times = (begin + number * _GATEWAY / payments for number in range(payments))
+    times = (begin + number * _GATEWAY_SECONDS / payments for number in range(payments))
     return await asyncio.gather(*(_pay(str(where.hostname), where.port or 0, at) for at in times))
 
 
@@ -81,15 +81,15 @@ def waves(url: str, process: psutil.Process, payments: int, count: int) -> Waves
     asyncio.run(_wave(url, 1))
     idle = Memory.of(process).uss
     asyncio.run(_wave(url, payments))
-    answers = []
+    responses = []
     for _ in range(count):
-        time.sleep(_PAUSE)  # what is left to do after the answers
-        answers += asyncio.run(_wave(url, payments))
-    beyond = [(took - _GATEWAY) * 1000 for took, _ in answers]
+        time.sleep(_PAUSE_SECONDS)  # what is left to do after the answers
+        responses += asyncio.run(_wave(url, payments))
+    beyond = [(took - _GATEWAY_SECONDS) * 1000 for took, _ in responses]
     return Waves(
         statistics.median(beyond),
         statistics.quantiles(beyond, n=100)[98],
-        sum(not right for _, right in answers),
+        sum(not right for _, right in responses),
         (Memory.of(process).uss - idle) / payments,
     )
 
@@ -106,7 +106,7 @@ def main() -> None:
         with servers() as settings:
             settings = settings.model_copy(update={"web_threads": threads})
             StripeSimulator(settings.payment_gateway_url).fault(
-                match="POST /v1/payment_intents", kind="delay", seconds=_GATEWAY, times=0
+                match="POST /v1/payment_intents", kind="delay", seconds=_GATEWAY_SECONDS, times=0
             )
             with serving(gunicorn("wsgi:app"), settings) as (url, process):
                 print(f"\nWEB_THREADS={threads}: {settings.gateway_calls} calls of the gateway at once")
@@ -120,7 +120,7 @@ def main() -> None:
                 print(f"{'steady':10}", *(f"{heading:>10}" for heading in headings))
                 for clients in options.payments:
                     steady = load(url, process, clients, options.seconds)
-                    beyond = (steady.p50 - _GATEWAY * 1000, steady.p99 - _GATEWAY * 1000)
+                    beyond = (steady.p50 - _GATEWAY_SECONDS * 1000, steady.p99 - _GATEWAY_SECONDS * 1000)
                     print(f"{'':10} {clients:10} {beyond[0]:10.0f} {beyond[1]:10.0f}", end="")
                     print(f" {steady.wrong:10} {steady.answered:10.1f}")
 

@@ -26,8 +26,8 @@ from benchmarks.sink import Sink, sink
 
 _CLIENTS = 8
 #: Seconds between two samples; for the last mails.
-_INTERVAL, _PATIENCE = 10.0, 60.0
-_MOST_GROWTH = 0.05
+_INTERVAL_SECONDS, _TIMEOUT_SECONDS = 10.0, 60.0
+_MAX_GROWTH = 0.05
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ def pay(api: urllib3.HTTPConnectionPool) -> bool:
     """Take a payment of a new booking; whether it was taken."""
     order = {"user_id": "user_1", "booking_id": uuid.uuid4().hex, "user_email": "jane.doe@example.com"}
     try:
-        answer = api.request(
+        response = api.request(
             "POST", "/payment/process", json=order | {"amount": 25.5, "payment_method": "credit_card"}
         )
     except urllib3.exceptions.HTTPError:
         return False
-    return answer.status == 200
+    return response.status == 200
 
 
 def soak(
@@ -57,7 +57,7 @@ def soak(
     rate: float,
 ) -> tuple[int, list[Sample]]:
     """Take payments at a steady rate; how many were taken, and what the processes had meanwhile."""
-    interval = min(_INTERVAL, count / rate / 30)
+    interval = min(_INTERVAL_SECONDS, count / rate / 30)
     samples: list[Sample] = []
     began = time.monotonic()
 
@@ -79,7 +79,7 @@ def soak(
 
 def mails_after(sunk: Sink, expected: int) -> int:
     """How many there are once all have come, and one too many would have."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     while sunk.mails < expected and time.monotonic() < deadline:
         time.sleep(0.1)
     time.sleep(2)
@@ -138,7 +138,7 @@ def main() -> None:
     print(f"{count} payments in {samples[-1].at:.0f} s: {paid} answered 200, {mails} mails accepted")
     for name in samples[0].memory:
         growth = grown(samples, name)
-        failed |= growth > _MOST_GROWTH
+        failed |= growth > _MAX_GROWTH
         print(f"{name}: {slope(samples, name):+.1f} MiB an hour, {growth:+.1%} since a third of the time")
     if failed:
         raise SystemExit("a process has grown, or payments and mails differ")

@@ -36,14 +36,14 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
         for file in files.documentation_pages()
         for target in _outside(file.content_string, file.src_uri)
     }
-    wanted: set[str] = set()
+    expected: set[str] = set()
     while found:
         target = found.pop()
-        if target not in wanted and (root / target).exists():
-            wanted.add(target)
+        if target not in expected and (root / target).exists():
+            expected.add(target)
             if target.endswith(".md"):
                 found |= _outside((root / target).read_text(), _page(target))
-    for target in sorted(wanted):
+    for target in sorted(expected):
         files.append(File.generated(config, _page(target), content=_content(root / target, target)))
     return files
 

@@ -203,8 +203,8 @@ def _listens(port: int) -> Callable[[], bool]:
 def _healthy(port: int) -> Callable[[], bool]:
     def ready() -> bool:
         try:
-            with urllib.request.urlopen(f"http://{_HOST}:{port}/health", timeout=1) as answer:
-                return bool(answer.status == 200)
+            with urllib.request.urlopen(f"http://{_HOST}:{port}/health", timeout=1) as response:
+                return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False
 

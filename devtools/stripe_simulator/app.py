@@ -70,7 +70,7 @@ _BROWSER_ENDPOINTS: dict[tuple[str, str], Operation] = {
 
 _TEST_KEY = re.compile(r"([rsp])k_test_\w+")
 
-_LARGEST_BODY = 1_000_000
+_MAX_BODY_BYTES = 1_000_000
 
 
 def open_app(db: str, webhook_url: str, webhook_secret: str) -> Flask:
@@ -87,7 +87,7 @@ def open_app(db: str, webhook_url: str, webhook_secret: str) -> Flask:
 def create_app(sim: Simulator) -> Flask:
     """Return the simulator as a WSGI application."""
     app = Flask(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
+    app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
     app.before_request(_name_request)
     app.after_request(_add_headers)
     app.register_error_handler(StripeError, _error)

@@ -37,7 +37,7 @@ from devtools.stripe_simulator.webhooks import undelivered
 _KINDS = ("payment_intent", "charge", "refund", "dispute")
 
 #: About ten years, so that times stay valid.
-_FARTHEST_JUMP = 10 * 366 * 86_400
+_MAX_JUMP_SECONDS = 10 * 366 * 86_400
 
 
 def blueprint(sim: Simulator) -> Blueprint:
@@ -60,8 +60,8 @@ def blueprint(sim: Simulator) -> Blueprint:
     @routes.post("/clock")
     def clock() -> ResponseReturnValue:
         seconds = _body().get("advance_seconds")
-        if type(seconds) is not int or not 0 <= seconds <= _FARTHEST_JUMP:
-            raise StripeError(400, f"advance_seconds must be an integer from 0 to {_FARTHEST_JUMP}")
+        if type(seconds) is not int or not 0 <= seconds <= _MAX_JUMP_SECONDS:
+            raise StripeError(400, f"advance_seconds must be an integer from 0 to {_MAX_JUMP_SECONDS}")
         sim.clock.advance(seconds)
         return {"now": sim.clock.now()}
 

@@ -39,7 +39,7 @@ _MINIMUM = {
 
 #: Eight digits for most currencies, twelve for rupiah.
 _MAXIMUM = {"idr": 999_999_999_999}
-_USUAL_MAXIMUM = 99_999_999
+_MAX_AMOUNT = 99_999_999
 
 #: Minor units must be a multiple of this: a third decimal must be 0, and two currencies allow no decimals in
 #: practice.
@@ -58,7 +58,7 @@ def check(amount: int, currency: str) -> None:
     """
     if currency not in CURRENCIES:
         raise StripeError(400, f"Invalid currency: {currency}.", param="currency")
-    least, most = _MINIMUM.get(currency, 1), _MAXIMUM.get(currency, _USUAL_MAXIMUM)
+    least, most = _MINIMUM.get(currency, 1), _MAXIMUM.get(currency, _MAX_AMOUNT)
     if amount < least:
         raise _refused("amount_too_small", f"Amount must be at least {shown(least, currency)}.")
     if amount > most:

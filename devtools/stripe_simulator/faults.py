@@ -13,7 +13,7 @@ from devtools.stripe_simulator.errors import Dropped, StripeError
 KINDS = ("delay", "error", "drop_before", "drop_after", "malformed", "pending", "none")
 
 _MATCH = re.compile(r"(GET|POST|DELETE) /\S*")
-_LONGEST_DELAY = 3600
+_MAX_DELAY_SECONDS = 3600
 
 #: Status → Stripe's `type` and default `code`: https://docs.stripe.com/api/errors
 _ERRORS: dict[int, dict[str, str]] = {
@@ -143,8 +143,8 @@ _MEMBERS: dict[str, tuple[str, Any]] = {
     ),
     "kind": (f"one of {', '.join(KINDS)}", lambda value: value in KINDS),
     "seconds": (
-        f"a number from 0 to {_LONGEST_DELAY}",
-        lambda value: _is_number(value) and 0 <= value <= _LONGEST_DELAY,
+        f"a number from 0 to {_MAX_DELAY_SECONDS}",
+        lambda value: _is_number(value) and 0 <= value <= _MAX_DELAY_SECONDS,
     ),
     "status": ("an integer from 400 to 599", lambda value: type(value) is int and 400 <= value <= 599),
     "times": ("an integer, 0 or more", lambda value: type(value) is int and value >= 0),

@@ -16,9 +16,9 @@ from devtools.stripe_simulator.forms import without_card_number
 from devtools.stripe_simulator.store import Store
 
 #: Seconds that a key is kept.
-_KEPT = 24 * 3600
+_KEPT_SECONDS = 24 * 3600
 
-_LONGEST_KEY = 255
+_MAX_KEY_LENGTH = 255
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class Claim:
     _store: Store | None = None
     _row: tuple[Any, ...] = ()
 
-    def keep(self, answer: Answer) -> None:
+    def keep(self, response: Answer) -> None:
         """Store a response, in one transaction with the changes that it reports."""
         if self._store is None:
             return
-        row = (*self._row, answer.request_id, answer.status, answer.body)
+        row = (*self._row, response.request_id, response.status, response.body)
         self._store.execute(
             "INSERT INTO answers (account, key, fingerprint, created, request, status, body)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -80,8 +80,8 @@ class Idempotency:
         if not key:
             yield Claim()
             return
-        if len(key) > _LONGEST_KEY:
-            raise StripeError(400, f"An idempotency key has at most {_LONGEST_KEY} characters.")
+        if len(key) > _MAX_KEY_LENGTH:
+            raise StripeError(400, f"An idempotency key has at most {_MAX_KEY_LENGTH} characters.")
         account = _digest(api_key)
         fingerprint = _digest(json.dumps([path, without_card_number(params)], sort_keys=True))
         now = self._clock.now()
@@ -105,19 +105,19 @@ class Idempotency:
                     self._running.discard((account, key))
 
     def _find(self, account: str, key: str, fingerprint: str, now: int) -> Answer | None:
-        self._store.execute("DELETE FROM answers WHERE created <= ?", (now - _KEPT,))
+        self._store.execute("DELETE FROM answers WHERE created <= ?", (now - _KEPT_SECONDS,))
         rows = self._store.execute(
             "SELECT fingerprint, status, body, request FROM answers WHERE account = ? AND key = ?",
             (account, key),
         )
-        for seen, *answer in rows:
+        for seen, *response in rows:
             if seen != fingerprint:
                 raise StripeError(
                     400,
                     "An idempotency key can only be used again with the parameters it was first used with.",
                     kind="idempotency_error",
                 )
-            return Answer(*answer)
+            return Answer(*response)
         return None
 
 

@@ -65,9 +65,9 @@ def _conditions(params: Params, kind: str, filters: tuple[str, ...]) -> tuple[li
     conditions: list[str] = ["object = ?"]
     values: list[str | int] = [kind]
     for name in filters:
-        if wanted := params.text(name):
+        if expected := params.text(name):
             conditions.append(f"json_extract(body, '$.{name}') = ?")
-            values.append(wanted)
+            values.append(expected)
     if params.is_group("created"):
         created = params.group("created")
         bounds = [(sign, created.integer(name)) for name, sign in _COMPARISONS.items()]

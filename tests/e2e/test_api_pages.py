@@ -13,7 +13,7 @@ from tests.support.dev import Dev
 from tests.support.documents import ROOT
 
 #: Timeout of a page step in milliseconds, for a loaded machine.
-STEP_TIMEOUT = 60_000
+STEP_TIMEOUT_MS = 60_000
 
 #: Operations whose example is understood but refused: no such transaction, or no signature.
 REFUSED = {
@@ -34,7 +34,7 @@ def page(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator
         dev.wait_until_healthy()
         with browser.new_context() as context:
             page = context.new_page()
-            page.set_default_timeout(STEP_TIMEOUT)
+            page.set_default_timeout(STEP_TIMEOUT_MS)
             page.goto(f"http://localhost:{dev.port}/docs")
             yield page
         dev.stop()

@@ -11,7 +11,7 @@ from tests.support.dev import Dev
 from tests.support.mail_browser import violations
 
 #: Timeout of a page step in milliseconds, for a loaded machine.
-STEP_TIMEOUT = 60_000
+STEP_TIMEOUT_MS = 60_000
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def page(dev: Dev, browser: Browser) -> Iterator[Page]:
     """The page of an order that waits for payment."""
     with browser.new_context() as context:
         page = context.new_page()
-        page.set_default_timeout(STEP_TIMEOUT)
+        page.set_default_timeout(STEP_TIMEOUT_MS)
         page.goto(f"http://localhost:{dev.port}/dev/checkout")
         assert violations(page, whole_page=True) == []
         page.get_by_role("button", name="Check out").click()
@@ -39,7 +39,7 @@ def page(dev: Dev, browser: Browser) -> Iterator[Page]:
 
 
 def shows(page: Page, text: str) -> None:
-    expect(page.get_by_role("status")).to_have_text(text, timeout=STEP_TIMEOUT)
+    expect(page.get_by_role("status")).to_have_text(text, timeout=STEP_TIMEOUT_MS)
 
 
 def pay_with(page: Page, label: str) -> None:

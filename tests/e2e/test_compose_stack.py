@@ -123,8 +123,8 @@ def machine(
     check = run(machine.service("rabbitmq").health_check, tools)
     assert check.returncode == 0, check.stdout + check.stderr
     access = machine.service("rabbitmq-access")
-    made = run(access.command, access.environment | tools)
-    assert made.returncode == 0, made.stdout + made.stderr
+    created = run(access.command, access.environment | tools)
+    assert created.returncode == 0, created.stdout + created.stderr
 
     store = machine.service("redis")
     port = machine.redis.rpartition(":")[2]
@@ -149,12 +149,12 @@ def test_the_compose_stack_takes_a_payment_and_sends_its_email(machine: Machine,
         api.wait_until(lambda: machine.healthy("payment-service"))
         worker.wait_until(lambda: machine.healthy("notification-service"))
 
-        answer = requests.post(
+        response = requests.post(
             f"http://{machine.api}/payment/process",
             json=payment | {"user_email": "jane.doe@example.com"},
             timeout=30,
         )
-        assert (answer.status_code, answer.json()["status"]) == (200, "success"), answer.text
+        assert (response.status_code, response.json()["status"]) == (200, "success"), response.text
         mail = mail_sink.wait(1, timeout=30)[0]
         assert mail["To"] == "jane.doe@example.com"
 

@@ -136,8 +136,8 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def key(*scopes: str) -> tuple[str, str]:
     """Return a key's id and token."""
-    made, token = create_key(f"key {uuid.uuid4().hex}", scopes)
-    return made.id, token
+    created, token = create_key(f"key {uuid.uuid4().hex}", scopes)
+    return created.id, token
 
 
 def sign_in(page: Page, api: ApiServer, token: str) -> None:
@@ -237,7 +237,7 @@ def test_pages_that_change_something_are_sound(
     def opened(path: str) -> None:
         page.goto(f"{api.url}/dashboard{path}")
 
-    def asked(name: str, button: str) -> None:
+    def requested(name: str, button: str) -> None:
         with page.expect_navigation():
             page.get_by_role("button", name=button).click()
         found.update(unsound(page, name, tmp_path, FEW))
@@ -248,24 +248,24 @@ def test_pages_that_change_something_are_sound(
         found |= unsound(page, name, tmp_path, FEW)
     opened(f"/payments/TXN-{1:032x}")
     page.get_by_label("Reason").fill("The projector failed")
-    asked("refund", "Refund…")
+    requested("refund", "Refund…")
     for payment, button in (
         ("open", "Cancel the payment…"),
         ("lost", "Settle now…"),
         ("stray", "Refund the charge…"),
     ):
         opened(f"/payments/TXN-{payment}")
-        asked(payment, button)
+        requested(payment, button)
     opened("/notifications")
     page.locator("[data-all]").check()
-    asked("send again", "Send again…")
+    requested("send again", "Send again…")
     for button in ("Replay selected…", "Drop selected…"):
         opened("/dead-letters")
         page.locator("[data-all]").check()
-        asked(button, button)
+        requested(button, button)
     opened("/refunds")
     page.get_by_label("Transaction or booking ids").fill("BOOK-1\nBOOK-5\nTXN-unknown")
-    asked("plan", "Show the plan")
+    requested("plan", "Show the plan")
     opened("/refunds")
     found |= unsound(page, "runs", tmp_path, FEW)
     assert found == {}
@@ -356,17 +356,17 @@ def test_a_key_without_the_scope_is_refused(locked: Settings, api: ApiServer) ->
         url = f"{api.url}/dashboard{path}"
         return session.request(method, url, data=form, allow_redirects=False, timeout=10)
 
-    def token_in(answer: requests.Response) -> str:
-        found = re.search(r'name="token" value="([^"]+)"', answer.text)
+    def token_in(response: requests.Response) -> str:
+        found = re.search(r'name="token" value="([^"]+)"', response.text)
         assert found
         return found[1]
 
     def signed_in(api_key: str) -> requests.Session:
         session = requests.Session()
         token = token_in(visit("/sign-in", session))
-        answer = visit("/sign-in", session, key=api_key, token=token)
-        assert (answer.status_code, answer.headers["Location"]) == (302, "/dashboard")
-        cookie = answer.headers["Set-Cookie"]
+        response = visit("/sign-in", session, key=api_key, token=token)
+        assert (response.status_code, response.headers["Location"]) == (302, "/dashboard")
+        cookie = response.headers["Set-Cookie"]
         assert "HttpOnly" in cookie
         assert "SameSite=Strict" in cookie
         assert api_key not in cookie
@@ -374,8 +374,8 @@ def test_a_key_without_the_scope_is_refused(locked: Settings, api: ApiServer) ->
 
     nobody = requests.Session()
     for path in ("", "/payments", "/payments/TXN-1", "/notifications", "/dead-letters"):
-        answer = visit(path, nobody)
-        assert (answer.status_code, "/sign-in" in answer.headers.get("Location", "")) == (302, True)
+        response = visit(path, nobody)
+        assert (response.status_code, "/sign-in" in response.headers.get("Location", "")) == (302, True)
     token = token_in(visit("/sign-in", nobody))
     assert visit("/sign-in", nobody, key="mk_wrong", token=token).status_code == 401
     assert visit("/sign-in", nobody, key="mk_wrong", token="forged").status_code == 403
@@ -393,13 +393,13 @@ def test_a_key_without_the_scope_is_refused(locked: Settings, api: ApiServer) ->
     assert visit("/dead-letters/act", looking, action="drop", id="x", token=own).status_code == 403
     acting = signed_in(key("ops:read", "ops:write")[1])
     for forged in ("", own):
-        answer = visit("/dead-letters/act", acting, action="drop", id="x", token=forged)
-        assert answer.status_code == 403
+        response = visit("/dead-letters/act", acting, action="drop", id="x", token=forged)
+        assert response.status_code == 403
     fine = token_in(visit("/sign-in", acting))
     assert visit("/dead-letters/act", acting, action="drop", id="x", token=fine).status_code == 302
     # A cookie grants no access to the API, and revoking the key ends access to the dashboard.
-    answer = looking.get(f"{api.url}/payment/status/TXN-1", timeout=10)
-    assert answer.status_code == 401
+    response = looking.get(f"{api.url}/payment/status/TXN-1", timeout=10)
+    assert response.status_code == 401
     revoke_key(reader_id)
     assert visit("/payments", looking).status_code == 302
     assert visit("/payments", acting).status_code == 200
@@ -458,7 +458,7 @@ def test_hostile_records_execute_no_script(redis_settings: Settings, page: Page,
     api = ApiServer(tmp_path, redis_settings)
     api.start()
     failures: list[str] = []
-    page.on("response", lambda answer: failures.append(answer.url) if answer.status >= 500 else None)
+    page.on("response", lambda response: failures.append(response.url) if response.status >= 500 else None)
     page.on("dialog", lambda dialog: failures.append(dialog.message))
     paths = ["", "/payments", "/notifications", "/dead-letters"]
     paths += [f"/payments/TXN-{number}" for number in range(len(CORPUS | ODD))]

@@ -45,8 +45,8 @@ def readme_curls() -> list[str]:
 def run_curl(command: str, dev: Dev) -> dict[str, Any]:
     command = command.replace("localhost:8003", f"localhost:{dev.port}")
     done = subprocess.run(["bash", "-c", f"{command} --silent --show-error"], capture_output=True, check=True)
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+    response: dict[str, Any] = json.loads(done.stdout)
+    return response
 
 
 def test_the_readme_steps_send_a_mail_and_data_survives_a_restart(start: Any) -> None:

@@ -29,7 +29,7 @@ RUN: dict[str, Sequence[str]] = {
 }
 
 #: Expected output of the examples in docs/api.md, in order.
-ANSWERS = (
+EXPECTED = (
     '"status":"success"',
     "200 success TXN-",
     "200 success TXN-",
@@ -61,14 +61,14 @@ def test_the_examples_of_the_api_guide_work(
     changes = {**stripe_simulator.settings, "ratelimit_enabled": True, "namespace": redis_settings.namespace}
     api = ApiServer(tmp_path, redis_settings.model_copy(update=changes))
     api.start()
-    told = [
+    output = [
         run(language, text.replace("http://localhost:8003", api.url), tmp_path)
         for language, text in examples("docs/api.md", "sh", "python", "js")
     ]
     api.stop()
-    assert len(told) == len(ANSWERS)
-    for shown, wanted in zip(told, ANSWERS, strict=True):
-        assert wanted.lower() in shown.lower().replace('": ', '":'), shown
+    assert len(output) == len(EXPECTED)
+    for shown, expected in zip(output, EXPECTED, strict=True):
+        assert expected.lower() in shown.lower().replace('": ', '":'), shown
 
 
 def test_the_postman_collection_works(
@@ -77,13 +77,13 @@ def test_the_postman_collection_works(
     tmp_path: Path,
     npm_install: Callable[[str, str], Path],
 ) -> None:
-    made = ROOT / "docs/postman/movieapp.postman_collection.json"
-    assert json.loads(made.read_text()) == collection(openapi())
+    created = ROOT / "docs/postman/movieapp.postman_collection.json"
+    assert json.loads(created.read_text()) == collection(openapi())
     models.disconnect()
     folder = npm_install("newman", "^6.2.1")
     api = ApiServer(tmp_path, redis_settings.model_copy(update=stripe_simulator.settings))
     api.start()
-    command = ["node_modules/.bin/newman", "run", str(made), "--env-var", f"baseUrl={api.url}"]
+    command = ["node_modules/.bin/newman", "run", str(created), "--env-var", f"baseUrl={api.url}"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     api.stop()
     assert done.returncode == 0, done.stdout + done.stderr

@@ -86,23 +86,23 @@ def test_every_mail_fits_every_width_and_is_accessible(
 def test_a_mail_is_complete_without_images_and_loads_only_the_poster(
     page: Page, previewer: Previewer, template: str
 ) -> None:
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
     for exhibit in of(template):
         event = event_of(exhibit)
         mail = previewer.compose(template, event)
-        asked.clear()
+        requested.clear()
         page.set_content(mail.html)
-        assert {url for url in asked if url.startswith("http")} <= {event.get("poster_url")}
+        assert {url for url in requested if url.startswith("http")} <= {event.get("poster_url")}
         assert page.evaluate("[...document.images].filter(image => image.naturalWidth).length") == 0
         seen = without_isolates(page.inner_text("body"))
         # Ids, amounts, and dates: every word with a digit in the text part, except links.
-        told = {
+        output = {
             word
             for word in _BETWEEN_FACTS.split(re.sub(r"https?://\S+", " ", without_isolates(mail.body)))
             if re.search(r"\d", word)
         }
-        assert {word for word in told if word not in seen} == set(), exhibit.name
+        assert {word for word in output if word not in seen} == set(), exhibit.name
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": HEIGHT})
             assert too_wide(page) == [], f"{exhibit.name}, {width} px"

@@ -100,8 +100,8 @@ def test_the_whole_system_runs_from_the_wheel_in_an_empty_environment(wheel: Pat
     python = tmp_path / "venv/bin/python"
     subprocess.run([python, *PIP, "install", f"{wheel}[dev]"], check=True, timeout=300)
     movieapp = tmp_path / "venv/bin/movieapp"
-    told = subprocess.run([movieapp, "--version"], capture_output=True, text=True, check=True, timeout=60)
-    assert version("movieapp") in told.stdout
+    output = subprocess.run([movieapp, "--version"], capture_output=True, text=True, check=True, timeout=60)
+    assert version("movieapp") in output.stdout
 
     (tmp_path / "empty").mkdir()
     dev = Dev(tmp_path / "empty", movieapp=[str(movieapp)])

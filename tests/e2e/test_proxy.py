@@ -129,18 +129,18 @@ def test_the_proxy_exposes_only_the_api(proxy: Proxy) -> None:
 
 def test_a_forged_forwarded_address_is_ignored(proxy: Proxy) -> None:
     claimed = [f"192.0.2.{number}" for number in range(6)]
-    answers = [proxy.get("/payment/methods", claimed=address) for address in claimed]
-    assert [answer.status_code for answer in answers] == [200] * 5 + [429]
+    responses = [proxy.get("/payment/methods", claimed=address) for address in claimed]
+    assert [response.status_code for response in responses] == [200] * 5 + [429]
 
 
 def test_the_proxy_refuses_a_body_that_is_too_large(proxy: Proxy) -> None:
-    answer = requests.post(
+    response = requests.post(
         f"https://127.0.0.1:{proxy.public}/payment/process",
         data=b"x" * 65_537,
         verify=str(proxy.certificate),
         timeout=20,
     )
-    assert answer.status_code == 413
+    assert response.status_code == 413
 
 
 def test_slow_uploads_do_not_occupy_the_api(proxy: Proxy) -> None:

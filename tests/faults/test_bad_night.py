@@ -48,7 +48,7 @@ def payments(*ids: str) -> list[dict[str, Any]]:
     ]
 
 
-def asked(settings: Settings, *command: str, code: int = 0) -> Any:
+def requested(settings: Settings, *command: str, code: int = 0) -> Any:
     """Run a command and return its JSON. Checks the exit code, and that nothing else is printed."""
     done = movieapp(settings, *command, "--json")
     assert done.returncode == code, (command, done.stdout, done.stderr)
@@ -58,7 +58,7 @@ def asked(settings: Settings, *command: str, code: int = 0) -> Any:
 
 def checked(settings: Settings, code: int) -> dict[str, tuple[str, str]]:
     """Run `movieapp check`; return check → level and text."""
-    found = asked(settings, "check", code=code)
+    found = requested(settings, "check", code=code)
     return {each["check"]: (each["level"], each["what"]) for each in found}
 
 
@@ -92,7 +92,7 @@ def test_every_mail_is_sent_once_after_a_night_of_outages(
     models.connect(wrong)
 
     def found(status: str) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = asked(wrong, "notifications", "list", "--status", status)
+        rows: list[dict[str, Any]] = requested(wrong, "notifications", "list", "--status", status)
         return rows
 
     with WorkerProcess(tmp_path / "evening", wrong) as worker:
@@ -113,31 +113,31 @@ def test_every_mail_is_sent_once_after_a_night_of_outages(
         assert night["dead letters"] == ("bad", "2 in notification.email")
 
         # Who is affected, and since when?
-        email = asked(wrong, "stats", "--since", "12h")["channels"]["email"]
+        email = requested(wrong, "stats", "--since", "12h")["channels"]["email"]
         assert email["by_status"] == {"failed": 2, "retrying": 3}
         assert email["success_rate"] == 0
         assert {row["error"].partition(":")[0] for row in found("retrying")} <= {"SMTP auth", "not tried"}
         assert all("535" in row["error"] for row in found("retrying"))
-        letters = asked(wrong, "dead-letters", "list")
+        letters = requested(wrong, "dead-letters", "list")
         assert [letter["status"] for letter in letters] == ["failed", "failed"]
-        letter = asked(wrong, "dead-letters", "show", letters[0]["id"])
+        letter = requested(wrong, "dead-letters", "show", letters[0]["id"])
         assert "5.7.60 Client does not have permissions to send as this sender" in letter["error"]
         assert [each["outcome"] for each in letter["attempts"]] == ["failed"]
 
         # The settings are fixed one by one, and each is tested before the worker gets it.
-        step = asked(wrong, "smtp-check", code=1)["failed"]
+        step = requested(wrong, "smtp-check", code=1)["failed"]
         assert step["step"] == "auth"
         half = wrong.model_copy(update={"smtp_password": SecretStr(NEW_PASSWORD)})
-        step = asked(half, "smtp-check", "--to", "jane.doe@example.com", code=1)["failed"]
+        step = requested(half, "smtp-check", "--to", "jane.doe@example.com", code=1)["failed"]
         assert (step["step"], "FROM_EMAIL" in step["advice"]) == ("mail", True)
         right = half.model_copy(update={"from_email": ALLOWED})
-        assert asked(right, "smtp-check", "--to", "jane.doe@example.com")["failed"] is None
+        assert requested(right, "smtp-check", "--to", "jane.doe@example.com")["failed"] is None
     assert smtpd.mails == []
     [first, *_] = found("retrying")
 
     with WorkerProcess(tmp_path / "morning", right) as worker:
         worker.wait_until_it_works()
-        replayed = asked(
+        replayed = requested(
             right, "dead-letters", "replay", "--queue", "notification.email", "--error", "5.7.60"
         )
         assert replayed == {"replayed": 2, "left": {}, "dry_run": False}

@@ -132,8 +132,8 @@ def test_each_payment_is_refunded_once_even_if_the_process_is_killed_repeatedly(
     here = {payment.gateway_id: payment for payment in Transaction.objects}
     assert there == dict.fromkeys(here, 1)
     for payment in here.values():
-        [made] = [refund for refund in payment.refunds if refund.status == "completed"]
-        assert made.amount == payment.amount_refunded == payment.refund_reserved == Decimal(10)
+        [created] = [refund for refund in payment.refunds if refund.status == "completed"]
+        assert created.amount == payment.amount_refunded == payment.refund_reserved == Decimal(10)
     since = utcnow() - timedelta(hours=1)
     assert list(Reconciliation(make_payments(paying), since).differences()) == []
     ended = movieapp(paying, "refunds", "show", run.id, "--json")

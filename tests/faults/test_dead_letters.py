@@ -48,19 +48,19 @@ def test_listing_all_dead_letters_takes_a_second(
     rabbit_settings: Settings, bodies: set[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = []
-    for found, patience, arguments in (
+    for found, timeout_seconds, arguments in (
         (50, LIST, ("--limit", "50")),
         (COUNT, ALL, ()),
         (0, ALL, ("--error", "nothing has this")),
     ):
-        begun, used = time.monotonic(), processor_time()
+        started, used = time.monotonic(), processor_time()
         done = movieapp(rabbit_settings, "dead-letters", "list", "--json", *arguments)
         used = processor_time() - used
         assert done.returncode == 0, done.stderr
         assert len(json.loads(done.stdout)) == found
-        assert used < patience
+        assert used < timeout_seconds
         shown.append(
-            f"list {' '.join(arguments)}: {time.monotonic() - begun:.2f} s, {used:.2f} s of processor"
+            f"list {' '.join(arguments)}: {time.monotonic() - started:.2f} s, {used:.2f} s of processor"
         )
     with capsys.disabled():
         print("", f"{COUNT} dead letters", *shown, sep="\n  ")  # noqa: T201

@@ -40,8 +40,8 @@ CALM = 3
 @pytest.fixture
 def lan() -> Iterator[Network]:
     try:
-        with network() as made:
-            yield made
+        with network() as created:
+            yield created
     except NotPermitted as reason:
         # skipped even where services are required, because a container may not allow it
         pytest.skip(f"hosts: {reason}")
@@ -153,8 +153,8 @@ class Load:
 
     def go_on(self) -> None:
         """Wait until each customer has paid a few more bookings."""
-        wanted = len(self.paid) + CUSTOMERS * CALM
-        wait_for(lambda: len(self.paid) >= wanted, 60, "nobody pays")
+        expected = len(self.paid) + CUSTOMERS * CALM
+        wait_for(lambda: len(self.paid) >= expected, 60, "nobody pays")
 
     def stop(self) -> None:
         self._stop.set()

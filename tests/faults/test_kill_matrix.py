@@ -153,17 +153,17 @@ def die_everywhere(
         for at in count(1):
             act_now = act(at)
             api.failpoints.arm(at, thread, signal.SIGSTOP if before_death else signal.SIGKILL)
-            answer = client.submit(act_now)
-            got_through = partial(lambda at, answer: answer.done() and finished(at), at, answer)
+            response = client.submit(act_now)
+            got_through = partial(lambda at, response: response.done() and finished(at), at, response)
             wait_for(partial(_died_or, got_through, api.failpoints), 10, "it neither worked nor died")
             if not api.failpoints.disarm():
-                answer.result()
+                response.result()
                 return died
             died[at] = api.failpoints.last()
             if before_death:
                 before_death(at)
                 api.failpoints.kill()
-            answer.result()
+            response.result()
             wait_for(api.ready, 20, "the API did not come back")
     raise AssertionError
 
@@ -197,7 +197,7 @@ def recover(paying: Settings, directory: Path, hours: int = 0) -> float:
         return time.monotonic() - started
 
 
-def told(matrix: dict[int, str], seconds: float) -> None:
+def output(matrix: dict[int, str], seconds: float) -> None:
     """Print where the process died and how long recovery took (pytest -s)."""
     for at, name in matrix.items():
         print(f"{at:3} {name}")  # noqa: T201
@@ -208,16 +208,16 @@ def told(matrix: dict[int, str], seconds: float) -> None:
 
 def until_answered(api: FailingApi, path: str, body: Any, key: str, limit: float) -> requests.Response:
     """Repeat a request with the same key until it gets a response."""
-    answers: list[requests.Response] = []
+    responses: list[requests.Response] = []
 
     def ask() -> bool:
-        answer = post(api, path, body, **{"Idempotency-Key": key})
-        assert answer is not None
-        answers.append(answer)
-        return answer.status_code != 409
+        response = post(api, path, body, **{"Idempotency-Key": key})
+        assert response is not None
+        responses.append(response)
+        return response.status_code != 409
 
     wait_within(ask, limit, "the key is stuck")
-    return answers[-1]
+    return responses[-1]
 
 
 #: Stripe's behavior: it carries the request out and responds; it responds with 500, before or after the
@@ -289,22 +289,22 @@ def test_a_process_killed_during_a_payment(
     if hours:
         private_stripe.control("clock", advance_seconds=hours * 3600)
     seconds = recover(paying, tmp_path, hours)
-    told(matrix, seconds)
+    output(matrix, seconds)
 
     limit = lease_for(paying.gateway_time_budget).total_seconds() + SLACK
     for at in matrix:
-        answer = until_answered(api, "/payment/process", body(at), f"key-{at}", limit)
+        response = until_answered(api, "/payment/process", body(at), f"key-{at}", limit)
         payments = Transaction.objects(booking_id=f"BOOK-{at}").order_by("created_at")
         ended = [payment.status for payment in payments]
-        if answer.status_code == 202:  # the response to the first request before the process died
+        if response.status_code == 202:  # the response to the first request before the process died
             assert meanwhile
             assert ended == ["failed" if meanwhile is STORED_ERROR else "completed"]
         else:
             # A request that never reached the gateway has failed by now, and repeating it makes a new
             # payment.
-            assert answer.status_code == 200, answer.text
+            assert response.status_code == 200, response.text
             assert ended in (["completed"], ["failed", "completed"])
-        assert answer.json()["transaction_id"] == payments[len(payments) - 1].id
+        assert response.json()["transaction_id"] == payments[len(payments) - 1].id
         for payment in payments:
             assert len(private_stripe.charges(payment.id)) == (payment.status == "completed")
             assert [step.status for step in payment.history if step.status != "pending"] == [payment.status]
@@ -365,8 +365,8 @@ def test_a_process_killed_during_a_refund(
             private_stripe.fault(match=REFUND, **meanwhile)
         assert post(api, "/payment/process", PAYMENT | {"booking_id": f"BOOK-{at}"})
         wait_for(lambda: not _outboxes() or at > 1, 10, "the payment was not announced")
-        asked = body(at)
-        return lambda: post(api, "/payment/refund", asked, **{"Idempotency-Key": f"key-{at}"})
+        requested = body(at)
+        return lambda: post(api, "/payment/refund", requested, **{"Idempotency-Key": f"key-{at}"})
 
     def tell(at: int) -> None:
         payment = payment_of(at)
@@ -394,32 +394,34 @@ def test_a_process_killed_during_a_refund(
             if _decide(private_stripe, payment, at) and at % 4 > 1:
                 notify(payment.gateway_id)
         _due_in(timedelta(seconds=-10))
-    told(matrix, recover(paying, tmp_path))
+    output(matrix, recover(paying, tmp_path))
     limit = lease_for(paying.gateway_time_budget).total_seconds() + SLACK
     outcomes = set()
     for at in every:
-        answer = until_answered(api, "/payment/refund", body(at), f"key-{at}", limit)
+        response = until_answered(api, "/payment/refund", body(at), f"key-{at}", limit)
         payment = payment_of(at)
         (refund,) = payment.refunds
         (charge,) = private_stripe.charges(payment.id)
         at_stripe = [refund["status"] for refund in private_stripe.refunds(payment.gateway_id)]
-        made = at_stripe == ["succeeded"]
+        created = at_stripe == ["succeeded"]
         # A refund that never reached the gateway is reported as failed and is not made later.
-        assert made or at_stripe in ([], ["failed"])
+        assert created or at_stripe in ([], ["failed"])
         assert (payment.status, refund.status, charge["amount_refunded"]) == (
-            ("partially_refunded", "completed", 2000) if made else ("completed", "failed", 0)
+            ("partially_refunded", "completed", 2000) if created else ("completed", "failed", 0)
         )
         # 202 is what the first request was told before the process died.
-        assert answer.status_code == (200 if made else 400) or (meanwhile and answer.status_code == 202)
-        assert payment.amount_refunded == payment.refund_reserved == Decimal(20 if made else 0)
+        assert response.status_code == (200 if created else 400) or (
+            meanwhile and response.status_code == 202
+        )
+        assert payment.amount_refunded == payment.refund_reserved == Decimal(20 if created else 0)
         outcomes.add(tuple(at_stripe))
     assert outcomes == {("succeeded",), ()} | ({("failed",)} if meanwhile else set())
     wait_for(lambda: not _outboxes(), 20, "an event is stuck")
     received = events()
     for payment in Transaction.objects:
         assert len(received[f"payment.success {payment.id}"]) == 1
-        made = payment.refunds[0].status == "completed"
-        assert len(received.get(f"payment.refund {payment.refunds[0].id}", ())) == made
+        created = payment.refunds[0].status == "completed"
+        assert len(received.get(f"payment.refund {payment.refunds[0].id}", ())) == created
 
 
 def test_a_process_killed_during_a_webhook(
@@ -455,7 +457,7 @@ def test_a_process_killed_during_a_webhook(
             again = deliver(at)
             assert again is not None
             assert again.status_code == 200
-    told(matrix, recover(paying, tmp_path))
+    output(matrix, recover(paying, tmp_path))
     received = events()
     for payment in Transaction.objects:
         assert [step.status for step in payment.history] == ["pending", "requires_action", "completed"]
@@ -474,7 +476,7 @@ def test_a_process_killed_in_the_relay(
 
     matrix = die_everywhere(api, act, "outbox-relay", announced)
     assert {"before RabbitMQ publish", "after RabbitMQ publish"} <= set(matrix.values())
-    told(matrix, recover(paying, tmp_path))
+    output(matrix, recover(paying, tmp_path))
     received = events()
     assert Transaction.objects.count() == len(matrix) + 1
     for payment in Transaction.objects:
@@ -537,7 +539,7 @@ def test_a_worker_killed_during_recovery(
             break
         died[at] = failpoints.last()
     _due_in(timedelta(seconds=-10))
-    told(died, recover(paying, tmp_path))
+    output(died, recover(paying, tmp_path))
     received = events()
     assert Transaction.objects.count() == at
     for payment in Transaction.objects:

@@ -81,8 +81,8 @@ def test_an_event_is_mailed_wherever_its_worker_dies(
     assert Notification.objects.count() == len(died) + 1
     assert Notification.objects(upcoming_showtime__exists=True).count() == len(died) + 1
     assert WINDOW in died.values()
-    told = {name.partition(" ")[2] for name in died.values()}
-    assert {"MongoDB insert notification_logs", "MongoDB update notification_logs"} <= told, died
+    found = {name.partition(" ")[2] for name in died.values()}
+    assert {"MongoDB insert notification_logs", "MongoDB update notification_logs"} <= found, died
 
     mails = Counter(mail["To"] for mail in mail_sink.mails)
     ids = {(mail["To"], mail["Message-ID"]) for mail in mail_sink.mails}

@@ -72,8 +72,8 @@ def stop_at(api: FailingApi, at: int) -> None:
     api.failpoints.arm(at, how=signal.SIGSTOP)
 
 
-def stopped(api: FailingApi, answer: Future[Any]) -> bool:
-    wait_for(lambda: api.failpoints.fired() or answer.done(), 20, "it neither stopped nor answered")
+def stopped(api: FailingApi, response: Future[Any]) -> bool:
+    wait_for(lambda: api.failpoints.fired() or response.done(), 20, "it neither stopped nor answered")
     return api.failpoints.disarm()
 
 
@@ -85,24 +85,24 @@ def test_mongodb_lost_at_every_boundary_of_a_payment(
     pay: Callable[[str], Future[requests.Response]],
 ) -> None:
     assert pay("warm").result().status_code == 200
-    told: dict[str, tuple[str, int]] = {}
+    output: dict[str, tuple[str, int]] = {}
     for at in count(1):
         stop_at(api, at)
-        answer = pay(f"BOOK-{at}")
-        if not stopped(api, answer):
+        response = pay(f"BOOK-{at}")
+        if not stopped(api, response):
             break
         cable.cut()
         api.failpoints.let_go()
-        told[f"BOOK-{at}"] = (api.failpoints.last(), answer.result().status_code)
-        cable.mend()
+        output[f"BOOK-{at}"] = (api.failpoints.last(), response.result().status_code)
+        cable.restore()
         wait_for(lambda: requests.get(f"{api.url}/health/ready", timeout=5).ok, 20, "MongoDB is not back")
 
     charged = {charge["metadata"]["booking_id"] for charge in private_stripe.charges()}
-    for booking, (boundary, status) in told.items():
+    for booking, (boundary, status) in output.items():
         print(f"{status} {'charged' if booking in charged else 'nothing charged'}: {boundary}")  # noqa: T201
         # 503 means that nothing was charged, so the client pays again.
         assert status in ((200, 202) if booking in charged else (503,))
-    assert {status for _, status in told.values()} == {200, 202, 503}
+    assert {status for _, status in output.values()} == {200, 202, 503}
 
     Transaction.objects(recover_after__ne=None).update(set__recover_after=utcnow() - timedelta(seconds=1))
     recover_due(make_payments(paying))
@@ -123,16 +123,16 @@ def test_mongodb_lost_after_a_lost_race(
     """A webhook records the charge first; then MongoDB is lost before the request reads it."""
     assert pay("warm").result().status_code == 200
     boundaries: list[str] = []
-    answer: Future[requests.Response] | None = None
+    response: Future[requests.Response] | None = None
     while not (boundaries and boundaries[-1] == "before MongoDB update transaction_logs"):
         stop_at(api, 1)
-        if answer is None:
-            answer = pay("BOOK-1")
+        if response is None:
+            response = pay("BOOK-1")
         else:
             api.failpoints.let_go()
-        assert stopped(api, answer)
+        assert stopped(api, response)
         boundaries.append(api.failpoints.last())
-    assert answer is not None
+    assert response is not None
     side = make_payments(paying)
     [payment] = side.books.ledger.search(1, booking_id="BOOK-1")
     [charge] = private_stripe.charges(payment.id)
@@ -143,13 +143,13 @@ def test_mongodb_lost_after_a_lost_race(
     for expected in ("after MongoDB update", "before MongoDB find transaction_logs"):
         stop_at(api, 1)
         api.failpoints.let_go()
-        assert stopped(api, answer)
+        assert stopped(api, response)
         assert api.failpoints.last() == expected
     cable.cut()
     api.failpoints.let_go()
-    told = answer.result()
-    assert (told.status_code, told.json()["status"]) == (202, "pending")
-    cable.mend()
+    output = response.result()
+    assert (output.status_code, output.json()["status"]) == (202, "pending")
+    cable.restore()
     wait_for(lambda: requests.get(f"{api.url}/health/ready", timeout=5).ok, 20, "MongoDB is not back")
-    assert requests.get(f"{api.url}{told.headers['Location']}", timeout=5).json()["status"] == "completed"
+    assert requests.get(f"{api.url}{output.headers['Location']}", timeout=5).json()["status"] == "completed"
     assert len(private_stripe.charges(payment.id)) == 1

@@ -63,8 +63,8 @@ def test_a_charge_with_a_lost_response_is_found(
     client: Any, paying: Settings, stripe: StripeSimulator, kind: str
 ) -> None:
     stripe.fault(match=CREATE, kind=kind, seconds=60)
-    answer = client.post("/payment/process", json=PAYMENT)
-    assert (answer.status_code, answer.json["status"]) == (202, "pending")
+    response = client.post("/payment/process", json=PAYMENT)
+    assert (response.status_code, response.json["status"]) == (202, "pending")
     assert the_payment().outbox == []
 
     recover(paying)
@@ -158,12 +158,12 @@ def test_after_a_day_the_key_has_expired_and_the_payment_is_looked_up(
 
 def test_a_status_request_settles_a_3d_secure_payment(client: Any, stripe: StripeSimulator) -> None:
     for booking, outcome, status in (("A", "succeed", "completed"), ("B", "fail", "failed")):
-        answer = client.post(
+        response = client.post(
             "/payment/process",
             json=PAYMENT | {"booking_id": booking, "payment_token": "pm_card_authenticationRequired"},
         )
-        assert answer.json["status"] == "requires_action"
-        url = answer.headers["Location"]
+        assert response.json["status"] == "requires_action"
+        url = response.headers["Location"]
         assert client.get(url).json["status"] == "requires_action"
         gateway_id = Transaction.objects.get(booking_id=booking).gateway_id
         stripe.control(f"payment_intents/{gateway_id}/authenticate", outcome=outcome)

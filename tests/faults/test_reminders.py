@@ -169,8 +169,8 @@ def test_duplicate_and_reordered_events_lead_to_one_reminder_of_the_last_state(
     assert {record.event_data["screen"] for record in records} == {"Screen 9"}
     updates = Notification.objects(event_type="booking.updated")
     final = [record for record in updates if record.event_id.endswith("_2")]
-    told = [record for record in final if record.event_data["booking_id"] not in _ids(cancelled)]
-    assert {record.status for record in told} == {"sent"}, "the last state reached everybody"
+    found = [record for record in final if record.event_data["booking_id"] not in _ids(cancelled)]
+    assert {record.status for record in found} == {"sent"}, "the last state reached everybody"
     skipped = {record.error_message for record in updates if record.status == "skipped"}
     assert skipped <= {
         "a later state of the booking was sent before",

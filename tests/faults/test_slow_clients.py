@@ -114,7 +114,7 @@ def test_four_hundred_slow_clients_do_not_delay_others(api: ApiServer) -> None:
             assert typical_seconds(lambda: requests.get(f"{api.url}/health", timeout=10)) < 1
             assert typical_seconds(lambda: pay(api, payments.pop())) < 1
         closed = [read_all(client) for client, _ in clients[:4]]
-    assert [answer[:12] for answer in closed] == [b"HTTP/1.1 408"] * 4
+    assert [response[:12] for response in closed] == [b"HTTP/1.1 408"] * 4
 
 
 def test_a_request_sent_in_pieces_is_accepted(api: ApiServer) -> None:
@@ -146,23 +146,23 @@ def test_expect_100_continue_gets_a_100(api: ApiServer) -> None:
 
 
 def test_clients_that_do_not_read_responses_do_not_delay_others(api: ApiServer) -> None:
-    wanted = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
+    expected = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
     with ExitStack() as opened:
         for _ in range(250):
             client = opened.enter_context(closing(socket.socket()))
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
             client.connect(("127.0.0.1", api.port))
-            client.sendall(wanted)
+            client.sendall(expected)
         assert typical_seconds(lambda: requests.get(f"{api.url}/health", timeout=10)) < 1
 
 
 def test_clients_that_never_close_do_not_delay_others(api: ApiServer) -> None:
     """A connection closed by the API, which the client closes later or never."""
-    wanted = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    expected = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     with ExitStack() as opened:
         for _ in range(50):
             client = opened.enter_context(closing(connection(api)))
-            client.sendall(wanted)
+            client.sendall(expected)
         assert typical_seconds(lambda: requests.get(f"{api.url}/health", timeout=10)) < 1
 
 
@@ -197,8 +197,10 @@ BODIES = {
 
 
 def test_a_body_is_counted_and_checked_before_anything_is_charged(api: ApiServer) -> None:
-    answers = {name: exchange(api, sent) for name, (sent, _) in BODIES.items()}
-    statuses = {name: int(answer[9:12] or 0) for name, answer in answers.items()}
+    responses = {name: exchange(api, sent) for name, (sent, _) in BODIES.items()}
+    statuses = {name: int(response[9:12] or 0) for name, response in responses.items()}
     assert statuses == {name: status for name, (_, status) in BODIES.items()}
-    assert {answer.count(b"HTTP/1.1") for answer in answers.values()} == {1}, "no body holds another request"
+    assert {response.count(b"HTTP/1.1") for response in responses.values()} == {1}, (
+        "no body holds another request"
+    )
     assert Transaction.objects.count() == list(statuses.values()).count(200)

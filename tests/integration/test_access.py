@@ -54,13 +54,13 @@ def test_a_key_grants_only_its_scopes(make_client: Any) -> None:
     assert paid.status_code == 200
     url = f"/payment/status/{paid.json['transaction_id']}"
     assert client.get(url, headers=bearer(reader)).status_code == 200
-    for answer in (
+    for response in (
         client.get(url, headers=bearer(payer)),
         client.get("/payment/booking/BOOK-1", headers=bearer(payer)),
         client.post("/payment/process", json=PAYMENT, headers=bearer(reader)),
         client.post("/payment/refund", json={}, headers=bearer(payer)),
     ):
-        assert (answer.status_code, answer.json["error"]["code"]) == (403, "FORBIDDEN")
+        assert (response.status_code, response.json["error"]["code"]) == (403, "FORBIDDEN")
 
 
 def test_requests_without_a_valid_key_are_refused_without_details(make_client: Any) -> None:
@@ -74,9 +74,9 @@ def test_requests_without_a_valid_key_are_refused_without_details(make_client: A
         bearer(f"mk_{'0' * 32}_{'A' * 43}"),
         {"Authorization": "Basic eDp5"},
     ):
-        answer = client.post("/payment/process", json={}, headers=headers)
-        assert (answer.status_code, answer.json["error"]["code"]) == (401, "UNAUTHORIZED")
-        assert answer.headers["WWW-Authenticate"] == "Bearer"
+        response = client.post("/payment/process", json={}, headers=headers)
+        assert (response.status_code, response.json["error"]["code"]) == (401, "UNAUTHORIZED")
+        assert response.headers["WWW-Authenticate"] == "Bearer"
     assert client.get("/payment/status/TXN-none").status_code == 401
     for path in ("/health", "/payment/methods", "/docs", "/docs/openapi.json"):
         assert client.get(path).status_code == 200
@@ -110,12 +110,12 @@ def test_only_a_hash_of_the_token_is_stored(make_client: Any) -> None:
 def test_idempotency_keys_are_scoped_to_the_caller(make_client: Any) -> None:
     client = make_client(auth_required=True)
     headers = {"Idempotency-Key": "same"}
-    answers = []
+    responses = []
     for number in range(2):
         _, token = create_key(f"caller {number}", ["payments:write"])
         body = PAYMENT | {"booking_id": f"BOOK-{number}"}
-        answers.append(client.post("/payment/process", json=body, headers=headers | bearer(token)))
-    assert [answer.status_code for answer in answers] == [200, 200]
+        responses.append(client.post("/payment/process", json=body, headers=headers | bearer(token)))
+    assert [response.status_code for response in responses] == [200, 200]
 
 
 def test_production_requires_https_and_sends_hsts(make_client: Any) -> None:
@@ -185,9 +185,9 @@ def test_openapi_says_where_a_key_is_needed(make_client: Any) -> None:
 
 
 def test_the_commands_create_list_and_revoke_keys(redis_settings: Settings) -> None:
-    made = movieapp(redis_settings, "keys", "create", "shop", "--scope", "payments:write", "--json")
-    assert made.returncode == 0, made.stderr
-    key = json.loads(made.stdout)
+    created = movieapp(redis_settings, "keys", "create", "shop", "--scope", "payments:write", "--json")
+    assert created.returncode == 0, created.stderr
+    key = json.loads(created.stdout)
     assert key["token"].startswith("mk_")
     (listed,) = json.loads(movieapp(redis_settings, "keys", "list", "--json").stdout)
     assert (listed["id"], listed["name"], listed["revoked_at"]) == (key["id"], "shop", None)
@@ -215,10 +215,10 @@ def test_a_closed_output_pipe_is_not_a_failure(redis_settings: Settings) -> None
 
 
 def test_a_command_without_mongodb_fails_in_one_line(redis_settings: Settings) -> None:
-    away = redis_settings.model_copy(
+    unavailable = redis_settings.model_copy(
         update={"mongodb_uri": "mongodb://127.0.0.1:1/x?serverSelectionTimeoutMS=200"}
     )
-    done = movieapp(away, "keys", "list")
+    done = movieapp(unavailable, "keys", "list")
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
 
 

@@ -88,8 +88,8 @@ def refund(side: Payments, transaction_id: str, booking: str, amount: str | None
 
 def planned(side: Payments, runs: RunStore, *ids: str, rate: float = 100) -> Run:
     entries = read_list("\n".join(ids).encode())
-    made = plan(side.books.ledger, entries, source="list", reason="r", operator=OPERATOR, rate=rate)
-    return begin(runs, made, OPERATOR)
+    created = plan(side.books.ledger, entries, source="list", reason="r", operator=OPERATOR, rate=rate)
+    return begin(runs, created, OPERATOR)
 
 
 @pytest.fixture
@@ -206,23 +206,23 @@ def test_an_unknown_run_is_reported_in_one_line(paying: Settings, words: str) ->
     assert ended.stderr == "Error: No bulk refund has the id RUN-0.\n"
 
 
-@pytest.mark.parametrize(("typed", "begun"), [("50.00 USD", 1), ("50", 1), ("yes", 0), ("500.00 USD", 0)])
+@pytest.mark.parametrize(("typed", "started"), [("50.00 USD", 1), ("50", 1), ("yes", 0), ("500.00 USD", 0)])
 def test_only_the_repeated_total_confirms_a_run(
-    side: Payments, runs: RunStore, typed: str, begun: int
+    side: Payments, runs: RunStore, typed: str, started: int
 ) -> None:
     import click
 
-    made = plan(
+    created = plan(
         side.books.ledger,
         read_list(pay(side, "BOOK-1").encode()),
         source="list",
         reason="r",
         operator=OPERATOR,
     )
-    command = click.Command("begin", callback=lambda: _begin(runs, made, yes=False) and None)
+    command = click.Command("begin", callback=lambda: _begin(runs, created, yes=False) and None)
     ended = CliRunner().invoke(command, input=f"{typed}\n")
-    assert (ended.exit_code == 0) == bool(begun), ended.output
-    assert RefundRun.objects.count() == begun
+    assert (ended.exit_code == 0) == bool(started), ended.output
+    assert RefundRun.objects.count() == started
 
 
 def test_a_stopped_run_refunds_nothing_more_until_it_is_resumed(

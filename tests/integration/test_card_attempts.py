@@ -202,8 +202,8 @@ def test_a_slow_card_tester_reaches_the_daily_limit(guard: AttemptGuard, clock: 
 
 def test_after_a_few_declines_all_have_the_same_code(guard: AttemptGuard) -> None:
     kinds = (declines.FUNDS, declines.EXPIRED, declines.CVC, declines.FUNDS, declines.EXPIRED, declines.CVC)
-    told = [decline(guard, what=kind) for kind in kinds]
-    assert told == [*kinds[:3], *[declines.GENERIC] * 3]
+    found = [decline(guard, what=kind) for kind in kinds]
+    assert found == [*kinds[:3], *[declines.GENERIC] * 3]
 
 
 def test_failures_not_caused_by_the_card_are_not_counted(guard: AttemptGuard) -> None:

@@ -171,26 +171,26 @@ def test_card_numbers_are_stored_and_logged_nowhere(
     settings = rabbit_settings.model_copy(update=private_stripe.settings | loud | impatient)
     api = ApiServer(tmp_path / "api", settings)
     api.start()
-    answers = []
+    responses = []
     faults = itertools.cycle(FAULTS)
     for number, body in enumerate(requests_with_cards()):
         if number % 7 == 0:
             private_stripe.fault(match="POST /v1/payment_intents", **next(faults))
         raw = {"data": body} if isinstance(body, bytes) else {"json": body}
         headers = {"Content-Type": "application/json", "Idempotency-Key": f"key-{number}"}
-        answer = requests.post(f"{api.url}/payment/process", headers=headers, timeout=20, **raw)
-        answers.append(f"{answer.headers} {answer.text}")
-        assert answer.status_code < 500, answer.text
-    assert any('"success"' in answer for answer in answers)
+        response = requests.post(f"{api.url}/payment/process", headers=headers, timeout=20, **raw)
+        responses.append(f"{response.headers} {response.text}")
+        assert response.status_code < 500, response.text
+    assert any('"success"' in response for response in responses)
     for body in requests_with_misplaced_cards():
-        answer = requests.post(f"{api.url}/payment/process", json=body, timeout=20)
-        answers.append(f"{answer.headers} {answer.text}")
-        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "VALIDATION_ERROR"), body
+        response = requests.post(f"{api.url}/payment/process", json=body, timeout=20)
+        responses.append(f"{response.headers} {response.text}")
+        assert (response.status_code, response.json()["error"]["code"]) == (422, "VALIDATION_ERROR"), body
     for header in ("X-Request-ID", "Idempotency-Key"):
         sent = {header: "5105-1051-0510-5100"}
-        answer = requests.post(f"{api.url}/payment/process", json=PAYMENT, headers=sent, timeout=20)
-        answers.append(f"{answer.headers} {answer.text}")
-        assert list(answer.json()["error"]["details"]["fields"]) == [header]
+        response = requests.post(f"{api.url}/payment/process", json=PAYMENT, headers=sent, timeout=20)
+        responses.append(f"{response.headers} {response.text}")
+        assert list(response.json()["error"]["details"]["fields"]) == [header]
     for path in (f"/payment/status/{NUMBERS[0]}", f"/payment/booking/{NUMBERS[0]}?card={NUMBERS[0]}"):
         requests.get(f"{api.url}{path}", timeout=5)
     with pika.BlockingConnection(pika.URLParameters(settings.rabbitmq_url)) as connection:
@@ -208,16 +208,16 @@ def test_card_numbers_are_stored_and_logged_nowhere(
     api.stop()
 
     assert_clean("the broker", published)
-    assert_clean("the answers", "\n".join(answers))
+    assert_clean("the answers", "\n".join(responses))
     assert_clean("what is stored", everything_stored(settings))
     assert_clean("the API's log", api.output())
     assert_clean("the worker's log", (tmp_path / "worker.log").read_text())
     for log in (api.output(), (tmp_path / "worker.log").read_text()):
         assert '"level": "debug"' in log
-        told = [
+        found = [
             line for line in log.splitlines() if re.search(r"(?i)jane|\+14155550123|198\.51\.100\.77", line)
         ]
-        assert told == [], "personal data at DEBUG"
+        assert found == [], "personal data at DEBUG"
 
 
 def test_a_crash_report_contains_no_card_number(
@@ -229,9 +229,9 @@ def test_a_crash_report_contains_no_card_number(
     monkeypatch.setattr("app.payments.service.check_card", crash)
     app = create_app(stored_settings.model_copy(update={"log_level": "DEBUG"}))
     body = next(requests_with_cards())
-    answer = app.test_client().post("/payment/process", json=body)
-    assert (answer.status_code, answer.json["error"]["code"]) == (500, "INTERNAL_ERROR")
-    assert_clean("the answer", answer.text)
+    response = app.test_client().post("/payment/process", json=body)
+    assert (response.status_code, response.json["error"]["code"]) == (500, "INTERNAL_ERROR")
+    assert_clean("the answer", response.text)
     logged = "".join(capfd.readouterr())
     assert "RuntimeError: crashed with [card number]" in logged
     assert_clean("the log", logged)

@@ -52,9 +52,9 @@ TESTER = {"user_id": "mallory", "booking_id": "B-M", "customer_ip": "203.0.113.8
 
 
 def test_a_card_tester_is_locked_out_and_other_customers_are_not(app: Flask) -> None:
-    answers = [pay(app, **TESTER) for _ in range(118)]
-    assert [answer.status_code for answer in answers] == [400] * 9 + [429] * 109
-    refused = answers[-1]
+    responses = [pay(app, **TESTER) for _ in range(118)]
+    assert [response.status_code for response in responses] == [400] * 9 + [429] * 109
+    refused = responses[-1]
     assert refused.json["error"]["code"] == "TOO_MANY_ATTEMPTS"
     assert refused.headers["Retry-After"] == str(refused.json["error"]["details"]["retry_after"])
     assert 800 < int(refused.headers["Retry-After"]) <= 900
@@ -87,9 +87,9 @@ def test_another_port_or_address_of_the_same_network_does_not_evade_a_lockout(
 
 def test_concurrent_requests_do_not_exceed_the_attempt_limit(app: Flask) -> None:
     with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda _: pay(app, user_id="mallory"), range(60)))
-    assert sum(answer.status_code == 400 for answer in answers) < 10
-    assert {answer.status_code for answer in answers} == {400, 429}
+        responses = list(pool.map(lambda _: pay(app, user_id="mallory"), range(60)))
+    assert sum(response.status_code == 400 for response in responses) < 10
+    assert {response.status_code for response in responses} == {400, 429}
 
 
 def test_repeated_declines_get_a_generic_code(app: Flask) -> None:
@@ -135,9 +135,9 @@ def test_a_family_with_three_cards_pays(app: Flask) -> None:
 
 @pytest.mark.parametrize("address", ["", "localhost", "203.0.113", 7, ["203.0.113.8"], "203.0.113.8/24"])
 def test_an_invalid_address_is_refused(app: Flask, address: Any) -> None:
-    answer = pay(app, GOOD, customer_ip=address)
-    assert answer.status_code == 422
-    assert list(answer.json["error"]["details"]["fields"]) == ["customer_ip"]
+    response = pay(app, GOOD, customer_ip=address)
+    assert response.status_code == 422
+    assert list(response.json["error"]["details"]["fields"]) == ["customer_ip"]
 
 
 def test_a_shoppers_address_is_stored_only_with_the_attempts(app: Flask) -> None:

@@ -69,9 +69,9 @@ def pay(client: FlaskClient, **fields: Any) -> TestResponse:
 
 def element(client: FlaskClient, **fields: Any) -> dict[str, Any]:
     """An open payment: for Stripe's Payment Element, unless the fields say otherwise."""
-    answer = pay(client, **fields)
-    assert (answer.status_code, answer.json["status"]) == (202, "requires_action")
-    return answer.get_json()  # type: ignore[no-any-return]
+    response = pay(client, **fields)
+    assert (response.status_code, response.json["status"]) == (202, "requires_action")
+    return response.get_json()  # type: ignore[no-any-return]
 
 
 def stored(payment: dict[str, Any]) -> Transaction:
@@ -89,10 +89,10 @@ def test_a_tester_with_the_payment_element_is_locked_out(
     client: FlaskClient, stripe_simulator: StripeSimulator, failures: Any, same: dict[str, str]
 ) -> None:
     declined = 0
-    while (answer := pay(client, **same)).status_code == 202:
-        stripe_simulator.confirm(answer.json["client_secret"], NO_FUNDS)
-        declined += failures(answer.json)
-    assert (answer.status_code, declined) == (429, ALLOWED)
+    while (response := pay(client, **same)).status_code == 202:
+        stripe_simulator.confirm(response.json["client_secret"], NO_FUNDS)
+        declined += failures(response.json)
+    assert (response.status_code, declined) == (429, ALLOWED)
     assert pay(client).status_code == 202
 
 
@@ -131,9 +131,9 @@ def test_a_decline_in_the_response_is_not_counted_again_by_its_webhook(
     client: FlaskClient, failures: Any
 ) -> None:
     for _ in range(ALLOWED - 1):
-        answer = pay(client, user_id="mallory", payment_method="credit_card", payment_token=NO_FUNDS)
-        assert answer.status_code == 400
-        assert failures(answer.json) == 1
+        response = pay(client, user_id="mallory", payment_method="credit_card", payment_token=NO_FUNDS)
+        assert response.status_code == 400
+        assert failures(response.json) == 1
     assert locked(client) == set()
     assert pay(client, user_id="mallory", payment_token=NO_FUNDS).status_code == 400
     assert locked(client) == {"user"}

@@ -61,11 +61,11 @@ def test_every_check_passes(well: Settings, tmp_path: Path) -> None:
         worker.wait_until_it_works()
         beat = well.model_copy(update={"worker_heartbeat_file": tmp_path / "heartbeat"})
         done = movieapp(beat, "check", "--json")
-        told = json.loads(done.stdout)
-        found = {(each["check"], each["level"]) for each in told}
+        output = json.loads(done.stdout)
+        found = {(each["check"], each["level"]) for each in output}
         # Development needs no key, and Debian's RabbitMQ is old.
         warned = {("api keys", "warning"), ("rabbitmq", "warning")}
-        assert found <= {(each["check"], "ok") for each in told} | warned
+        assert found <= {(each["check"], "ok") for each in output} | warned
         assert ("api keys", "warning") in found
         assert done.returncode == 0
         plain = movieapp(beat, "check")
@@ -73,7 +73,7 @@ def test_every_check_passes(well: Settings, tmp_path: Path) -> None:
 
 
 def test_every_unavailable_server_fails_its_check(settings: Settings) -> None:
-    away = {
+    unavailable = {
         "mongodb_uri": f"{settings.mongodb_uri}?serverSelectionTimeoutMS=200",
         "rabbitmq_url": f"amqp://guest:hunter2@127.0.0.1:{free_port()}/",
         "payment_gateway_url": f"http://127.0.0.1:{free_port()}",
@@ -81,7 +81,7 @@ def test_every_unavailable_server_fails_its_check(settings: Settings) -> None:
         "smtp_port": free_port(),
         "worker_heartbeat_file": Path("/nowhere/beat"),
     }
-    done = movieapp(settings.model_copy(update=away | KEY), "check", "--json")
+    done = movieapp(settings.model_copy(update=unavailable | KEY), "check", "--json")
     assert done.returncode == 1
     bad = {each["check"] for each in json.loads(done.stdout) if each["level"] == "bad"}
     assert bad >= {"mongodb", "redis", "broker", "gateway", "smtp", "worker", "outbox", "webhooks"}

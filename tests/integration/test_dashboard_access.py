@@ -108,7 +108,7 @@ def test_a_cookie_signed_with_another_key_is_refused(app: Flask, redis_settings:
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    "path",
     [
         "/dashboard\r\nSet-Cookie: a=b",
         "/dashboard/payments?search=\n",
@@ -120,31 +120,31 @@ def test_a_cookie_signed_with_another_key_is_refused(app: Flask, redis_settings:
         "/payment/methods",
     ],
 )
-def test_signing_in_redirects_only_to_dashboard_pages(app: Flask, wanted: str) -> None:
+def test_signing_in_redirects_only_to_dashboard_pages(app: Flask, path: str) -> None:
     client = app.test_client()
     _, token = create_key("operator", ["ops:read"])
-    assert client.get("/dashboard/sign-in", query_string={"next": wanted}).status_code == 400
-    assert sign_in(client, token, next=wanted).status_code == 400
+    assert client.get("/dashboard/sign-in", query_string={"next": path}).status_code == 400
+    assert sign_in(client, token, next=path).status_code == 400
     assert client.get("/dashboard/payments").status_code == 302, "and nobody is signed in"
 
 
 def test_signing_in_redirects_to_the_requested_page(app: Flask) -> None:
     client = app.test_client()
     _, token = create_key("operator", ["ops:read"])
-    asked = client.get("/dashboard/payments?search=b%C3%BCro&status=failed")
-    page = client.get(asked.location)
-    wanted = re.search(r'name="next" value="([^"]*)"', page.text)
-    assert wanted
-    answer = sign_in(client, token, next=wanted[1].replace("&amp;", "&"))
-    assert answer.location == "/dashboard/payments?search=b%C3%BCro&status=failed"
+    requested = client.get("/dashboard/payments?search=b%C3%BCro&status=failed")
+    page = client.get(requested.location)
+    expected = re.search(r'name="next" value="([^"]*)"', page.text)
+    assert expected
+    response = sign_in(client, token, next=expected[1].replace("&amp;", "&"))
+    assert response.location == "/dashboard/payments?search=b%C3%BCro&status=failed"
 
 
 @pytest.mark.parametrize("before", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "x"])
 @pytest.mark.parametrize("path", ["payments", "notifications"])
 def test_an_invalid_time_is_refused(app: Flask, path: str, before: str) -> None:
     client = signed_in(app, "ops:read")
-    answer = client.get(f"/dashboard/{path}", query_string={"before": before})
-    assert (answer.status_code, "before must be a time" in answer.text) == (400, True)
+    response = client.get(f"/dashboard/{path}", query_string={"before": before})
+    assert (response.status_code, "before must be a time" in response.text) == (400, True)
 
 
 def neighbor(page: str, which: str) -> str:
@@ -315,8 +315,8 @@ def test_csv_contains_no_formulas(app: Flask) -> None:
             payment_method="stripe",
             created_at=utcnow(),
         ).save()
-    answer = signed_in(app, "ops:read", "ops:pii").get("/dashboard/payments.csv")
-    rows = list(csv.DictReader(answer.text.splitlines()))
+    response = signed_in(app, "ops:read", "ops:pii").get("/dashboard/payments.csv")
+    rows = list(csv.DictReader(response.text.splitlines()))
     assert len(rows) == 5
     assert {row["booking_id"][0] for row in rows} == {"'"}
     assert {row["amount"] for row in rows} == {"1234.5"}

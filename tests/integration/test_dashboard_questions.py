@@ -39,9 +39,9 @@ class Visitor:
         self.go("/dashboard")
 
     def go(self, address: str) -> None:
-        answer = self._client.get(address)
-        assert answer.status_code == 200
-        self.page, self.clicks = answer.text, self.clicks + 1
+        response = self._client.get(address)
+        assert response.status_code == 200
+        self.page, self.clicks = response.text, self.clicks + 1
 
     def click(self, words: str) -> None:
         """Follow the first link whose text starts with the given words."""
@@ -169,8 +169,8 @@ def test_moving_money_requires_a_scope_and_a_confirmation(app: Flask) -> None:
     token = re.search(r'name="token" value="([^"]+)"', page)
     assert token
     form = {"token": token[1], "action": "refund_stray"}
-    asked = client.post("/dashboard/payments/TXN-stray/confirm", data=form)
-    assert "Refund the charge of 20 EUR" in asked.text
+    requested = client.post("/dashboard/payments/TXN-stray/confirm", data=form)
+    assert "Refund the charge of 20 EUR" in requested.text
     impossible = client.post("/dashboard/payments/TXN-stray/confirm", data=form | {"action": "refund"})
     assert impossible.status_code == 400
     for forged in ({"action": "refund_stray"}, form | {"token": "x"}):

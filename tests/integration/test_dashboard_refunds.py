@@ -53,9 +53,9 @@ def post(client: FlaskClient, path: str, **form: str) -> TestResponse:
 
 
 def plan(client: FlaskClient, *ids: str) -> str:
-    answer = post(client, "", list="\n".join(ids))
-    assert answer.status_code == 302, answer.text
-    return answer.location.rpartition("/")[2]
+    response = post(client, "", list="\n".join(ids))
+    assert response.status_code == 302, response.text
+    return response.location.rpartition("/")[2]
 
 
 def sweep(app: Flask) -> None:
@@ -138,9 +138,9 @@ def test_refunds_require_a_key_with_the_scope(app: Flask, client: FlaskClient, p
     ],
 )
 def test_an_invalid_form_names_the_error(client: FlaskClient, form: dict[str, str], message: str) -> None:
-    answer = post(client, "", **form)
-    assert answer.status_code == 422
-    assert message in answer.text
+    response = post(client, "", **form)
+    assert response.status_code == 422
+    assert message in response.text
     assert RefundRun.objects.count() == 0
 
 

@@ -281,10 +281,10 @@ def test_progress_is_shown_on_a_terminal(stack: Settings) -> None:
 @on_one_broker
 def test_the_rate_limit_is_respected(stack: Settings) -> None:
     bury(stack, "notification.sms", [b"%d" % number for number in range(11)])
-    begun = utcnow()
+    began = utcnow()
     done = movieapp(stack, "dlq", "replay", "--yes", "--rate", "10")
     assert (done.returncode, done.stdout) == (0, "11 replayed.\n")
-    assert (utcnow() - begun).total_seconds() >= 1.0
+    assert (utcnow() - began).total_seconds() >= 1.0
 
 
 def test_an_unavailable_broker_is_reported_in_one_line(stack: Settings) -> None:

@@ -194,6 +194,9 @@ def test_a_dead_letter_without_a_queue_is_not_replayed(rabbit_settings: Settings
 
 def test_an_unavailable_broker_is_an_expected_failure(broker_settings: Settings) -> None:
     scheme = broker_settings.rabbitmq_url.partition("://")[0]
-    away = broker_settings.model_copy(update={"rabbitmq_url": f"{scheme}://127.0.0.1:1/"})
-    with closing(open_dead_letters(away)) as letters, pytest.raises(ServiceUnavailable, match="is unavail"):
+    unavailable = broker_settings.model_copy(update={"rabbitmq_url": f"{scheme}://127.0.0.1:1/"})
+    with (
+        closing(open_dead_letters(unavailable)) as letters,
+        pytest.raises(ServiceUnavailable, match="is unavail"),
+    ):
         letters.count("any")

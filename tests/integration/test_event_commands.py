@@ -29,14 +29,14 @@ def test_every_sample_can_be_printed() -> None:
 
 
 def test_a_sample_validates(settings: Settings, tmp_path: Path) -> None:
-    made = movieapp(settings, "events", "sample", "booking.confirmed", "--new-id", "--to", "a@example.com")
-    event = json.loads(made.stdout)
+    created = movieapp(settings, "events", "sample", "booking.confirmed", "--new-id", "--to", "a@example.com")
+    event = json.loads(created.stdout)
     assert event["event_id"] != sample("booking.confirmed")["event_id"]
     assert event["user_email"] == "a@example.com"
     file = tmp_path / "event.json"
-    file.write_text(made.stdout)
-    told = movieapp(settings, "events", "validate", str(file))
-    assert (told.returncode, told.stdout) == (0, f"{event['event_id']} is a valid booking.confirmed.\n")
+    file.write_text(created.stdout)
+    output = movieapp(settings, "events", "validate", str(file))
+    assert (output.returncode, output.stdout) == (0, f"{event['event_id']} is a valid booking.confirmed.\n")
 
 
 @pytest.mark.parametrize(
@@ -60,10 +60,10 @@ def test_an_invalid_event_is_reported_and_not_published(
     file = tmp_path / "event.json"
     file.write_bytes(body)
     for command in ("validate", "publish"):
-        told = movieapp(settings, "events", command, str(file))
-        assert told.returncode == 1
-        assert reason in told.stderr
-        assert len(told.stderr.splitlines()) == 1
+        output = movieapp(settings, "events", command, str(file))
+        assert output.returncode == 1
+        assert reason in output.stderr
+        assert len(output.stderr.splitlines()) == 1
     as_json = json.loads(movieapp(settings, "events", "validate", str(file), "--json").stdout)
     assert as_json["valid"] is False
 

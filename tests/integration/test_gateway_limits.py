@@ -48,12 +48,12 @@ def test_a_hanging_gateway_does_not_occupy_every_thread(redis_settings: Settings
         return requests.post(f"{api.url}/payment/process", json=body, timeout=120).status_code
 
     with ThreadPoolExecutor(20) as clients:
-        answers = [clients.submit(pay, number) for number in range(20)]
-        wait_for(lambda: sum(answer.done() for answer in answers) == 14, 30, "nobody was refused")
+        responses = [clients.submit(pay, number) for number in range(20)]
+        wait_for(lambda: sum(response.done() for response in responses) == 14, 30, "nobody was refused")
         assert requests.get(f"{api.url}/health", timeout=60).status_code == 200
-        assert sum(answer.done() for answer in answers) == 14, "the others still wait for the gateway"
+        assert sum(response.done() for response in responses) == 14, "the others still wait for the gateway"
         gateway.kill()
-        codes = sorted(answer.result() for answer in answers)
+        codes = sorted(response.result() for response in responses)
     api.stop()
     # Six of eight threads may wait for the gateway, and no other payment was affected.
     assert codes == [202] * 6 + [502] * 14
@@ -83,14 +83,16 @@ def test_hanging_webhooks_delay_neither_payments_nor_health_checks(
         return requests.post(f"{api.url}/payment/webhook", payload, headers=headers, timeout=120).status_code
 
     with ThreadPoolExecutor(9) as deliveries:
-        answers = [deliveries.submit(deliver, number) for number in range(9)]
-        wait_for(lambda: sum(answer.done() for answer in answers) == 8, 30, "more than one webhook hangs")
+        responses = [deliveries.submit(deliver, number) for number in range(9)]
+        wait_for(
+            lambda: sum(response.done() for response in responses) == 8, 30, "more than one webhook hangs"
+        )
         assert requests.get(f"{api.url}/health", timeout=60).status_code == 200
         assert requests.post(f"{api.url}/payment/process", json=PAYMENT, timeout=60).status_code == 200
-        assert sum(answer.done() for answer in answers) == 8, "one still waits for the gateway"
+        assert sum(response.done() for response in responses) == 8, "one still waits for the gateway"
         gateway.kill()
         # Stripe repeats a webhook after a 5xx.
-        assert {answer.result() for answer in answers} == {502}
+        assert {response.result() for response in responses} == {502}
     api.stop()
 
 
@@ -126,9 +128,9 @@ def test_an_unconfirmed_payment_is_canceled_and_its_booking_can_be_paid_again(
     waiting = client.post("/payment/process", json=PAYMENT | ASKS)
     assert waiting.json["status"] == "requires_action"
     let_time_pass()
-    answer = client.get(waiting.headers["Location"]).json
-    assert (answer["status"], answer["error_code"]) == ("failed", "CARD_DECLINED")
-    assert "not confirmed in time" in answer["error_message"]
+    response = client.get(waiting.headers["Location"]).json
+    assert (response["status"], response["error_code"]) == ("failed", "CARD_DECLINED")
+    assert "not confirmed in time" in response["error_message"]
     assert intent_status(stripe_simulator, the_payment().gateway_id) == "canceled"
     assert client.post("/payment/process", json=PAYMENT).status_code == 200
 
@@ -147,9 +149,9 @@ def test_the_browser_cannot_confirm_a_failed_intent_again(
 ) -> None:
     waiting = client.post("/payment/process", json=PAYMENT | ASKS)
     authenticate(stripe_simulator, the_payment().gateway_id, "fail")
-    answer = client.get(waiting.headers["Location"]).json
-    assert answer["status"] == "failed"
-    assert answer["error_message"].startswith("Your bank could not confirm that it is you")
+    response = client.get(waiting.headers["Location"]).json
+    assert response["status"] == "failed"
+    assert response["error_message"].startswith("Your bank could not confirm that it is you")
     assert intent_status(stripe_simulator, the_payment().gateway_id) == "canceled"
 
 
@@ -194,9 +196,9 @@ def test_allowed_card_numbers_are_tokenized_before_anything_is_stored(
         payments.pay(order("4000000000000002"[:-1] + "3"), "TXN-live-3")
     with pytest.raises(CardExpired):
         payments.pay(order("4242424242424242", year=2020), "TXN-live-4")
-    away = live(
+    unavailable = live(
         redis_settings, stripe_simulator, allow_raw_card_data=True, payment_gateway_url="http://127.0.0.1:1"
     )
     with pytest.raises(GatewayError):
-        away.pay(order("4242424242424242"), "TXN-live-5")
+        unavailable.pay(order("4242424242424242"), "TXN-live-5")
     assert not Transaction.objects.count()

@@ -66,17 +66,17 @@ def test_each_worker_accepts_payments_and_finishes_current_requests(
             paused.resume()
         announced = Transaction.objects(outbox=[])
         wait_for(lambda: announced.count() == 2, 20, "not every worker reached the broker")
-        told = requests.get(f"{url}/metrics", timeout=10).text
-        assert re.findall(r"^movieapp_payments_total\{.*\} (.*)$", told, re.MULTILINE) == ["2.0"], "of both"
+        found = requests.get(f"{url}/metrics", timeout=10).text
+        assert re.findall(r"^movieapp_payments_total\{.*\} (.*)$", found, re.MULTILINE) == ["2.0"], "of both"
 
         workers[0].suspend()
         stripe_simulator.fault(match="POST /v1/payment_intents", kind="delay", seconds=2)
-        answer = client.submit(pay, url, "BOOK-1")
+        response = client.submit(pay, url, "BOOK-1")
         wait_for(lambda: Transaction.objects(booking_id="BOOK-1", status="pending"), 20, "nobody pays")
         assert healthy(url), "a thread waits for the gateway, and another answers"
         workers[0].resume()
         api.signal(signal.SIGTERM)
-        assert answer.result() == "success"
+        assert response.result() == "success"
         assert api.wait(20) == 0, api.output()
 
 

@@ -61,22 +61,22 @@ OPERATIONS: dict[str, Callable[[], Any]] = {
 }
 
 
-def payment_queries(asked: Asked) -> list[dict[str, Any]]:
-    return [query for query in asked.queries if query["collection"] == "transaction_logs"]
+def payment_queries(requested: Asked) -> list[dict[str, Any]]:
+    return [query for query in requested.queries if query["collection"] == "transaction_logs"]
 
 
 @pytest.fixture
-def asked(stored_settings: Settings) -> Iterator[Asked]:
-    with asked_of(stored_settings) as asked:
-        yield asked
+def requested(stored_settings: Settings) -> Iterator[Asked]:
+    with asked_of(stored_settings) as requested:
+        yield requested
 
 
 @pytest.mark.parametrize("index", OPERATIONS)
-def test_an_index_serves_its_query(asked: Asked, index: str) -> None:
+def test_an_index_serves_its_query(requested: Asked, index: str) -> None:
     OPERATIONS[index]()
-    assert index in {each for query in payment_queries(asked) for each in indexes_of(query)}
+    assert index in {each for query in payment_queries(requested) for each in indexes_of(query)}
 
 
-def test_every_declared_index_has_a_query(asked: Asked) -> None:
+def test_every_declared_index_has_a_query(requested: Asked) -> None:
     declared = set(Transaction.collection().index_information()) - {"_id_"}
     assert declared == set(OPERATIONS)

@@ -202,13 +202,13 @@ def test_sweeps_at_the_same_time_claim_different_bookings(stored_settings: Setti
     now = NOW + timedelta(minutes=10)
 
     def claim_all(_: int) -> list[str]:
-        mine: list[str] = []
+        own: list[str] = []
         while claimed := ledger.claim_unpublished(now, now, now + timedelta(minutes=1), 7):
-            mine += claimed
-        return mine
+            own += claimed
+        return own
 
     with ThreadPoolExecutor(3) as sweeps:
-        claimed = [booking for mine in sweeps.map(claim_all, range(3)) for booking in mine]
+        claimed = [booking for own in sweeps.map(claim_all, range(3)) for booking in own]
     assert sorted(claimed) == sorted(f"BOOK-{number}" for number in range(60))
 
 

@@ -52,9 +52,9 @@ def statuses(client: FlaskClient, path: str, headers: list[dict[str, str]]) -> l
 @pytest.mark.parametrize("path", [*READS, "/health/ready"])
 def test_reads_are_limited(make_client: Any, path: str) -> None:
     client = make_client()
-    answers = [client.get(path) for _ in range(4)]
-    assert [answer.status_code == 429 for answer in answers] == [False] * 3 + [True]
-    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 61
+    responses = [client.get(path) for _ in range(4)]
+    assert [response.status_code == 429 for response in responses] == [False] * 3 + [True]
+    assert 1 <= int(responses[-1].headers["Retry-After"]) <= 61
     assert client.get("/health").status_code == 200, "it touches nothing"
 
 
@@ -98,10 +98,10 @@ def test_forged_webhooks_are_limited_and_valid_ones_from_that_address_are_not(ma
     client = make_client(stripe_webhook_secret=SecretStr("whsec_right"))
     event = webhook("customer.created", {})
     forged = [deliver(client, event, "whsec_wrong") for _ in range(4)]
-    assert [answer.status_code for answer in forged] == [400] * 3 + [429]
+    assert [response.status_code for response in forged] == [400] * 3 + [429]
     assert forged[-1].json["error"]["code"] == "RATE_LIMITED"
     right = [deliver(client, event, "whsec_right") for _ in range(4)]
-    assert [answer.status_code for answer in right] == [200] * 4
+    assert [response.status_code for response in right] == [200] * 4
 
 
 def test_failures_are_counted_even_without_redis(make_client: Any) -> None:

@@ -19,8 +19,8 @@ def client() -> Client:
 
 
 def test_the_gallery_is_served_without_the_trailing_slash(client: Client) -> None:
-    answer = client.get("/dev/templates")
-    assert (answer.status_code, answer.headers["Location"]) == (302, "/dev/templates/")
+    response = client.get("/dev/templates")
+    assert (response.status_code, response.headers["Location"]) == (302, "/dev/templates/")
     assert "Mails of movieapp" in client.get("/dev/templates/").text
 
 
@@ -51,8 +51,8 @@ def test_other_paths_are_not_found(client: Client, path: str) -> None:
 
 
 def test_other_methods_are_refused(client: Client) -> None:
-    answer = client.post("/dev/templates/version")
-    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
+    response = client.post("/dev/templates/version")
+    assert (response.status_code, response.headers["Allow"]) == (405, "GET, HEAD")
 
 
 def test_the_production_api_has_no_gallery(stored_settings: Settings) -> None:

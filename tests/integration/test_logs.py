@@ -46,7 +46,7 @@ def lines(log: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
 
 
-def told(found: list[dict[str, Any]], message: str, *fields: str) -> list[tuple[Any, ...]]:
+def results(found: list[dict[str, Any]], message: str, *fields: str) -> list[tuple[Any, ...]]:
     """Return some fields of the lines with that message."""
     return sorted(
         (tuple(line.get(field) for field in fields) for line in found if line["message"] == message), key=str
@@ -62,8 +62,8 @@ def test_each_payment_refund_and_delivery_is_one_line_of_documented_fields(
     api.start()
 
     def post(path: str, **body: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = requests.post(f"{api.url}/payment/{path}", json=body, timeout=30).json()
-        return answer
+        response: dict[str, Any] = requests.post(f"{api.url}/payment/{path}", json=body, timeout=30).json()
+        return response
 
     def ended(booking: str, *statuses: str) -> None:
         wait_for(
@@ -93,15 +93,15 @@ def test_each_payment_refund_and_delivery_is_one_line_of_documented_fields(
     api.stop()
 
     here, there = lines(tmp_path / "api" / "output.log"), lines(tmp_path / "worker.log")
-    assert told(here, "payment", "level", "booking_id", "status", "error_code") == [
+    assert results(here, "payment", "level", "booking_id", "status", "error_code") == [
         ("info", "BOOK-DECLINED", "failed", "CARD_DECLINED"),
         ("info", "BOOK-LATER", "completed", None),
         ("info", "BOOK-PAID", "completed", None),
         ("info", "BOOK-REFUSED", "completed", None),
         ("info", "BOOK-SILENT", "completed", None),
     ]
-    assert told(here, "refund", "level", "booking_id", "status") == [("info", "BOOK-PAID", "completed")]
-    assert told(there, "delivery", "level", "booking_id", "event_type", "status", "detail") == [
+    assert results(here, "refund", "level", "booking_id", "status") == [("info", "BOOK-PAID", "completed")]
+    assert results(there, "delivery", "level", "booking_id", "event_type", "status", "detail") == [
         ("info", "BOOK-DECLINED", "payment.failed", "sent", None),
         ("info", "BOOK-LATER", "payment.success", "sent", None),
         ("info", "BOOK-PAID", "payment.refund", "sent", None),
@@ -110,7 +110,7 @@ def test_each_payment_refund_and_delivery_is_one_line_of_documented_fields(
         ("warning", "BOOK-LATER", "payment.success", "retrying", "SMTP after-data: 450 4.2.0 later"),
         ("warning", "BOOK-REFUSED", "payment.success", "failed", "SMTP after-data: 550 5.1.1 no such user"),
     ]
-    assert told(there, "event refused", "level", "event_id") == [("error", "evt_odd")]
+    assert results(there, "event refused", "level", "event_id") == [("error", "evt_odd")]
 
     # No other line mentions them; the rest is about processes that start and stop.
     ours = {"payment", "refund", "delivery", "event refused"}

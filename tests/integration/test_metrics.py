@@ -39,28 +39,28 @@ def scraped(text: str) -> dict[str, float]:
 
 def test_outbox_backlog_and_time_of_the_last_webhook_are_measured(stored_settings: Settings) -> None:
     client = create_app(stored_settings.model_copy(update={"metrics_public": True})).test_client()
-    told = scraped(client.get("/metrics").text)
-    assert (told["movieapp_outbox_transactions"], told["movieapp_outbox_oldest_seconds"]) == (0, 0)
-    assert "movieapp_webhook_last_seconds" not in told
+    results = scraped(client.get("/metrics").text)
+    assert (results["movieapp_outbox_transactions"], results["movieapp_outbox_oldest_seconds"]) == (0, 0)
+    assert "movieapp_webhook_last_seconds" not in results
     then = utcnow() - timedelta(minutes=3)
     fields = {"status": "completed", "booking_id": "B", "user_id": "u", "amount": 1, "currency": "USD"}
     Transaction(id="T", payment_method="stripe", created_at=then, outbox_since=then, **fields).save()
     WebhookDelivery(id="evt_1", type="x", received_at=then).save()
     WebhookDelivery(id="evt_2", type="x", received_at=then - timedelta(hours=1)).save()
-    told = scraped(client.get("/metrics").text)
-    assert told["movieapp_outbox_transactions"] == 1
-    assert 180 <= told["movieapp_outbox_oldest_seconds"] < 240
-    assert 180 <= told["movieapp_webhook_last_seconds"] < 240
+    results = scraped(client.get("/metrics").text)
+    assert results["movieapp_outbox_transactions"] == 1
+    assert 180 <= results["movieapp_outbox_oldest_seconds"] < 240
+    assert 180 <= results["movieapp_webhook_last_seconds"] < 240
 
 
 def test_without_mongodb_metrics_have_a_gap_and_no_error(settings: Settings) -> None:
     uri = f"{settings.mongodb_uri}?serverSelectionTimeoutMS=100"
     changes = {"metrics_public": True, "mongodb_uri": uri}
-    answer = create_app(settings.model_copy(update=changes)).test_client().get("/metrics")
+    response = create_app(settings.model_copy(update=changes)).test_client().get("/metrics")
     models.disconnect()
-    assert answer.status_code == 200
+    assert response.status_code == 200
     stored = ("movieapp_outbox", "movieapp_webhook_last")
-    assert not {name for name in scraped(answer.text) if name.startswith(stored)}
+    assert not {name for name in scraped(response.text) if name.startswith(stored)}
 
 
 def test_the_public_listener_hides_metrics_whatever_the_headers(
@@ -73,8 +73,8 @@ def test_the_public_listener_hides_metrics_whatever_the_headers(
     wait_for(lambda: listens(own), 10, "there is no listener for metrics")
     assert requests.get(f"http://127.0.0.1:{own}/metrics", timeout=60).status_code == 200
     for headers in ({}, {"Host": f"127.0.0.1:{own}"}, {"X-Forwarded-Host": f"127.0.0.1:{own}"}):
-        answer = requests.get(f"{api.url}/metrics", headers=headers, timeout=5)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "NOT_FOUND")
+        response = requests.get(f"{api.url}/metrics", headers=headers, timeout=5)
+        assert (response.status_code, response.json()["error"]["code"]) == (404, "NOT_FOUND")
     for method, path in (
         ("POST", "/payment/process"),
         ("POST", "/payment/webhook"),
@@ -135,7 +135,7 @@ def test_metrics_of_all_api_processes_are_summed_including_ended_ones(
     api = TwoWorkers(tmp_path / "api", redis_settings.model_copy(update=changes))
     api.start()
 
-    def told() -> dict[str, float]:
+    def results() -> dict[str, float]:
         return scraped(requests.get(f"http://127.0.0.1:{own}/metrics", timeout=10).text)
 
     def pay(booking: str, **fields: str) -> int:
@@ -152,7 +152,7 @@ def test_metrics_of_all_api_processes_are_summed_including_ended_ones(
         for method in ("BREW", "STIR", "GET"):
             requests.request(method, f"{api.url}{path}", timeout=10)
 
-    counted = told()
+    counted = results()
     credit = 'method="credit_card"'
     for series, value in {
         f'payments_total{{error_code="",{credit},outcome="completed"}}': 6,
@@ -178,7 +178,7 @@ def test_metrics_of_all_api_processes_are_summed_including_ended_ones(
     ended = api.workers()[0]
     ended.send_signal(signal.SIGTERM)
     wait_for(lambda: not ended.is_running() and len(api.workers()) == 2, 60, "no worker came in its place")
-    assert told()['movieapp_revenue_total{currency="USD"}'] == 75
+    assert results()['movieapp_revenue_total{currency="USD"}'] == 75
     [directory] = tmp_path.glob("movieapp-metrics-*")
     api.stop()
     assert not directory.exists()
@@ -198,7 +198,7 @@ def test_metrics_of_all_worker_processes_are_summed(
     command = [*MOVIEAPP, "worker", "--processes", "2", "--threads", "2"]
     environ = environment(settings) | {"TMPDIR": str(tmp_path)}
 
-    def told() -> dict[str, float]:
+    def results() -> dict[str, float]:
         return scraped(requests.get(f"http://127.0.0.1:{own}/metrics", timeout=10).text)
 
     with Process(command, tmp_path / "worker.log", env=environ) as worker:
@@ -219,13 +219,13 @@ def test_metrics_of_all_worker_processes_are_summed(
         }
 
         def unlike() -> dict[str, float | None]:
-            now = told()
+            now = results()
             found = {series: now.get(f"movieapp_{series}") for series in expected}
             return {series: value for series, value in found.items() if value != expected[series]}
 
         # The server receives a mail shortly before the worker counts it.
         wait_for(lambda: not unlike(), 20, lambda: f"not as expected: {unlike()}")
-        counted = told()
+        counted = results()
         assert counted["movieapp_smtp_connections"] >= 1
 
         with Process(command, tmp_path / "second.log", env=environ) as second:

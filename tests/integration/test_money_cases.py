@@ -156,8 +156,8 @@ def test_m2_a_pending_refund_follows_the_gateway(
     assert refund(client, transaction_id).status_code == 202
     recover(side)
     assert status(client, transaction_id)["refunds"][0]["status"] == "pending"
-    [made] = private_stripe.state()["refunds"]
-    after = private_stripe.control(f"refunds/{made['id']}/{end}")
+    [created] = private_stripe.state()["refunds"]
+    after = private_stripe.control(f"refunds/{created['id']}/{end}")
     if by_webhook:
         assert webhook(client, "refund.updated", after).status_code == 200
     else:

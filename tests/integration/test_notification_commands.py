@@ -164,10 +164,13 @@ def test_a_notification_that_cannot_be_resent_is_unchanged(stack: Settings) -> N
 def test_without_a_broker_the_sweep_queues_a_resent_notification(broker_settings: Settings) -> None:
     models.connect(broker_settings)
     scheme = broker_settings.rabbitmq_url.partition("://")[0]
-    away = broker_settings.model_copy(update={"rabbitmq_url": f"{scheme}://127.0.0.1:1/"})
+    unavailable = broker_settings.model_copy(update={"rabbitmq_url": f"{scheme}://127.0.0.1:1/"})
     failed = record("failed")
-    with closing(make_broker(away)) as broker, pytest.raises(ServiceUnavailable, match="a worker will queue"):
-        resend(str(failed.id), Dispatch(broker, Topology.of(away)), OPERATOR, force=False)
+    with (
+        closing(make_broker(unavailable)) as broker,
+        pytest.raises(ServiceUnavailable, match="a worker will queue"),
+    ):
+        resend(str(failed.id), Dispatch(broker, Topology.of(unavailable)), OPERATOR, force=False)
     failed.reload()
     assert failed.status == "queued"
     assert failed.due_at is not None

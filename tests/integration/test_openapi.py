@@ -88,7 +88,7 @@ def test_every_operation_has_examples(app: Flask) -> None:
     for path, item in document["paths"].items():
         for method in {"get", "post"} & set(item):
             assert item[method]["summary"], f"{method} {path}"
-            for status, answer in item[method]["responses"].items():
+            for status, response in item[method]["responses"].items():
                 if status.isdigit() and int(status) >= 400 and path != "/health/ready":
-                    (content,) = answer["content"].values()
+                    (content,) = response["content"].values()
                     assert content["examples"], f"{method} {path} {status}"

@@ -119,14 +119,14 @@ def test_every_command_of_the_operators_tour_succeeds(
     run(0, "templates render", "payment_success", "--text")
     run(0, "templates gallery", "--output", str(tmp_path / "gallery"))
     run(0, "completion", "bash")
-    gone = ("gone@example.com", "--reason", "asked on the phone")
-    assert run(0, "suppressions add", *gone, "--json") == {"suppressed": True, "new": True}
+    is_gone = ("gone@example.com", "--reason", "asked on the phone")
+    assert run(0, "suppressions add", *is_gone, "--json") == {"suppressed": True, "new": True}
     assert [each["hint"] for each in run(0, "suppressions list", "--json")] == ["…@example.com"]
-    assert run(0, "suppressions remove", *gone, "--json") == {"removed": True}
-    made = run(0, "keys create", "shop", "--scope", "payments:read", "--json")
+    assert run(0, "suppressions remove", *is_gone, "--json") == {"removed": True}
+    created = run(0, "keys create", "shop", "--scope", "payments:read", "--json")
     run(0, "keys list", "--json")
-    run(0, "keys revoke", made["id"])
-    run(1, "keys revoke", made["id"])
+    run(0, "keys revoke", created["id"])
+    run(1, "keys revoke", created["id"])
     actions = [each["action"] for each in run(0, "audit list", "--json")]
     assert actions == [
         "keys.revoke",
@@ -153,7 +153,7 @@ def test_every_command_of_the_operators_tour_succeeds(
 def test_with_every_server_down_each_command_fails_in_one_line(settings: Settings) -> None:
     """Check for exit code 1 without a traceback or a hang."""
     event = sample("payment.success")["event_id"]
-    away = settings.model_copy(
+    unavailable = settings.model_copy(
         update={
             "mongodb_uri": f"{settings.mongodb_uri}?serverSelectionTimeoutMS=200",
             "rabbitmq_url": f"amqp://guest:guest@127.0.0.1:{free_port()}/",
@@ -174,7 +174,7 @@ def test_with_every_server_down_each_command_fails_in_one_line(settings: Setting
         "test-send payment_success --to jane.doe@example.com",
         "test-send payment_success --to jane.doe@example.com --via-queue",
     ):
-        ended = movieapp(away, *words.split())
+        ended = movieapp(unavailable, *words.split())
         assert (ended.returncode, ended.stdout) == (1, ""), (words, ended)
         assert ended.stderr.startswith("Error: "), ended.stderr
         assert "Traceback" not in ended.stderr

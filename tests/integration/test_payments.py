@@ -53,10 +53,10 @@ def card(number: str, **fields: Any) -> dict[str, Any]:
 def test_a_payment_is_charged_recorded_and_announced(
     client: FlaskClient, stripe_simulator: StripeSimulator
 ) -> None:
-    answer = pay(client, user_email="jane.doe@example.com", **card("4111 1111 1111 1111"))
+    response = pay(client, user_email="jane.doe@example.com", **card("4111 1111 1111 1111"))
 
-    assert answer.status_code == 200, answer.text
-    body = answer.json
+    assert response.status_code == 200, response.text
+    body = response.json
     assert body.pop("transaction_id").startswith("TXN-")
     assert body.pop("processed_at").endswith("Z")
     assert body == {
@@ -93,9 +93,9 @@ def test_the_two_line_curl_pays_with_the_default_test_card(client: FlaskClient) 
 def test_a_decline_is_a_400_with_a_message_for_the_customer(
     client: FlaskClient, number: str, code: str
 ) -> None:
-    answer = pay(client, **card(number))
-    assert answer.status_code == 400
-    body = answer.json or {}
+    response = pay(client, **card(number))
+    assert response.status_code == 400
+    body = response.json or {}
     assert set(body) == {
         "status",
         "transaction_id",
@@ -116,30 +116,30 @@ def test_a_decline_is_a_400_with_a_message_for_the_customer(
 
 def test_a_booking_is_paid_once(client: FlaskClient) -> None:
     first = pay(client).json["transaction_id"]
-    answer = pay(client)
-    assert answer.status_code == 409
-    assert answer.json["error"]["code"] == "DUPLICATE_TRANSACTION"
-    assert answer.json["error"]["details"]["transaction_id"] == first
+    response = pay(client)
+    assert response.status_code == 409
+    assert response.json["error"]["code"] == "DUPLICATE_TRANSACTION"
+    assert response.json["error"]["details"]["transaction_id"] == first
 
 
 def test_fifty_concurrent_requests_for_one_booking_charge_once(
     app: Flask, stripe_simulator: StripeSimulator
 ) -> None:
     with ThreadPoolExecutor(50) as pool:
-        answers = list(pool.map(lambda _: pay(app.test_client()), range(50)))
-    assert sorted({answer.status_code for answer in answers}) == [200, 409]
-    assert [answer.status_code for answer in answers].count(200) == 1
+        responses = list(pool.map(lambda _: pay(app.test_client()), range(50)))
+    assert sorted({response.status_code for response in responses}) == [200, 409]
+    assert [response.status_code for response in responses].count(200) == 1
     paid = Transaction.objects.get(booking_id="BOOK-1")
     assert len(stripe_simulator.charges(paid.id)) == 1
 
 
 def test_fifty_concurrent_requests_with_one_idempotency_key_charge_once(app: Flask) -> None:
     with ThreadPoolExecutor(50) as pool:
-        answers = list(pool.map(lambda _: pay(app.test_client(), {"Idempotency-Key": "k"}), range(50)))
-    bodies = {answer.data for answer in answers if answer.status_code == 200}
+        responses = list(pool.map(lambda _: pay(app.test_client(), {"Idempotency-Key": "k"}), range(50)))
+    bodies = {response.data for response in responses if response.status_code == 200}
     assert len(bodies) == 1
-    assert {answer.status_code for answer in answers} <= {200, 409}
-    assert {answer.json["error"]["code"] for answer in answers if answer.status_code == 409} <= {
+    assert {response.status_code for response in responses} <= {200, 409}
+    assert {response.json["error"]["code"] for response in responses if response.status_code == 409} <= {
         "IDEMPOTENCY_CONFLICT"
     }
     assert Transaction.objects(booking_id="BOOK-1").count() == 1
@@ -182,9 +182,9 @@ def test_numbers_are_compared_by_value(client: FlaskClient, amount: str) -> None
 
 def test_the_same_key_with_another_body_is_refused(client: FlaskClient) -> None:
     pay(client, {"Idempotency-Key": "k2"})
-    answer = pay(client, {"Idempotency-Key": "k2"}, amount=30)
-    assert answer.status_code == 422
-    assert answer.json["error"]["code"] == "IDEMPOTENCY_KEY_REUSED"
+    response = pay(client, {"Idempotency-Key": "k2"}, amount=30)
+    assert response.status_code == 422
+    assert response.json["error"]["code"] == "IDEMPOTENCY_KEY_REUSED"
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256])
@@ -193,20 +193,20 @@ def test_a_key_of_invalid_length_is_refused(client: FlaskClient, key: str) -> No
 
 
 def test_three_d_secure_waits_for_the_customer(client: FlaskClient) -> None:
-    answer = pay(client, **card("4000002500003155"))
-    assert answer.status_code == 202
-    assert answer.json["status"] == "requires_action"
-    assert answer.json["client_secret"].startswith("pi_")
-    status = client.get(answer.headers["Location"]).get_json()
+    response = pay(client, **card("4000002500003155"))
+    assert response.status_code == 202
+    assert response.json["status"] == "requires_action"
+    assert response.json["client_secret"].startswith("pi_")
+    status = client.get(response.headers["Location"]).get_json()
     assert status["status"] == "requires_action"
-    assert status["client_secret"] == answer.json["client_secret"], "a page that was reloaded goes on"
+    assert status["client_secret"] == response.json["client_secret"], "a page that was reloaded goes on"
     assert pay(client).status_code == 409, "the booking is taken while the customer confirms"
 
 
 def test_paypal_redirects_the_customer(client: FlaskClient) -> None:
-    answer = pay(client, payment_method="paypal", return_url="https://shop.example.com/done")
-    assert answer.status_code == 202
-    assert answer.json["redirect_url"].startswith("http")
+    response = pay(client, payment_method="paypal", return_url="https://shop.example.com/done")
+    assert response.status_code == 202
+    assert response.json["redirect_url"].startswith("http")
 
 
 def test_a_gateway_timeout_leaves_the_payment_pending(
@@ -215,25 +215,25 @@ def test_a_gateway_timeout_leaves_the_payment_pending(
     quick = {"payment_gateway_read_timeout": 3.0, "payment_gateway_max_retries": 0}
     app = create_app(redis_settings.model_copy(update=stripe_simulator.settings | quick))
     stripe_simulator.fault(match="POST /v1/payment_intents", kind="delay", seconds=60)
-    answer = pay(app.test_client())
-    assert answer.status_code == 202
-    assert answer.json["status"] == "pending"
-    assert answer.headers["Retry-After"]
-    assert client_status(app, answer)["status"] == "pending"
+    response = pay(app.test_client())
+    assert response.status_code == 202
+    assert response.json["status"] == "pending"
+    assert response.headers["Retry-After"]
+    assert client_status(app, response)["status"] == "pending"
     assert Transaction.objects.get(booking_id="BOOK-1").outbox == [], "nothing is guessed, nobody is mailed"
     app.extensions["movieapp"].relay.close()
 
 
-def client_status(app: Flask, answer: TestResponse) -> dict[str, Any]:
-    return app.test_client().get(answer.headers["Location"]).json or {}
+def client_status(app: Flask, response: TestResponse) -> dict[str, Any]:
+    return app.test_client().get(response.headers["Location"]).json or {}
 
 
 def test_an_unreachable_gateway_charges_nothing(redis_settings: Settings) -> None:
     gateway = {"payment_gateway_url": f"http://127.0.0.1:{free_port()}", "payment_gateway_max_retries": 0}
     app = create_app(redis_settings.model_copy(update=gateway))
-    answer = pay(app.test_client())
-    assert answer.status_code == 502
-    assert answer.json["error"]["code"] == "PAYMENT_GATEWAY_ERROR"
+    response = pay(app.test_client())
+    assert response.status_code == 502
+    assert response.json["error"]["code"] == "PAYMENT_GATEWAY_ERROR"
     assert Transaction.objects.get(booking_id="BOOK-1").status == "failed"
     app.extensions["movieapp"].relay.close()
 
@@ -242,16 +242,18 @@ def test_without_mongodb_no_charge_is_attempted(
     redis_settings: Settings, stripe_simulator: StripeSimulator
 ) -> None:
     before = stripe_simulator.charges()
-    away = {"mongodb_uri": f"mongodb://127.0.0.1:{free_port()}/away?serverSelectionTimeoutMS=200"}
-    answer = pay(create_app(redis_settings.model_copy(update=stripe_simulator.settings | away)).test_client())
-    assert answer.status_code == 503
-    assert answer.json["error"]["code"] == "SERVICE_UNAVAILABLE"
+    unavailable = {"mongodb_uri": f"mongodb://127.0.0.1:{free_port()}/away?serverSelectionTimeoutMS=200"}
+    response = pay(
+        create_app(redis_settings.model_copy(update=stripe_simulator.settings | unavailable)).test_client()
+    )
+    assert response.status_code == 503
+    assert response.json["error"]["code"] == "SERVICE_UNAVAILABLE"
     assert stripe_simulator.charges() == before
 
 
 def test_payments_continue_without_redis(redis_settings: Settings, stripe_simulator: StripeSimulator) -> None:
-    away = {"redis_url": f"redis://127.0.0.1:{free_port()}/0", "ratelimit_enabled": True}
-    app = create_app(redis_settings.model_copy(update=stripe_simulator.settings | away))
+    unavailable = {"redis_url": f"redis://127.0.0.1:{free_port()}/0", "ratelimit_enabled": True}
+    app = create_app(redis_settings.model_copy(update=stripe_simulator.settings | unavailable))
     assert pay(app.test_client()).status_code == 200
     app.extensions["movieapp"].relay.close()
 
@@ -276,20 +278,20 @@ def pay_three_times(
 def test_too_many_requests_get_429_with_retry_after(
     pay_three_times: Callable[[str], list[TestResponse]],
 ) -> None:
-    answers = pay_three_times("2 per minute")
-    assert [answer.status_code for answer in answers] == [200, 200, 429]
-    assert [answer.headers["X-RateLimit-Remaining"] for answer in answers] == ["1", "0", "0"]
-    assert answers[2].json["error"]["code"] == "RATE_LIMITED"
-    assert 1 <= int(answers[2].headers["Retry-After"]) <= 61, "the end of the minute, rounded up"
-    assert "Retry-After" not in answers[0].headers
+    responses = pay_three_times("2 per minute")
+    assert [response.status_code for response in responses] == [200, 200, 429]
+    assert [response.headers["X-RateLimit-Remaining"] for response in responses] == ["1", "0", "0"]
+    assert responses[2].json["error"]["code"] == "RATE_LIMITED"
+    assert 1 <= int(responses[2].headers["Retry-After"]) <= 61, "the end of the minute, rounded up"
+    assert "Retry-After" not in responses[0].headers
 
 
 def test_a_request_refused_by_one_limit_does_not_count_against_another(
     pay_three_times: Callable[[str], list[TestResponse]], redis_settings: Settings
 ) -> None:
-    answers = pay_three_times("3 per hour; 1 per minute")
-    assert [answer.status_code for answer in answers] == [200, 429, 429]
-    assert {answer.headers["X-RateLimit-Limit"] for answer in answers} == {"1"}
+    responses = pay_three_times("3 per hour; 1 per minute")
+    assert [response.status_code for response in responses] == [200, 429, 429]
+    assert {response.headers["X-RateLimit-Limit"] for response in responses} == {"1"}
     with redis.Redis.from_url(redis_settings.redis_url) as store:
         counters = set(store.scan_iter(f"*{redis_settings.namespace}ratelimit*"))
         assert sorted(map(store.get, counters)) == [b"1", b"3"]
@@ -328,16 +330,16 @@ def test_a_request_refused_by_one_limit_does_not_count_against_another(
 def test_invalid_input_gets_a_clear_error_and_charges_nothing(
     client: FlaskClient, body: str, status: int, code: str
 ) -> None:
-    answer = client.post("/payment/process", data=body, content_type="application/json")
-    assert (answer.status_code, answer.json["error"]["code"]) == (status, code), answer.text
-    assert set(answer.json or ()) == {"error", "timestamp", "request_id"}
-    assert answer.json["error"]["message"]
+    response = client.post("/payment/process", data=body, content_type="application/json")
+    assert (response.status_code, response.json["error"]["code"]) == (status, code), response.text
+    assert set(response.json or ()) == {"error", "timestamp", "request_id"}
+    assert response.json["error"]["message"]
     assert Transaction.objects.count() == 0
 
 
 def test_a_refused_field_is_named(client: FlaskClient) -> None:
-    answer = pay(client, user_phone="555", currency="usd")
-    assert set(answer.json["error"]["details"]["fields"]) == {"user_phone", "currency"}
+    response = pay(client, user_phone="555", currency="usd")
+    assert set(response.json["error"]["details"]["fields"]) == {"user_phone", "currency"}
 
 
 @pytest.mark.parametrize(
@@ -351,9 +353,9 @@ def test_a_refused_field_is_named(client: FlaskClient) -> None:
 def test_other_errors_have_the_same_envelope(
     client: FlaskClient, method: str, path: str, status: int, code: str
 ) -> None:
-    answer = client.open(path, method=method, headers={"X-Request-ID": "mine-1"})
-    assert (answer.status_code, answer.json["error"]["code"]) == (status, code)
-    assert answer.json["request_id"] == answer.headers["X-Request-ID"] == "mine-1"
+    response = client.open(path, method=method, headers={"X-Request-ID": "mine-1"})
+    assert (response.status_code, response.json["error"]["code"]) == (status, code)
+    assert response.json["request_id"] == response.headers["X-Request-ID"] == "mine-1"
 
 
 def test_only_json_below_the_size_limit_is_accepted(client: FlaskClient) -> None:
@@ -363,8 +365,8 @@ def test_only_json_below_the_size_limit_is_accepted(client: FlaskClient) -> None
 
 
 def test_an_invalid_request_id_is_replaced(client: FlaskClient) -> None:
-    answer = client.get("/health", headers={"X-Request-ID": "a b<script>"})
-    assert answer.headers["X-Request-ID"].startswith("req_")
+    response = client.get("/health", headers={"X-Request-ID": "a b<script>"})
+    assert response.headers["X-Request-ID"].startswith("req_")
 
 
 def test_health_methods_and_docs_are_served(client: FlaskClient) -> None:

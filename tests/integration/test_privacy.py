@@ -80,14 +80,14 @@ def customer(redis_settings: Settings) -> Settings:
         ((EMAIL.lower(), "email", "failed"), (PHONE, "sms", "queued"), ("john@example.com", "email", "sent"))
     ):
         reply = f"550 5.1.1 <{recipient}>: user unknown"
-        mine = recipient != "john@example.com"
-        about = event() if mine else event("evt_john", user_email=recipient, user_id="user_john")
+        own = recipient != "john@example.com"
+        about = event() if own else event("evt_john", user_email=recipient, user_id="user_john")
         Notification(
-            event_id=f"evt_{1 if mine else 'john'}",
+            event_id=f"evt_{1 if own else 'john'}",
             event_type="booking.cancelled",
             notification_type=channel,
             status=status,
-            booking_id="BOOK-1" if mine else "BOOK-2",
+            booking_id="BOOK-1" if own else "BOOK-2",
             recipient=recipient,
             subject=f"{NAME}, your booking",
             event_data=about,

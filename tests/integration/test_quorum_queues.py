@@ -115,40 +115,40 @@ def test_retries_and_dead_letters_work_on_quorum_queues(
         ]
 
 
-@pytest.mark.parametrize(("stands", "wanted"), [("classic", "quorum"), ("quorum", "classic")])
+@pytest.mark.parametrize(("declared", "configured"), [("classic", "quorum"), ("quorum", "classic")])
 def test_existing_queues_of_the_other_type_are_used_until_they_are_deleted(
     quorum: Settings,
     log_lines: Callable[[], list[dict[str, Any]]],
-    stands: QueueType,
-    wanted: QueueType,
+    declared: QueueType,
+    configured: QueueType,
 ) -> None:
-    before = quorum.model_copy(update={"rabbitmq_queue_type": stands})
+    before = quorum.model_copy(update={"rabbitmq_queue_type": declared})
     topology = Topology.of(before)
     with pika.BlockingConnection(pika.URLParameters(before.rabbitmq_url)) as connection:
         for name in QUEUES:
             topology.declare(connection.channel(), topology.queue(name))
     publish(before, "evt_waiting")
-    settings = quorum.model_copy(update={"rabbitmq_queue_type": wanted})
+    settings = quorum.model_copy(update={"rabbitmq_queue_type": configured})
     with working(settings):
         sent("evt_waiting")
         publish(settings, "evt_later")
         sent("evt_later")
-    assert queue_type(settings, BOOKINGS) == stands
+    assert queue_type(settings, BOOKINGS) == declared
     said = [line for line in log_lines() if "RABBITMQ_QUEUE_TYPE" in line["message"]]
     own = [topology.queue(name) + suffix for name in QUEUES for suffix in ("", ".DQ")]
     assert {line["queue"] for line in said} == set(own)
     assert {(line["level"], line["queue_type"], line["wanted"]) for line in said} == {
-        ("warning", stands, wanted)
+        ("warning", declared, configured)
     }
 
     with pika.BlockingConnection(pika.URLParameters(settings.rabbitmq_url)) as connection:
         for queue in own:
             # RabbitMQ supports that condition only for classic queues.
-            connection.channel().queue_delete(queue, if_empty=stands == "classic")
+            connection.channel().queue_delete(queue, if_empty=declared == "classic")
     with working(settings):
         publish(settings, "evt_after")
         sent("evt_after")
-    assert queue_type(settings, BOOKINGS) == wanted
+    assert queue_type(settings, BOOKINGS) == configured
 
 
 def test_a_queue_with_foreign_arguments_is_refused(quorum: Settings) -> None:

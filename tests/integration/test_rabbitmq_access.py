@@ -152,15 +152,15 @@ def test_the_payment_service_can_publish_its_outbox(
     settings = stored_settings.model_copy(update={"rabbitmq_url": url(PAYMENTS)} | stripe_simulator.settings)
     app = create_app(settings)
     payment = {"user_id": "user_1", "booking_id": "BOOK-1", "amount": 25.5, "payment_method": "credit_card"}
-    answer = app.test_client().post("/payment/process", json=payment)
-    assert answer.status_code == 200
+    response = app.test_client().post("/payment/process", json=payment)
+    assert response.status_code == 200
     wait_for(lambda: not Transaction.objects.get().outbox, 10, "the event was not published")
     app.extensions["movieapp"].relay.close(timeout=10)
     models.disconnect()
 
     _, _, body = channel(WORKER).basic_get(declared.queue("notification.payment_events"), auto_ack=True)
     assert body is not None
-    assert json.loads(body)["transaction_id"] == answer.json["transaction_id"]
+    assert json.loads(body)["transaction_id"] == response.json["transaction_id"]
 
     publisher = RabbitPublisher(settings)
     with pytest.raises(PublishError, match="ACCESS_REFUSED"):

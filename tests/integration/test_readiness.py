@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 def ready(settings: Settings, **changes: Any) -> tuple[int, dict[str, Any]]:
-    answer = create_app(settings.model_copy(update=changes)).test_client().get("/health/ready")
-    return answer.status_code, answer.json or {}
+    response = create_app(settings.model_copy(update=changes)).test_client().get("/health/ready")
+    return response.status_code, response.json or {}
 
 
 @pytest.fixture

@@ -53,9 +53,9 @@ def reconcile(books: Settings, *options: str) -> tuple[int, list[tuple[str, str,
     yes = ["--yes"] if "--repair" in options else []
     done = movieapp(books, "payments", "reconcile", "--since", "2h", "--json", *options, *yes)
     assert done.stdout, done.stderr
-    told = json.loads(done.stdout)
-    found = [(item["kind"], item["subject"], item["repaired"] is not None) for item in told["differences"]]
-    return done.returncode, found, told["finished"]
+    output = json.loads(done.stdout)
+    found = [(item["kind"], item["subject"], item["repaired"] is not None) for item in output["differences"]]
+    return done.returncode, found, output["finished"]
 
 
 def payment(transaction_id: str) -> Transaction:
@@ -64,15 +64,15 @@ def payment(transaction_id: str) -> Transaction:
 
 
 def at_gateway(books: Settings, path: str, **form: Any) -> dict[str, Any]:
-    answer = requests.post(
+    response = requests.post(
         f"{books.payment_gateway_url}{path}",
         data=form,
         headers={"Authorization": "Bearer sk_test_tests"},
         timeout=5,
     )
-    answer.raise_for_status()
-    made: dict[str, Any] = answer.json()
-    return made
+    response.raise_for_status()
+    created: dict[str, Any] = response.json()
+    return created
 
 
 def test_matching_records_are_reported(client: FlaskClient, books: Settings, paid: str) -> None:
@@ -91,8 +91,8 @@ def test_matching_records_are_reported(client: FlaskClient, books: Settings, pai
         confirm="true",
     )
     assert reconcile(books) == (0, [], 0)
-    told = movieapp(books, "payments", "reconcile")
-    assert (told.returncode, told.stdout) == (0, "0 overdue payments looked up. The books agree.\n")
+    output = movieapp(books, "payments", "reconcile")
+    assert (output.returncode, output.stdout) == (0, "0 overdue payments looked up. The books agree.\n")
 
 
 def _lose_the_record(_books: Settings, transaction_id: str) -> str:
@@ -107,20 +107,20 @@ def _record_a_failure(_books: Settings, transaction_id: str) -> str:
 
 def _refund_elsewhere(books: Settings, transaction_id: str) -> str:
     intent = payment(transaction_id).gateway_id
-    made: str = at_gateway(books, "/v1/refunds", payment_intent=intent, amount=2000)["id"]
-    return made
+    created: str = at_gateway(books, "/v1/refunds", payment_intent=intent, amount=2000)["id"]
+    return created
 
 
 def _fail_a_refund(books: Settings, transaction_id: str) -> str:
     app = create_app(books)
     refund = {"original_transaction_id": transaction_id, "booking_id": "BOOK-1", "user_id": "user_1"}
-    made = app.test_client().post("/payment/refund", json=refund | {"reason": "r"}).json
+    created = app.test_client().post("/payment/refund", json=refund | {"reason": "r"}).json
     app.extensions["movieapp"].relay.close()
     gateway_id = payment(transaction_id).refunds[0].gateway_id
     requests.post(
         f"{books.payment_gateway_url}/_simulator/refunds/{gateway_id}/fail", timeout=5
     ).raise_for_status()
-    found: str = made["refund_transaction_id"]
+    found: str = created["refund_transaction_id"]
     return found
 
 
@@ -196,8 +196,8 @@ def test_a_payment_open_too_long_is_settled_once(
 
 
 def test_an_unresponsive_gateway_is_reported_in_one_line(books: Settings) -> None:
-    away = books.model_copy(update={"payment_gateway_url": "http://127.0.0.1:1"})
-    done = movieapp(away, "payments", "reconcile")
+    unavailable = books.model_copy(update={"payment_gateway_url": "http://127.0.0.1:1"})
+    done = movieapp(unavailable, "payments", "reconcile")
     assert done.returncode == 1
     assert done.stderr.startswith("Error: The gateway did not respond")
     assert len(done.stderr.splitlines()) == 1
@@ -252,8 +252,8 @@ def test_payments_are_listed_and_shown(client: FlaskClient, books: Settings, pai
 
 
 def test_any_id_leads_to_the_whole_timeline(client: FlaskClient, books: Settings) -> None:
-    answer = client.post("/payment/process", json=PAYMENT, headers={"X-Request-ID": "asked-for-1"})
-    transaction_id = answer.json["transaction_id"]
+    response = client.post("/payment/process", json=PAYMENT, headers={"X-Request-ID": "asked-for-1"})
+    transaction_id = response.json["transaction_id"]
     refund = {
         "original_transaction_id": transaction_id,
         "booking_id": "BOOK-1",
@@ -277,12 +277,12 @@ def test_any_id_leads_to_the_whole_timeline(client: FlaskClient, books: Settings
         attempts=[models.Attempt(at=utcnow(), outcome="sent", detail="")],
     ).save()
 
-    def told(wanted: str) -> list[tuple[str, str]]:
-        done = movieapp(books, "trace", wanted, "--json")
+    def output(search: str) -> list[tuple[str, str]]:
+        done = movieapp(books, "trace", search, "--json")
         assert done.returncode == 0, done.stderr
         return [(entry["subject"], entry["what"]) for entry in json.loads(done.stdout)]
 
-    story = told(transaction_id)
+    story = output(transaction_id)
     assert story == [
         (transaction_id, "pending"),
         (transaction_id, "completed"),
@@ -291,7 +291,7 @@ def test_any_id_leads_to_the_whole_timeline(client: FlaskClient, books: Settings
         ("email", "recorded"),
         ("email", "sent"),
     ]
-    for wanted in (refund_id, "BOOK-1", record.gateway_id, "asked-for-1", event_id, "m1@example.com"):
-        assert told(wanted) == story, wanted
+    for search in (refund_id, "BOOK-1", record.gateway_id, "asked-for-1", event_id, "m1@example.com"):
+        assert output(search) == story, search
     unknown = movieapp(books, "trace", "nothing")
     assert (unknown.returncode, unknown.stderr) == (1, "Error: Nothing on record has this id or address.\n")

@@ -18,9 +18,9 @@ def test_a_message_of_a_lost_connection_is_not_acknowledged_on_the_next(rabbit_s
     broker = make_broker(rabbit_settings)
 
     def consumer() -> EventConsumer:
-        made = broker.consume(queue, prefetch=1, timeout=100)
-        assert isinstance(made, EventConsumer)
-        return made
+        created = broker.consume(queue, prefetch=1, timeout=100)
+        assert isinstance(created, EventConsumer)
+        return created
 
     def waiting() -> int:
         with pika.BlockingConnection(pika.URLParameters(rabbit_settings.rabbitmq_url)) as connection:

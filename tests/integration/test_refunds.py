@@ -75,9 +75,9 @@ def recover(app: Flask) -> None:
 def test_a_full_refund_returns_the_whole_amount_and_frees_the_booking(
     client: FlaskClient, paid: str, stripe_simulator: StripeSimulator
 ) -> None:
-    answer = refund(client, paid)
-    assert answer.status_code == 200
-    body = answer.json
+    response = refund(client, paid)
+    assert response.status_code == 200
+    body = response.json
     refund_id = body.pop("refund_transaction_id")
     assert refund_id.startswith("REF-")
     assert body.pop("processed_at").endswith("Z")
@@ -122,8 +122,8 @@ def test_twenty_concurrent_refunds_never_exceed_the_payment(
     app: Flask, client: FlaskClient, paid: str, stripe_simulator: StripeSimulator
 ) -> None:
     with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(lambda _: refund(app.test_client(), paid, refund_amount=10), range(20)))
-    assert sorted(answer.status_code for answer in answers) == [200] * 5 + [400] * 15
+        responses = list(pool.map(lambda _: refund(app.test_client(), paid, refund_amount=10), range(20)))
+    assert sorted(response.status_code for response in responses) == [200] * 5 + [400] * 15
     assert refunded_at_gateway(stripe_simulator, paid) == 5000
     payment = Transaction.objects.get(id=paid)
     assert (payment.status, payment.amount_refunded, payment.refund_reserved) == ("refunded", 50, 50)
@@ -162,8 +162,8 @@ def test_a_disallowed_refund_is_refused(
     status: int,
     code: str,
 ) -> None:
-    answer = refund(client, paid, **fields)
-    assert (answer.status_code, answer.json["error"]["code"]) == (status, code)
+    response = refund(client, paid, **fields)
+    assert (response.status_code, response.json["error"]["code"]) == (status, code)
     assert refunded_at_gateway(stripe_simulator, paid) == 0
 
 
@@ -178,9 +178,9 @@ def test_a_refund_with_a_lost_response_is_found(
     app: Flask, client: FlaskClient, paid: str, stripe_simulator: StripeSimulator, kind: str
 ) -> None:
     stripe_simulator.fault(match=CREATE, kind=kind)
-    answer = refund(client, paid, refund_amount=30)
-    assert (answer.status_code, answer.json["status"]) == (202, "pending")
-    url = answer.headers["Location"]
+    response = refund(client, paid, refund_amount=30)
+    assert (response.status_code, response.json["status"]) == (202, "pending")
+    url = response.headers["Location"]
     assert client.get(url).json["status"] == "pending"
     assert refund(client, paid, refund_amount=30).status_code == 400, "what is pending is reserved"
 
@@ -197,14 +197,14 @@ def test_a_refund_that_never_reached_the_gateway_fails_and_is_not_made_later(
     app: Flask, client: FlaskClient, paid: str, stripe_simulator: StripeSimulator
 ) -> None:
     stripe_simulator.fault(match=CREATE, kind="drop_before")
-    answer = refund(client, paid, refund_amount=30)
-    assert (answer.status_code, answer.json["status"]) == (202, "pending")
+    response = refund(client, paid, refund_amount=30)
+    assert (response.status_code, response.json["status"]) == (202, "pending")
     recover(app)
-    assert client.get(answer.headers["Location"]).json["status"] == "failed"
+    assert client.get(response.headers["Location"]).json["status"] == "failed"
     assert refunded_at_gateway(stripe_simulator, paid) == 0
     late = app.extensions["movieapp"].payments.gateway.refund(
         RefundRequest(
-            answer.json["refund_transaction_id"],
+            response.json["refund_transaction_id"],
             Transaction.objects.get(id=paid).gateway_id,
             Decimal(30),
             "USD",
@@ -226,8 +226,8 @@ def test_a_definite_refusal_releases_the_reserved_amount(
         headers={"Authorization": "Bearer sk_test_x"},
         timeout=5,
     ).raise_for_status()
-    answer = refund(client, paid)
-    assert (answer.status_code, answer.json["error"]["code"]) == (400, "REFUND_NOT_ALLOWED")
+    response = refund(client, paid)
+    assert (response.status_code, response.json["error"]["code"]) == (400, "REFUND_NOT_ALLOWED")
     payment = Transaction.objects.get(id=paid)
     assert (payment.status, payment.refund_reserved, payment.amount_refunded) == ("completed", 0, 0)
     assert [entry.status for entry in payment.refunds] == ["failed"]

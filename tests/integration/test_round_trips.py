@@ -50,7 +50,7 @@ class Commands(pymongo.monitoring.CommandListener):
         pass
 
     @property
-    def mine(self) -> list[str]:
+    def own(self) -> list[str]:
         """Return the commands of this thread."""
         return [name for thread, name in self.said if thread == threading.get_ident()]
 
@@ -92,11 +92,11 @@ def test_a_payment_needs_the_documented_round_trips(
     app.extensions["movieapp"].relay.close()
     mongodb.said.clear()
     with redis_commands(settings) as said:
-        answer = client.post("/payment/process", json=order | {"booking_id": "BOOK-2"})
-        assert answer.status_code == 200
-        assert answer.headers["X-RateLimit-Limit"] == "20"
-        assert answer.headers["X-RateLimit-Remaining"] == "18"
-    assert mongodb.mine == ["insert transaction_logs", "update transaction_logs"]
+        response = client.post("/payment/process", json=order | {"booking_id": "BOOK-2"})
+        assert response.status_code == 200
+        assert response.headers["X-RateLimit-Limit"] == "20"
+        assert response.headers["X-RateLimit-Remaining"] == "18"
+    assert mongodb.own == ["insert transaction_logs", "update transaction_logs"]
     # Both rate limits, then the start and the end of an attempt.
     assert said == ["EVALSHA", "EVALSHA", "EVALSHA"]
     relayed = ["find transaction_logs", "update transaction_logs"]
@@ -138,7 +138,7 @@ def test_a_mail_needs_the_documented_round_trips(
         listed = "find suppressions"
         with redis_commands(settings) as said:
             notify(event)
-        assert mongodb.mine == [recorded, cancelled, listed, sent]
+        assert mongodb.own == [recorded, cancelled, listed, sent]
         assert said == [*known, *accepted, *processed]
         assert queued == []
 
@@ -150,14 +150,14 @@ def test_a_mail_needs_the_documented_round_trips(
         mongodb.said.clear()
         with redis_commands(settings) as said:
             notify(event | {"event_id": "evt_2"})
-        assert mongodb.mine == [recorded]
+        assert mongodb.own == [recorded]
         assert said == [*known, *processed]
 
         mongodb.said.clear()
         with redis_commands(settings) as said:
             deliver(str(queued[0].id))
         claimed = ["update notification_logs", "find notification_logs"]
-        assert mongodb.mine == [*claimed, cancelled, listed, sent]
+        assert mongodb.own == [*claimed, cancelled, listed, sent]
         assert said == accepted
     email.close()
     assert deliveries.claim(str(queued[0].id), email.lease) is None

@@ -154,7 +154,7 @@ def run_without_rabbitmq(
 ) -> subprocess.CompletedProcess[str]:
     """Run pytest on the first test of this file without a RabbitMQ."""
     test = f"{Path(__file__).relative_to(ROOT)}::{test_rabbitmq_returns_a_published_message.__name__}"
-    away = {
+    unavailable = {
         "PATH": str(Path(sys.executable).parent),
         "RABBITMQ_URL": f"amqp://guest:guest@127.0.0.1:{free_port()}/%2F",
         "REDIS_URL": redis_url,
@@ -164,7 +164,7 @@ def run_without_rabbitmq(
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", test],
         cwd=ROOT,
-        env=inherited | away | environment,
+        env=inherited | unavailable | environment,
         capture_output=True,
         text=True,
         check=False,

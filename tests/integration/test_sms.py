@@ -75,14 +75,14 @@ class Sms:
 @pytest.fixture
 def make_sms(stored_settings: Settings, twilio: FakeTwilio) -> Iterator[Any]:
     models.connect(stored_settings)
-    made: list[Sms] = []
+    created: list[Sms] = []
 
     def make(**changes: Any) -> Sms:
-        made.append(Sms(with_twilio(stored_settings, twilio, **changes)))
-        return made[-1]
+        created.append(Sms(with_twilio(stored_settings, twilio, **changes)))
+        return created[-1]
 
     yield make
-    for sms in made:
+    for sms in created:
         sms.close()
 
 
@@ -103,7 +103,7 @@ def test_sms_share_a_connection(make_sms: Any, twilio: FakeTwilio) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "code"),
+    ("response", "status", "code"),
     [
         (fake.INVALID, "failed", "21211"),
         (fake.NOT_MOBILE, "failed", "21614"),
@@ -114,13 +114,13 @@ def test_sms_share_a_connection(make_sms: Any, twilio: FakeTwilio) -> None:
     ids=lambda value: str(value.code) if isinstance(value, fake.Answer) else "",
 )
 def test_each_refusal_by_twilio_has_its_outcome(
-    make_sms: Any, twilio: FakeTwilio, answer: fake.Answer, status: str, code: str
+    make_sms: Any, twilio: FakeTwilio, response: fake.Answer, status: str, code: str
 ) -> None:
-    twilio.script = [answer]
+    twilio.script = [response]
     record = make_sms().send()
     assert record.status == status
     assert code in record.error_message
-    assert answer.words in record.error_message
+    assert response.words in record.error_message
     assert (twilio.requests, twilio.texts) == (1, []), "the SDK repeats nothing by itself"
 
 
@@ -160,15 +160,15 @@ def test_a_rate_limited_sms_is_sent_later(make_sms: Any, twilio: FakeTwilio) -> 
 
 
 @pytest.mark.parametrize(
-    ("answer", "timeout"),
+    ("response", "timeout"),
     [(fake.HANG, 1.0), (fake.CUT, 30.0), (fake.GIBBERISH, 30.0)],
     ids=lambda value: str(value),
 )
 def test_a_request_without_a_response_is_uncertain_and_never_repeated(
-    make_sms: Any, twilio: FakeTwilio, answer: str, timeout: float
+    make_sms: Any, twilio: FakeTwilio, response: str, timeout: float
 ) -> None:
     sms = make_sms(twilio_timeout=timeout)
-    twilio.script = [answer]
+    twilio.script = [response]
     record = sms.send()
     assert record.status == "uncertain"
     assert "may have been sent" in record.error_message

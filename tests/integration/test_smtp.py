@@ -220,8 +220,8 @@ def test_a_server_that_accepts_data_without_recipients_gets_an_empty_mail(smtpd:
         with pytest.raises(PermanentFailure, match="SMTP rcpt: 550"):
             transport.send(mail())
         transport.send(mail())
-    gone = end in (CUT, SILENCE)
-    assert (smtpd.count("connect"), smtpd.count("end"), len(smtpd.mails)) == (1 + gone, 1, 1)
+    is_gone = end in (CUT, SILENCE)
+    assert (smtpd.count("connect"), smtpd.count("end"), len(smtpd.mails)) == (1 + is_gone, 1, 1)
 
 
 def test_a_connection_that_ends_after_a_refusal_is_not_kept(smtpd: Smtpd, transport: Transport) -> None:
@@ -235,16 +235,16 @@ def test_a_connection_that_ends_after_a_refusal_is_not_kept(smtpd: Smtpd, transp
 
 def test_only_successful_steps_are_reported(smtpd: Smtpd) -> None:
     smtpd.script["rcpt"] = ["550 5.1.1 no such user"]
-    told: list[str] = []
+    output: list[str] = []
     deadline = time.monotonic() + 60
     with closing(
-        Session(Server.of(settings(smtpd)), deadline, lambda phase, _: told.append(phase))
+        Session(Server.of(settings(smtpd)), deadline, lambda phase, _: output.append(phase))
     ) as session:
         with pytest.raises(PermanentFailure):
             session.send("a@example.com", "b@example.com", b"\r\n", deadline)
         assert session.can_send(60.0)
         session.send("a@example.com", "b@example.com", b"\r\n", deadline)
-    assert told == ["connect", "ehlo", "mail", "mail", "rcpt", "data", "data", "after-data"]
+    assert output == ["connect", "ehlo", "mail", "mail", "rcpt", "data", "data", "after-data"]
 
 
 def test_replies_to_a_refused_mail_are_not_read_as_replies_to_the_next(
@@ -389,9 +389,9 @@ def test_a_refused_login_is_tried_once_and_reveals_no_secret(
         with pytest.raises(AuthenticationFailed, match=r"SMTP auth: 535 5\.7\.8 .*app password") as raised:
             transport.send(mail())
         assert (smtpd.count("auth"), smtpd.count("mail")) == (1, 0)
-    told = caplog.text + repr(transport.__dict__) + "".join(traceback.format_exception(raised.value))
-    assert "sesame" not in told
-    assert b64encode(b"\0user\0open sesame").decode() not in told
+    output = caplog.text + repr(transport.__dict__) + "".join(traceback.format_exception(raised.value))
+    assert "sesame" not in output
+    assert b64encode(b"\0user\0open sesame").decode() not in output
 
 
 @pytest.mark.parametrize("mechanism", ["auto", "plain", "login"])

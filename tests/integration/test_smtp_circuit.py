@@ -231,7 +231,7 @@ def test_one_accepted_login_lets_all_threads_send(localhost_pem: Path) -> None:
 
 
 def test_a_server_that_limits_connections_gets_fewer(smtpd: Smtpd) -> None:
-    smtpd.most_connections = 3
+    smtpd.max_connections = 3
 
     def send(transport: Transport) -> int:
         for refusals in range(50):

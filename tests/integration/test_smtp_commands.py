@@ -26,15 +26,15 @@ LOGIN = {"smtp_username": "user", "smtp_password": SecretStr(PASSWORD)}
 def check(settings: Settings, *options: str) -> tuple[int, dict[str, Any]]:
     done = movieapp(settings, "smtp-check", "--json", *options)
     assert done.stdout, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
-    return done.returncode, told
+    output: dict[str, Any] = json.loads(done.stdout)
+    return done.returncode, output
 
 
 def test_every_step_is_timed_and_no_mail_is_sent(localhost_pem: Path) -> None:
     with run("starttls", localhost_pem) as smtpd:
         changes = LOGIN | {"smtp_security": "starttls", "smtp_ca_file": localhost_pem}
-        code, told = check(towards(smtpd, **changes), "--to", "jane.doe@example.com")
-    assert [step["step"] for step in told["steps"]] == [
+        code, output = check(towards(smtpd, **changes), "--to", "jane.doe@example.com")
+    assert [step["step"] for step in output["steps"]] == [
         "connect",
         "ehlo",
         "starttls",
@@ -43,10 +43,10 @@ def test_every_step_is_timed_and_no_mail_is_sent(localhost_pem: Path) -> None:
         "mail",
         "rcpt",
     ]
-    assert all(step["milliseconds"] >= 0 for step in told["steps"])
-    assert told["tls"].startswith("TLSv1.")
-    assert told["failed"] is None
-    assert (code == 1) == (told["certificate_expires"] < "2026-12-07")
+    assert all(step["milliseconds"] >= 0 for step in output["steps"])
+    assert output["tls"].startswith("TLSv1.")
+    assert output["failed"] is None
+    assert (code == 1) == (output["certificate_expires"] < "2026-12-07")
     assert smtpd.mails == []
     assert smtpd.count("data") == 0
 
@@ -66,9 +66,9 @@ def test_the_failed_step_is_named_with_its_fix(
 ) -> None:
     smtpd.script = {command: replies * 2 for command, replies in script.items()}
     settings = towards(smtpd).model_copy(update=changes)
-    code, told = check(settings, "--to", "jane.doe@example.com")
-    assert (code, told["failed"]["step"]) == (1, step)
-    assert words in f"{told['failed']['reason']} {told['failed']['advice']}"
+    code, output = check(settings, "--to", "jane.doe@example.com")
+    assert (code, output["failed"]["step"]) == (1, step)
+    assert words in f"{output['failed']['reason']} {output['failed']['advice']}"
     shown = movieapp(settings, "smtp-check", "--to", "jane.doe@example.com")
     assert shown.returncode == 1
     assert "Failed: SMTP" in shown.stderr
@@ -88,12 +88,12 @@ def test_a_wrong_password_gives_app_password_advice_and_is_not_shown(localhost_p
 
 def test_an_expired_certificate_is_named(expired_pem: Path) -> None:
     with run("ssl", expired_pem) as smtpd:
-        code, told = check(towards(smtpd, smtp_security="ssl", smtp_ca_file=expired_pem))
+        code, output = check(towards(smtpd, smtp_security="ssl", smtp_ca_file=expired_pem))
     assert code == 1
-    assert "certificate has expired" in told["failed"]["reason"]
-    expired = datetime.fromisoformat(told["certificate_expires"])
+    assert "certificate has expired" in output["failed"]["reason"]
+    expired = datetime.fromisoformat(output["certificate_expires"])
     assert expired < datetime.now(UTC)
-    assert f"expired on {expired:%Y-%m-%d}" in told["failed"]["advice"]
+    assert f"expired on {expired:%Y-%m-%d}" in output["failed"]["advice"]
 
 
 def test_a_sample_mail_arrives() -> None:

@@ -83,11 +83,11 @@ def test_an_unresponsive_address_delays_only_the_first_connection(
     # Reserved by RFC 5737: packets to this address are dropped or returned as unreachable.
     black_hole = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", smtpd.port))
     works = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", smtpd.port))
-    asked: list[Any] = []
+    requested: list[Any] = []
     connected = socket.socket.connect
 
     def record(self: socket.socket, address: Any) -> None:
-        asked.append(address)
+        requested.append(address)
         connected(self, address)
 
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [black_hole, works])
@@ -96,7 +96,7 @@ def test_an_unresponsive_address_delays_only_the_first_connection(
         for _ in range(3):
             transport.send(mail())
     assert len(smtpd.mails) == 3
-    assert [address for address, _ in asked] == ["192.0.2.1", "127.0.0.1", "127.0.0.1", "127.0.0.1"]
+    assert [address for address, _ in requested] == ["192.0.2.1", "127.0.0.1", "127.0.0.1", "127.0.0.1"]
 
 
 # --- Mismatched ports and security
@@ -182,7 +182,7 @@ def test_a_local_part_outside_ascii_needs_smtputf8(smtpd: Smtpd) -> None:
 
 
 @contextmanager
-def token_endpoint(answers: Callable[[dict[str, str]], tuple[int, Any]]) -> Iterator[tuple[str, list[Any]]]:
+def token_endpoint(responses: Callable[[dict[str, str]], tuple[int, Any]]) -> Iterator[tuple[str, list[Any]]]:
     """An OAuth 2.0 token endpoint on loopback, and its requests."""
     requests: list[dict[str, str]] = []
 
@@ -190,11 +190,11 @@ def token_endpoint(answers: Callable[[dict[str, str]], tuple[int, Any]]) -> Iter
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             requests.append({name: values[0] for name, values in parse_qs(body).items()})
-            status, answer = answers(requests[-1])
+            status, response = responses(requests[-1])
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.end_headers()
-            self.wfile.write(json.dumps(answer).encode())
+            self.wfile.write(json.dumps(response).encode())
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -255,10 +255,10 @@ def test_xoauth2_logs_in_with_a_token_and_renews_a_revoked_one(
 ) -> None:
     given = iter(["token-1", "token-2"])
 
-    def answers(_: dict[str, str]) -> tuple[int, Any]:
+    def responses(_: dict[str, str]) -> tuple[int, Any]:
         return 200, {"access_token": next(given), "token_type": "Bearer", "expires_in": 3600}
 
-    with token_endpoint(answers) as (url, requests):
+    with token_endpoint(responses) as (url, requests):
         transport = with_oauth(oauth_smtpd, localhost_pem, url, smtp_password=password)
         with closing(transport):
             transport.send(mail())

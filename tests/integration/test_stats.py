@@ -202,8 +202,8 @@ def test_bounce_rate_is_the_share_of_accepted_mails_that_bounced(stored_settings
     assert email.bounce_rate == pytest.approx(21 / 90)
     assert channels["sms"].bounce_rate is None
 
-    told = json.loads(movieapp(settings, "stats", "--json").stdout)
-    assert told["channels"]["email"]["bounce_rate"] == pytest.approx(21 / 90)
+    output = json.loads(movieapp(settings, "stats", "--json").stdout)
+    assert output["channels"]["email"]["bounce_rate"] == pytest.approx(21 / 90)
     assert "bounce rate\t23.3%" in movieapp(settings, "stats").stdout
     page = create_app(settings).test_client().get("/dashboard").text
     [tile] = re.findall(r'<div class="tile (\w*)"><dt>Emails that bounced</dt>(.*?)</div>', page)
@@ -220,11 +220,11 @@ def test_statistics_without_records_succeed(stored_settings: Settings) -> None:
 def test_the_command_prints_statistics(eventful: Settings) -> None:
     done = movieapp(eventful, "stats", "--since", "1d", "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["payments"]["revenue"] == {"JPY": "900", "USD": "125"}
-    assert told["payments"]["by_status"]["completed"] == 5
-    assert told["channels"]["email"]["success_rate"] == 0.75
-    assert {queue["queue"] for queue in told["queues"]} == set(QUEUES)
+    output = json.loads(done.stdout)
+    assert output["payments"]["revenue"] == {"JPY": "900", "USD": "125"}
+    assert output["payments"]["by_status"]["completed"] == 5
+    assert output["channels"]["email"]["success_rate"] == 0.75
+    assert {queue["queue"] for queue in output["queues"]} == set(QUEUES)
 
     command = [sys.executable, "-m", "cli.main", "stats", "--since", "1d"]
     code, shown = run_on_terminal(command, env=environment(eventful))
@@ -244,6 +244,6 @@ def test_wrong_use_and_a_lost_database_are_reported_in_one_line(settings: Settin
     both = movieapp(settings, "stats", "--watch", "--json")
     assert (both.returncode, "together" in both.stderr) == (2, True)
     uri = f"{settings.mongodb_uri}?serverSelectionTimeoutMS=100"
-    away = movieapp(settings.model_copy(update={"mongodb_uri": uri}), "stats")
-    assert (away.returncode, away.stdout) == (1, "")
-    assert away.stderr.startswith("Error: ")
+    unavailable = movieapp(settings.model_copy(update={"mongodb_uri": uri}), "stats")
+    assert (unavailable.returncode, unavailable.stdout) == (1, "")
+    assert unavailable.stderr.startswith("Error: ")

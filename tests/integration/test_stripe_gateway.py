@@ -71,9 +71,9 @@ def test_a_charge_is_made_once_however_often_it_is_requested(stripe_simulator: S
 def test_amounts_are_returned_as_sent(stripe_simulator: StripeSimulator, amount: str, currency: str) -> None:
     stripe = gateway(stripe_simulator)
     order = Charge(new_id("TXN-"), Decimal(amount), currency, "BOOK-1", "user_1", "pm_card_visa", "card")
-    made = stripe.charge(order)
-    assert isinstance(made, Charged)
-    found = stripe.payment(made.gateway_id)
+    created = stripe.charge(order)
+    assert isinstance(created, Charged)
+    found = stripe.payment(created.gateway_id)
     assert found
     assert (str(found.amount), found.currency) == (amount, currency)
 
@@ -185,9 +185,9 @@ def test_a_stored_error_stays_unknown_although_the_charge_exists(
     private_stripe.fault(match=CREATE, kind="error", status=500, after=True)
     for _ in range(2):
         assert stripe.charge(order) == Unknown("APIError 500"), "Stripe replays what it stored"
-    (made,) = stripe.payments(recently())
-    assert made.transaction_id == order.transaction_id
-    assert isinstance(made.outcome, Charged)
+    (created,) = stripe.payments(recently())
+    assert created.transaction_id == order.transaction_id
+    assert isinstance(created.outcome, Charged)
     assert len(private_stripe.charges()) == 1
 
 
@@ -206,18 +206,18 @@ def test_an_unreachable_gateway_has_charged_nothing() -> None:
 
 
 def test_deployments_on_one_account_do_not_see_each_others_payments(private_stripe: StripeSimulator) -> None:
-    made = {}
+    created = {}
     for namespace in ("", "shop", "other"):
         order = charge()
-        made[namespace] = order.transaction_id
+        created[namespace] = order.transaction_id
         gateway(private_stripe, namespace=namespace).charge(order)
-    for namespace in made:
+    for namespace in created:
         found = gateway(private_stripe, namespace=namespace).payments(recently())
         # A payment without a namespace may be older than namespaces. It is listed, but must agree with a
         # record.
         assert {payment.transaction_id: payment.namespace for payment in found} == {
-            made[""]: "",
-            made[namespace]: namespace,
+            created[""]: "",
+            created[namespace]: namespace,
         }
 
 
@@ -229,10 +229,10 @@ def test_payments_of_a_time_window_are_listed(private_stripe: StripeSimulator) -
     assert isinstance(first, Charged)
     assert isinstance(second, Charged)
     now = datetime.now(UTC)
-    assert [made.outcome for made in stripe.payments(now - timedelta(minutes=1))] == [second, first]
+    assert [created.outcome for created in stripe.payments(now - timedelta(minutes=1))] == [second, first]
     later = now + timedelta(minutes=30)
-    assert [made.outcome for made in stripe.payments(later)] == [second]
-    assert [made.outcome for made in stripe.payments(now - timedelta(minutes=1), later)] == [first]
+    assert [created.outcome for created in stripe.payments(later)] == [second]
+    assert [created.outcome for created in stripe.payments(now - timedelta(minutes=1), later)] == [first]
 
 
 def test_a_slow_refund_is_pending_until_it_completes(stripe_simulator: StripeSimulator) -> None:
@@ -299,9 +299,9 @@ def test_refund_keys_are_sealed_like_charge_keys(stripe_simulator: StripeSimulat
     stripe = gateway(stripe_simulator)
     paid = stripe.charge(charge())
     assert isinstance(paid, Charged)
-    made, lost = (RefundRequest(new_id("REF-"), paid.gateway_id, Decimal(5), "USD") for _ in range(2))
-    assert isinstance(stripe.refund(made), Refunded)
-    assert not stripe.seal(made.refund_id, Decimal("25.50"), "USD")
+    created, lost = (RefundRequest(new_id("REF-"), paid.gateway_id, Decimal(5), "USD") for _ in range(2))
+    assert isinstance(stripe.refund(created), Refunded)
+    assert not stripe.seal(created.refund_id, Decimal("25.50"), "USD")
     assert stripe.seal(lost.refund_id, Decimal("25.50"), "USD")
     assert stripe.refund(lost) == Unknown("IdempotencyError 400")
     assert len(list(stripe.refunds(payment=paid.gateway_id))) == 1

@@ -90,12 +90,12 @@ def add_notification(event_id: str, booking_id: str, recipient: str, user_id: st
     ).insert()
 
 
-def subjects(wanted: str) -> set[str]:
-    return {entry.detail.get("booking", "") for entry in trace(wanted)} - {""}
+def subjects(search: str) -> set[str]:
+    return {entry.detail.get("booking", "") for entry in trace(search)} - {""}
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    "search",
     [
         PAYMENT,
         PAYMENT.lower(),
@@ -126,13 +126,13 @@ def subjects(wanted: str) -> set[str]:
         "BOOK-123 ",
     ],
 )
-def test_a_timeline_is_found_by_any_id_prefix_or_address(recorded: Settings, wanted: str) -> None:
-    assert subjects(wanted) == {"BOOK-123"}
+def test_a_timeline_is_found_by_any_id_prefix_or_address(recorded: Settings, search: str) -> None:
+    assert subjects(search) == {"BOOK-123"}
 
 
 def test_a_customer_without_payments_is_found_too(recorded: Settings) -> None:
-    for wanted in ("user_mary", "mary@example.com", "BOOK-200"):
-        assert subjects(wanted) == {"BOOK-200"}
+    for search in ("user_mary", "mary@example.com", "BOOK-200"):
+        assert subjects(search) == {"BOOK-200"}
 
 
 def test_an_ambiguous_prefix_lists_the_ids(recorded: Settings) -> None:
@@ -146,17 +146,21 @@ def test_an_ambiguous_prefix_lists_the_ids(recorded: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    "wanted", ["BO", "TXN-0000", "nobody@example.com", "+491701234567", "6564f1c2a1b2c3d4e5f60718"]
+    "search", ["BO", "TXN-0000", "nobody@example.com", "+491701234567", "6564f1c2a1b2c3d4e5f60718"]
 )
-def test_an_unknown_id_is_not_found(recorded: Settings, wanted: str) -> None:
+def test_an_unknown_id_is_not_found(recorded: Settings, search: str) -> None:
     with pytest.raises(TransactionNotFound):
-        trace(wanted)
+        trace(search)
 
 
 def test_every_query_uses_an_index(recorded: Settings) -> None:
-    asked = [*exactly("6564f1c2a1b2c3d4e5f60718"), *of_email("jane@example.com"), *of_phone("+14155550100")]
-    assert len(asked) >= 15
-    for record, condition in asked:
+    conditions = [
+        *exactly("6564f1c2a1b2c3d4e5f60718"),
+        *of_email("jane@example.com"),
+        *of_phone("+14155550100"),
+    ]
+    assert len(conditions) >= 15
+    for record, condition in conditions:
         query = record.collection().find(condition.filter)
         if condition.ignore_case:
             query = query.collation(CASE_INSENSITIVE)
@@ -168,11 +172,11 @@ def test_every_query_uses_an_index(recorded: Settings) -> None:
 
 @pytest.mark.parametrize("prefix", ["TXN-7c6b", "REF-1f2e", "req_7", "BOOK-12", "evt_o", "pi_3M", "none"])
 def test_every_query_for_a_prefix_uses_an_index(recorded: Settings, prefix: str) -> None:
-    with asked_of(recorded) as asked, suppress(AmbiguousId, TransactionNotFound):
+    with asked_of(recorded) as requested, suppress(AmbiguousId, TransactionNotFound):
         trace(prefix)
     models.connect(recorded)
     # SecantusDB's query plans show no index for _id, or for a sparse index with another condition.
-    queries = [each for each in asked.queries if not each["filter"].keys() & {"_id", "outbox_since"}]
+    queries = [each for each in requested.queries if not each["filter"].keys() & {"_id", "outbox_since"}]
     assert len(queries) > len(finding.PAYMENT_IDS)
     assert [query for query in queries if not list(indexes_of(query))] == []
     # Nor do they show that with $nin, the whole collection is read.

@@ -96,10 +96,10 @@ def test_a_payment_is_one_trace_from_request_to_mail(
     api.start()
     with WorkerProcess(tmp_path, settings) as worker:
         worker.wait_until_it_works()
-        answer = requests.post(
+        response = requests.post(
             f"{api.url}/payment/process", json=PAYMENT, headers={"traceparent": TRACEPARENT}, timeout=30
         ).json()
-        assert answer["status"] == "success", answer
+        assert response["status"] == "success", response
         # An invalid traceparent is ignored in requests and events.
         hostile = {"traceparent": "00-" + "f" * 4_000}
         assert requests.get(f"{api.url}/payment/methods", headers=hostile, timeout=30).ok
@@ -110,7 +110,7 @@ def test_a_payment_is_one_trace_from_request_to_mail(
         wait_for(lambda: len(collector.named("notify")) == 7, 30, lambda: worker.output())
     api.stop()
 
-    wanted = {
+    expected = {
         ("payment-service", "POST /payment/process"),
         ("payment-service", "gateway POST payment_intents"),
         ("payment-service", "publish payment.success"),
@@ -120,7 +120,7 @@ def test_a_payment_is_one_trace_from_request_to_mail(
         ("notification-service", "smtp after-data"),
     }
     ours = [span for span in collector.spans if span.trace_id == TRACE]
-    assert wanted <= {(span.service, span.name) for span in ours}
+    assert expected <= {(span.service, span.name) for span in ours}
     accepted = ["smtp after-data", "smtp", "notify"]
     assert sorted(chain(ours, span) for span in ours if span.name == "smtp after-data") == [
         [*accepted, SPAN],
@@ -140,10 +140,10 @@ def test_a_payment_is_one_trace_from_request_to_mail(
     assert {line["trace_id"] for line in [payment, *sent]} == {TRACE}
 
     # No personal or card data, and the key for the receiver.
-    told = [str(value) for span in collector.spans for value in (span.name, *span.attributes.values())]
+    found = [str(value) for span in collector.spans for value in (span.name, *span.attributes.values())]
     for secret in ("jane.doe", "Jane", "4242424242424242", "user_1"):
-        assert not any(secret in text for text in told)
-    assert not {"4242", "123"} & set(told)
+        assert not any(secret in text for text in found)
+    assert not {"4242", "123"} & set(found)
     assert set(collector.keys) == {"k1"}
     assert not any(span.failed for span in collector.spans)
 
@@ -222,10 +222,10 @@ def test_without_an_endpoint_tracing_packages_are_not_loaded(settings: Settings)
 def test_an_unreachable_receiver_delays_neither_payments_nor_shutdown(
     stored_settings: Settings, stripe_simulator: StripeSimulator, tmp_path: Path
 ) -> None:
-    away = f"http://127.0.0.1:{free_port()}"
-    changes = stripe_simulator.settings | {"otel_exporter_otlp_endpoint": away}
+    unavailable = f"http://127.0.0.1:{free_port()}"
+    changes = stripe_simulator.settings | {"otel_exporter_otlp_endpoint": unavailable}
     api = ApiServer(tmp_path / "api", stored_settings.model_copy(update=changes))
     api.start()
-    answer = requests.post(f"{api.url}/payment/process", json=PAYMENT, timeout=30).json()
-    assert answer["status"] == "success"
+    response = requests.post(f"{api.url}/payment/process", json=PAYMENT, timeout=30).json()
+    assert response["status"] == "success"
     assert api.stop(grace=30) == 0, "killed after the grace that orchestrators give by default"

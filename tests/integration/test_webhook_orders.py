@@ -66,9 +66,9 @@ class Story:
         if asks and not confirmed:
             return
         if refund:
-            made = self._simulator.call("POST", "/v1/refunds", payment_intent=self.intent, amount=2000)
+            created = self._simulator.call("POST", "/v1/refunds", payment_intent=self.intent, amount=2000)
             if fails:
-                self._simulator.control(f"refunds/{made['id']}/fail")
+                self._simulator.control(f"refunds/{created['id']}/fail")
         if verdict:
             charge = self._simulator.call("GET", f"/v1/payment_intents/{self.intent}")["latest_charge"]
             self._simulator.control(f"charges/{charge}/dispute")

@@ -65,8 +65,8 @@ def test_a_webhook_settles_a_3d_secure_payment(
 ) -> None:
     client.post("/payment/process", json=PAYMENT | {"payment_token": "pm_card_authenticationRequired"})
     intent = authenticate(stripe_simulator, stored(), "succeed")
-    answer = deliver(client, "payment_intent.succeeded", intent)
-    assert (answer.status_code, answer.json) == (200, {"received": True, "new": True})
+    response = deliver(client, "payment_intent.succeeded", intent)
+    assert (response.status_code, response.json) == (200, {"received": True, "new": True})
     assert [(step.status, step.actor) for step in stored().history] == [
         ("pending", "api"),
         ("requires_action", "api"),
@@ -161,8 +161,8 @@ def test_a_webhook_without_stripes_signature_is_refused(client: FlaskClient) -> 
         client.post("/payment/webhook", data=b"\xff", headers={"Stripe-Signature": "x"}),
         client.post("/payment/webhook", data="{}"),
     ]
-    assert {answer.status_code for answer in refused} == {400}
-    assert {answer.json["error"]["code"] for answer in refused} == {"INVALID_SIGNATURE"}
+    assert {response.status_code for response in refused} == {400}
+    assert {response.json["error"]["code"] for response in refused} == {"INVALID_SIGNATURE"}
 
 
 def test_without_a_secret_every_webhook_is_refused(redis_settings: Settings) -> None:
@@ -225,8 +225,8 @@ def test_a_dispute_is_recorded_shown_and_not_reopened(
 
 def test_a_thin_event_is_accepted_and_changes_nothing(client: FlaskClient) -> None:
     thin: dict[str, Any] = {"object": "v2.core.event", "created": "2026-12-01T18:30:02.000Z", "data": None}
-    answer = deliver(client, "v1.billing.meter.no_meter_found", {}, **thin)
-    assert (answer.status_code, answer.json) == (200, {"received": True, "new": True})
+    response = deliver(client, "v1.billing.meter.no_meter_found", {}, **thin)
+    assert (response.status_code, response.json) == (200, {"received": True, "new": True})
 
 
 def test_a_cancellation_at_paypal_is_not_reported_as_a_declined_card(

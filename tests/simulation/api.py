@@ -87,14 +87,14 @@ class SimulatedApi(StripeApi):
         if fault == "response lost":
             world.sleep(self._one_try_seconds)
             raise _lost()
-        answered = world.wait(request.answer, self._one_try_seconds)
+        answered = world.wait(request.response, self._one_try_seconds)
         if fault == "paused after":
             world.sleep(60 + 300 * degree)
         if not answered:
             raise _lost()
-        status, body, _replayed = request.answer.value
+        status, body, _replayed = request.response.value
         if status >= 400:
-            raise _raised(request.answer.value)
+            raise _raised(request.response.value)
         return SimpleNamespace(data=body, headers={})
 
 

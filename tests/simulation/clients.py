@@ -91,16 +91,16 @@ class Clients:
             self._world.sleep(options["pause"])
 
     def request(
-        self, name: str, kind: str, process: str, order: Any, key: str | None, patience: float
+        self, name: str, kind: str, process: str, order: Any, key: str | None, timeout_seconds: float
     ) -> Response | None:
-        """Send one request; None if no response came within `patience` seconds."""
+        """Send one request; None if no response came within `timeout_seconds` seconds."""
         signal = Signal()
 
         def serve() -> None:
             self._world.set(signal, self._site.serve(kind, process, order, key))
 
         self._world.spawn(name, process, serve)
-        response: Response | None = signal.value if self._world.wait(signal, patience) else None
+        response: Response | None = signal.value if self._world.wait(signal, timeout_seconds) else None
         return response
 
     def _status(self, name: str, options: Mapping[str, Any]) -> None:

@@ -14,20 +14,20 @@ from tests.simulation.site import Site
 from tests.simulation.world import Fault, World
 
 #: Maximum number of sweeps after recovery, until nothing is left to do.
-_MOST_ROUNDS = 60
+_MAX_ROUNDS = 60
 
 #: Number of final retries of a client, because concurrent requests may find no free slot for a gateway call.
 _LAST_TRIES = 3
 
 #: Maximum number of runs for shrinking.
-_MOST_SHRINKS = 400
+_MAX_SHRINKS = 400
 
 
 #: Parts that differ between messages about the same kind of problem.
 _VARIABLE = re.compile(r"[0-9a-f]{8,}|[-:.0-9]+|pi_|re_|\d-\w+")
 
 #: Maximum number of printed lines of a trace.
-_LONGEST_TRACE = 150
+_MAX_TRACE_LENGTH = 150
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def run(plan: Plan, without: frozenset[Fault] = frozenset(), *, traced: bool = F
 def _comes_to_rest(site: Site) -> bool:
     """Sweep until nothing is left to do; False if that takes too long."""
     world, ledger = site.world, site.stores.ledger
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         payments = list(ledger.search(1000))
         due = [payment.recover_after for payment in payments if payment.recover_after]
         if not due and not any(payment.outbox for payment in payments):
@@ -120,13 +120,13 @@ def _ask_again(site: Site, clients: Clients) -> None:
 def shrink(outcome: Outcome) -> Outcome:
     """Return the smallest history found that still breaks a promise: fewer steps, then fewer faults."""
     plan, without = outcome.plan, frozenset[Fault]()
-    left = _MOST_SHRINKS
+    left = _MAX_SHRINKS
 
-    wanted = _kinds(outcome)
+    expected = _kinds(outcome)
 
     def fails(plan: Plan, without: frozenset[Fault]) -> Outcome | None:
         found = run(plan, without)
-        return found if wanted & _kinds(found) else None
+        return found if expected & _kinds(found) else None
 
     shrunk = True
     while shrunk and left > 0:
@@ -158,7 +158,7 @@ def explain(outcome: Outcome) -> str:
         "shrunk:",
         *(f"  {problem}" for problem in small.problems),
         *(f"  {step}" for step in small.plan.steps),
-        *small.trace[:_LONGEST_TRACE],
+        *small.trace[:_MAX_TRACE_LENGTH],
         f"again: python -m tests.simulation --seed {outcome.plan.seed}",
     ]
     return "\n".join(lines)

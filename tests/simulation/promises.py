@@ -143,8 +143,8 @@ def _sums(payment: Payment) -> Iterator[str]:
 def _events(site: Site, payment: Payment) -> Iterator[str]:
     """Every fact in a payment's history has one event, and every event is published."""
     published = {event.event_id for event in site.stores.broker.published}
-    wanted = [step.event_id for step in payment.history if step.event_id]
-    for event_id in wanted:
+    expected = [step.event_id for step in payment.history if step.event_id]
+    for event_id in expected:
         if event_id not in published:
             yield f"event {event_id} of {payment.id} was never published"
     facts = Counter(
@@ -213,8 +213,8 @@ def _mails(site: Site, payments: list[Payment]) -> Iterator[str]:
     refused = {response.transaction_id for response in site.responses if response.status == 502}
     for payment in payments:
         for step in payment.history:
-            told = step.status == "failed" and step.actor == Actor.API and step.event_id
-            if told and payment.error_code == "PAYMENT_GATEWAY_ERROR" and payment.id in refused:
+            output = step.status == "failed" and step.actor == Actor.API and step.event_id
+            if output and payment.error_code == "PAYMENT_GATEWAY_ERROR" and payment.id in refused:
                 yield f"{payment.id} was answered 502, and announced as failed"
 
 

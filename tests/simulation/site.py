@@ -136,9 +136,9 @@ class Site:
                         raise
                     code = problem.code
                     status, body = _problem(problem)
-                mine = StoredResponse(status, {}, body)
-                sent = attempt.finish(mine)
-                replayed = sent is not mine
+                own = StoredResponse(status, {}, body)
+                sent = attempt.finish(own)
+                replayed = sent is not own
         except Problem as problem:
             code = problem.code
             status, body = _problem(problem)

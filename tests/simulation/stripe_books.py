@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 #: Lifetime of an idempotency key in seconds.
-KEY_LIFETIME = 24 * 3600
+KEY_LIFETIME_SECONDS = 24 * 3600
 
 NAMESPACE = "shop"
 
@@ -45,7 +45,7 @@ class Request:
     issuer: tuple[str, float]
     duration: float
     stored_error: str | None = None
-    answer: Signal = field(default_factory=Signal)
+    response: Signal = field(default_factory=Signal)
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class StripeBooks:
         self._world = world
         self._deliver = deliver
         self._keys: dict[str, _Key] = {}
-        self._made = 0
+        self._next_number = 0
         self.random = random.Random(f"{world.seed}/stripe")
         self.intents: dict[str, dict[str, Any]] = {}
         self.refunds: dict[str, dict[str, Any]] = {}
@@ -93,12 +93,12 @@ class StripeBooks:
     def arrive(self, request: Request) -> None:
         """Handle a request that reaches Stripe, and signal the response, even if no one waits for it."""
         if request.method == "get":
-            self._world.set(request.answer, self._read(request.path, request.params))
+            self._world.set(request.response, self._read(request.path, request.params))
             return
         key = request.key or ""
         fingerprint = f"{request.path} {request.params}"
         known = self._keys.get(key)
-        if known and self._world.now - known.created >= KEY_LIFETIME:
+        if known and self._world.now - known.created >= KEY_LIFETIME_SECONDS:
             del self._keys[key]
             known = None
         if known:
@@ -109,7 +109,7 @@ class StripeBooks:
             else:
                 result = (*known.result[:2], True)
             self._world.log(f"stripe repeats {key}: {result[0]}")
-            self._world.set(request.answer, result)
+            self._world.set(request.response, result)
             return
         self._keys[key] = _Key(self._world.now, fingerprint)
         self._world.after(request.duration, lambda: self._finish(request))
@@ -125,7 +125,7 @@ class StripeBooks:
             f"stripe executes {request.path} {request.key} of {request.issuer[0]}: {_summary(result)}"
         )
         self._keys[request.key or ""].result = result
-        self._world.set(request.answer, result)
+        self._world.set(request.response, result)
 
     def _execute(self, request: Request) -> Result:
         parts = request.path.split("/")[2:]
@@ -159,9 +159,9 @@ class StripeBooks:
     # PaymentIntents
 
     def _new(self, prefix: str, kind: str, **fields: Any) -> dict[str, Any]:
-        self._made += 1
+        self._next_number += 1
         created = int(_START + self._world.now + self._world.plan.clock_skew)
-        return {"id": f"{prefix}_{self._made}", "object": kind, "created": created, **fields}
+        return {"id": f"{prefix}_{self._next_number}", "object": kind, "created": created, **fields}
 
     def _create_intent(self, params: dict[str, Any], issuer: tuple[str, float]) -> Result:
         method = params.get("payment_method") or ""
@@ -274,11 +274,11 @@ class StripeBooks:
 
     def refunded(self, intent_id: str, *statuses: str) -> int:
         """Return the refunded amount of a charge, in minor units."""
-        wanted = statuses or ("succeeded",)
+        expected = statuses or ("succeeded",)
         return sum(
             refund["amount"]
             for refund in self.refunds.values()
-            if refund["payment_intent"] == intent_id and refund["status"] in wanted
+            if refund["payment_intent"] == intent_id and refund["status"] in expected
         )
 
     def _create_refund(self, params: dict[str, Any]) -> Result:
@@ -346,9 +346,9 @@ class StripeBooks:
 
     def emit(self, event_type: str, subject: dict[str, Any]) -> None:
         """Deliver an event as planned: late, duplicated, reordered, or never."""
-        self._made += 1
+        self._next_number += 1
         event = {
-            "id": f"evt_{self._made}",
+            "id": f"evt_{self._next_number}",
             "type": event_type,
             "created": int(_START + self._world.now),
             "data": dict(subject),

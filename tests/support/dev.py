@@ -64,20 +64,20 @@ class Dev:
         return Path(self.output.name).read_bytes()
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"http://localhost:{self.port}{path}", timeout=30) as answer:
-            return json.load(answer)
+        with urllib.request.urlopen(f"http://localhost:{self.port}{path}", timeout=30) as response:
+            return json.load(response)
 
     def text(self, path: str) -> str:
         try:
-            with urllib.request.urlopen(f"http://localhost:{self.port}{path}", timeout=30) as answer:
-                return str(answer.read().decode())
+            with urllib.request.urlopen(f"http://localhost:{self.port}{path}", timeout=30) as response:
+                return str(response.read().decode())
         except urllib.error.HTTPError as error:
             with error:
                 return f"{error.code} {error.read().decode()}"
 
     def mails(self) -> list[dict[str, Any]]:
-        with urllib.request.urlopen(f"http://localhost:{self.inbox}/messages/", timeout=30) as answer:
-            messages: list[dict[str, Any]] = json.load(answer)["messages"]
+        with urllib.request.urlopen(f"http://localhost:{self.inbox}/messages/", timeout=30) as response:
+            messages: list[dict[str, Any]] = json.load(response)["messages"]
             return messages
 
     def mail_part(self, mail_id: int, kind: str) -> str:

@@ -40,7 +40,7 @@ class FakeGateway:
         down: whether every read fails.
         full: shares without a free slot.
         used_keys: keys that can't be sealed, since a request with them was carried out.
-        asked: what was asked for, in order: the method's name and its arguments.
+        requested: what was asked for, in order: the method's name and its arguments.
         shares: the slots that were taken, in order.
     """
 
@@ -56,11 +56,11 @@ class FakeGateway:
         self.down = False
         self.full: set[Share] = set()
         self.used_keys: set[str] = set()
-        self.asked: list[tuple[object, ...]] = []
+        self.requested: list[tuple[object, ...]] = []
         self.shares: list[Share] = []
 
     def _read(self, *what: object) -> None:
-        self.asked.append(what)
+        self.requested.append(what)
         if self.down:
             raise GatewayUnavailable("The payment gateway did not respond.")
 
@@ -72,14 +72,14 @@ class FakeGateway:
         yield
 
     def tokenize(self, card: CardDetails) -> str | Declined | Refused:
-        self.asked.append(("tokenize", card))
+        self.requested.append(("tokenize", card))
         return self.tokenized
 
     def test_method(self, card: CardDetails) -> str:
         return f"pm_test_{card.number[-4:]}"
 
     def charge(self, charge: Charge) -> PaymentOutcome:
-        self.asked.append(("charge", charge))
+        self.requested.append(("charge", charge))
         return self.outcome
 
     def payment(self, gateway_id: str) -> GatewayPayment | None:
@@ -99,7 +99,7 @@ class FakeGateway:
         return key not in self.used_keys
 
     def refund(self, request: RefundRequest) -> RefundOutcome:
-        self.asked.append(("refund", request))
+        self.requested.append(("refund", request))
         return self.refund_outcome
 
     def payment_of_charge(self, charge_id: str) -> str | None:

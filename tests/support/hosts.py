@@ -91,10 +91,10 @@ def network() -> Iterator[Network]:
         raise NotPermitted("network namespaces need root and iproute2")
     with ExitStack() as running:
         try:
-            made = Network(running)
+            created = Network(running)
         except subprocess.CalledProcessError as error:
             raise NotPermitted(error.stderr.strip()) from None
-        yield made
+        yield created
 
 
 def _ip(*arguments: str) -> None:

@@ -35,10 +35,10 @@ class _Handler(socketserver.StreamRequestHandler):
             length, request, _, code = _HEADER.unpack(header)
             self.rfile.read(length - _HEADER.size)
             if code == _OP_QUERY:
-                body, answer = struct.pack("<iqii", 8, 0, 0, 1) + document, _OP_REPLY
+                body, response = struct.pack("<iqii", 8, 0, 0, 1) + document, _OP_REPLY
             else:
-                body, answer = struct.pack("<iB", 0, 0) + document, _OP_MSG
-            self.wfile.write(_HEADER.pack(_HEADER.size + len(body), 0, request, answer) + body)
+                body, response = struct.pack("<iB", 0, 0) + document, _OP_MSG
+            self.wfile.write(_HEADER.pack(_HEADER.size + len(body), 0, request, response) + body)
 
 
 class _Server(socketserver.ThreadingTCPServer):

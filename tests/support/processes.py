@@ -19,7 +19,7 @@ from tests.support import reaper
 from tests.support.wait import wait_for
 
 #: Seconds within which a process must exit.
-_GRACE = 10
+_GRACE_SECONDS = 10
 
 #: Maximum characters of a log shown in a failure.
 _SHOWN = 4_000
@@ -95,7 +95,7 @@ class Process:
             self._process.wait(timeout)
         return self.returncode
 
-    def stop(self, grace: float = _GRACE) -> int:
+    def stop(self, grace: float = _GRACE_SECONDS) -> int:
         """Send SIGTERM and, after `grace` seconds, SIGKILL to it and its children; return its exit code."""
         self.signal(signal.SIGTERM)
         self.wait(grace)

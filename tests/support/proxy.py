@@ -8,7 +8,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-_CHUNK = 65_536
+_CHUNK_BYTES = 65_536
 
 
 class Proxy:
@@ -48,7 +48,7 @@ class Proxy:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Forward connections again."""
         with self._lock:
             self._cut = False
@@ -70,7 +70,7 @@ class Proxy:
 
     def _pass(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            while data := source.recv(_CHUNK):
+            while data := source.recv(_CHUNK_BYTES):
                 sink.sendall(data)
         with self._lock:
             for connection in {source, sink} & self._open:

@@ -24,17 +24,17 @@ class Asked(monitoring.CommandListener):
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
         match event.command:
-            case {"find": collection, "filter": asked, **rest}:
-                self._add(collection, asked, rest.get("collation"))
-            case {"aggregate": collection, "pipeline": [{"$match": asked}, *_]}:
-                self._add(collection, asked)
+            case {"find": collection, "filter": requested, **rest}:
+                self._add(collection, requested, rest.get("collation"))
+            case {"aggregate": collection, "pipeline": [{"$match": requested}, *_]}:
+                self._add(collection, requested)
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
 
     def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
 
-    def _add(self, collection: str, asked: dict[str, Any], collation: Any = None) -> None:
-        self.queries.append({"collection": collection, "filter": asked, "collation": collation})
+    def _add(self, collection: str, requested: dict[str, Any], collation: Any = None) -> None:
+        self.queries.append({"collection": collection, "filter": requested, "collation": collation})
 
 
 @contextmanager
@@ -68,10 +68,10 @@ def indexes_of(query: dict[str, Any]) -> Iterator[str]:
             yield stage["indexName"]
 
 
-def _parts(asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _parts(requested: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield a filter and its conditions, because SecantusDB explains only what one index covers."""
-    yield asked
-    for name, value in asked.items():
+    yield requested
+    for name, value in requested.items():
         yield {name: value}
         if isinstance(value, dict):
             for inner, condition in value.get("$elemMatch", {}).items():

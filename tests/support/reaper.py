@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable
 
 #: Seconds between SIGTERM and SIGKILL.
-_GRACE = 5
+_GRACE_SECONDS = 5
 
 
 def reap(lines: Iterable[str]) -> None:
@@ -23,7 +23,7 @@ def reap(lines: Iterable[str]) -> None:
     for line in lines:
         (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
     groups = {group for group in groups if _signal(group, signal.SIGTERM)}
-    deadline = time.monotonic() + _GRACE
+    deadline = time.monotonic() + _GRACE_SECONDS
     while groups and time.monotonic() < deadline:
         time.sleep(0.1)
         groups = {group for group in groups if _signal(group, 0)}

@@ -20,7 +20,7 @@ from tests.support.ports import free_port, listens
 from tests.support.processes import Process
 from tests.support.wait import wait_for
 
-_START_TIMEOUT = 60
+_START_TIMEOUT_SECONDS = 60
 _SBIN = ("/usr/sbin", "/usr/lib/rabbitmq/bin", "/usr/local/sbin")
 
 
@@ -64,7 +64,7 @@ class Server:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._process = Process(self.command(), self.directory / "output.log", env=self.environment())
         try:
-            self._process.wait_until(self.ready, _START_TIMEOUT)
+            self._process.wait_until(self.ready, _START_TIMEOUT_SECONDS)
         except BaseException:
             self.kill()
             raise

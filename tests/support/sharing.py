@@ -65,5 +65,5 @@ class RemoteServices:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(self._address))
             connection.sendall(f"{name}\n".encode())
-            with connection.makefile("rb") as answer:
-                return Service(**json.load(answer))
+            with connection.makefile("rb") as response:
+                return Service(**json.load(response))

@@ -46,7 +46,7 @@ class Smtpd:
         commands: what came over all connections: connect, ehlo, starttls, auth, mail, rcpt, data, message,
             end, rset, quit.
         mails: what was accepted.
-        most_connections: at once; more get 432 at MAIL, as Exchange does it.
+        max_connections: at once; more get 432 at MAIL, as Exchange does it.
         sender: the only address that it takes mails from; None: any.
         smtputf8: whether it offers SMTPUTF8.
         greeting_delay: seconds before the greeting.
@@ -60,7 +60,7 @@ class Smtpd:
         self.mails: list[Envelope] = []
         self.connections: list[Connection] = []
         self.password = PASSWORD
-        self.most_connections = 1_000
+        self.max_connections = 1_000
         self.sender: str | None = None
         self.greeting_delay = 0.0
         self.smtputf8 = False
@@ -83,7 +83,7 @@ class Smtpd:
 
         asyncio.run_coroutine_threadsafe(close(), self.loop).result()
 
-    async def answer(self, server: SMTP, command: str, default: str = "250 OK") -> str:
+    async def response(self, server: SMTP, command: str, default: str = "250 OK") -> str:
         self.commands.append(command)
         scripted = self.script.get(command)
         reply = scripted.pop(0) if scripted else default
@@ -108,11 +108,11 @@ class Smtpd:
     async def handle_MAIL(  # noqa: N802
         self, server: SMTP, session: SmtpSession, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        if self.open_connections > self.most_connections:
+        if self.open_connections > self.max_connections:
             return "432 4.3.2 Concurrent connections limit exceeded"
         if self.sender not in (None, address):
             return "550 5.7.60 Client does not have permissions to send as this sender"
-        reply = await self.answer(server, "mail")
+        reply = await self.response(server, "mail")
         if reply.startswith("2"):
             envelope.mail_from = address
         return reply
@@ -120,7 +120,7 @@ class Smtpd:
     async def handle_RCPT(  # noqa: N802
         self, server: SMTP, session: SmtpSession, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        reply = await self.answer(server, "rcpt")
+        reply = await self.response(server, "rcpt")
         if reply.startswith("2"):
             envelope.rcpt_tos.append(address)
         return reply
@@ -129,7 +129,7 @@ class Smtpd:
         self, server: SMTP, session: SmtpSession, envelope: Envelope
     ) -> str:
         self.on_message()
-        reply = await self.answer(server, "message", "250 2.0.0 queued as 1")
+        reply = await self.response(server, "message", "250 2.0.0 queued as 1")
         if reply.startswith("2"):
             self.mails.append(envelope)
         return reply
@@ -137,12 +137,12 @@ class Smtpd:
     async def handle_RSET(  # noqa: N802
         self, server: SMTP, session: SmtpSession, envelope: Envelope
     ) -> str:
-        return await self.answer(server, "rset")
+        return await self.response(server, "rset")
 
     async def handle_QUIT(  # noqa: N802
         self, server: SMTP, session: SmtpSession, envelope: Envelope
     ) -> str:
-        return await self.answer(server, "quit", "221 Bye")
+        return await self.response(server, "quit", "221 Bye")
 
     def authenticate(
         self, server: SMTP, session: SmtpSession, envelope: Envelope, mechanism: str, data: LoginPassword
@@ -178,7 +178,7 @@ class Connection(SMTP):
     async def _handle_client(self) -> None:
         # The greeting, which aiosmtpd sends here without a hook.
         await asyncio.sleep(self.event_handler.greeting_delay)
-        reply = await self.event_handler.answer(self, "connect", "")
+        reply = await self.event_handler.response(self, "connect", "")
         if reply:
             await self.push(reply)
             self.transport.close()
@@ -186,14 +186,14 @@ class Connection(SMTP):
             await super()._handle_client()
 
     async def smtp_STARTTLS(self, arg: str) -> None:  # noqa: N802
-        reply = await self.event_handler.answer(self, "starttls", "")
+        reply = await self.event_handler.response(self, "starttls", "")
         if reply:
             await self.push(reply)
         else:
             await super().smtp_STARTTLS(arg)
 
     async def smtp_DATA(self, arg: str) -> None:  # noqa: N802
-        reply = await self.event_handler.answer(self, "data", "")
+        reply = await self.event_handler.response(self, "data", "")
         if reply == IN_THE_MIDST:
             await self.push("354 go on")
             await self._reader.readexactly(1_000)
@@ -201,7 +201,7 @@ class Connection(SMTP):
         elif reply.startswith("354"):  # for any recipient
             await self.push(reply)
             await self._reader.readuntil(b".\r\n")
-            await self.push(await self.event_handler.answer(self, "end", "554 5.5.1 no valid recipients"))
+            await self.push(await self.event_handler.response(self, "end", "554 5.5.1 no valid recipients"))
         elif reply:
             await self.push(reply)
         else:

@@ -34,17 +34,17 @@ class StripeSimulator:
 
     def control(self, path: str, **body: Any) -> dict[str, Any]:
         """POST to `/_simulator`, which the real Stripe does not have."""
-        answer = requests.post(f"{self.url}/_simulator/{path}", json=body, timeout=30)
-        answer.raise_for_status()
-        told: dict[str, Any] = answer.json()
-        return told
+        response = requests.post(f"{self.url}/_simulator/{path}", json=body, timeout=30)
+        response.raise_for_status()
+        output: dict[str, Any] = response.json()
+        return output
 
     def call(self, method: str, path: str, **form: Any) -> dict[str, Any]:
         """Call Stripe's API with a secret key."""
         headers = {"Authorization": "Bearer sk_test_tests"}
-        answer = requests.request(method, f"{self.url}{path}", headers=headers, timeout=30, data=form)
-        answer.raise_for_status()
-        found: dict[str, Any] = answer.json()
+        response = requests.request(method, f"{self.url}{path}", headers=headers, timeout=30, data=form)
+        response.raise_for_status()
+        found: dict[str, Any] = response.json()
         return found
 
     def confirm(self, client_secret: str, token: str) -> None:
@@ -87,9 +87,9 @@ class StripeSimulator:
         found: list[dict[str, Any]] = []
         params: dict[str, Any] = {"limit": 100}
         while True:
-            answer = requests.get(f"{self.url}/v1/events", params, auth=("sk_test_x", ""), timeout=30)
-            answer.raise_for_status()
-            page = answer.json()
+            response = requests.get(f"{self.url}/v1/events", params, auth=("sk_test_x", ""), timeout=30)
+            response.raise_for_status()
+            page = response.json()
             for event in page["data"]:
                 subject = event["data"]["object"]
                 if gateway_id in (subject["id"], subject.get("payment_intent")):

@@ -106,9 +106,9 @@ def sdk(
 
 
 def create(client: stripe.StripeClient, key: str = "", **params: Any) -> Any:
-    wanted: Any = {"amount": 5000, "currency": "usd", "payment_method_types": ["card"]} | params
-    wanted = {name: value for name, value in wanted.items() if value is not None}
-    return client.v1.payment_intents.create(wanted, {"idempotency_key": key} if key else {})
+    expected: Any = {"amount": 5000, "currency": "usd", "payment_method_types": ["card"]} | params
+    expected = {name: value for name, value in expected.items() if value is not None}
+    return client.v1.payment_intents.create(expected, {"idempotency_key": key} if key else {})
 
 
 def pay(client: stripe.StripeClient, method: str = "pm_card_visa", key: str = "", **params: Any) -> Any:
@@ -116,8 +116,8 @@ def pay(client: stripe.StripeClient, method: str = "pm_card_visa", key: str = ""
 
 
 def refund(client: stripe.StripeClient, intent: Any, **params: Any) -> Any:
-    wanted: Any = {"payment_intent": intent.id} | params
-    return client.v1.refunds.create(wanted)
+    expected: Any = {"payment_intent": intent.id} | params
+    return client.v1.refunds.create(expected)
 
 
 def code_of(error: pytest.ExceptionInfo[stripe.StripeError]) -> tuple[int | None, str | None]:

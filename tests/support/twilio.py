@@ -105,22 +105,22 @@ class _Connection(BaseHTTPRequestHandler):
             return self._say(REFUSED_LOGIN)
         if self.path != f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json":
             return self._say(Answer(404, 20404, f"The requested resource {self.path} was not found"))
-        answer = twilio.script.pop(0) if twilio.script else Answer()
-        if isinstance(answer, Answer) and answer.status != 201:
-            return self._say(answer)
+        response = twilio.script.pop(0) if twilio.script else Answer()
+        if isinstance(response, Answer) and response.status != 201:
+            return self._say(response)
         twilio.texts.append(text)
-        if answer == HANG:
+        if response == HANG:
             twilio.over.wait()
-        if answer in (HANG, CUT):
+        if response in (HANG, CUT):
             self.close_connection = True
             return None
-        if answer == GIBBERISH:
+        if response == GIBBERISH:
             return self._send(201, "<html>")
         return self._send(201, json.dumps({"sid": f"SM{uuid.uuid4().hex}", "status": "queued"}))
 
-    def _say(self, answer: Answer) -> None:
-        body = {"status": answer.status, "code": answer.code, "message": answer.words}
-        self._send(answer.status, json.dumps(body))
+    def _say(self, response: Answer) -> None:
+        body = {"status": response.status, "code": response.code, "message": response.words}
+        self._send(response.status, json.dumps(body))
 
     def _send(self, status: int, body: str) -> None:
         self.send_response(status)

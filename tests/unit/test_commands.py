@@ -102,20 +102,20 @@ def test_the_shell_parses_the_completion_script(shell: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "wanted"), [("dead-letters re", "replay"), ("test-send booking_c", "booking_cancellation")]
+    ("typed", "expected"), [("dead-letters re", "replay"), ("test-send booking_c", "booking_cancellation")]
 )
-def test_values_are_completed(typed: str, wanted: str) -> None:
+def test_values_are_completed(typed: str, expected: str) -> None:
     words = f"movieapp {typed}"
-    asked = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    environment = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
     done = subprocess.run(
         [sys.executable, "-c", "from cli.main import main; main(prog_name='movieapp')"],
-        env={"_MOVIEAPP_COMPLETE": "bash_complete", "PYTHONPATH": str(ROOT), **asked},
+        env={"_MOVIEAPP_COMPLETE": "bash_complete", "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
         timeout=30,
         check=False,
     )
-    assert wanted in done.stdout, done.stderr
+    assert expected in done.stdout, done.stderr
 
 
 def test_help_of_a_group_lists_its_commands() -> None:
@@ -127,13 +127,13 @@ def test_help_of_a_group_lists_its_commands() -> None:
 
 def test_help_loads_no_slow_libraries() -> None:
     """Each command imports its modules when it runs, so that --help is fast."""
-    told = subprocess.run(
+    found = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "cli.main", "--help"],
         capture_output=True,
         text=True,
         check=True,
     ).stderr
-    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in told.splitlines()}
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in found.splitlines()}
     assert {"click", "cli"} <= loaded
     heavy = {"dramatiq", "flask", "jinja2", "mongoengine", "pika", "pydantic", "pymongo", "redis", "rich"}
     assert loaded & (heavy | {"stripe", "structlog"}) == set()

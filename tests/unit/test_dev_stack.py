@@ -16,5 +16,5 @@ def test_embedded_servers_get_free_ports(tmp_path: Path, monkeypatch: pytest.Mon
     assert max(stack._PORTS) < 32_768, "the first that Linux gives to outgoing connections"
     chosen, left = [free_port() for _ in range(3)], [free_port() for _ in range(3)]
     monkeypatch.setattr(stack, "_PORTS", chosen + left)
-    made = stack.plan(Settings(_env_file=None), stack.Ports(*chosen), tmp_path)
-    assert {urlsplit(made.environment[name]).port for name in ADDRESSES} == set(left)
+    created = stack.plan(Settings(_env_file=None), stack.Ports(*chosen), tmp_path)
+    assert {urlsplit(created.environment[name]).port for name in ADDRESSES} == set(left)

@@ -68,11 +68,11 @@ def test_every_dependency_is_justified() -> None:
     config = configparser.ConfigParser(interpolation=None)
     config.read(ROOT / "setup.cfg")
     lines = config["options"]["install_requires"].splitlines()
-    wanted = {re.split(r"[<>=!~\[]", line)[0] for line in lines if line and not line.startswith("#")}
+    expected = {re.split(r"[<>=!~\[]", line)[0] for line in lines if line and not line.startswith("#")}
     rows = re.findall(
         r"^\| ([\w.-]+) \| [^|]+ \| [^|]+ \|$", (ROOT / "docs/dependencies.md").read_text(), re.M
     )
-    assert set(rows) - {"package"} == wanted
+    assert set(rows) - {"package"} == expected
 
 
 def test_the_readme_is_short_and_links_to_the_docs() -> None:

@@ -164,8 +164,8 @@ def test_production_starts_with_the_documented_secrets(name: str, tmp_path: Path
     assert {"name": "SECRETS_DIR", "value": mount["mountPath"]} in container(name)["env"]
 
     docs = (ROOT / "docs" / "deployment.md").read_text()
-    made = docs[docs.index(f"create secret generic {name}") :].split("```")[0].split("kubectl")[0]
-    assert set(re.findall(r"--from-file=(\w+)", made)) == set(secrets)
+    created = docs[docs.index(f"create secret generic {name}") :].split("```")[0].split("kubectl")[0]
+    assert set(re.findall(r"--from-file=(\w+)", created)) == set(secrets)
 
 
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl: not installed")

@@ -113,7 +113,7 @@ def completed(**fields: Any) -> Payment:
 
 
 def charge(payment: Payment, gateway_id: str = "pi_1", **fields: Any) -> GatewayPayment:
-    made = GatewayPayment(
+    created = GatewayPayment(
         gateway_id,
         "shop",
         payment.id,
@@ -124,7 +124,7 @@ def charge(payment: Payment, gateway_id: str = "pi_1", **fields: Any) -> Gateway
         LONG_AGO,
         Charged(gateway_id),
     )
-    return replace(made, **fields)
+    return replace(created, **fields)
 
 
 def refund(gateway_id: str, outcome: Any, refund_id: str | None = None) -> GatewayRefund:
@@ -230,10 +230,10 @@ def test_attempt_without_a_record_is_sealed_before_another_is_made(
 def test_refund_that_a_late_attempt_has_recorded_is_not_refused_for_its_own_amount(
     payments: Payments, gateway: ScriptedGateway
 ) -> None:
-    made = Refund("REF-1", RefundStatus.COMPLETED, Decimal("20.00"), "changed my mind", LONG_AGO, "re_1")
-    payments.books.open(completed(refunds=(made,), refund_reserved=made.amount))
+    created = Refund("REF-1", RefundStatus.COMPLETED, Decimal("20.00"), "changed my mind", LONG_AGO, "re_1")
+    payments.books.open(completed(refunds=(created,), refund_reserved=created.amount))
     _, found = payments.refunds.refund(REFUND_ORDER, "REF-1")
-    assert found == made
+    assert found == created
 
 
 def test_failed_refund_is_recorded_before_its_replacement(
@@ -271,8 +271,8 @@ def stray(**fields: Any) -> Payment:
 
 
 def test_rest_of_a_stray_charge_is_refunded(payments: Payments, gateway: ScriptedGateway) -> None:
-    made = Refund("REF-1", RefundStatus.COMPLETED, Decimal("7.00"), "dashboard", LONG_AGO, "re_1")
-    given = {"refunds": (made,), "refund_reserved": made.amount, "amount_refunded": made.amount}
+    created = Refund("REF-1", RefundStatus.COMPLETED, Decimal("7.00"), "dashboard", LONG_AGO, "re_1")
+    given = {"refunds": (created,), "refund_reserved": created.amount, "amount_refunded": created.amount}
     payments.books.open(stray(**given))
     gateway.outcome = Refunded("re_2")
     found = payments.refunds.refund_stray(payments.books.get("TXN-1"), Actor.RECOVERY)
@@ -299,8 +299,8 @@ def test_reconciliation_is_not_misled_by_a_copied_id(
 ) -> None:
     payment = record(status=PaymentStatus.FAILED, recover_after=None)
     payments.books.open(payment)
-    made = [charge(payment), charge(payment, "pi_2", amount=Decimal("0.50"))]
-    gateway.charges = made[::-1] if reverse else made
+    created = [charge(payment), charge(payment, "pi_2", amount=Decimal("0.50"))]
+    gateway.charges = created[::-1] if reverse else created
     found = {one.kind: one.repair for one in Reconciliation(payments, LONG_AGO).differences()}
     assert set(found) == {"amount differs", "charged, recorded as failed"}
     assert found["charged, recorded as failed"]

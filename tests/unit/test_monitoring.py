@@ -70,9 +70,9 @@ def test_the_documentation_lists_every_metric() -> None:
     rows = re.findall(
         r"^\| `(movieapp_\w+)` \| (\w+) \| ([\w, ]*?) ?\|", (ROOT / "docs/metrics.md").read_text(), re.M
     )
-    told = {name: (kind, tuple(filter(None, labels.split(", ")))) for name, kind, labels in rows}
-    assert {name: row for name, row in told.items() if name not in LOOKED_UP} == declared()
-    assert told.keys() - declared().keys() == LOOKED_UP
+    output = {name: (kind, tuple(filter(None, labels.split(", ")))) for name, kind, labels in rows}
+    assert {name: row for name, row in output.items() if name not in LOOKED_UP} == declared()
+    assert output.keys() - declared().keys() == LOOKED_UP
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda path: path.stem)

@@ -41,12 +41,12 @@ def client(settings: Settings) -> Iterator[FlaskClient]:
     models.disconnect()
 
 
-def refused(answer: Any) -> dict[str, Any]:
+def refused(response: Any) -> dict[str, Any]:
     """Return the fields that a 422 names."""
-    assert answer.status_code == 422, answer.text
+    assert response.status_code == 422, response.text
     # A generated request id is random hexadecimal and may contain any four digits.
-    assert "5105" not in _OUR_REQUEST_ID.sub("", f"{answer.text} {answer.headers}")
-    error = answer.json["error"]
+    assert "5105" not in _OUR_REQUEST_ID.sub("", f"{response.text} {response.headers}")
+    error = response.json["error"]
     assert (error["code"], error["message"]) == ("VALIDATION_ERROR", "The request is not valid.")
     fields: dict[str, Any] = error["details"]["fields"]
     return fields
@@ -89,15 +89,15 @@ def test_a_card_number_in_any_field_is_refused_and_the_field_is_named(
 def test_a_card_number_in_a_refund_is_refused(client: FlaskClient) -> None:
     for name in REFUND:
         assert refused(client.post("/payment/refund", json=REFUND | {name: CARD})) == {name: NO_CARD}
-    answer = client.post("/payment/refund", json=REFUND | {"card_details": {"card_number": CARD}})
-    assert refused(answer) == {"card_details": ["Unknown field."]}
+    response = client.post("/payment/refund", json=REFUND | {"card_details": {"card_number": CARD}})
+    assert refused(response) == {"card_details": ["Unknown field."]}
 
 
 @pytest.mark.parametrize("header", ["Idempotency-Key", "X-Request-ID"])
 def test_a_card_number_in_a_stored_header_is_refused(client: FlaskClient, header: str) -> None:
     for text in ("5105105105105100", "5105-1051-0510-5100", f"row 7, {CARD}"):
-        answer = client.post("/payment/process", json=PAYMENT, headers={header: text})
-        assert refused(answer) == {header: NO_CARD}
+        response = client.post("/payment/process", json=PAYMENT, headers={header: text})
+        assert refused(response) == {header: NO_CARD}
 
 
 @pytest.mark.parametrize(
@@ -114,8 +114,8 @@ def test_a_card_number_in_a_url_is_refused(client: FlaskClient, path: str, place
 
 
 def test_a_request_id_with_a_card_number_is_replaced_everywhere(client: FlaskClient) -> None:
-    answer = client.get("/health", headers={"X-Request-ID": "5105105105105100"})
-    assert answer.headers["X-Request-ID"].startswith("req_")
+    response = client.get("/health", headers={"X-Request-ID": "5105105105105100"})
+    assert response.headers["X-Request-ID"].startswith("req_")
 
 
 BLANK = "Must not begin or end with a blank."
@@ -149,10 +149,10 @@ CONTROL = "Must not contain control characters."
 )
 def test_an_id_with_invisible_characters_is_refused(client: FlaskClient, text: str, reason: str) -> None:
     for name in ("booking_id", "user_id"):
-        answer = client.post("/payment/process", json=PAYMENT | {name: text})
-        assert refused(answer) == {name: [reason]}
-    answer = client.post("/payment/refund", json=REFUND | {"original_transaction_id": text})
-    assert refused(answer) == {"original_transaction_id": [reason]}
+        response = client.post("/payment/process", json=PAYMENT | {name: text})
+        assert refused(response) == {name: [reason]}
+    response = client.post("/payment/refund", json=REFUND | {"original_transaction_id": text})
+    assert refused(response) == {"original_transaction_id": [reason]}
 
 
 def load(text: str) -> str:

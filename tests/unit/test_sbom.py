@@ -10,8 +10,8 @@ from tests.support.sbom import document
 
 def test_the_stored_sbom_is_current() -> None:
     written, current = json.loads((ROOT / "docs" / "sbom.cdx.json").read_text()), document()
-    for mine, theirs in zip(current["components"], written["components"], strict=True):
-        if "licenses" not in mine:  # not installed here: for another system or Python version
+    for own, theirs in zip(current["components"], written["components"], strict=True):
+        if "licenses" not in own:  # not installed here: for another system or Python version
             theirs.pop("licenses", None)
     assert written == current, "python -m tests.support.sbom > docs/sbom.cdx.json"
 

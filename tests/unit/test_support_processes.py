@@ -31,7 +31,7 @@ def parent_and_child(log: Path, *arguments: str) -> tuple[Process, psutil.Proces
     return process, psutil.Process(int(process.output()))
 
 
-def gone(process: psutil.Process) -> bool:
+def is_gone(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
@@ -43,7 +43,7 @@ def gone(process: psutil.Process) -> bool:
 def test_stop_ends_a_process_and_its_children(tmp_path: Path, arguments: list[str], returncode: int) -> None:
     process, child = parent_and_child(tmp_path / "log", *arguments)
     assert process.stop(grace=0.2) == returncode
-    wait_for(lambda: gone(child), 5, "the child is still running")
+    wait_for(lambda: is_gone(child), 5, "the child is still running")
     assert process.stop() == returncode, "a second time is harmless"
 
 
@@ -67,6 +67,6 @@ os.kill(os.getpid(), {signal.SIGKILL:d})
 
 def ended(pid: int) -> bool:
     try:
-        return gone(psutil.Process(pid))
+        return is_gone(psutil.Process(pid))
     except psutil.NoSuchProcess:
         return True

@@ -85,7 +85,7 @@ def deliver(channel: Channel, receipts: Memory) -> Deliver:
 
 
 @pytest.fixture
-def made(channel: Channel) -> Notification:
+def created(channel: Channel) -> Notification:
     """A delivery in its queue."""
     return record_delivery(confirmation(timestamp=iso(utcnow() - timedelta(hours=1))))
 
@@ -125,78 +125,78 @@ def delivery_lines(log_lines: LogLines) -> list[tuple[str, str, str | None]]:
 
 
 def test_an_accepted_delivery_is_recorded_with_the_fields_of_its_channel(
-    deliver: Deliver, channel: Channel, receipts: Memory, made: Notification, log_lines: LogLines
+    deliver: Deliver, channel: Channel, receipts: Memory, created: Notification, log_lines: LogLines
 ) -> None:
     check = counts_one("sent")
-    deliver(str(made.id))
-    found = made.reload()
-    assert (found.status, found.subject, channel.sent) == ("sent", "Your booking", [str(made.id)])
-    kept = receipts.kept[str(made.id)]
+    deliver(str(created.id))
+    found = created.reload()
+    assert (found.status, found.subject, channel.sent) == ("sent", "Your booking", [str(created.id)])
+    kept = receipts.kept[str(created.id)]
     assert kept["subject"] == "Your booking"
     assert timedelta(0) <= kept["sent_at"] - found.sent_at < timedelta(milliseconds=1)
     assert delivery_lines(log_lines) == [("info", "sent", None)]
     check()
 
 
-def test_the_age_of_an_event_is_measured_when_it_is_sent(deliver: Deliver, made: Notification) -> None:
+def test_the_age_of_an_event_is_measured_when_it_is_sent(deliver: Deliver, created: Notification) -> None:
     def total() -> float:
         return (
             metrics._REGISTRY.get_sample_value("movieapp_event_age_seconds_sum", {"channel": "email"}) or 0.0
         )
 
     before = total()
-    deliver(str(made.id))
+    deliver(str(created.id))
     assert total() - before == pytest.approx(3_600, abs=120)
 
 
 def test_a_finished_delivery_is_not_sent_again(
-    deliver: Deliver, channel: Channel, made: Notification
+    deliver: Deliver, channel: Channel, created: Notification
 ) -> None:
-    deliver(str(made.id))
-    deliver(str(made.id))
-    deliver(str(made.id), given_up=True)
+    deliver(str(created.id))
+    deliver(str(created.id))
+    deliver(str(created.id), given_up=True)
     assert len(channel.sent) == 1
 
 
 def test_the_message_of_an_abandoned_delivery_becomes_its_dead_letter(
-    deliver: Deliver, channel: Channel, made: Notification
+    deliver: Deliver, channel: Channel, created: Notification
 ) -> None:
-    Notification.objects(id=made.id).update_one(set__status="failed", unset__due_at=True)
-    deliver(str(made.id))
+    Notification.objects(id=created.id).update_one(set__status="failed", unset__due_at=True)
+    deliver(str(created.id))
     with pytest.raises(DeliveryFailed, match=r"^the inline attempt failed$"):
-        deliver(str(made.id), given_up=True)
+        deliver(str(created.id), given_up=True)
     assert channel.sent == []
 
 
 def test_a_leased_delivery_is_tried_after_its_lease_expires(
-    deliver: Deliver, channel: Channel, made: Notification
+    deliver: Deliver, channel: Channel, created: Notification
 ) -> None:
-    deliveries.claim(str(made.id), LEASE)
+    deliveries.claim(str(created.id), LEASE)
     with pytest.raises(dramatiq.Retry, match=r"^not due, or another worker has it$") as retry:
-        deliver(str(made.id))
+        deliver(str(created.id))
     assert 0 < LEASE / timedelta(milliseconds=1) - delay_of(retry) < 60_000
     assert channel.sent == []
 
 
 def test_a_message_that_arrives_early_waits_for_a_tenth_of_a_second(
-    deliver: Deliver, made: Notification, monkeypatch: pytest.MonkeyPatch
+    deliver: Deliver, created: Notification, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deliveries, "claim", lambda *_: deliveries.Busy(utcnow()))
     with pytest.raises(dramatiq.Retry) as retry:
-        deliver(str(made.id))
+        deliver(str(created.id))
     assert delay_of(retry) == 100
 
 
 def test_a_delivery_whose_acceptance_was_not_recorded_is_recorded_and_not_sent_again(
-    deliver: Deliver, channel: Channel, receipts: Memory, made: Notification, log_lines: LogLines
+    deliver: Deliver, channel: Channel, receipts: Memory, created: Notification, log_lines: LogLines
 ) -> None:
     check = counts_one("sent")
     accepted = utcnow().replace(microsecond=0)
-    receipts.keep(made, accepted, {"subject": "From the receipt"})
-    deliveries.claim(str(made.id), LEASE)
-    make_overdue(made)
-    deliver(str(made.id))
-    found = made.reload()
+    receipts.keep(created, accepted, {"subject": "From the receipt"})
+    deliveries.claim(str(created.id), LEASE)
+    make_overdue(created)
+    deliver(str(created.id))
+    found = created.reload()
     assert (found.status, found.sent_at, found.subject) == ("sent", accepted, "From the receipt")
     assert channel.sent == []
     assert delivery_lines(log_lines) == [("info", "sent", "accepted earlier, recorded now")]
@@ -205,65 +205,65 @@ def test_a_delivery_whose_acceptance_was_not_recorded_is_recorded_and_not_sent_a
 
 @pytest.mark.parametrize(("abandoned", "is_sent"), [(9, True), (10, False)])
 def test_a_delivery_is_abandoned_after_ten_workers_were_lost(
-    deliver: Deliver, channel: Channel, made: Notification, abandoned: int, is_sent: bool
+    deliver: Deliver, channel: Channel, created: Notification, abandoned: int, is_sent: bool
 ) -> None:
-    Notification.objects(id=made.id).update_one(set__abandoned=abandoned)
+    Notification.objects(id=created.id).update_one(set__abandoned=abandoned)
     if is_sent:
-        deliver(str(made.id))
+        deliver(str(created.id))
     else:
         with pytest.raises(DeliveryFailed, match=r"^10 workers claimed it, and none recorded an outcome$"):
-            deliver(str(made.id))
-    assert channel.sent == [str(made.id)] * is_sent
-    assert made.reload().status == ("sent" if is_sent else "failed")
+            deliver(str(created.id))
+    assert channel.sent == [str(created.id)] * is_sent
+    assert created.reload().status == ("sent" if is_sent else "failed")
 
 
 def test_a_late_delivery_is_skipped(
-    deliver: Deliver, channel: Channel, made: Notification, log_lines: LogLines
+    deliver: Deliver, channel: Channel, created: Notification, log_lines: LogLines
 ) -> None:
     check = counts_one("skipped")
     past = iso(utcnow() - timedelta(days=1))
-    Notification.objects(id=made.id).update_one(set__event_data=made.event_data | {"showtime": past})
-    deliver(str(made.id))
-    assert (made.reload().status, made.error_message) == ("skipped", "the showtime has passed")
+    Notification.objects(id=created.id).update_one(set__event_data=created.event_data | {"showtime": past})
+    deliver(str(created.id))
+    assert (created.reload().status, created.error_message) == ("skipped", "the showtime has passed")
     assert channel.sent == []
     assert delivery_lines(log_lines) == [("info", "skipped", "the showtime has passed")]
     check()
 
 
 def test_a_postponed_delivery_keeps_its_retries(
-    deliver: Deliver, channel: Channel, made: Notification, log_lines: LogLines
+    deliver: Deliver, channel: Channel, created: Notification, log_lines: LogLines
 ) -> None:
     check = counts_one("postponed")
     channel.error = Postponement("432 not now")
     began = utcnow()
     with pytest.raises(dramatiq.Retry, match="432 not now") as retry:
-        deliver(str(made.id))
+        deliver(str(created.id))
     assert 10_000 <= delay_of(retry) <= 15_000
-    found = made.reload()
+    found = created.reload()
     assert (found.status, found.retry_count, found.error_message) == ("retrying", 0, "432 not now")
     assert found.next_attempt_at >= began + timedelta(seconds=10) - timedelta(milliseconds=1)
-    assert outcomes(made) == []
+    assert outcomes(created) == []
     assert delivery_lines(log_lines) == []
     check()
 
 
 def test_a_temporary_failure_is_retried_until_the_limit(
-    deliver: Deliver, channel: Channel, made: Notification, log_lines: LogLines
+    deliver: Deliver, channel: Channel, created: Notification, log_lines: LogLines
 ) -> None:
     check = counts_one("failed")
     channel.error = TemporaryFailure("451 later")
     for retries in range(MAX_RETRIES):
         with pytest.raises(dramatiq.Retry, match="451 later") as retry:
-            deliver(str(made.id))
+            deliver(str(created.id))
         assert 1_000 <= delay_of(retry) <= 5_000 * 4**retries
-        found = made.reload()
+        found = created.reload()
         assert (found.status, found.retry_count) == ("retrying", retries + 1)
         assert found.error_message == "451 later"
-        Notification.objects(id=made.id).update_one(set__next_attempt_at=utcnow() - timedelta(seconds=1))
+        Notification.objects(id=created.id).update_one(set__next_attempt_at=utcnow() - timedelta(seconds=1))
     with pytest.raises(DeliveryFailed, match="451 later"):
-        deliver(str(made.id))
-    assert made.reload().status == "failed"
-    assert outcomes(made) == ["retrying", "retrying", "failed"]
+        deliver(str(created.id))
+    assert created.reload().status == "failed"
+    assert outcomes(created) == ["retrying", "retrying", "failed"]
     assert delivery_lines(log_lines) == [
         ("warning", "retrying", "451 later"),
         ("warning", "retrying", "451 later"),
@@ -282,14 +282,14 @@ def test_a_temporary_failure_is_retried_until_the_limit(
     ids=["refused", "uncertain", "unexpected"],
 )
 def test_a_delivery_with_a_permanent_failure_becomes_a_dead_letter(
-    deliver: Deliver, channel: Channel, made: Notification, error: Exception, status: str, detail: str
+    deliver: Deliver, channel: Channel, created: Notification, error: Exception, status: str, detail: str
 ) -> None:
     check = counts_one(status)
     channel.error = error
     with pytest.raises(DeliveryFailed, match=detail):
-        deliver(str(made.id))
-    assert (made.reload().status, made.error_message) == (status, detail)
-    assert (outcomes(made), made.due_at) == ([status], None)
+        deliver(str(created.id))
+    assert (created.reload().status, created.error_message) == (status, detail)
+    assert (outcomes(created), created.due_at) == ([status], None)
     check()
 
 
@@ -297,7 +297,7 @@ def test_a_delivery_with_a_permanent_failure_becomes_a_dead_letter(
 def test_an_outcome_is_recorded_after_mongodb_recovers(
     deliver: Deliver,
     channel: Channel,
-    made: Notification,
+    created: Notification,
     monkeypatch: pytest.MonkeyPatch,
     error: Exception | None,
     status: str,
@@ -314,8 +314,8 @@ def test_an_outcome_is_recorded_after_mongodb_recovers(
     monkeypatch.setattr(deliveries, record.__name__, fail_twice)
     channel.error = error
     with pytest.raises(DeliveryFailed) if error else nullcontext():
-        deliver(str(made.id))
-    assert (made.reload().status, failures) == (status, [])
+        deliver(str(created.id))
+    assert (created.reload().status, failures) == (status, [])
 
 
 @pytest.fixture
@@ -338,44 +338,44 @@ def outages(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def test_twelve_outages_of_mongodb_count_against_no_delivery(
-    deliver: Deliver, channel: Channel, made: Notification, outages: Callable[..., None]
+    deliver: Deliver, channel: Channel, created: Notification, outages: Callable[..., None]
 ) -> None:
     channel.error = TemporaryFailure("451 greylisted")
     outages("retry", 12)
     for _ in range(12):
         with pytest.raises(AutoReconnect):
-            deliver(str(made.id))
+            deliver(str(created.id))
     channel.error = None
-    deliver(str(made.id))
-    assert (made.reload().status, made.abandoned, made.excused) == ("sent", 12, 12)
+    deliver(str(created.id))
+    assert (created.reload().status, created.abandoned, created.excused) == ("sent", 12, 12)
 
 
 def test_an_outage_that_outlasts_the_lease_counts_against_no_delivery(
-    deliver: Deliver, channel: Channel, made: Notification, outages: Callable[..., None]
+    deliver: Deliver, channel: Channel, created: Notification, outages: Callable[..., None]
 ) -> None:
     channel.error = TemporaryFailure("451 greylisted")
     outages("retry", 1)
     outages("give_back", 1)
     with pytest.raises(AutoReconnect):
-        deliver(str(made.id))
-    make_overdue(made)
-    taken = deliveries.claim(str(made.id), LEASE)
+        deliver(str(created.id))
+    make_overdue(created)
+    taken = deliveries.claim(str(created.id), LEASE)
     assert isinstance(taken, Notification)
     deliver.give_back()
     deliver.give_back()  # nothing is left
-    found = made.reload()
+    found = created.reload()
     assert (found.abandoned, found.excused, found.due_at) == (1, 1, taken.due_at), "its new lease holds"
 
 
 def test_an_outage_while_a_mail_is_rendered_does_not_fail_it(
-    deliver: Deliver, channel: Channel, made: Notification
+    deliver: Deliver, channel: Channel, created: Notification
 ) -> None:
     channel.error = AutoReconnect("down")
     with pytest.raises(AutoReconnect):
-        deliver(str(made.id))
+        deliver(str(created.id))
     channel.error = None
-    deliver(str(made.id))
-    assert made.reload().status == "sent"
+    deliver(str(created.id))
+    assert created.reload().status == "sent"
 
 
 class Clock:
@@ -419,43 +419,45 @@ def test_an_error_other_than_an_outage_is_raised_immediately() -> None:
 
 
 def test_a_recipient_that_must_not_get_it_is_skipped(
-    channel: Channel, deliver: Deliver, made: Notification
+    channel: Channel, deliver: Deliver, created: Notification
 ) -> None:
     channel.error = NotAllowed("SMS_COUNTRIES does not list DE")
-    deliver(str(made.id))
-    delivery = made.reload()
+    deliver(str(created.id))
+    delivery = created.reload()
     assert (delivery.status, delivery.error_message) == ("skipped", "SMS_COUNTRIES does not list DE")
 
 
 def test_a_suppressed_recipient_is_skipped_and_not_counted(
-    channel: Channel, receipts: Memory, made: Notification
+    channel: Channel, receipts: Memory, created: Notification
 ) -> None:
     deliver = Deliver(
         channel, cast(Receipts, receipts), MAX_RETRIES, Suppressed("hard_bounce"), lambda _: pytest.fail()
     )
-    deliver(str(made.id))
-    delivery = made.reload()
+    deliver(str(created.id))
+    delivery = created.reload()
     assert (delivery.status, delivery.error_message, delivery.due_at) == ("skipped", "suppressed", None)
     assert delivery.attempts[-1].detail == "suppressed: hard_bounce"
     assert channel.sent == []
 
 
 def test_a_recipient_who_has_unsubscribed_is_reported_and_skipped(
-    channel: Channel, receipts: Memory, made: Notification
+    channel: Channel, receipts: Memory, created: Notification
 ) -> None:
     suppressed = Suppressed()
     channel.error = Unsubscribed("error 21610")
-    Deliver(channel, cast(Receipts, receipts), MAX_RETRIES, suppressed)(str(made.id))
-    delivery = made.reload()
-    assert [each.id for each in suppressed.reported] == [made.id]
+    Deliver(channel, cast(Receipts, receipts), MAX_RETRIES, suppressed)(str(created.id))
+    delivery = created.reload()
+    assert [each.id for each in suppressed.reported] == [created.id]
     assert (delivery.status, delivery.error_message) == ("skipped", "suppressed")
 
 
-def test_a_delivery_over_a_limit_is_skipped(channel: Channel, receipts: Memory, made: Notification) -> None:
+def test_a_delivery_over_a_limit_is_skipped(
+    channel: Channel, receipts: Memory, created: Notification
+) -> None:
     deliver = Deliver(
         channel, cast(Receipts, receipts), MAX_RETRIES, Suppressed(), lambda _: "too many messages"
     )
-    deliver(str(made.id))
-    delivery = made.reload()
+    deliver(str(created.id))
+    delivery = created.reload()
     assert (delivery.status, delivery.error_message) == ("skipped", "too many messages")
     assert channel.sent == []

@@ -43,9 +43,11 @@ def set_clock(stored_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Set
 def new(event_id: str = "evt_1", recipient: str | None = "jane@example.com", **options: Any) -> Notification:
     """A new delivery by email, in its queue unless `lease` is given."""
     event = sample("booking.confirmed") | {"event_id": event_id}
-    made, is_new = deliveries.record(event, ChannelName.EMAIL, "booking_confirmation", recipient, **options)
+    created, is_new = deliveries.record(
+        event, ChannelName.EMAIL, "booking_confirmation", recipient, **options
+    )
     assert is_new
-    return made
+    return created
 
 
 def claimed(event_id: str = "evt_1") -> Notification:
@@ -63,14 +65,14 @@ def outcomes(delivery: Notification) -> list[tuple[str, str]]:
 
 
 def test_a_new_delivery_waits_in_its_queue() -> None:
-    made = new().reload()
-    assert (made.status, made.due_at, made.created_at) == ("queued", NOW + GRACE, NOW)
-    assert (made.event_type, made.booking_id) == (
+    created = new().reload()
+    assert (created.status, created.due_at, created.created_at) == ("queued", NOW + GRACE, NOW)
+    assert (created.event_type, created.booking_id) == (
         "booking.confirmed",
         sample("booking.confirmed")["booking_id"],
     )
-    assert (made.recipient, made.template) == ("jane@example.com", "booking_confirmation")
-    assert (made.error_message, made.retry_count, made.abandoned) == (None, 0, 0)
+    assert (created.recipient, created.template) == ("jane@example.com", "booking_confirmation")
+    assert (created.error_message, created.retry_count, created.abandoned) == (None, 0, 0)
 
 
 def test_a_delivery_keeps_the_trace_of_its_event(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,19 +81,23 @@ def test_a_delivery_keeps_the_trace_of_its_event(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_new_delivery_with_a_lease_belongs_to_the_caller() -> None:
-    made = new(lease=LEASE)
-    assert (made.reload().status, made.due_at) == ("sending", NOW + LEASE)
-    assert deliveries.claim(str(made.id), LEASE) == Busy(NOW + LEASE)
+    created = new(lease=LEASE)
+    assert (created.reload().status, created.due_at) == ("sending", NOW + LEASE)
+    assert deliveries.claim(str(created.id), LEASE) == Busy(NOW + LEASE)
 
 
 @pytest.mark.parametrize("lease", [None, LEASE])
 def test_a_delivery_without_a_recipient_is_skipped_and_never_queued(
     set_clock: SetClock, lease: timedelta | None, log_lines: LogLines
 ) -> None:
-    made = new(recipient=None, lease=lease).reload()
+    created = new(recipient=None, lease=lease).reload()
     (line,) = (line for line in log_lines() if line["message"] == "delivery")
     assert (line["status"], line["detail"]) == ("skipped", "the event names no recipient")
-    assert (made.status, made.error_message, made.due_at) == ("skipped", "the event names no recipient", None)
+    assert (created.status, created.error_message, created.due_at) == (
+        "skipped",
+        "the event names no recipient",
+        None,
+    )
     set_clock(timedelta(days=1))
     assert deliveries.requeue_overdue(pytest.fail) == 0
 
@@ -155,11 +161,11 @@ def test_a_claim_without_a_record_finds_nothing() -> None:
 
 @pytest.mark.parametrize("status", ["sent", "skipped", "failed", "uncertain"])
 def test_a_finished_delivery_is_not_claimed(set_clock: SetClock, status: str) -> None:
-    made = new()
-    Notification.objects(id=made.id).update_one(set__status=status)
+    created = new()
+    Notification.objects(id=created.id).update_one(set__status=status)
     set_clock(timedelta(days=1))
-    assert deliveries.claim(str(made.id), LEASE) is None
-    assert made.reload().status == status
+    assert deliveries.claim(str(created.id), LEASE) is None
+    assert created.reload().status == status
 
 
 def test_a_delivery_is_claimed_after_its_lease_and_its_worker_counted_as_lost(
@@ -188,9 +194,9 @@ def test_a_retry_is_claimed_when_it_is_due(set_clock: SetClock) -> None:
 
 
 def test_a_delivery_that_is_queued_again_during_a_claim_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = new()
+    created = new()
     monkeypatch.setattr(Notification, "compare_and_set", lambda *_: False)
-    assert deliveries.claim(str(made.id), LEASE) == Busy(NOW)
+    assert deliveries.claim(str(created.id), LEASE) == Busy(NOW)
 
 
 # --- Finished or retried
@@ -259,24 +265,24 @@ def test_only_the_holder_of_the_lease_may_end_or_retry() -> None:
 
 @pytest.mark.parametrize("status", list(DeliveryStatus))
 def test_a_failed_or_uncertain_delivery_is_abandoned(status: DeliveryStatus) -> None:
-    made, failed = new(), new("evt_2")
-    Notification.objects(id=made.id).update_one(set__status=status)
+    created, failed = new(), new("evt_2")
+    Notification.objects(id=created.id).update_one(set__status=status)
     Notification.objects(id=failed.id).update_one(set__status="failed")
-    assert deliveries.is_given_up(str(made.id)) is (status in ("failed", "uncertain"))
+    assert deliveries.is_given_up(str(created.id)) is (status in ("failed", "uncertain"))
 
 
 # --- Swept
 
 
 def test_an_overdue_delivery_is_queued_again_with_twice_the_wait(set_clock: SetClock) -> None:
-    made = new()
+    created = new()
     set_clock(GRACE)
     assert deliveries.requeue_overdue(pytest.fail) == 0
     queued: list[Notification] = []
     set_clock(GRACE + SECOND)
     assert deliveries.requeue_overdue(queued.append) == 1
-    assert [(each.id, each.notification_type) for each in queued] == [(made.id, "email")]
-    found = made.reload()
+    assert [(each.id, each.notification_type) for each in queued] == [(created.id, "email")]
+    found = created.reload()
     assert (found.status, found.abandoned, found.due_at) == ("queued", 0, NOW + 2 * (GRACE + SECOND))
 
 
@@ -305,11 +311,11 @@ def test_a_delivery_that_the_broker_refuses_stays_overdue(set_clock: SetClock) -
     def no_broker(_: Notification) -> None:
         raise ConnectionClosed("down")
 
-    made = new()
+    created = new()
     set_clock(GRACE + SECOND)
     with pytest.raises(ConnectionClosed):
         deliveries.requeue_overdue(no_broker)
-    assert made.reload().due_at == NOW + GRACE
+    assert created.reload().due_at == NOW + GRACE
     assert deliveries.requeue_overdue(lambda _: None) == 1
 
 
@@ -344,8 +350,8 @@ def test_a_delivery_that_changed_during_the_sweep_is_skipped(
 def test_only_finished_deliveries_older_than_the_limit_are_deleted(
     set_clock: SetClock, status: DeliveryStatus
 ) -> None:
-    made = new()
-    Notification.objects(id=made.id).update_one(set__status=status)
+    created = new()
+    Notification.objects(id=created.id).update_one(set__status=status)
     set_clock(timedelta(days=90))
     assert deliveries.forget(timedelta(days=90)) == 0
     set_clock(timedelta(days=90) + SECOND)

@@ -61,8 +61,8 @@ def test_command_accepts_a_file_that_is_not_a_bounce(stored_settings: Settings, 
 
 
 def test_command_asks_the_mail_server_to_try_again_during_an_outage(settings: Settings) -> None:
-    away = settings.model_copy(update={"mongodb_uri": f"mongodb://127.0.0.1:{free_port()}/away"})
-    done = ingest(away, returned())
+    unavailable = settings.model_copy(update={"mongodb_uri": f"mongodb://127.0.0.1:{free_port()}/away"})
+    done = ingest(unavailable, returned())
     assert done.returncode == 75
     assert done.stderr.startswith(b"Not handled, try again later: ")
     assert b"Traceback" not in done.stderr
@@ -103,8 +103,8 @@ def test_endpoint_accepts_a_bounce(make_client: Any, make_mail: MakeMail) -> Non
     mail = make_mail()
     client, headers = make_client(), bearer("notifications:write")
     report = returned()
-    answer = client.post("/notification/bounces", data=report, headers=headers)
-    assert (answer.status_code, answer.json) == (
+    response = client.post("/notification/bounces", data=report, headers=headers)
+    assert (response.status_code, response.json) == (
         200,
         {
             "received": True,
@@ -122,8 +122,12 @@ def test_endpoint_accepts_a_bounce(make_client: Any, make_mail: MakeMail) -> Non
     assert mail.reload().status == "bounced"
     again = client.post("/notification/bounces", data=report, headers=headers)
     assert (again.status_code, again.json["outcome"]) == (200, "repeated")
-    away = client.post("/notification/bounces", data=VACATION, headers=headers)
-    assert (away.status_code, away.json["what"], away.json["bounce"]) == (200, "auto_reply", None)
+    unavailable = client.post("/notification/bounces", data=VACATION, headers=headers)
+    assert (unavailable.status_code, unavailable.json["what"], unavailable.json["bounce"]) == (
+        200,
+        "auto_reply",
+        None,
+    )
 
 
 def test_endpoint_needs_a_key_with_the_scope(make_client: Any, make_mail: MakeMail) -> None:
@@ -159,8 +163,8 @@ def test_endpoint_accepts_our_largest_mail_and_refuses_larger_ones(
 def test_endpoint_accepts_only_messages(make_client: Any, make_mail: MakeMail) -> None:
     make_mail()
     headers = bearer("notifications:write") | {"Content-Type": "application/json"}
-    answer = make_client().post("/notification/bounces", data=b"{}", headers=headers)
-    assert answer.status_code == 415
+    response = make_client().post("/notification/bounces", data=b"{}", headers=headers)
+    assert response.status_code == 415
 
 
 def test_endpoint_is_rate_limited(make_client: Any, make_mail: MakeMail) -> None:

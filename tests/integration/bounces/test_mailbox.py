@@ -135,8 +135,8 @@ def test_one_worker_polls_at_a_time(
         assert RedisClaim(store, settings.namespace).take()
         assert poll(settings, RedisClaim(store, settings.namespace), never) == 0
     assert len(dovecot.folder("INBOX")) == 1
-    with redis.Redis(port=free_port()) as away:
-        assert poll(settings, RedisClaim(away, settings.namespace), never) == 1
+    with redis.Redis(port=free_port()) as down:
+        assert poll(settings, RedisClaim(down, settings.namespace), never) == 1
 
 
 def test_worker_killed_between_mailbox_and_record_leaves_the_message(
@@ -192,11 +192,11 @@ def test_messages_wait_while_mongodb_is_unavailable(
     settings = reading(stored_settings, dovecot, localhost_pem)
     dovecot.append(returned(), PERSON)
 
-    def away(*_given: Any) -> Taken:
+    def down(*_given: Any) -> Taken:
         raise ServiceUnavailable("The database is unavailable.")
 
     with pytest.raises(ServiceUnavailable):
-        poll(settings, Free(), never, away)
+        poll(settings, Free(), never, down)
     assert len(dovecot.folder("INBOX")) == 2
 
 

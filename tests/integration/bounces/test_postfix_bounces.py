@@ -210,14 +210,16 @@ def test_postfix_bounce_through_the_pipe_is_recorded_even_after_an_outage(
     script = folder / "ingest"
     script.write_text(_FORWARD.format(spool=spool))
     script.chmod(0o755)
-    away = stored_settings.model_copy(update={"mongodb_uri": f"mongodb://127.0.0.1:{free_port()}/away"})
+    unavailable = stored_settings.model_copy(
+        update={"mongodb_uri": f"mongodb://127.0.0.1:{free_port()}/away"}
+    )
     codes: list[int] = []
     stop = threading.Event()
 
     def run() -> None:
         while not stop.wait(0.1):
             for message in spool.glob("*.eml"):
-                settings = away if outage and not codes else stored_settings
+                settings = unavailable if outage and not codes else stored_settings
                 done = subprocess.run(
                     [*MOVIEAPP, "bounces", "ingest", "-"],
                     input=message.read_bytes(),

@@ -42,8 +42,8 @@ def make_delivery(sms_settings: Settings) -> MakeDelivery:
             "event_data": {name: value for name, value in whole.items() if value is not None},
             "created_at": utcnow(),
         }
-        made = Notification(**(defaults | fields))
-        made.insert()
-        return made
+        created = Notification(**(defaults | fields))
+        created.insert()
+        return created
 
     return make

@@ -47,9 +47,9 @@ def entries(settings_here: Settings) -> Suppressions:
 
 @pytest.fixture
 def sms(settings_here: Settings, twilio: FakeTwilio) -> Iterator[Sms]:
-    made = Sms(settings_here)
-    yield made
-    made.close()
+    created = Sms(settings_here)
+    yield created
+    created.close()
 
 
 def receive(client: FlaskClient, status: str, address: str = STATUS, **fields: str) -> None:

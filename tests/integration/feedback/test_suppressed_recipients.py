@@ -33,8 +33,8 @@ def settled(channel: str, status: str) -> list[Notification]:
 
 @pytest.fixture
 def stub(make_stub: Any) -> StubWorker:
-    made: StubWorker = make_stub(sms_provider="console", sms_countries=("any",))
-    return made
+    created: StubWorker = make_stub(sms_provider="console", sms_countries=("any",))
+    return created
 
 
 def test_a_suppressed_mail_is_skipped_and_its_booking_is_sent_by_sms(

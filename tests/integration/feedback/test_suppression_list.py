@@ -143,6 +143,6 @@ def test_a_normal_bounce_rate_does_not_pause_suppression(
     entries: Suppressions, make_delivery: MakeDelivery, bounced: int, accepted: int
 ) -> None:
     for number in range(accepted):
-        made = {"status": "bounced", "returned_at": NOW} if number < bounced else {}
-        make_delivery(created_at=NOW, **made)
+        created = {"status": "bounced", "returned_at": NOW} if number < bounced else {}
+        make_delivery(created_at=NOW, **created)
     assert add(entries, "jane@example.com") is Result.ADDED

@@ -150,6 +150,6 @@ def test_events_of_an_action_or_request_can_be_omitted(
     ],
 )
 def test_an_invalid_fault_is_refused_by_name(simulator: Simulator, body: Any, named: str) -> None:
-    answer = requests.post(f"{simulator.url}/_simulator/faults", json=body, timeout=5)
-    assert answer.status_code == 400
-    assert named in answer.json()["error"]["message"]
+    response = requests.post(f"{simulator.url}/_simulator/faults", json=body, timeout=5)
+    assert response.status_code == 400
+    assert named in response.json()["error"]["message"]

@@ -135,7 +135,7 @@ VERDICTS = {
 }
 
 
-def told(name: str) -> Bounce | NoBounce:
+def output(name: str) -> Bounce | NoBounce:
     return parse((CORPUS / f"{name}.eml").read_bytes())
 
 
@@ -145,7 +145,7 @@ def test_every_message_of_the_corpus_has_a_verdict() -> None:
 
 @pytest.mark.parametrize("name", VERDICTS)
 def test_each_message_of_the_corpus_has_the_expected_verdict(name: str) -> None:
-    found = told(name)
+    found = output(name)
     if isinstance(found, NoBounce):
         assert found.what == VERDICTS[name]
     else:
@@ -155,7 +155,7 @@ def test_each_message_of_the_corpus_has_the_expected_verdict(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, verdict in VERDICTS.items() if " " in verdict])
 def test_bounce_names_its_recipient_and_our_mail(name: str) -> None:
-    found = told(name)
+    found = output(name)
     assert isinstance(found, Bounce)
     assert found.message_id == MESSAGE_ID
     assert any(address.startswith("moviegoer@") for address in found.recipients)
@@ -164,7 +164,7 @@ def test_bounce_names_its_recipient_and_our_mail(name: str) -> None:
 
 
 def test_forwarding_address_and_final_recipient_are_both_named() -> None:
-    found = told("forwarded-recipient")
+    found = output("forwarded-recipient")
     assert isinstance(found, Bounce)
     assert found.recipients == ("elsewhere@forwarded.example.com", "moviegoer@alumni.example.com")
 
@@ -175,7 +175,7 @@ def test_copies_of_a_report_share_an_identity_and_different_reports_do_not() -> 
         parse(copy),
         parse(b"Received: from elsewhere by here; Fri, 27 Nov 2026 18:09:00 +0000\n" + copy),
     )
-    another = told("postfix-over-quota")
+    another = output("postfix-over-quota")
     assert isinstance(first, Bounce) and isinstance(second, Bounce) and isinstance(another, Bounce)
     assert first.report_id == second.report_id
-    assert told("gmail-unknown") != told("gmail-over-quota")
+    assert output("gmail-unknown") != output("gmail-over-quota")

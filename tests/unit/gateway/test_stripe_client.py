@@ -203,11 +203,11 @@ def test_an_error_that_names_the_payment_is_kept(clock: Clock) -> None:
 
 def test_every_page_of_a_list_is_read(clock: Clock) -> None:
     def page(*ids: str, more: bool) -> dict[str, Any]:
-        return {"object": "list", "data": [{"id": made} for made in ids], "has_more": more}
+        return {"object": "list", "data": [{"id": created} for created in ids], "has_more": more}
 
     transport = FakeTransport(page("c", "b", more=True), page("a", more=False))
     found = StripeApi(settings(), transport).pages("/v1/refunds", {"payment_intent": "pi_1"})
-    assert [made["id"] for made in found] == ["c", "b", "a"]
+    assert [created["id"] for created in found] == ["c", "b", "a"]
     first = [("payment_intent", "pi_1"), ("limit", "100")]
     assert [request.params for request in transport.requests] == [first, [*first, ("starting_after", "b")]]
 

@@ -78,9 +78,9 @@ def sent(transport: FakeTransport) -> dict[str, str]:
 
 
 def test_the_factory_makes_the_stripe_gateway() -> None:
-    made: Gateway = make_gateway(settings())
-    assert isinstance(made, StripeGateway)
-    assert made.default_test_method == "pm_card_visa"
+    created: Gateway = make_gateway(settings())
+    assert isinstance(created, StripeGateway)
+    assert created.default_test_method == "pm_card_visa"
 
 
 SEAL = ("TXN-1", Decimal("25.50"), "USD")
@@ -265,7 +265,7 @@ def test_listed_payments_belong_to_this_deployment_or_have_no_namespace() -> Non
         intent(id="pi_0", metadata={}, currency="xyz"),
     )
     stripe, transport = gateway(listed)
-    assert [made.gateway_id for made in stripe.payments(CREATED_AT, CREATED_AT)] == ["pi_4", "pi_1"]
+    assert [created.gateway_id for created in stripe.payments(CREATED_AT, CREATED_AT)] == ["pi_4", "pi_1"]
     assert sent(transport) == {
         "created[gte]": str(CREATED),
         "created[lte]": str(CREATED),
@@ -273,12 +273,12 @@ def test_listed_payments_belong_to_this_deployment_or_have_no_namespace() -> Non
         "limit": "100",
     }
     stripe, _ = gateway(listed, namespace="")
-    assert [made.gateway_id for made in stripe.payments(CREATED_AT)] == ["pi_1"]
+    assert [created.gateway_id for created in stripe.payments(CREATED_AT)] == ["pi_1"]
 
 
 def test_refunds_are_listed_by_payment_or_time() -> None:
     stripe, transport = gateway(listing(refund(), refund(id="re_0", metadata={})))
-    assert [made.refund_id for made in stripe.refunds(payment="pi_1")] == ["REF-1", None]
+    assert [created.refund_id for created in stripe.refunds(payment="pi_1")] == ["REF-1", None]
     assert sent(transport) == {"payment_intent": "pi_1", "limit": "100"}
     stripe, transport = gateway(listing())
     assert list(stripe.refunds(since=CREATED_AT, until=CREATED_AT)) == []

@@ -182,11 +182,11 @@ def test_a_refund_is_read() -> None:
         "payment_intent": "pi_1",
         "metadata": {"refund_transaction_id": "REF-1"},
     }
-    made = GatewayRefund(
+    created = GatewayRefund(
         "re_1", "REF-1", "pi_1", Decimal("10.00"), "USD", CREATED_AT, outcome=Refunded("re_1")
     )
-    assert reading.refund(given) == made
-    assert reading.refund(given | {"payment_intent": {"id": "pi_1"}}) == made
+    assert reading.refund(given) == created
+    assert reading.refund(given | {"payment_intent": {"id": "pi_1"}}) == created
     elsewhere = reading.refund(given | {"metadata": {}, "payment_intent": None})
     assert (elsewhere.refund_id, elsewhere.payment_gateway_id) == (None, None)
 

@@ -64,14 +64,14 @@ def test_text_and_html_have_the_same_content(mail: Rendered) -> None:
     page = Page("<div " + mail.html.partition('role="article"')[2])
     links = {link for link in page.links if link.startswith("http") and f'href="{link}"' in mail.html}
     assert not {link for link in links if link not in mail.text}
-    told = re.sub(r"\s+", " ", without_isolates(mail.text))
+    output = re.sub(r"\s+", " ", without_isolates(mail.text))
     # Amounts, ids, and dates: every word with a digit. Japanese has no spaces between words.
     words = {
         word.strip(".,;:()")
         for word in re.split(r"[\s\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef]+", without_isolates(page.text))
         if re.search(r"\d", word)
     }
-    assert not {word for word in words if word not in told}
+    assert not {word for word in words if word not in output}
     for text in (mail.text, page.text, mail.subject, mail.preheader):
         assert not re.search(r"\bNone\b|\bundefined\b|\[\]|%\(", text)
     assert all(page.cells)

@@ -93,11 +93,11 @@ def test_a_decline_reason_of_our_payment_service_is_translated(renderer: Rendere
 @pytest.mark.parametrize("language", Languages().all.values(), ids=lambda language: language.code)
 @pytest.mark.parametrize("decline", sorted(declines.EVERY, key=attrgetter("message")))
 def test_a_decline_reason_is_one_sentence_in_every_language(language: Language, decline: Decline) -> None:
-    told = language.gettext(decline.message)
+    output = language.gettext(decline.message)
     reason = failure_of(language, decline.code, decline.message, decline.retry).reason
-    assert told.startswith(reason)
+    assert output.startswith(reason)
     assert re.fullmatch(r"[^.\u3002]+[.\u3002]", reason)
-    assert reason != told
+    assert reason != output
 
 
 def test_a_right_to_left_language_mirrors_the_page() -> None:

@@ -56,13 +56,13 @@ def test_a_greeting_keeps_names(renderer: Renderer, name: str) -> None:
 )
 def test_a_title_is_never_a_link(renderer: Renderer, title: str, shown: str) -> None:
     event = sample("booking.confirmed") | {"movie_title": title}
-    told = mail(renderer, "booking_confirmation", event)
-    assert shown in told
-    assert not AUTOLINKED.search(told)
+    output = mail(renderer, "booking_confirmation", event)
+    assert shown in output
+    assert not AUTOLINKED.search(output)
 
 
 def test_an_sms_contains_no_link_from_event_text() -> None:
     event = sample("booking.confirmed") | {"movie_title": "see http://evil.example/x"}
-    told = Texts("MovieApp", "USD").write("booking.confirmed", event)
-    assert "evil" in told
-    assert not AUTOLINKED.search(told)
+    output = Texts("MovieApp", "USD").write("booking.confirmed", event)
+    assert "evil" in output
+    assert not AUTOLINKED.search(output)

@@ -304,9 +304,9 @@ def test_a_generic_decline_shows_no_reason(renderer: Renderer) -> None:
     assert "On a list" not in mail.text + mail.html
 
 
-@pytest.mark.parametrize("answer", [False, "false", 0])
-def test_there_is_no_retry_button_if_a_retry_cannot_succeed(renderer: Renderer, answer: object) -> None:
-    mail = rendered(renderer, "payment_failed", retry_possible=answer)
+@pytest.mark.parametrize("response", [False, "false", 0])
+def test_there_is_no_retry_button_if_a_retry_cannot_succeed(renderer: Renderer, response: object) -> None:
+    mail = rendered(renderer, "payment_failed", retry_possible=response)
     assert "retry/BOOK-789012" not in mail.text + mail.html
     assert "Try again" not in mail.text + mail.html
 

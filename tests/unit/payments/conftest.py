@@ -101,10 +101,10 @@ class Site:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
+    created = Clock()
     for module in ("service", "refunds", "recovery", "webhooks", "books"):
-        monkeypatch.setattr(f"app.payments.{module}.utcnow", made)
-    return made
+        monkeypatch.setattr(f"app.payments.{module}.utcnow", created)
+    return created
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def event_types(payment: Payment) -> list[str]:
 
 def payment(status: PaymentStatus = PaymentStatus.COMPLETED, **changes: Any) -> Payment:
     """A record of 25 USD."""
-    made = Payment(
+    created = Payment(
         TXN, status, "BOOK-1", "user_1", Decimal(25), "USD", "credit_card", START, gateway_id="pi_1"
     )
-    return replace(made, **changes)
+    return replace(created, **changes)

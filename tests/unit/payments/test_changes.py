@@ -26,8 +26,8 @@ TEN = Decimal(10)
 
 
 def refund(status: RefundStatus = RefundStatus.PENDING, amount: int = 10, **changes: Any) -> Refund:
-    made = Refund("REF-1", status, Decimal(amount), "asked for", START)
-    return replace(made, **changes)
+    created = Refund("REF-1", status, Decimal(amount), "asked for", START)
+    return replace(created, **changes)
 
 
 def with_refund(status: PaymentStatus, refund: Refund, **changes: Any) -> Payment:
@@ -393,14 +393,14 @@ def test_a_second_refund_completes_beside_the_first() -> None:
 
 def test_a_refund_made_elsewhere_is_adopted_once() -> None:
     before = payment(recover_after=NOW)
-    made = refund(RefundStatus.COMPLETED, gateway_id="re_1", processed_at=NOW)
-    after = changes.refund_adopted(before, made, actor=Actor.WEBHOOK, now=NOW)
+    created = refund(RefundStatus.COMPLETED, gateway_id="re_1", processed_at=NOW)
+    after = changes.refund_adopted(before, created, actor=Actor.WEBHOOK, now=NOW)
     assert only_event(before, after)["refund_transaction_id"] == "REF-1"
-    assert (after.status, after.refunds, after.refund_reserved) == (P.PARTIALLY_REFUNDED, (made,), TEN)
+    assert (after.status, after.refunds, after.refund_reserved) == (P.PARTIALLY_REFUNDED, (created,), TEN)
     assert (after.amount_refunded, after.recover_after) == (TEN, None)
-    for again in (made, replace(made, id="REF-2"), replace(made, gateway_id="re_2")):
+    for again in (created, replace(created, id="REF-2"), replace(created, gateway_id="re_2")):
         assert changes.refund_adopted(after, again, actor=Actor.WEBHOOK, now=NOW) is after
-    other = replace(made, id="REF-2", gateway_id="re_2")
+    other = replace(created, id="REF-2", gateway_id="re_2")
     assert changes.refund_adopted(after, other, actor=Actor.WEBHOOK, now=NOW).amount_refunded == 20
 
 
@@ -484,21 +484,21 @@ def test_a_stray_charge_is_refunded_once_and_in_full() -> None:
         back = refund(amount=25, id=refund_id)
         return changes.stray_refund_reserved(payment, back, actor=Actor.RECOVERY, now=NOW, recover_in=LATER)
 
-    begun = begin(before, "REF-1")
-    assert (begun.refund_reserved, begun.recover_after) == (Decimal(25), NOW + LATER)
-    assert begun.history[-1] == Step(NOW, "refund_pending", Actor.RECOVERY, "pi_9", note="REF-1")
-    assert begin(begun, "REF-2") is begun
+    started = begin(before, "REF-1")
+    assert (started.refund_reserved, started.recover_after) == (Decimal(25), NOW + LATER)
+    assert started.history[-1] == Step(NOW, "refund_pending", Actor.RECOVERY, "pi_9", note="REF-1")
+    assert begin(started, "REF-2") is started
     without = payment(P.FAILED)
     assert begin(without, "REF-1") is without
-    done = changes.refund_completed(begun, "REF-1", "re_1", actor=Actor.API, now=NOW)
+    done = changes.refund_completed(started, "REF-1", "re_1", actor=Actor.API, now=NOW)
     assert (done.status, done.stray_charge, done.recover_after) == (P.REFUNDED, None, None)
 
 
 def test_a_stray_charge_whose_refund_fails_after_it_had_succeeded_is_kept_for_an_operator() -> None:
     stray = changes.strayed(payment(P.FAILED), "pi_9", actor=Actor.WEBHOOK, now=NOW, look_at=NOW)
     back = refund(amount=25, id="REF-1")
-    begun = changes.stray_refund_reserved(stray, back, actor=Actor.RECOVERY, now=NOW, recover_in=LATER)
-    done = changes.refund_completed(begun, "REF-1", "re_1", actor=Actor.API, now=NOW)
+    started = changes.stray_refund_reserved(stray, back, actor=Actor.RECOVERY, now=NOW, recover_in=LATER)
+    done = changes.refund_completed(started, "REF-1", "re_1", actor=Actor.API, now=NOW)
     assert done.stray_charge is None
     taken = changes.refund_failed(done, "REF-1", "card closed", actor=Actor.WEBHOOK, now=NOW)
     assert (taken.stray_charge, taken.recover_after) == ("pi_9", None)

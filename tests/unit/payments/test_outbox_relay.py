@@ -58,12 +58,12 @@ def waiting(site: Site, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(outbox, "utcnow", utcnow)
     monkeypatch.setattr(outbox, "_SWEEP_SIZE", 1)
     monkeypatch.setattr(outbox, "SWEEP_INTERVAL_SECONDS", INTERVAL_SECONDS)
-    made = utcnow() - timedelta(hours=1)
+    created = utcnow() - timedelta(hours=1)
     ids = []
     for number in range(EVENTS):
         paid = site.pay(f"TXN-{number}", booking_id=f"BOOK-{number}", user_id=f"user_{number}")
         [entry] = paid.outbox
-        at = made + timedelta(seconds=number)
+        at = created + timedelta(seconds=number)
         site.ledger._payments[paid.id] = replace(paid, outbox=(replace(entry, created_at=at),))
         ids.append(entry.event_id)
     return ids

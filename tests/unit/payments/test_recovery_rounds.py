@@ -47,21 +47,21 @@ def in_turn(act: Callable[[Any], None], items: Sequence[Any]) -> None:
 
 def recover(site: Site, limit: int = 100) -> int:
     """Run one round of recovery, after clearing the recorded gateway calls."""
-    site.gateway.asked.clear()
+    site.gateway.requested.clear()
     return recover_due(site.payments, limit, run=in_turn)
 
 
-def asked(site: Site) -> list[str]:
-    return [str(what[0]) for what in site.gateway.asked]
+def requested(site: Site) -> list[str]:
+    return [str(what[0]) for what in site.gateway.requested]
 
 
 @pytest.fixture
 def unknown(site: Site, clock: Clock) -> Payment:
     """Return a due payment whose response was lost."""
     site.gateway.outcome = Unknown("timeout")
-    made = site.pay()
+    created = site.pay()
     clock.now = START + site.payments.recover_in + timedelta(seconds=1)
-    return made
+    return created
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_payment_is_looked_up_when_its_outcome_should_be_known_and_not_before(
     site.gateway.outcome = Unknown("timeout")
     site.pay()
     clock.now = START + site.payments.recover_in
-    assert (recover(site), site.gateway.asked) == (0, [])
+    assert (recover(site), site.gateway.requested) == (0, [])
     clock.pass_by(seconds=1)
     assert recover(site) == 1
 
@@ -96,7 +96,7 @@ def test_a_charge_in_the_gateways_records_completes_the_payment(site: Site, unkn
     assert statuses(payment) == [("pending", Actor.API), ("completed", Actor.RECOVERY)]
     assert (payment.gateway_id, payment.recover_after) == ("pi_1", None)
     reach = KEY_MEMORY + CLOCK_SKEW
-    assert site.gateway.asked == [("payments", START - CLOCK_SKEW, START + reach)]
+    assert site.gateway.requested == [("payments", START - CLOCK_SKEW, START + reach)]
     assert recover(site) == 0
 
 
@@ -113,9 +113,9 @@ def test_an_operators_lookup_changes_nothing_if_no_payment_is_listed(
 ) -> None:
     if namespace:
         site.fact(Charged("pi_1"), namespace=namespace)
-    site.gateway.asked.clear()
+    site.gateway.requested.clear()
     assert settle_listed(site.payments, unknown, Actor.OPERATOR) is None
-    assert asked(site) == ["payments"], "it neither charges nor seals"
+    assert requested(site) == ["payments"], "it neither charges nor seals"
     assert site.stored() == unknown
 
 
@@ -123,7 +123,7 @@ def test_a_payment_that_never_reached_the_gateway_fails_once_its_key_is_used_up(
     site: Site, unknown: Payment
 ) -> None:
     recover(site)
-    assert site.gateway.asked[1:] == [("seal", TXN, Decimal(25), "USD")]
+    assert site.gateway.requested[1:] == [("seal", TXN, Decimal(25), "USD")]
     payment = site.stored()
     assert (payment.status, payment.history[-1].note) == (P.FAILED, "the gateway never charged it")
     assert (payment.error_message, payment.recover_after) == (declines.GATEWAY_ERROR.message, None)
@@ -139,7 +139,7 @@ def test_a_request_that_arrives_during_the_first_lookup_is_found_by_the_second(
     monkeypatch.setattr(site.gateway, "seal", seal)
     recover(site)
     assert site.stored().status == P.COMPLETED
-    assert site.gateway.asked[1] == ("payments", START - CLOCK_SKEW, START + KEY_MEMORY + CLOCK_SKEW)
+    assert site.gateway.requested[1] == ("payments", START - CLOCK_SKEW, START + KEY_MEMORY + CLOCK_SKEW)
 
 
 def test_a_used_key_without_a_listed_charge_means_that_nothing_was_charged(
@@ -147,7 +147,7 @@ def test_a_used_key_without_a_listed_charge_means_that_nothing_was_charged(
 ) -> None:
     site.gateway.used_keys = {TXN}
     recover(site)
-    assert asked(site) == ["payments", "seal", "payments"]
+    assert requested(site) == ["payments", "seal", "payments"]
     assert site.stored().status == P.FAILED
 
 
@@ -157,7 +157,7 @@ def test_a_payment_with_a_gateway_id_is_looked_up_by_it(site: Site, clock: Clock
     clock.pass_by(hours=1)
     site.fact(Declined(declines.FUNDS, "pi_1"))
     recover(site)
-    assert site.gateway.asked == [("payment", "pi_1")]
+    assert site.gateway.requested == [("payment", "pi_1")]
     assert (site.stored().status, site.stored().error_code) == (P.FAILED, "INSUFFICIENT_FUNDS")
 
 
@@ -166,7 +166,7 @@ def test_another_deployments_charge_is_not_adopted(site: Site, unknown: Payment)
     recover(site)
     payment = site.stored()
     assert (payment.status, payment.gateway_id) == (P.FAILED, None)
-    assert ("seal", TXN, Decimal(25), "USD") in site.gateway.asked
+    assert ("seal", TXN, Decimal(25), "USD") in site.gateway.requested
 
 
 def test_recovery_changes_nothing_while_the_gateway_is_down(
@@ -190,7 +190,7 @@ def test_after_several_failed_reads_the_rest_of_the_round_waits(
     clock.pass_by(hours=1)
     site.gateway.down = True
     assert recover(site) == due
-    assert asked(site) == ["payment"] * CONCURRENT_CALLS, "one for each call that may be in flight"
+    assert requested(site) == ["payment"] * CONCURRENT_CALLS, "one for each call that may be in flight"
     lines = [line for line in log_lines() if line["message"] == "recovery waits for the gateway"]
     assert [line["transaction_id"] for line in lines] == [
         f"TXN-{number}" for number in range(CONCURRENT_CALLS)
@@ -239,8 +239,8 @@ def lose_responses(site: Site, clock: Clock, count: int) -> list[str]:
 def test_one_listing_serves_a_backlog_of_any_size(site: Site, clock: Clock, count: int) -> None:
     lose_responses(site, clock, count)
     assert recover(site, limit=10_000) == count
-    assert asked(site).count("payments") == 1
-    assert asked(site).count("seal") == count
+    assert requested(site).count("payments") == 1
+    assert requested(site).count("seal") == count
 
 
 def test_a_backlog_is_left_to_the_others_but_for_the_batch_in_hand(
@@ -260,7 +260,7 @@ def test_a_backlog_is_left_to_the_others_but_for_the_batch_in_hand(
     monkeypatch.setattr(site.gateway, "seal", meanwhile)
     assert recover(site, limit=10_000) == CLAIM_SIZE
     assert others == ids[CLAIM_SIZE:]
-    sealed = [what[1] for what in site.gateway.asked if what[0] == "seal"]
+    sealed = [what[1] for what in site.gateway.requested if what[0] == "seal"]
     assert sealed == ids[:CLAIM_SIZE], "nothing is asked twice"
 
 
@@ -268,14 +268,14 @@ def test_who_gets_no_payment_reads_no_list(site: Site, clock: Clock, monkeypatch
     lose_responses(site, clock, 2)
     monkeypatch.setattr(site.ledger, "claim", lambda *_: [])
     assert recover(site) == 0
-    assert site.gateway.asked == []
+    assert site.gateway.requested == []
 
 
 def test_what_arrived_while_we_looked_is_listed_once_for_all_batches(site: Site, clock: Clock) -> None:
     ids = lose_responses(site, clock, 2 * CLAIM_SIZE)
     site.gateway.used_keys = set(ids)
     assert recover(site, limit=10_000) == 2 * CLAIM_SIZE
-    assert asked(site).count("payments") == 2
+    assert requested(site).count("payments") == 2
     assert {site.stored(one).status for one in ids} == {P.FAILED}
 
 
@@ -319,7 +319,7 @@ def test_a_pending_refund_is_polled_until_it_is_settled(site: Site, clock: Clock
         assert payment.recover_after is not None
         assert clock.now < payment.recover_after <= clock.now + LONGEST_PAUSE
         clock.now = payment.recover_after + timedelta(seconds=1)
-    assert site.gateway.asked == [("find_refund", "re_1")]
+    assert site.gateway.requested == [("find_refund", "re_1")]
     site.refund_fact(refund_id="REF-1", outcome=Refunded("re_1"))
     recover(site)
     assert (site.stored().status, site.stored().recover_after) == (P.PARTIALLY_REFUNDED, None)
@@ -357,13 +357,13 @@ def test_a_refund_gets_the_outcome_in_the_gateways_records(
     (refund,) = site.stored().refunds
     assert (refund.status, refund.gateway_id) == (status, "re_1")
     reach = KEY_MEMORY + CLOCK_SKEW
-    assert site.gateway.asked == [("refunds", None, START - CLOCK_SKEW, START + reach)]
+    assert site.gateway.requested == [("refunds", None, START - CLOCK_SKEW, START + reach)]
     assert site.stored().recover_after is None
 
 
 def test_a_refund_that_never_reached_the_gateway_releases_its_amount(site: Site, refunding: Payment) -> None:
     recover(site)
-    assert site.gateway.asked[1:] == [("seal", "REF-1", Decimal(25), "USD")]
+    assert site.gateway.requested[1:] == [("seal", "REF-1", Decimal(25), "USD")]
     payment = site.stored()
     assert (payment.refunds[0].status, payment.refund_reserved) == (R.FAILED, Decimal(0))
     assert payment.refunds[0].error_message == "the request never reached the gateway"
@@ -380,7 +380,7 @@ def test_a_refund_that_arrives_during_the_first_lookup_is_found_by_the_second(
     monkeypatch.setattr(site.gateway, "seal", seal)
     recover(site)
     assert site.stored().refunds[0].status == R.COMPLETED
-    assert site.gateway.asked[1] == ("refunds", None, START - CLOCK_SKEW, START + KEY_MEMORY + CLOCK_SKEW)
+    assert site.gateway.requested[1] == ("refunds", None, START - CLOCK_SKEW, START + KEY_MEMORY + CLOCK_SKEW)
 
 
 def test_a_refund_that_the_gateway_no_longer_knows_stays_pending(
@@ -391,7 +391,7 @@ def test_a_refund_that_the_gateway_no_longer_knows_stays_pending(
     site.gateway.refunds_there.clear()
     clock.pass_by(hours=1)
     recover(site)
-    assert asked(site) == ["find_refund"]
+    assert requested(site) == ["find_refund"]
     assert site.stored().refunds[0].pending
 
 
@@ -408,7 +408,7 @@ def test_recovery_refunds_a_stray_charge_if_refunds_are_automatic(site: Site, cl
     clock.pass_by(hours=1)
     site.gateway.refund_outcome = Refunded("re_2")
     recover(site)
-    assert asked(site) == ["refunds", "seal", "refunds", "refund"]
+    assert requested(site) == ["refunds", "seal", "refunds", "refund"]
     payment = site.stored()
     assert [refund.status for refund in payment.refunds] == [R.FAILED, R.COMPLETED]
     assert (payment.status, payment.stray_charge, payment.recover_after) == (P.REFUNDED, None, None)
@@ -424,7 +424,7 @@ def test_a_stray_charge_that_was_refunded_elsewhere_is_not_refunded_again(site: 
     site.refund_fact(amount=Decimal(25))
     clock.pass_by(hours=1)
     recover(site)
-    assert asked(site) == ["refunds"]
+    assert requested(site) == ["refunds"]
     assert site.stored().status == P.REFUNDED
 
 
@@ -439,7 +439,7 @@ def test_recovery_leaves_a_stray_charge_to_an_operator_if_refunds_are_not_automa
     )
     clock.pass_by(hours=1)
     recover(site)
-    assert site.gateway.asked == []
+    assert site.gateway.requested == []
     assert site.stored().status == P.FAILED
 
 

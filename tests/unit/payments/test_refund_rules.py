@@ -40,16 +40,16 @@ ZERO = Decimal(0)
 
 
 def order(amount: str | None = "10", **changes: Any) -> RefundOrder:
-    made = RefundOrder(TXN, "BOOK-1", "user_1", "asked for", None if amount is None else Decimal(amount))
-    return replace(made, **changes)
+    created = RefundOrder(TXN, "BOOK-1", "user_1", "asked for", None if amount is None else Decimal(amount))
+    return replace(created, **changes)
 
 
 def refunded(site: Site, amount: str | None = "10", refund_id: str = "REF-1") -> tuple[Payment, Refund]:
     return site.payments.refunds.refund(order(amount), refund_id)
 
 
-def asked(site: Site) -> list[RefundRequest]:
-    return [what[1] for what in site.gateway.asked if isinstance(what[1], RefundRequest)]
+def requested(site: Site) -> list[RefundRequest]:
+    return [what[1] for what in site.gateway.requested if isinstance(what[1], RefundRequest)]
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_a_refund_is_reserved_then_requested_then_completed(site: Site, paid: Pa
     )
     assert statuses(payment)[-2:] == [("refund_pending", Actor.API), ("partially_refunded", Actor.API)]
     assert event_types(payment) == ["payment.success", "payment.refund"]
-    assert asked(site) == [RefundRequest("REF-1", "pi_1", TEN, "USD")]
+    assert requested(site) == [RefundRequest("REF-1", "pi_1", TEN, "USD")]
     assert site.gateway.shares == [Share.CUSTOMER]
 
 
@@ -143,7 +143,7 @@ def test_a_disallowed_refund_is_not_recorded(
         site.payments.refunds.refund(order(**changes) if "amount" not in changes else order("25.01"), "REF-1")
     expected: dict[str, Any] = {"left": 25.0} if "amount" in changes else {"transaction_id": TXN}
     assert refused.value.details == expected
-    assert (site.stored(), asked(site)) == (paid, [])
+    assert (site.stored(), requested(site)) == (paid, [])
 
 
 def test_nothing_is_left_after_a_full_reservation(site: Site, paid: Payment) -> None:
@@ -205,7 +205,7 @@ def test_a_repeated_refund_is_requested_with_the_same_key(site: Site, paid: Paym
     assert payment.recover_after == START + timedelta(seconds=30) + site.payments.recover_in
     site.gateway.refund_outcome = Refunded("re_1")
     assert site.payments.refunds.resume(payment, "REF-1")[1].status == R.COMPLETED
-    assert asked(site) == [RefundRequest("REF-1", "pi_1", TEN, "USD")] * 3
+    assert requested(site) == [RefundRequest("REF-1", "pi_1", TEN, "USD")] * 3
 
 
 def test_a_repeated_refund_that_is_settled_or_known_to_the_gateway_is_returned(
@@ -216,7 +216,7 @@ def test_a_repeated_refund_that_is_settled_or_known_to_the_gateway_is_returned(
     site.gateway.refund_outcome = RefundPending("re_2", "pending")
     pending = refunded(site, "5", "REF-2")
     assert site.payments.refunds.resume(pending[0], "REF-2") == pending
-    assert len(asked(site)) == 2
+    assert len(requested(site)) == 2
 
 
 def test_a_repeated_refund_that_failed_is_refused_again(site: Site, paid: Payment) -> None:
@@ -278,7 +278,7 @@ def test_refunds_made_elsewhere_are_adopted(site: Site, paid: Payment, clock: Cl
     site.refund_fact("re_2", amount=Decimal(5), refund_id="REF-OLD")
     site.refund_fact("re_9", payment_gateway_id="pi_9")
     payment = site.payments.refunds.synchronize(paid, Actor.WEBHOOK)
-    assert ("refunds", "pi_1", None, None) in site.gateway.asked
+    assert ("refunds", "pi_1", None, None) in site.gateway.requested
     first, second = payment.refunds
     assert first.id.startswith("REF-")
     now = START + timedelta(hours=1)
@@ -346,9 +346,9 @@ def test_a_refund_that_does_not_agree_changes_nothing_and_is_logged(
 def test_a_payment_without_a_gateway_id_has_no_refunds_to_list(site: Site) -> None:
     site.gateway.outcome = Unknown("timeout")
     payment = site.pay()
-    site.gateway.asked.clear()
+    site.gateway.requested.clear()
     assert site.payments.refunds.synchronize(payment, Actor.WEBHOOK) is payment
-    assert site.gateway.asked == []
+    assert site.gateway.requested == []
 
 
 # --- Charged although ended unpaid
@@ -366,7 +366,7 @@ def test_a_stray_charge_waits_for_an_operator_if_refunds_are_not_automatic(
     site: Site, stray: Payment
 ) -> None:
     assert (stray.stray_charge, stray.gateway_id, stray.recover_after) == ("pi_1", "pi_1", None)
-    assert (stray.status, asked(site)) == (P.FAILED, [])
+    assert (stray.status, requested(site)) == (P.FAILED, [])
 
 
 def test_a_stray_charge_is_due_for_recovery_before_its_refund_begins(
@@ -393,7 +393,7 @@ def test_a_stray_charge_is_refunded_in_full(
 ) -> None:
     site.gateway.refund_outcome = outcome
     payment = site.payments.refunds.refund_stray(stray, Actor.OPERATOR)
-    (request,) = asked(site)
+    (request,) = requested(site)
     assert (request.payment_gateway_id, request.amount, request.currency) == ("pi_1", Decimal(25), "USD")
     assert (payment.status, payment.stray_charge) == (status, left)
     assert payment.refunds[0].id == request.refund_id
@@ -413,11 +413,11 @@ def test_a_stray_refund_started_elsewhere_is_not_requested_twice(site: Site, str
     site.gateway.refund_outcome = Unknown("timeout")
     site.payments.refunds.refund_stray(stray, Actor.RECOVERY)
     site.payments.refunds.refund_stray(stray, Actor.WEBHOOK)
-    assert len(asked(site)) == 1
+    assert len(requested(site)) == 1
 
 
 def test_a_charge_that_is_not_stray_is_not_refunded(site: Site) -> None:
     site.gateway.outcome = Charged("pi_1")
     paid = site.pay()
     assert site.payments.refunds.refund_stray(paid, Actor.OPERATOR) is paid
-    assert asked(site) == []
+    assert requested(site) == []

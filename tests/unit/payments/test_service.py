@@ -77,7 +77,7 @@ def test_a_charge_completes_the_payment(site: Site) -> None:
         "https://shop.example/",
         {"seat": "B5"},
     )
-    assert site.gateway.asked == [("charge", expected)]
+    assert site.gateway.requested == [("charge", expected)]
     assert site.gateway.shares == [Share.CUSTOMER]
 
 
@@ -139,7 +139,7 @@ def test_a_payment_that_finds_no_slot_at_the_gateway_is_not_recorded(site: Site)
     site.gateway.full = {Share.CUSTOMER}
     with pytest.raises(GatewayError):
         site.pay()
-    assert (site.ledger.find(TXN), site.gateway.asked) == (None, [])
+    assert (site.ledger.find(TXN), site.gateway.requested) == (None, [])
 
 
 def test_a_booking_is_paid_once(site: Site) -> None:
@@ -147,7 +147,7 @@ def test_a_booking_is_paid_once(site: Site) -> None:
     with pytest.raises(DuplicateTransaction) as duplicate:
         site.pay("TXN-2")
     assert duplicate.value.details == {"booking_id": "BOOK-1", "transaction_id": TXN}
-    assert len(site.gateway.asked) == 1
+    assert len(site.gateway.requested) == 1
 
 
 # --- Checks before any gateway call
@@ -171,7 +171,7 @@ def test_a_wrong_order_is_refused_before_anything_is_recorded(
     with pytest.raises(error) as refused:
         site.pay(**changes)
     assert field is None or refused.value.details == {"field": field}
-    assert (site.ledger.find(TXN), site.gateway.asked) == (None, [])
+    assert (site.ledger.find(TXN), site.gateway.requested) == (None, [])
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_the_order_selects_the_payment_source(
     site: Site, changes: dict[str, Any], method: str | None, kind: str
 ) -> None:
     site.pay(**changes)
-    ((_, charge),) = site.gateway.asked
+    ((_, charge),) = site.gateway.requested
     assert isinstance(charge, Charge)
     assert (charge.payment_method, charge.kind, site.stored().gateway_method) == (method, kind, method)
 
@@ -242,7 +242,7 @@ def test_live_mode_requires_a_token_and_refuses_card_numbers(site: Site) -> None
 
 def test_live_mode_tokenizes_a_raw_card_if_allowed(site: Site) -> None:
     live(site, allow_raw_card_data=True).pay(payment_token=None, card=CARD)
-    assert site.gateway.asked[0] == ("tokenize", CARD)
+    assert site.gateway.requested[0] == ("tokenize", CARD)
     assert site.stored().gateway_method == "pm_tokenized"
 
 
@@ -262,7 +262,7 @@ def test_a_card_that_is_refused_at_tokenization_is_not_recorded(
     with pytest.raises(error) as refused:
         live(site, allow_raw_card_data=True).pay(payment_token=None, card=CARD)
     assert (type(refused.value), refused.value.message) == (error, message)
-    assert (site.ledger.find(TXN), len(site.gateway.asked)) == (None, 1)
+    assert (site.ledger.find(TXN), len(site.gateway.requested)) == (None, 1)
 
 
 def test_an_invalid_card_number_is_not_sent_to_the_gateway(site: Site) -> None:
@@ -270,7 +270,7 @@ def test_an_invalid_card_number_is_not_sent_to_the_gateway(site: Site) -> None:
         site.pay(payment_token=None, card=replace(CARD, number="4242424242424241"))
     with pytest.raises(CardExpired):
         site.pay(payment_token=None, card=replace(CARD, year=2026, month=11))
-    assert site.gateway.asked == []
+    assert site.gateway.requested == []
 
 
 # --- The same request, repeated
@@ -283,7 +283,7 @@ def test_a_repeated_request_charges_an_unknown_payment_with_the_same_key(site: S
     site.gateway.outcome = Charged("pi_1")
     result = site.payments.resume(first)
     assert result.payment.status == P.COMPLETED
-    assert site.gateway.asked[0] == site.gateway.asked[1]
+    assert site.gateway.requested[0] == site.gateway.requested[1]
     assert site.stored().attempted_at == START + timedelta(seconds=5)
 
 
@@ -291,11 +291,11 @@ def test_a_repeated_request_looks_up_a_payment_that_the_gateway_knows(site: Site
     first = waiting(site)
     site.fact(Charged("pi_1"))
     assert site.payments.resume(first).payment.status == P.COMPLETED
-    assert site.gateway.asked[-1] == ("payment", "pi_1")
+    assert site.gateway.requested[-1] == ("payment", "pi_1")
     site.gateway.outcome = Unknown("500", "pi_2")
     unknown = site.pay("TXN-2", booking_id="BOOK-2")
     site.payments.resume(unknown)
-    assert site.gateway.asked[-1] == ("payment", "pi_2")
+    assert site.gateway.requested[-1] == ("payment", "pi_2")
 
 
 def test_an_outcome_recorded_meanwhile_is_kept(site: Site, clock: Clock) -> None:
@@ -304,7 +304,7 @@ def test_an_outcome_recorded_meanwhile_is_kept(site: Site, clock: Clock) -> None
     clock.pass_by(seconds=5)
     site.payments.give_up(first, Actor.RECOVERY)
     assert site.payments.resume(first).payment.status == P.FAILED
-    assert len(site.gateway.asked) == 1, "it was not charged again"
+    assert len(site.gateway.requested) == 1, "it was not charged again"
 
 
 def test_a_refused_repetition_does_not_settle_the_first_request(site: Site, clock: Clock) -> None:
@@ -356,23 +356,23 @@ def test_frequent_status_requests_cause_few_gateway_calls(site: Site) -> None:
     site.fact(ACTION)
     results = [site.payments.look_up(payment) for _ in range(10)]
     assert {result.action for result in results} == {ACTION}
-    assert site.gateway.asked.count(("payment", "pi_1")) == 2
+    assert site.gateway.requested.count(("payment", "pi_1")) == 2
 
 
 @pytest.mark.parametrize("status", [P.COMPLETED, P.FAILED, P.CANCELED, P.REFUNDED, P.PARTIALLY_REFUNDED])
 def test_a_settled_payment_is_not_looked_up(site: Site, status: PaymentStatus) -> None:
     payment = replace(site.pay(), status=status)
-    site.gateway.asked.clear()
+    site.gateway.requested.clear()
     assert site.payments.look_up(payment) == PaymentResult(payment)
-    assert site.gateway.asked == []
+    assert site.gateway.requested == []
 
 
 def test_a_payment_without_a_gateway_id_is_not_looked_up(site: Site) -> None:
     site.gateway.outcome = Unknown("timeout")
     payment = site.pay()
-    site.gateway.asked.clear()
+    site.gateway.requested.clear()
     assert site.payments.look_up(payment) == PaymentResult(payment)
-    assert site.gateway.asked == []
+    assert site.gateway.requested == []
     with pytest.raises(ValueError, match="the gateway's id of TXN-1 is not known"):
         site.payments.settle(payment, Actor.API)
 
@@ -394,7 +394,7 @@ def test_a_customer_has_an_hour_to_confirm(site: Site, clock: Clock, minutes: in
     site.gateway.after_cancel = replace(site.fact(ACTION), outcome=Canceled("pi_1", declines.NOT_CONFIRMED))
     clock.pass_by(minutes=minutes)
     result = site.payments.settle(payment, Actor.RECOVERY)
-    assert (("cancel", "pi_1", True) in site.gateway.asked) is is_canceled
+    assert (("cancel", "pi_1", True) in site.gateway.requested) is is_canceled
     assert result.payment.status == (P.FAILED if is_canceled else P.REQUIRES_ACTION)
     assert result.action == (None if is_canceled else ACTION)
 
@@ -404,7 +404,7 @@ def test_a_payment_with_failed_authentication_is_canceled_before_it_fails(site: 
     fact = site.fact(Declined(declines.AUTHENTICATION, "pi_1"))
     site.gateway.after_cancel = replace(fact, outcome=Canceled("pi_1", declines.AUTHENTICATION))
     settled = site.payments.settle(payment, Actor.WEBHOOK).payment
-    assert site.gateway.asked[-1] == ("cancel", "pi_1", True)
+    assert site.gateway.requested[-1] == ("cancel", "pi_1", True)
     assert (settled.status, settled.error_message) == (P.FAILED, declines.AUTHENTICATION.message)
 
 
@@ -421,7 +421,7 @@ def test_a_declined_payment_that_cannot_be_confirmed_needs_no_cancellation(site:
     payment = site.pay()
     site.fact(Declined(declines.FUNDS, "pi_1"))
     assert site.payments.settle(payment, Actor.RECOVERY).payment.status == P.FAILED
-    assert site.gateway.asked[-1] == ("payment", "pi_1")
+    assert site.gateway.requested[-1] == ("payment", "pi_1")
 
 
 def test_an_open_intent_of_a_failed_payment_is_canceled(site: Site) -> None:
@@ -430,7 +430,7 @@ def test_an_open_intent_of_a_failed_payment_is_canceled(site: Site) -> None:
     fact = site.fact(ACTION)
     site.gateway.after_cancel = replace(fact, outcome=Canceled("pi_1", declines.FUNDS))
     assert site.payments.settle_by(payment, fact, Actor.WEBHOOK).payment.status == P.FAILED
-    assert site.gateway.asked[-1] == ("cancel", "pi_1", True)
+    assert site.gateway.requested[-1] == ("cancel", "pi_1", True)
 
 
 @pytest.mark.parametrize(
@@ -478,16 +478,16 @@ def test_a_charge_of_a_failed_payment_is_refunded_or_kept_for_an_operator(
     assert (failed.status, failed.history[-1].note) == (P.FAILED, "the gateway never charged it")
     assert event_types(failed) == ["payment.failed"]
     settled = site.payments.settle_by(failed, site.fact(Charged("pi_1")), Actor.WEBHOOK).payment
-    asked = [what for what in site.gateway.asked if what[0] == "refund"]
+    requested = [what for what in site.gateway.requested if what[0] == "refund"]
     if automatic:
-        ((_, request),) = asked
+        ((_, request),) = requested
         assert isinstance(request, RefundRequest)
         assert (request.payment_gateway_id, request.amount, request.currency) == ("pi_1", Decimal(25), "USD")
         assert (settled.status, settled.amount_refunded) == (P.REFUNDED, Decimal(25))
         assert settled.refunds[0].reason == "The payment had failed, and was charged all the same"
         assert settled.stray_charge is None
     else:
-        assert asked == []
+        assert requested == []
         assert (settled.status, settled.stray_charge, settled.recover_after) == (P.FAILED, "pi_1", None)
     assert ("charged_although_failed", Actor.WEBHOOK) in statuses(settled)
 
@@ -499,7 +499,7 @@ def test_a_stray_charge_is_refunded_once(site: Site) -> None:
     fact = site.fact(Charged("pi_1"))
     for _ in range(3):
         site.payments.settle_by(failed, fact, Actor.WEBHOOK)
-    assert len([what for what in site.gateway.asked if what[0] == "refund"]) == 1
+    assert len([what for what in site.gateway.requested if what[0] == "refund"]) == 1
     assert len(site.stored().refunds) == 1
 
 
@@ -573,7 +573,7 @@ def test_a_payment_that_waits_for_its_customer_can_be_canceled(site: Site) -> No
     waiting(site)
     site.gateway.after_cancel = site.fact(Canceled("pi_1", declines.NOT_CONFIRMED))
     canceled = site.payments.cancel(cancel_order())
-    assert site.gateway.asked[-1] == ("cancel", "pi_1", False)
+    assert site.gateway.requested[-1] == ("cancel", "pi_1", False)
     assert (canceled.status, event_types(canceled)) == (P.CANCELED, ["payment.canceled"])
     assert canceled.history[-1].note == "changed their mind"
     assert statuses(canceled)[-1] == ("canceled", Actor.API)
@@ -597,7 +597,7 @@ def test_only_a_payment_that_requires_action_can_be_canceled(site: Site, outcome
     site.pay()
     with pytest.raises(CancelNotAllowed):
         site.payments.cancel(cancel_order())
-    assert [what[0] for what in site.gateway.asked] == ["charge"]
+    assert [what[0] for what in site.gateway.requested] == ["charge"]
 
 
 @pytest.mark.parametrize(
@@ -641,7 +641,7 @@ def test_an_open_payment_is_not_replaced_otherwise(site: Site, case: str) -> Non
         site.pay("TXN-2", replace_open=case != "not asked", user_id=user)
     assert refused.value.details["transaction_id"] == TXN
     assert site.stored().status != P.CANCELED
-    assert ("cancel" in {what[0] for what in site.gateway.asked}) is charged
+    assert ("cancel" in {what[0] for what in site.gateway.requested}) is charged
 
 
 def test_a_booking_that_is_taken_repeatedly_is_refused_after_three_replacements(

@@ -48,7 +48,7 @@ class Seen:
 
 
 @pytest.fixture
-def has_seen() -> Seen:
+def seen() -> Seen:
     return Seen()
 
 
@@ -60,8 +60,8 @@ def changed(gateway_id: str = "pi_1", transaction_id: str | None = TXN) -> Payme
     return PaymentChanged(gateway_id, transaction_id, "")
 
 
-def asked(site: Site) -> list[tuple[object, ...]]:
-    return [what for what in site.gateway.asked if what[0] != "charge"]
+def requested(site: Site) -> list[tuple[object, ...]]:
+    return [what for what in site.gateway.requested if what[0] != "charge"]
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_webhook_settles_the_payment_that_it_names(site: Site, pending: Paymen
     payment = site.stored()
     assert (payment.status, payment.gateway_id) == (P.COMPLETED, "pi_1")
     assert statuses(payment)[-1] == ("completed", Actor.WEBHOOK)
-    assert (asked(site), site.gateway.shares) == ([("payment", "pi_1")], [Share.WEBHOOK])
+    assert (requested(site), site.gateway.shares) == ([("payment", "pi_1")], [Share.WEBHOOK])
     assert seen.ids == ["evt_1"]
 
 
@@ -100,7 +100,7 @@ def test_a_repeated_webhook_costs_nothing(site: Site, pending: Payment, seen: Se
     before = webhooks_counted("payment_intent.succeeded", "repeated")
     assert handle(site.payments, event(changed()), seen)
     assert not handle(site.payments, event(changed()), seen)
-    assert len(asked(site)) == 1
+    assert len(requested(site)) == 1
     assert webhooks_counted("payment_intent.succeeded", "repeated") == before + 1
 
 
@@ -142,7 +142,7 @@ def test_a_webhook_of_another_intent_that_names_our_payment_changes_nothing(
 
 def test_a_paid_payment_is_not_looked_up_again(site: Site, paid: Payment, seen: Seen) -> None:
     handle(site.payments, event(changed()), seen)
-    assert (asked(site), site.stored()) == ([], paid)
+    assert (requested(site), site.stored()) == ([], paid)
 
 
 def test_a_second_charge_of_a_paid_payment_is_looked_up_and_rejected(
@@ -173,7 +173,7 @@ def test_a_webhook_that_failed_is_processed_when_repeated(
 def test_a_webhook_of_an_unknown_type_is_only_remembered(site: Site, seen: Seen) -> None:
     before = webhooks_counted("other", "new")
     assert handle(site.payments, event(None, kind="invoice.paid"), seen)
-    assert (seen.ids, asked(site)) == (["evt_1"], [])
+    assert (seen.ids, requested(site)) == (["evt_1"], [])
     assert webhooks_counted("other", "new") == before + 1
 
 
@@ -186,7 +186,7 @@ def test_a_refund_webhook_records_the_gateways_refunds(site: Site, paid: Payment
     payment = site.stored()
     assert (payment.status, payment.amount_refunded) == (P.PARTIALLY_REFUNDED, Decimal(10))
     assert statuses(payment)[-1] == ("partially_refunded", Actor.WEBHOOK)
-    assert asked(site) == [("refunds", "pi_1", None, None)]
+    assert requested(site) == [("refunds", "pi_1", None, None)]
     assert site.gateway.shares == [Share.WEBHOOK]
 
 
@@ -203,15 +203,15 @@ def test_a_refund_webhook_about_no_payment_of_ours_changes_nothing(
 ) -> None:
     handle(site.payments, event(change), seen)
     assert site.stored() == paid
-    assert ("refunds", "pi_1", None, None) not in asked(site)
+    assert ("refunds", "pi_1", None, None) not in requested(site)
 
 
 # --- Disputes and warnings
 
 
 def dispute(status: str = "needs_response", **changes: Any) -> DisputeChanged:
-    made = GatewayDispute("dp_1", "pi_1", status, Decimal(25), "USD", "fraudulent", START, START)
-    return DisputeChanged(replace(made, **changes))
+    created = GatewayDispute("dp_1", "pi_1", status, Decimal(25), "USD", "fraudulent", START, START)
+    return DisputeChanged(replace(created, **changes))
 
 
 @pytest.mark.parametrize("status", ["needs_response", "won", "warning_closed"])

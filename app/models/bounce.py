@@ -13,14 +13,14 @@ _KEPT_SECONDS = 60 * 24 * 3600
 
 
 class HandledBounce(Record):
-    """A report of a returned mail. It contains no address.
+    """A report of a returned email. It contains no address.
 
     Only `app.bounces.intake` writes these.
     """
 
-    #: A hash of what identifies the report.
+    #: Hash that identifies the report.
     id = StringField(primary_key=True)
-    #: The delivery that it named.
+    #: The delivery that the report names.
     notification_id = ObjectIdField(required=True)
     received_at = DateTimeField(required=True)
 

@@ -1,4 +1,4 @@
-"""The floor: a Flask route that answers, under the same gunicorn."""
+"""The baseline: a Flask route that only responds, under the same gunicorn."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ app = Flask(__name__)
 
 @app.post("/payment/process")
 def process() -> Response:
-    """Take a payment's JSON and answer with JSON."""
+    """Read a payment's JSON and respond with JSON."""
     return jsonify({"status": "success", "booking_id": request.get_json()["booking_id"]})

@@ -39,13 +39,13 @@ from cli.main import main as movieapp
 from tests.support.commands import environment
 from tests.support.dead_letters import bury, delivery_message
 
-#: Milliseconds outside MongoDB.
+#: Maximum time outside MongoDB, in milliseconds.
 _LIMIT = 300
 
-#: Measurements of each row, and dead letters, of which each page looks at some.
+#: Number of measurements for each row, and of stored dead letters.
 _ROUNDS, _LETTERS = 5, 1_000
 
-#: One payment in so many failed, has no outcome, or is disputed; one notification in so many failed or
+#: One in this many payments failed, has no outcome, or is disputed; one in this many notifications failed or
 #: bounced.
 _FAILED, _UNKNOWN, _DISPUTED, _REFUSED, _BOUNCED = 20, 5_000, 10_000, 50, 200
 
@@ -57,7 +57,7 @@ class _Clock(monitoring.CommandListener):
         self.milliseconds = 0.0
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        """Do nothing: the end has the duration."""
+        """Do nothing: the event at the end has the duration."""
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
         """Add a statement's duration."""
@@ -86,8 +86,8 @@ class Row:
 
 
 def measure(clock: _Clock, name: str, call: Callable[[], str], rounds: int = _ROUNDS) -> Row:
-    """Measure a call, after one that is not counted. The call returns why it failed."""
-    # A second attempt: SecantusDB may still be busy with a statement of the row before that ran out of time.
+    """Measure the second of two calls. The call returns why it failed."""
+    # Try twice: SecantusDB may still be busy with a timed-out statement of the previous row.
     if call() and (failure := call()):
         return Row(name, 0, 0, 0, failure)
     whole, outside, processor = [], [], []
@@ -101,7 +101,7 @@ def measure(clock: _Clock, name: str, call: Callable[[], str], rounds: int = _RO
 
 
 def store(settings: Settings, size: int) -> None:
-    """Store payments and notifications until now, some of them in trouble, and dead letters."""
+    """Store payments and notifications with timestamps up to now, some of them failed, and dead letters."""
     [paid] = Transaction.select({"_id": pay(make_payments(settings))})
     paid = {name: value for name, value in paid.items() if not name.startswith("outbox")}
     [sent] = Notification.select({"_id": deliver(Watch(), 0)})
@@ -137,7 +137,7 @@ def _change(record: Any, ids: list[Any], **fields: Any) -> None:
 
 
 def pages(size: int) -> Iterator[tuple[str, str]]:
-    """Yield name and path of every page, and of its variants that ask different questions."""
+    """Yield the name and path of every page and of its filtered variants."""
     middle = LAST - size // 2
     payment, delivery = payment_id(middle), delivery_id(middle)
     booking = f"BOOK-{payment.removeprefix('TXN-')}"

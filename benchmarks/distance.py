@@ -1,4 +1,4 @@
-"""Distance: what goes through here arrives some milliseconds later, in both directions.
+"""Simulate a distant server: a TCP proxy that delays data in both directions.
 
 python -m benchmarks.distance LISTEN TARGET MILLISECONDS    # ports on 127.0.0.1
 """
@@ -26,7 +26,7 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sec
 
 async def _serve(port: int, target: int, seconds: float) -> None:
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(2 * seconds)  # the handshake
+        await asyncio.sleep(2 * seconds)  # the TCP handshake
         there, back = await asyncio.open_connection(_HOST, target)
         with suppress(ConnectionError):
             await asyncio.gather(_carry(reader, back, seconds), _carry(there, writer, seconds))
@@ -37,7 +37,7 @@ async def _serve(port: int, target: int, seconds: float) -> None:
 
 @contextmanager
 def far(target: int, milliseconds: float) -> Iterator[int]:
-    """A port behind which `target` is, so many milliseconds away: an answer takes twice that."""
+    """Run a proxy to `target` that delays each direction by `milliseconds`. Yield its port."""
     if not milliseconds:
         yield target
         return
@@ -53,5 +53,5 @@ def far(target: int, milliseconds: float) -> Iterator[int]:
 
 
 if __name__ == "__main__":
-    listen, to, unavailable = sys.argv[1:]
-    asyncio.run(_serve(int(listen), int(to), float(unavailable) / 1000))
+    listen, to, distance = sys.argv[1:]
+    asyncio.run(_serve(int(listen), int(to), float(distance) / 1000))

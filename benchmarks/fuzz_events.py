@@ -1,8 +1,9 @@
-"""Generated events through decode, validate, record, render, and compose: every failure must be a verdict.
+"""Send generated events through decoding, validation, recording, rendering, and composition.
 
     python -m benchmarks.fuzz_events 100000
 
-prints how many were taken and refused, and how long they took. Fails at an exception that is not a refusal.
+Prints how many events were accepted and refused, and the time they took. Fails on any exception other than a
+refusal.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from app.events.decode import InvalidEvent, decode_event
 from app.events.remarks import remarks
 from app.events.samples import sample, sample_names
 
-#: Events of a run without an argument, and the seed of all: the same events every time.
+#: Default number of events, and the seed, which makes every run use the same events.
 _COUNT, _SEED = 2_000, 20_261_201
 
 _SENT_AT = datetime(2026, 12, 1, tzinfo=UTC)
 
-#: Values that broke something somewhere.
+#: Values that have caused bugs.
 _HOSTILE: tuple[Any, ...] = (
     None,
     "",
@@ -95,7 +96,7 @@ def _value(rng: random.Random, depth: int = 0) -> Any:
 
 
 def bodies(count: int, seed: int = _SEED) -> Any:
-    """Yield bodies: samples with up to four fields changed, and one in ten broken as bytes."""
+    """Yield samples with up to four changed fields. One in ten also has corrupted bytes."""
     rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
     names = sample_names()
     samples = {name: sample(name) for name in names}
@@ -115,7 +116,7 @@ def bodies(count: int, seed: int = _SEED) -> Any:
 
 
 class Pipeline:
-    """What the worker does with an event, short of storing and sending it."""
+    """The worker's steps for an event, except storing and sending it."""
 
     def __init__(self) -> None:
         self._renderer = Renderer(Brand("MovieApp", "tickets@movieapp.example.com"), "USD", "Europe/Vienna")
@@ -125,7 +126,7 @@ class Pipeline:
         """Handle one body.
 
         Raises:
-            InvalidEvent: the verdict; nothing else is raised.
+            InvalidEvent: the event is refused. Nothing else is raised.
         """
         event, kind = check_event(decode_event(body))
         bson.decode(bson.encode({"event_data": event}))
@@ -145,13 +146,13 @@ class Pipeline:
 
 
 def run(count: int) -> tuple[int, list[float]]:
-    """Send `count` bodies through. Return how many were taken, and the milliseconds that each took."""
+    """Handle `count` bodies. Return the number of accepted ones, and the milliseconds that each took."""
     pipeline = Pipeline()
     for name in sample_names():
-        pipeline(json.dumps(sample(name)).encode())  # templates and tables are loaded once, by the first
+        pipeline(json.dumps(sample(name)).encode())  # loads templates and tables
     taken, took = 0, []
     for body in bodies(count):
-        start = time.thread_time()  # of this thread: what else runs on the machine does not count
+        start = time.thread_time()  # this thread's time only, without other processes
         try:
             pipeline(body)
             taken += 1

@@ -1,15 +1,15 @@
-"""What operations cost while stored payments and deliveries grow: at 1 000, 100 000 and 1 000 000 of each.
+"""Measure operations while the stored payments and deliveries grow: at 1,000, 100,000, and 1,000,000 of each.
 
     make bench PARTS=growth                        # or: python -m benchmarks.growth --sizes 1000 5000
 
-One database grows from size to size. The milliseconds are what a caller waits; the plain round trip, measured
-in turns with the rest, tells how fast the machine was just then.
+One database grows from size to size. The milliseconds are the caller's waiting time. A plain round trip is
+measured between the operations, and shows how fast the machine was at that time.
 
-Dead letters lie in RabbitMQ, 1 000 and 10 000 of them. A million is not practical there: it would hold up the
-broker for everybody else on this machine.
+RabbitMQ holds 1,000 and then 10,000 dead letters. A million would block the broker for its other users.
 
-At the end every filter that the operations sent is explained; one that no index serves is exit code 1. The
-plans are SecantusDB's, made of the same indexes that MongoDB would have.
+At the end, every filter that the operations sent is explained. Exit code 1 if a filter uses no index. The
+plans
+are SecantusDB's, for the same indexes as in MongoDB.
 """
 
 from __future__ import annotations
@@ -42,13 +42,14 @@ from benchmarks.queries import SCAN, Watch
 from benchmarks.stored import deliver, delivery_id, fill, let_wait, pay, payment_id
 from tests.support.dead_letters import bury, delivery_message
 
-#: Of each operation; transactions that are due for a sweep; letters that a list shows unless told otherwise.
+#: Calls of each operation, transactions that are due for a sweep, and dead letters that a list shows by
+#: default.
 _CALLS, _DUE, _LISTED = 100, 20, 50
 _LETTERS = (1_000, 10_000)
 
 
 class _Confirming(Publisher):
-    """A broker that has every event at once."""
+    """A publisher that confirms every event immediately."""
 
     def publish_all(self, events: Sequence[OutgoingEvent]) -> dict[str, str]:
         return {}
@@ -77,7 +78,7 @@ def grow(uri: str, watch: Watch, payments: Payments, sizes: Sequence[int]) -> No
                 MongoLedger().find(payment_id(chosen[0]))
             with watch.operation("process", size):
                 pay(payments)
-            # With the one just made.
+            # Includes the payment that was just created.
             let_wait(chosen[1:], waiting["outbox"][0])
             with watch.operation("outbox sweep", size):
                 announced = sweep(MongoLedger(), _Confirming(), timedelta(0))
@@ -104,7 +105,7 @@ def bury_and_list(watch: Watch, settings: Settings) -> None:
                         listed = [case.error for case in islice(found, _LISTED)]
                 if len(listed) != _LISTED:
                     raise SystemExit(f"{len(listed)} dead letters were listed, not {_LISTED}")
-                channel.connection.process_data_events()  # answers RabbitMQ's heartbeats
+                channel.connection.process_data_events()  # responds to RabbitMQ's heartbeats
 
 
 def main() -> None:
@@ -131,7 +132,7 @@ def main() -> None:
     for query, index in plans.items():
         print(f"{query.operation:21}{query.collection:19}{query.shape:52}{index}")
     if SCAN in plans.values():
-        raise SystemExit("some filter is served by no index")
+        raise SystemExit("a filter uses no index")
 
 
 if __name__ == "__main__":

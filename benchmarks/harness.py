@@ -1,4 +1,4 @@
-"""Servers, a load and the processor time of what is measured."""
+"""Run servers, put a load on them, and measure their processor time."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Load:
-    """What came of a load.
+    """The result of a load.
 
     Attributes:
-        answered: requests that were answered as they should be, a second.
-        wrong: requests that were not.
-        p50, p99: milliseconds.
-        cpu: milliseconds of processor time for each request, of all processes that serve.
+        answered: correct responses a second.
+        wrong: number of other responses.
+        p50, p99: response times in milliseconds.
+        cpu: milliseconds of processor time for each request, of all serving processes.
     """
 
     answered: float
@@ -49,14 +49,14 @@ class Load:
 
 class _MongoServer(MongoServer):
     def command(self) -> Sequence[str]:
-        # With the tests' 128 MB it stalls at twenty thousand documents.
+        # With the tests' 128 MB, it stalls at twenty thousand documents.
         changed = {"secantus": "benchmarks.mongodb", "128M": "4G"}
         return [changed.get(word, word) for word in super().command()]
 
 
 @contextmanager
 def servers() -> Iterator[Settings]:
-    """MongoDB's protocol, Redis and the Stripe simulator of our own, and the RabbitMQ of this machine."""
+    """Run a MongoDB server, Redis, and the Stripe simulator, and use this machine's RabbitMQ."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="movieapp-bench-")))
         mongo, redis = _MongoServer(directory / "mongo"), RedisServer(directory / "redis")
@@ -83,7 +83,7 @@ def servers() -> Iterator[Settings]:
 
 
 def _clean(settings: Settings) -> None:
-    """Leave nothing on the RabbitMQ of this machine."""
+    """Delete the benchmark's queues and exchanges from this machine's RabbitMQ."""
     topology = Topology.of(settings)
     with pika.BlockingConnection(pika.URLParameters(settings.rabbitmq_url)) as connection:
         channel = connection.channel()
@@ -94,21 +94,21 @@ def _clean(settings: Settings) -> None:
 
 
 def gunicorn(app: str, workers: int = 1) -> tuple[str, ...]:
-    """The command that serves a WSGI application as a deployment does."""
+    """Return the command that serves a WSGI application as in a deployment."""
     return ("cli.main", "serve", "--app", app, "--workers", str(workers), "--bind")
 
 
 def uvicorn(app: str) -> tuple[str, ...]:
-    """The command that serves an ASGI application, on uvloop and httptools if they are installed."""
+    """Return the command that serves an ASGI application, with uvloop and httptools if they are installed."""
     return ("benchmarks.uvicorn", app)
 
 
 @contextmanager
 def serving(command: Sequence[str], settings: Settings) -> Iterator[tuple[str, psutil.Process]]:
-    """Run a server: a module and its arguments, of which the last, its address, is ours to add.
+    """Run a server. The arguments of its module end with the address, which is added here.
 
     Returns:
-        Its URL and its (master) process.
+        The URL, and the (master) process.
     """
     address = f"127.0.0.1:{free_port()}"
     process = subprocess.Popen(
@@ -126,8 +126,8 @@ def serving(command: Sequence[str], settings: Settings) -> Iterator[tuple[str, p
 
 
 def start_workers(module: str, settings: Settings, count: int) -> list[subprocess.Popen[str]]:
-    """Start `python -m module --work` so many times. Each prints a line when it is ready, waits for a line to
-    start its work, and ends with its standard input.
+    """Start `count` processes of `python -m module --work`. Each prints a line when it is ready, starts its
+    work at a line on standard input, and ends when standard input closes.
     """
     command = [sys.executable, "-m", module, "--work"]
     options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -146,7 +146,7 @@ def wait_until(
     process: subprocess.Popen[bytes] | None = None,
     seconds: float = 30,
 ) -> None:
-    """Wait for a condition; end the benchmark with a word if it is in vain or the process has ended."""
+    """Wait for a condition. Exit with the message `otherwise` at the timeout, or if the process has ended."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline or (process is not None and process.poll() is not None):
@@ -155,7 +155,7 @@ def wait_until(
 
 
 def load(url: str, served_by: psutil.Process, clients: int, seconds: float) -> Load:
-    """A closed loop: so many clients, each of which asks again once it has its answer."""
+    """Run a closed loop: each client sends its next request after the response to the last one."""
     wrk = shutil.which("wrk")
     if wrk is None:
         raise SystemExit("wrk is not installed (Debian: apt-get install wrk)")
@@ -181,7 +181,9 @@ def load(url: str, served_by: psutil.Process, clients: int, seconds: float) -> L
 
 
 def _cpu_once_quiet(process: psutil.Process) -> float:
-    """What is left to do after the answers (events to publish) belongs to the price."""
+    """Return the processor time after all work is done, which includes work after the responses, such as
+    publishing events.
+    """
     now, before = cpu_seconds(process), -1.0
     while now > before:
         time.sleep(0.3)
@@ -190,5 +192,5 @@ def _cpu_once_quiet(process: psutil.Process) -> float:
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """Processor time of it and its children, living and dead."""
+    """Return the processor time of a process and its children, including ended ones."""
     return sum(sum(each.cpu_times()[:4]) for each in (process, *process.children(recursive=True)))

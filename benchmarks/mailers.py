@@ -1,7 +1,7 @@
-"""Mailers to compare with: the floor, and the consumer that one finds most often.
+"""Mailers for comparison: a minimal loop, and a typical consumer.
 
-python -m benchmarks.mailers floor 500 2525            # renders, and one kept connection; no broker, no log
-python -m benchmarks.mailers consumer URL QUEUE 2525   # a connection for each mail
+python -m benchmarks.mailers floor 500 2525            # renders, and keeps one connection; no broker, no log
+python -m benchmarks.mailers consumer URL QUEUE 2525   # opens a connection for each mail
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ _renderer = Renderer(Brand("MovieApp", ADDRESS), "USD")
 
 
 def ticket(number: int | str) -> dict[str, Any]:
-    """An event of its own, that makes the ticket mail: the one with a QR code and a calendar file."""
+    """Return an event, with an id of its own, for the ticket mail, which has a QR code and a calendar
+    file.
+    """
     named = {"event_id": f"evt_bench_{number}", "booking_id": f"BOOK-{number}"}
     return sample("booking_confirmation") | named | {"event_type": "booking.confirmed"}
 
@@ -43,7 +45,7 @@ def _mail(event: dict[str, Any]) -> tuple[str, str, bytes]:
 
 
 def floor(mails: int, port: int) -> None:
-    """Print how many mails a second a loop makes and sends, once warm."""
+    """Print the mails a second that a loop renders and sends after a warm-up."""
     with smtplib.SMTP(HOST, port) as connection:
         for number in range(20):
             connection.sendmail(*_mail(ticket(f"warm-{number}")))
@@ -54,7 +56,7 @@ def floor(mails: int, port: int) -> None:
 
 
 def consumer(url: str, queue: str, port: int) -> None:
-    """Mail what comes over a queue, until killed."""
+    """Send a mail for each message of a queue, until killed."""
     channel = pika.BlockingConnection(pika.URLParameters(url)).channel()
     channel.basic_qos(prefetch_count=16)
     for method, _, body in channel.consume(queue):

@@ -1,10 +1,10 @@
-"""What counting costs: processor time of a payment's request, with its metrics and without.
+"""Measure what metrics cost: the processor time of a payment request with and without them.
 
     movieapp dev &
     python -m benchmarks.metrics_cost
 
-The same process takes payments on the servers of `movieapp dev`, in rounds that alternate; in every second
-one prometheus_client's methods do nothing. The numbers are kept in files, as under gunicorn.
+One process accepts payments with the servers of `movieapp dev`. In every second round, prometheus_client's
+methods do nothing. The values are kept in files, as under gunicorn.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ ROUNDS, PAYMENTS = 30, 40
 
 
 class Nothing:
-    """In place of a metric."""
+    """A metric that records nothing."""
 
     def inc(self, _amount: float = 1) -> None:
-        """Count nothing."""
+        """Do nothing."""
 
     dec = observe = set = inc
 
     @contextmanager
     def track_inprogress(self) -> Iterator[None]:
-        """Track nothing."""
+        """Do nothing."""
         yield
 
     time = track_inprogress
@@ -48,7 +48,7 @@ class Nothing:
 
 @contextmanager
 def without_metrics() -> Iterator[None]:
-    """Let every metric do nothing."""
+    """Replace every metric by one that records nothing."""
     nothing = Nothing()
     with (
         patch.object(Counter, "labels", lambda *_: nothing),
@@ -59,7 +59,7 @@ def without_metrics() -> Iterator[None]:
 
 
 def main() -> None:
-    """Print the medians, and the share that counting has."""
+    """Print the medians, and the metrics' share of them."""
     os.environ["RATELIMIT_ENABLED"] = "0"
     client = create_app(settings_for(Path(os.environ.get("MOVIEAPP_DATA_DIR", ".movieapp")))).test_client()
 

@@ -1,7 +1,8 @@
-"""What a payment takes at the least, by hand and with no framework: one insert, one gateway call over a kept
-connection, one update, one confirmed publish. No validation, no idempotency, no recovery.
+"""The minimum for a payment, without a framework: one insert, one gateway call over a kept connection, one
+update,
+and one confirmed publish. No validation, no idempotency, no recovery.
 
-`app` calls the gateway as most would write it, with a Session of requests; `lean` with the urllib3 beneath.
+`app` calls the gateway with a `requests.Session`, as most programs would; `lean` uses urllib3 directly.
 """
 
 from __future__ import annotations

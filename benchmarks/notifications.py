@@ -1,12 +1,15 @@
-"""Events a second, from the exchange to the SMTP server's 250, beside the floor and the usual consumer.
+"""Measure events a second from the exchange to the SMTP server's 250, next to a minimal loop and a typical
+consumer.
 
     make bench PARTS=notifications
 
-Each event asks for a ticket mail, with QR code and calendar file. RabbitMQ is this machine's, the SMTP server
-is Postfix's smtp-sink. All on the same processors: the ratios count. A server of no distance answers at once,
-and then a mail is all rendering; none is as near in life, so there is one at some milliseconds, too.
-Only one of Python's threads runs at a time, and to hand over to one on another core takes time: one process
-is measured a second time with one core to keep to.
+Each event sends a ticket mail, with a QR code and a calendar file. RabbitMQ is this machine's, and the SMTP
+server is Postfix's smtp-sink. All of them share the processors, so only the ratios are comparable. A local
+server replies at once, so that rendering takes all of the time. Real servers are farther away, so the
+benchmark
+also uses one at a distance of some milliseconds. Python runs one thread at a time, and switching to a thread
+on
+another core takes time. Therefore, one process is measured a second time on a single core.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ _MODULE = (sys.executable, "-m")
 
 @contextmanager
 def running(command: list[str], settings: Settings) -> Iterator[None]:
-    """Run a command meanwhile."""
+    """Run a command during this block."""
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -61,7 +64,7 @@ def running(command: list[str], settings: Settings) -> Iterator[None]:
 
 @contextmanager
 def exchange(settings: Settings) -> Iterator[pika.adapters.blocking_connection.BlockingChannel]:
-    """A channel to publish on, and the queues, declared."""
+    """Declare the queues, and yield a channel to publish on."""
     topology = Topology.of(settings)
     with pika.BlockingConnection(pika.URLParameters(settings.rabbitmq_url)) as connection:
         channel = connection.channel()
@@ -73,7 +76,7 @@ def exchange(settings: Settings) -> Iterator[pika.adapters.blocking_connection.B
 def publish(
     channel: pika.adapters.blocking_connection.BlockingChannel, settings: Settings, number: int | str
 ) -> str:
-    """Publish one event; its id."""
+    """Publish one event. Return its id."""
     event = ticket(f"{number}-{uuid.uuid4().hex}")
     persistent = pika.BasicProperties(delivery_mode=2, content_type="application/json")
     channel.basic_publish(
@@ -83,7 +86,7 @@ def publish(
 
 
 def a_second(command: list[str], settings: Settings, sunk: Sink, mails: int) -> float:
-    """How many of so many events, published at once, become mails in a second."""
+    """Publish `mails` events at once. Return how many become mails in a second."""
     with exchange(settings) as channel, running(command, settings):
         for number in range(_WARM):
             publish(channel, settings, f"warm-{number}")
@@ -96,7 +99,7 @@ def a_second(command: list[str], settings: Settings, sunk: Sink, mails: int) -> 
 
 
 def latencies(settings: Settings, sunk: Sink, rate: int, seconds: int) -> list[float]:
-    """Milliseconds from publishing an event to the server's 250, at so many events a second."""
+    """Publish events at a steady rate. Return the milliseconds from each event to the server's 250."""
     models.connect(settings)
     published: dict[str, datetime] = {}
     with exchange(settings) as channel, running(worker(1), settings):
@@ -122,18 +125,18 @@ def latencies(settings: Settings, sunk: Sink, rate: int, seconds: int) -> list[f
 
 
 def worker(processes: int) -> list[str]:
-    """The command of the worker."""
+    """Return the command of the worker."""
     return [*_MODULE, "cli.main", "worker", "--processes", str(processes)]
 
 
 def floor(port: int, mails: int) -> float:
-    """Mails a second of a loop with one connection and nothing else."""
+    """Return the mails a second of a loop with one connection."""
     command = [*_MODULE, "benchmarks.mailers", "floor", str(mails), str(port)]
     return float(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
 
 
 def candidates(settings: Settings, port: int) -> dict[str, list[str]]:
-    """Name → the command that mails what comes over RabbitMQ to the server on `port`."""
+    """Return name → command of each program that mails RabbitMQ's messages to the server on `port`."""
     queue = next(iter(Topology.of(settings).event_queues))
     processor = str(max(os.sched_getaffinity(0)))
     return {
@@ -144,10 +147,10 @@ def candidates(settings: Settings, port: int) -> dict[str, list[str]]:
     }
 
 
-def rates(mails: int, unavailable: float) -> dict[str, float]:
-    """Mails a second of each candidate, with a mail server so many milliseconds away."""
+def rates(mails: int, distance: float) -> dict[str, float]:
+    """Return the mails a second of each candidate, with a mail server at `distance` milliseconds."""
     found = {}
-    with sink() as sunk, far(sunk.port, unavailable) as port:
+    with sink() as sunk, far(sunk.port, distance) as port:
         found["floor"] = floor(port, mails)
         with servers() as settings:
             settings = mailing(settings, port)
@@ -157,7 +160,9 @@ def rates(mails: int, unavailable: float) -> dict[str, float]:
 
 
 def table(rounds: list[dict[str, float]], title: str) -> Iterator[str]:
-    """Lines: medians, and medians of each round's ratios, for the machine is not as fast in each."""
+    """Return lines with medians, and with medians of the ratios in each round, because the machine's speed
+    varies.
+    """
     yield f"{title:26}{'mails a second':>16}{'of the floor':>14}{'x consumer':>12}"
     for name in rounds[0]:
         rate, of_floor, consumers = (
@@ -172,16 +177,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mails", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--away", type=float, nargs="+", default=[0, 5], help="milliseconds to the server")
-    parser.add_argument("--rate", type=int, default=50, help="events a second, for the latency")
-    parser.add_argument("--seconds", type=int, default=20, help="for the latency")
+    parser.add_argument(
+        "--distance", type=float, nargs="+", default=[0, 5], help="distances of the server in milliseconds"
+    )
+    parser.add_argument("--rate", type=int, default=50, help="events a second for the latency")
+    parser.add_argument("--seconds", type=int, default=20, help="duration of the latency measurement")
     options = parser.parse_args()
-    for unavailable in options.unavailable:
-        # A server far away takes its time, and fewer mails tell as much.
-        rounds = [
-            rates(options.mails // (3 if unavailable else 1), unavailable) for _ in range(options.rounds)
-        ]
-        print(*table(rounds, f"server {unavailable:g} ms away"), sep="\n")
+    for distance in options.distance:
+        # With a distant server, each mail takes longer, and fewer mails are enough.
+        rounds = [rates(options.mails // (3 if distance else 1), distance) for _ in range(options.rounds)]
+        print(*table(rounds, f"server {distance:g} ms away"), sep="\n")
     p50s, p99s = [], []
     for _ in range(options.rounds):
         with servers() as settings, sink() as sunk:

@@ -1,13 +1,14 @@
-"""After an outage of RabbitMQ: how fast workers publish the events that waited, and whether in order.
+"""Measure how fast workers publish waiting events after an outage of RabbitMQ, and check their order.
 
     make bench PARTS=outbox          # or: python -m benchmarks.outbox --events 4000 --workers 1 2
 
 A worker is a process with the relay of `movieapp worker`. Every tenth payment has two events. Exit code 1 if
-an event is missing, or if a later event of a booking came before an earlier one.
+an event is missing, or if a later event of a booking arrived before an earlier one.
 
-SecantusDB sorts the whole backlog for each sweep, where MongoDB follows the index: with 100,000 events that
-takes longer than a client waits. BENCH_MONGODB_URI names a real MongoDB. The processor time of a worker for
-each event does not include the database's.
+SecantusDB sorts the whole backlog for each sweep, where MongoDB follows the index. With 100,000 events, this
+exceeds the client's timeout. BENCH_MONGODB_URI selects a real MongoDB. A worker's processor time does not
+include
+the database's.
 """
 
 from __future__ import annotations
@@ -37,23 +38,23 @@ from app.telemetry import logs
 from benchmarks.harness import cpu_seconds, servers, start_workers
 from benchmarks.stored import pay, payment_id
 
-#: Documents stored at once; every so many payments have two events.
+#: Number of documents stored at once. One in this many payments has two events.
 _BATCH, _TWO_EVENTS = 1_000, 10
 
-#: Seconds between two looks at the queue, and to wait for the next event.
+#: Seconds between two checks of the queue, and to wait for the next event.
 _POLL_SECONDS, _TIMEOUT_SECONDS = 0.2, 120.0
 
 
 @dataclass(frozen=True)
 class Drained:
-    """What came of a backlog.
+    """The result of publishing a backlog.
 
     Attributes:
         seconds: until the last event was confirmed.
-        worker_cpu, database_cpu: seconds of processor time, of all workers and of SecantusDB.
-        arrived: events that RabbitMQ got.
-        repeated: of those, published before with the same id.
-        overtaken: bookings whose later event came first.
+        worker_cpu, database_cpu: processor time in seconds, of all workers and of SecantusDB.
+        arrived: number of events that RabbitMQ received.
+        repeated: number of those that had arrived before with the same id.
+        overtaken: number of bookings whose later event arrived first.
     """
 
     seconds: float
@@ -78,7 +79,7 @@ def work() -> None:
 
 
 def let_wait(settings: Settings, events: int) -> None:
-    """Store copies of a payment, until so many events wait in their outboxes."""
+    """Store copies of a payment until `events` events wait in their outboxes."""
     paid_id = pay(make_payments(settings))
     payments = Transaction.collection()
     [paid] = payments.find({"_id": paid_id})
@@ -96,7 +97,7 @@ def let_wait(settings: Settings, events: int) -> None:
 
 
 def _waiting(paid: dict[str, Any], number: int, count: int) -> dict[str, Any]:
-    """Return a copy of a payment with so many events."""
+    """Return a copy of a payment with that number of events."""
     transaction_id = payment_id(number)
     booking = f"BOOK-{transaction_id}"
     entry = paid["outbox"][0]
@@ -118,7 +119,7 @@ def _body(entry: dict[str, Any], booking: str, place: int) -> str:
 
 @contextmanager
 def _watching(settings: Settings) -> Iterator[tuple[pika.adapters.blocking_connection.BlockingChannel, str]]:
-    """A queue that gets every event of a payment."""
+    """Declare a queue that receives every event of a payment."""
     parameters = pika.URLParameters(settings.rabbitmq_url)
     parameters.heartbeat = 0
     with pika.BlockingConnection(parameters) as connection:
@@ -130,7 +131,7 @@ def _watching(settings: Settings) -> Iterator[tuple[pika.adapters.blocking_conne
 
 
 def drain(settings: Settings, events: int, workers: int) -> Drained:
-    """Let so many workers publish a backlog."""
+    """Publish a backlog with `workers` processes."""
     let_wait(settings, events)
     database = [each for each in psutil.Process().children() if "benchmarks.mongodb" in each.cmdline()]
     with _watching(settings) as (channel, queue):
@@ -158,7 +159,7 @@ def drain(settings: Settings, events: int, workers: int) -> Drained:
 def _received(
     channel: pika.adapters.blocking_connection.BlockingChannel, queue: str
 ) -> Iterator[tuple[str, str, int]]:
-    """Yield id, booking, and place of each event, in the order of arrival."""
+    """Yield the id, booking, and position of each event, in the order of arrival."""
     for method, properties, body in channel.consume(queue, auto_ack=True, inactivity_timeout=1):
         if method is None:
             return
@@ -205,7 +206,7 @@ def main() -> None:
         )
         failed |= found.arrived - found.repeated != options.events or bool(found.overtaken)
     if failed:
-        raise SystemExit("events are missing, or came in another order")
+        raise SystemExit("events are missing, or arrived out of order")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
--- wrk: each request pays for a booking of its own, for one of many users: the attempts of one are limited.
+-- wrk: pay for a new booking in each request, for many users, because attempts of one user are limited.
 local number, right, wrong = 0, 0, 0
 local run = os.getenv("RUN")
 local headers = { ["Content-Type"] = "application/json" }

@@ -1,11 +1,11 @@
-"""A payment whole, under gunicorn with one worker process, beside a bare Flask route and a minimum by hand.
+"""Compare a complete payment, under gunicorn with one worker process, with a bare Flask route and a minimum.
 
     make bench PARTS=payments    # or: python -m benchmarks.payments --seconds 10 --rounds 7
 
-All stand beside each other on the same servers, and take their loads in turns, for machines differ, and this
-one from minute to minute: what counts are the ratios, of which the medians over all rounds are shown. The
-simulator answers at once; it and the databases run on the same processors, so look at the processor time: it
-is of the serving processes only.
+All candidates use the same servers, and take their loads in turns, because a machine's speed varies. Compare
+the
+ratios, which are medians over all rounds. The simulator responds at once, and shares the processors with the
+databases. Therefore, compare the processor time, which is that of the serving processes only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import ExitStack
 
 from benchmarks.harness import Load, gunicorn, load, servers, serving, uvicorn
 
-#: Name → the command that serves it.
+#: Name → the command that serves the candidate.
 CANDIDATES = {
     "movieapp": gunicorn("wsgi:app"),
     "minimum": gunicorn("benchmarks.minimum:app"),
@@ -33,7 +33,7 @@ HEADINGS = ("clients", "a second", "x FastAPI", "p50 ms", "p99 ms", "cpu ms", "x
 def main() -> None:
     """Print a table of medians."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=5, help="of each load")
+    parser.add_argument("--seconds", type=int, default=5, help="duration of each load")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64])
     options = parser.parse_args()
@@ -41,7 +41,7 @@ def main() -> None:
     with servers() as settings, ExitStack() as stack:
         up = {name: stack.enter_context(serving(command, settings)) for name, command in CANDIDATES.items()}
         for url, process in up.values():
-            # The first is ours: it declares the queue in which the events of all end.
+            # Ours is first, because it declares the queue for the events of all candidates.
             load(url, process, 4, 3)
         for _ in range(options.rounds):
             for clients in options.clients:

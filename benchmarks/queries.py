@@ -1,4 +1,4 @@
-"""Operations watched: how long each takes, and which index serves each filter that it sends to MongoDB."""
+"""Record how long operations take, and which index serves each filter that they send to MongoDB."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pymongo import monitoring
 
 from app import models
 
-#: The stage of a plan that looks at every document.
+#: The plan stage that scans every document.
 SCAN = "COLLSCAN"
 
 
 @dataclass(frozen=True)
 class Query:
-    """What an operation asks MongoDB for; `shape` is the filter without its values."""
+    """A query that an operation sends to MongoDB. `shape` is the filter without its values."""
 
     operation: str
     collection: str
@@ -28,7 +28,7 @@ class Query:
 
 
 class Watch(monitoring.CommandListener):
-    """Watches one thread. To be registered before MongoDB's client is made."""
+    """Watches one thread. Register it before creating MongoDB's client."""
 
     def __init__(self) -> None:
         self._times: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
@@ -37,7 +37,7 @@ class Watch(monitoring.CommandListener):
 
     @contextmanager
     def operation(self, name: str, size: int) -> Iterator[None]:
-        """Watch what is done meanwhile, with so much stored."""
+        """Record the operation in this block, at `size` stored documents."""
         outer, self._operation = self._operation, name
         started = time.perf_counter()
         yield
@@ -45,18 +45,18 @@ class Watch(monitoring.CommandListener):
         self._operation = outer
 
     def medians(self) -> dict[str, dict[int, float]]:
-        """Operation → size → milliseconds."""
+        """Return operation → size → milliseconds."""
         found: defaultdict[str, dict[int, float]] = defaultdict(dict)
         for (name, size), times in self._times.items():
             found[name][size] = statistics.median(times)
         return found
 
     def plans(self) -> dict[Query, str]:
-        """Query → the index that serves it, or `SCAN`."""
+        """Return query → the index that serves it, or `SCAN`."""
         return {query: _plan(query.collection, requested) for query, requested in self._filters.items()}
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        """PyMongo sends a command."""
+        """Record a command that PyMongo sends."""
         match event.command:
             case {"find": collection, "filter": requested}:
                 self._keep(collection, requested)
@@ -65,10 +65,10 @@ class Watch(monitoring.CommandListener):
                     self._keep(collection, update["q"])
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
-        """Nothing to note."""
+        """Do nothing."""
 
     def failed(self, event: monitoring.CommandFailedEvent) -> None:
-        """Nothing to note: the caller gets an exception."""
+        """Do nothing: the caller gets an exception."""
 
     def _keep(self, collection: str, requested: dict[str, Any]) -> None:
         if self._operation:
@@ -81,10 +81,10 @@ def _operators(value: Any) -> list[str]:
 
 
 def _plan(collection: str, requested: dict[str, Any]) -> str:
-    """The index that finds what a filter asks for.
+    """Return the index that serves a filter.
 
-    An index for one of its fields is enough: the others are looked at in what that finds. SecantusDB does so,
-    in the filter's order, but explains only what an index covers whole.
+    An index for one of its fields is enough: the database checks the others in the documents that it finds.
+    SecantusDB does so in the filter's order, but explains only indexes that cover the whole filter.
     """
     for part in (requested, *({name: value} for name, value in requested.items())):
         command = {"find": collection, "filter": part}

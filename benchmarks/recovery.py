@@ -1,13 +1,14 @@
-"""After an outage of the gateway: how long recovery takes to settle a backlog, and what it asks the gateway.
+"""Measure how long recovery takes to settle a backlog after an outage of the gateway, and count its requests.
 
     make bench PARTS=recovery        # or: python -m benchmarks.recovery --payments 100 10000 --workers 3
 
-The program takes the payments itself, and the simulator drops its connections. Half of the payments were
-charged before, and half never arrived. All are in the same books from the start, and become due by turns: the
-gateway's list is about as long for a small backlog as for a large one.
+The program accepts the payments, and the simulator drops its connections. Half of the payments were charged
+before that, and half never arrived. All of them are in the gateway's books from the start, and become due in
+turns. So, the gateway's list is about as long for a small backlog as for a large one.
 
-A worker is a process that runs the payment sweep of `movieapp worker`. Exit code 1 if a payment has another
-outcome than the gateway's books show, or if something was asked twice.
+A worker is a process that runs the payment sweep of `movieapp worker`. Exit code 1 if the outcome of a
+payment
+differs from the gateway's books, or if a request was repeated.
 """
 
 from __future__ import annotations
@@ -41,27 +42,27 @@ from tests.support.stripe import StripeSimulator
 
 _CREATE = "POST /v1/payment_intents"
 
-#: Requests at the same time while the backlog is made.
+#: Concurrent requests while the backlog is created.
 _CLIENTS = 8
 
 #: Documents written at once.
 _BATCH = 100
 
-#: Seconds between two rounds of the sweep, and between two looks whether anything is left.
+#: Seconds between two rounds of the sweep, and between two checks for unsettled payments.
 _INTERVAL_SECONDS, _POLL_SECONDS = 2.0, 0.5
 
 
 @dataclass(frozen=True)
 class Settled:
-    """What came of a backlog.
+    """The result of settling a backlog.
 
     Attributes:
-        seconds: until the last outcome was on record.
-        shares: payments that each worker settled.
-        listings: complete readings of the gateway's lists.
-        pages: calls for a page of a list.
-        calls: all calls of the gateway.
-        repeated: keys and ids for which the gateway was asked more than once.
+        seconds: until the last outcome was recorded.
+        shares: number of payments that each worker settled.
+        listings: number of complete reads of the gateway's lists.
+        pages: number of requests for a page of a list.
+        calls: number of all requests to the gateway.
+        repeated: number of idempotency keys and paths that were requested more than once.
     """
 
     seconds: float
@@ -73,7 +74,7 @@ class Settled:
 
 
 class _CountingLedger(MongoLedger):
-    """Counts the payments that this process settles."""
+    """A ledger that counts the payments that this process settles."""
 
     settled = 0
 
@@ -84,14 +85,14 @@ class _CountingLedger(MongoLedger):
 
 
 class _NotYetDue(MongoLedger):
-    """Stores payments that are due tomorrow."""
+    """A ledger that stores payments that are due tomorrow."""
 
     def insert(self, payment: Payment) -> None:
         super().insert(changed(payment, recover_after=utcnow() + timedelta(days=1)))
 
 
 def work() -> None:
-    """Run the sweep until standard input ends; print what it did as JSON."""
+    """Run the sweep until standard input ends, then print its counts as JSON."""
     logs.configure("movieapp-cli", "ERROR")
     settings = load_settings()
     models.connect(settings)
@@ -111,7 +112,7 @@ def work() -> None:
             requested[idempotency_key or path] += 1
         return call(api, method, path, params, idempotency_key)
 
-    StripeApi.call = counted  # type: ignore[method-assign] # counts what is asked
+    StripeApi.call = counted  # type: ignore[method-assign] # counts requests
     print("ready", flush=True)
     sys.stdin.readline()
     with ThreadPoolExecutor(1) as pool:
@@ -119,11 +120,11 @@ def work() -> None:
         while not ended.done():
             recover_due(payments)
             time.sleep(_INTERVAL_SECONDS)
-    print(json.dumps({"settled": ledger.settled, "calls": calls, "asked": requested}), flush=True)
+    print(json.dumps({"settled": ledger.settled, "calls": calls, "requests": requested}), flush=True)
 
 
 def lose(settings: Settings, count: int) -> None:
-    """Take payments whose responses are lost: half of them after the charge, half of them before."""
+    """Take payments whose responses are lost: for one half after the charge, for the other before it."""
     stripe = StripeSimulator(settings.payment_gateway_url)
     payments = make_payments(settings.model_copy(update={"payment_gateway_max_retries": 0}))
     payments.books.ledger = _NotYetDue()
@@ -140,7 +141,7 @@ def _lose(payments: Payments) -> None:
 
 
 def _let_be_due(count: int) -> None:
-    """Make as many of the payments due as the backlog has, charged ones and others in turns."""
+    """Make `count` payments due, alternating between charged ones and others."""
     waiting = [
         payment.id for payment in Transaction.objects(status="pending").only("id").order_by("created_at")
     ]
@@ -148,24 +149,24 @@ def _let_be_due(count: int) -> None:
     chosen = [one for pair in zip(waiting[:half], waiting[half:], strict=False) for one in pair][:count]
     if len(chosen) != count:
         raise SystemExit(f"{len(chosen)} payments are left, not {count}")
-    # SecantusDB takes seconds for a thousand, while the client waits ten.
+    # SecantusDB needs seconds for a thousand documents, and the client's timeout is ten seconds.
     for start in range(0, count, _BATCH):
         batch = Transaction.objects(id__in=chosen[start : start + _BATCH])
         batch.update(set__recover_after=utcnow() - timedelta(minutes=1))
 
 
 def settle(settings: Settings, count: int, workers: int) -> Settled:
-    """Let so many workers settle a backlog."""
+    """Settle a backlog with `workers` processes."""
     _let_be_due(count)
     processes = start_workers("benchmarks.recovery", settings, workers)
     started = time.monotonic()
     for process in processes:
         print("go", file=process.stdin, flush=True)
-    while MongoLedger().due(utcnow() + timedelta(hours=1), 1):  # claimed ones too
+    while MongoLedger().due(utcnow() + timedelta(hours=1), 1):  # includes claimed payments
         time.sleep(_POLL_SECONDS)
     seconds = time.monotonic() - started
     did = [json.loads(process.communicate()[0]) for process in processes]
-    requested = sum((Counter(one["asked"]) for one in did), Counter[str]())
+    requested = sum((Counter(one["requests"]) for one in did), Counter[str]())
     calls = sum((Counter(one["calls"]) for one in did), Counter[str]())
     return Settled(
         seconds,
@@ -178,7 +179,7 @@ def settle(settings: Settings, count: int, workers: int) -> Settled:
 
 
 def _wrong(settings: Settings) -> int:
-    """Count payments with another outcome than the gateway's books show."""
+    """Count payments whose outcome differs from the gateway's books."""
     charges = StripeSimulator(settings.payment_gateway_url).charges()
     charged = Counter(charge["metadata"]["transaction_id"] for charge in charges)
     settled = Transaction.objects(status__ne="pending").only("id", "status")
@@ -195,7 +196,7 @@ def main() -> None:
     if options.work:
         return work()
     logs.configure("movieapp-cli", "ERROR")
-    header = ("workers", "payments", "seconds", "listings", "pages", "all calls", "asked twice", "shares")
+    header = ("workers", "payments", "seconds", "listings", "pages", "all calls", "repeated", "shares")
     print(*(f"{name:>11}" for name in header))
     failed = 0
     for workers in options.workers:
@@ -215,7 +216,7 @@ def main() -> None:
             failed += _wrong(settings)
             models.disconnect()
     if failed:
-        raise SystemExit("the gateway was asked twice, or an outcome is wrong")
+        raise SystemExit("a request was repeated, or an outcome is wrong")
     return None
 
 

@@ -1,4 +1,4 @@
-"""How long one mail takes, from event to bytes: Jinja, MJML, QR code, calendar file and MIME.
+"""Measure how long one mail takes from event to bytes: Jinja, MJML, QR code, calendar file, and MIME.
 
 make bench PARTS=rendering
 """
@@ -20,7 +20,7 @@ NOW = datetime(2026, 12, 1, tzinfo=UTC)
 
 
 def measure(renderer: Renderer, template: str) -> Callable[[int], None]:
-    """What makes one mail; each is of another booking, so that no code or page is made once for all."""
+    """Return the durations of mails for different bookings, so that no cache holds their codes or pages."""
 
     def make(number: int) -> None:
         event = sample(template) | {"booking_id": f"BOOK-{number}"}

@@ -1,8 +1,9 @@
-"""The same shape as it is often written today: FastAPI, motor and aio-pika; none of the guarantees.
+"""A similar service as it is often written today: FastAPI, Motor, and aio-pika, without the guarantees.
 
-It validates with pydantic, writes, charges, writes and publishes; no idempotency key of the caller, no claim
-on the booking, no outbox, no limit, no recovery. `app` charges with Stripe's SDK, whose asyncio is on httpx;
-`tuned` past it, with aiohttp.
+It validates with pydantic, writes, charges, writes, and publishes. It has no idempotency keys, no claims on
+bookings, no outbox, no limits, and no recovery. `app` charges with Stripe's SDK, which uses httpx; `tuned`
+uses
+aiohttp instead.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _parts: dict[str, Any] = {}
 
 
 class Order(BaseModel):
-    """A payment's request."""
+    """The request body of a payment."""
 
     user_id: str = Field(max_length=64)
     booking_id: str = Field(max_length=64)

@@ -1,4 +1,4 @@
-"""Where the mails go: Postfix's smtp-sink, which takes everything, keeps nothing and counts."""
+"""Run Postfix's smtp-sink, which accepts, discards, and counts all mails."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Sink:
 
     Attributes:
         port: on 127.0.0.1.
-        mails: whose DATA it has accepted.
+        mails: number of accepted mails.
     """
 
     def __init__(self, port: int, terminal: int) -> None:
@@ -35,19 +35,19 @@ class Sink:
         while True:
             try:
                 output = output[-200:] + os.read(self._terminal, 4096)
-            except OSError:  # it has ended
+            except OSError:  # smtp-sink has ended
                 return
             if counts := re.findall(rb"mesg=(\d+)\D", output):
                 self.mails = int(counts[-1])
 
     def wait_for(self, mails: int) -> None:
-        """Until it has accepted so many in all."""
+        """Wait until smtp-sink has accepted `mails` mails in total."""
         wait_until(lambda: self.mails >= mails, f"only {self.mails} of {mails} mails came", seconds=180)
 
 
 @contextmanager
 def sink() -> Iterator[Sink]:
-    """Run one. It counts on a terminal, as into a pipe it would count in blocks."""
+    """Run an smtp-sink on a terminal. With a pipe, it would buffer its counts."""
     if (binary := shutil.which("smtp-sink", path=f"{os.environ['PATH']}:/usr/sbin")) is None:
         raise SystemExit("smtp-sink is not installed (Debian: apt-get install postfix)")
     port, (ours, its) = free_port(), pty.openpty()

@@ -1,10 +1,11 @@
-"""How many payments a worker process holds while the gateway takes 300 ms, as in life; what each costs.
+"""Measure how many payments a worker process can hold while the gateway takes 300 ms, and their cost.
 
     make bench PARTS=slow_gateway
 
-Waves: so many payments come evenly within the gateway's time, so that at its end all are in flight; then a
-pause. What a payment takes beyond the gateway's time is the overhead. Steady: so many clients, each of which
-pays again once it has its answer; there the processors are the limit, not the threads.
+Waves: payments arrive evenly within the gateway's response time, so that at its end all are in flight. Then
+there is a pause. The overhead is the time of a payment beyond the gateway's. Steady: each client sends its
+next
+payment after the response to the last one. There, the processors are the limit, not the threads.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ from benchmarks.harness import gunicorn, load, servers, serving
 from benchmarks.processes import Memory, api_process
 from tests.support.stripe import StripeSimulator
 
-#: Seconds.
+#: The gateway's response time, in seconds.
 _GATEWAY_SECONDS = 0.3
 _PAUSE_SECONDS = 1.2
 
 
 @dataclass(frozen=True)
 class Waves:
-    """What came of some waves.
+    """The result of some waves.
 
     Attributes:
-        p50, p99: milliseconds beyond the gateway's.
-        wrong: payments that were not answered 200.
-        memory: MiB that the process took for each payment in flight.
+        p50, p99: milliseconds beyond the gateway's response time.
+        wrong: number of responses other than 200.
+        memory: MiB of the process for each payment in flight.
     """
 
     p50: float
@@ -46,7 +47,9 @@ class Waves:
 
 
 async def _pay(host: str, port: int, at: float) -> tuple[float, bool]:
-    """Pay at a time of the loop's clock; the seconds it took, and whether it was taken."""
+    """Pay at a given time of the event loop's clock. Return the duration in seconds, and whether it
+    succeeded.
+    """
     order = {
         "user_id": "u",
         "booking_id": uuid.uuid4().hex,
@@ -77,13 +80,13 @@ async def _wave(url: str, payments: int) -> list[tuple[float, bool]]:
 
 
 def waves(url: str, process: psutil.Process, payments: int, count: int) -> Waves:
-    """Send `count` waves of `payments`, and one before them, which opens connections and starts threads."""
+    """Send `count` waves of `payments`, after a first one that opens connections and starts threads."""
     asyncio.run(_wave(url, 1))
     idle = Memory.of(process).uss
     asyncio.run(_wave(url, payments))
     responses = []
     for _ in range(count):
-        time.sleep(_PAUSE_SECONDS)  # what is left to do after the answers
+        time.sleep(_PAUSE_SECONDS)  # for work after the responses
         responses += asyncio.run(_wave(url, payments))
     beyond = [(took - _GATEWAY_SECONDS) * 1000 for took, _ in responses]
     return Waves(
@@ -100,7 +103,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[16, 32, 64, 96, 128])
     parser.add_argument("--payments", type=int, nargs="+", default=[30, 60, 90])
     parser.add_argument("--waves", type=int, default=10)
-    parser.add_argument("--seconds", type=int, default=6, help="of each steady load")
+    parser.add_argument("--seconds", type=int, default=6, help="duration of each steady load")
     options = parser.parse_args()
     for threads in options.threads:
         with servers() as settings:

@@ -1,10 +1,12 @@
-"""Whether a process grows: payments at a steady rate, each with a mail, for a quarter of an hour.
+"""Check whether a process grows: payments at a steady rate, each with a mail, for a quarter of an hour.
 
     make bench PARTS=soak                        # or: python -m benchmarks.soak --minutes 5
 
-One API worker process and one actor process, between RabbitMQ and smtp-sink. Exit code 1 if a payment and a
-mail is missing or too many, or if one of the two processes has grown by more than a twentieth of its RSS
-since a third of the time was over. What the databases keep is theirs and not looked at.
+Runs one API worker process and one actor process, between RabbitMQ and smtp-sink. Exit code 1 if the numbers
+of
+payments and mails differ, or if the RSS of one of the two processes has grown by more than 5 % since a third
+of
+the time had passed. The memory of the databases is not measured.
 """
 
 from __future__ import annotations
@@ -25,21 +27,21 @@ from benchmarks.processes import Memory, actor_process, api_process, mailing
 from benchmarks.sink import Sink, sink
 
 _CLIENTS = 8
-#: Seconds between two samples; for the last mails.
+#: Seconds between two samples, and to wait for the last mails.
 _INTERVAL_SECONDS, _TIMEOUT_SECONDS = 10.0, 60.0
 _MAX_GROWTH = 0.05
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What the processes had, so many seconds after the begin."""
+    """The memory of the processes, `seconds` after the start."""
 
     at: float
     memory: dict[str, Memory]
 
 
 def pay(api: urllib3.HTTPConnectionPool) -> bool:
-    """Take a payment of a new booking; whether it was taken."""
+    """Pay for a new booking. Return whether the payment succeeded."""
     order = {"user_id": "user_1", "booking_id": uuid.uuid4().hex, "user_email": "jane.doe@example.com"}
     try:
         response = api.request(
@@ -56,7 +58,7 @@ def soak(
     count: int,
     rate: float,
 ) -> tuple[int, list[Sample]]:
-    """Take payments at a steady rate; how many were taken, and what the processes had meanwhile."""
+    """Take payments at a steady rate. Return how many succeeded, and samples of the processes' memory."""
     interval = min(_INTERVAL_SECONDS, count / rate / 30)
     samples: list[Sample] = []
     began = time.monotonic()
@@ -78,7 +80,7 @@ def soak(
 
 
 def mails_after(sunk: Sink, expected: int) -> int:
-    """How many there are once all have come, and one too many would have."""
+    """Wait for all mails, and for possible duplicates. Return their number."""
     deadline = time.monotonic() + _TIMEOUT_SECONDS
     while sunk.mails < expected and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -87,21 +89,21 @@ def mails_after(sunk: Sink, expected: int) -> int:
 
 
 def grown(samples: list[Sample], name: str) -> float:
-    """By what part of its RSS a process has grown since a third of the time was over."""
+    """Return the growth of a process's RSS since a third of the time had passed, as a fraction."""
     end = samples[-1]
     third = next(sample for sample in samples if sample.at >= end.at / 3)
     return end.memory[name].rss / third.memory[name].rss - 1
 
 
 def slope(samples: list[Sample], name: str) -> float:
-    """MiB of RSS an hour, by least squares over the second half."""
+    """Return the growth of RSS in MiB an hour, by least squares over the second half."""
     late = [sample for sample in samples if sample.at >= samples[-1].at / 2]
     hours, sizes = [each.at / 3600 for each in late], [each.memory[name].rss for each in late]
     return statistics.linear_regression(hours, sizes).slope
 
 
 def show(samples: list[Sample]) -> None:
-    """Print a line a minute, and the last."""
+    """Print one line for each minute, and the last sample."""
     names = list(samples[0].memory)
     print(f"{'minute':>8}", *(f"{f'{name} {kind}':>12}" for name in names for kind in ("RSS", "USS")), " MiB")
     shown = -1
@@ -114,7 +116,7 @@ def show(samples: list[Sample]) -> None:
 
 
 def main() -> None:
-    """Print how the two processes grew."""
+    """Print the growth of the two processes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--rate", type=float, default=20, help="payments a second")
@@ -141,7 +143,7 @@ def main() -> None:
         failed |= growth > _MAX_GROWTH
         print(f"{name}: {slope(samples, name):+.1f} MiB an hour, {growth:+.1%} since a third of the time")
     if failed:
-        raise SystemExit("a process has grown, or payments and mails differ")
+        raise SystemExit("a process has grown, or the numbers of payments and mails differ")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""What it takes to start, and how much memory a process has: idle, and at the most under a load.
+"""Measure start times, and the memory of processes when idle and at peak load.
 
     make bench PARTS=startup
 
-`movieapp dev` is timed until /health answers, `movieapp worker` until a mail is accepted for an event that
-has waited in RabbitMQ. Processor time is of all processes that a command starts.
+`movieapp dev` is timed until /health responds. `movieapp worker` is timed until a mail is accepted for an
+event
+that waited in RabbitMQ. The processor time is that of all processes that a command starts.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ from benchmarks.sink import sink
 from tests.support.commands import MOVIEAPP
 from tests.support.dev import Dev
 
-#: The loads under which memory is measured: clients for seconds, and events at once.
+#: The load for memory measurements: clients and seconds for the API, and events at once for the worker.
 _CLIENTS, _SECONDS, _EVENTS = 16, 5, 500
 
 
 class Start(NamedTuple):
-    """Seconds."""
+    """Times of a start, in seconds."""
 
     cpu: float
     wall: float
@@ -85,7 +86,7 @@ def first_mail() -> Start:
 
 
 def api_memory() -> Iterator[Memory]:
-    """An API worker process's: idle, under load."""
+    """Return the memory of an API worker process: idle, and under load."""
     with (
         servers() as settings,
         exchange(settings),
@@ -97,11 +98,11 @@ def api_memory() -> Iterator[Memory]:
             loading = pool.submit(load, url, master, _CLIENTS, _SECONDS)
             yield Memory.peak(process, lambda: not loading.done())
             if loading.result().wrong:
-                raise SystemExit("some payments were not answered as they should be")
+                raise SystemExit("some payments got an unexpected response")
 
 
 def actor_memory() -> Iterator[Memory]:
-    """An actor process's: idle, under load."""
+    """Return the memory of an actor process: idle, and under load."""
     with servers() as standard, sink() as sunk:
         settings = mailing(standard, sunk.port)
         with exchange(settings) as channel, running(worker(1), settings):

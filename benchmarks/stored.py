@@ -1,4 +1,4 @@
-"""Payments and deliveries in the database: made by the application, and copies of those by the thousand."""
+"""Store payments and deliveries: one of each made by the application, and thousands of copies."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from app.payments.service import Payments
 from benchmarks.mailers import ticket
 from benchmarks.queries import Watch
 
-#: Written at once.
+#: Number of documents written at once.
 _BATCH = 1_000
 
-#: One every half minute: a million in a year.
+#: Interval between two copies: one every half minute is a million in a year.
 _PACE = timedelta(seconds=30)
 
-#: Number of the copy that is from now.
+#: Number of the newest copy, which has the current time.
 LAST = 1_000_000
 _FIRST = utcnow() - LAST * _PACE
 
 
 def pay(payments: Payments) -> str:
-    """Take a payment, whose event stays in the outbox; its id."""
+    """Take a payment whose event stays in the outbox. Return its id."""
     contact = {"user_email": "jane.doe@example.com", "user_name": "Jane Doe"}
     order = PaymentOrder("user_1", new_id("BOOK-"), Decimal("25.50"), None, "credit_card", contact=contact)
     return str(payments.pay(order, new_id("TXN-")).payment.id)
 
 
 def deliver(watch: Watch, size: int) -> ObjectId:
-    """Record a delivery as a worker does, from its event to its end; its id."""
+    """Record a delivery as a worker does, from its event to its outcome. Return its id."""
     event = ticket(uuid.uuid4().hex)
     with watch.operation("record, claim, sent", size):
         delivery, _ = deliveries.record(event, ChannelName.EMAIL, "booking_confirmation", event["user_email"])
@@ -55,23 +55,26 @@ def deliver(watch: Watch, size: int) -> ObjectId:
 
 
 def payment_id(number: int) -> str:
-    """The id of a copy, as unordered as those that the application makes."""
+    """Return the id of a copy, as random as the application's."""
     return f"TXN-{_own(number)}"
 
 
 def delivery_id(number: int) -> ObjectId:
-    """The id of a copy, above those of the copies before, as MongoDB's drivers make them."""
+    """Return the id of a copy, greater than those of earlier copies, like the ids that MongoDB's drivers
+    create.
+    """
     return ObjectId(number.to_bytes(12))
 
 
 def fill(uri: str, payment: dict[str, Any], delivery: dict[str, Any], start: int, end: int) -> float:
-    """Store copies of a payment and of a delivery; how many documents were stored a second.
+    """Store copies of a payment and of a delivery. Return the documents stored a second.
 
     Args:
-        uri: of the database. A client of its own waits as long as it takes: now and then a batch meets what
-            the server has to write to its disk.
-        payment, delivery: finished, as stored.
-        start, end: the numbers of the copies.
+        uri: of the database. A separate client has no timeout, because a batch may have to wait for the
+            server's
+            disk.
+        payment, delivery: finished documents.
+        start, end: numbers of the copies.
     """
     started = time.monotonic()
     with pymongo.MongoClient[dict[str, Any]](uri) as client:
@@ -86,7 +89,7 @@ def fill(uri: str, payment: dict[str, Any], delivery: dict[str, Any], start: int
 
 
 def let_wait(numbers: Iterable[int], entry: dict[str, Any]) -> None:
-    """Give copies of the payment something to announce again, each an event of its own.
+    """Add an event to the outbox of copies of the payment, each with an id of its own.
 
     Args:
         numbers: of the copies.

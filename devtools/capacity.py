@@ -53,17 +53,17 @@ _GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked of the system, and what its parts cost.
+    """The load on the system, and the price of its parts.
 
     Attributes:
         payments: a second at the peak.
-        peak_hours: hours of a day that the peak would have to last to make the day's payments.
+        peak_hours: hours a day that the peak would have to last to make the day's payments.
         mails: for each payment.
         charge_seconds: that Stripe takes for a charge.
         years: of payments that are stored.
         retention_days: LOG_RETENTION_DAYS.
         node_cores: of a machine for API and workers.
-        mongodb_memory: GiB of a node at most.
+        mongodb_memory: maximum GiB of a node.
         stripe_limit: calls a second of one endpoint; Stripe raises it on request.
         core_price, memory_price, disk_price: a month, for a core, a GiB of memory, and a GiB of disk.
     """
@@ -84,10 +84,11 @@ class Load:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the load needs. Bytes are upper bounds: MongoDB compresses documents and keys.
+    """The resources that the load needs. Bytes are upper bounds, because MongoDB compresses documents and
+    keys.
 
     Attributes:
-        mongodb_reads: pages from the disk a second at most; 0 if every index fits into memory.
+        mongodb_reads: maximum pages read from the disk a second; 0 if every index fits into memory.
     """
 
     api_processes: int
@@ -108,7 +109,7 @@ class Plan:
 
 
 def plan(load: Load) -> Plan:
-    """Return what the load needs."""
+    """Return the resources that the load needs."""
     by_core = load.payments / API_PAYMENTS_A_SECOND
     by_calls = load.payments * load.charge_seconds / API_GATEWAY_CALLS
     api = max(2, ceil(max(by_core, by_calls)))

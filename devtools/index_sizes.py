@@ -1,9 +1,10 @@
-"""Bytes that a document adds to its indexes, from the declared indexes and MongoDB's key format.
+"""Compute the bytes that a document adds to its indexes, from the declared indexes and MongoDB's key format.
 
-python -m devtools.index_sizes
+    python -m devtools.index_sizes
 
-Derived, not measured: a key is what MongoDB's KeyString makes of the values, without prefix compression and
-without the free space in pages. https://github.com/mongodb/mongo/blob/master/src/mongo/db/storage/key_string/README.md
+The sizes are computed, not measured: MongoDB's KeyString encoding, without prefix compression and free space
+in pages.
+https://github.com/mongodb/mongo/blob/master/src/mongo/db/storage/key_string/README.md
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def _key_bytes(value: Any) -> int:
         case ObjectId():
             return 1 + 12
         case _:
-            return 1 + 8  # a time
+            return 1 + 8  # a datetime
 
 
 def main() -> None:

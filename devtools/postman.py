@@ -25,7 +25,7 @@ class Step:
         status: expected HTTP status.
         body: fields of the body; {{…}} is a variable of the collection.
         headers: additional headers.
-        checks: lines of JavaScript, where `answer` is the answer's JSON.
+        checks: lines of JavaScript, where `answer` is the response's JSON.
         values: values of the path's parameters.
     """
 

@@ -1,7 +1,8 @@
-"""Fixtures of all tests. A test requests the servers that it needs; each is found or started once for a run.
+"""Fixtures of all tests. A test requests the servers that it needs. Each is found or started once for a run.
 
-Every test has its own names (database, key prefix, exchange, queues), so that tests never meet each other
-or a developer's data, whatever runs at the same time.
+Every test has its own names (database, key prefix, exchange, queues). So, concurrent tests never share data,
+and
+never touch a developer's.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def redis_url(find: Find) -> str:
 
 @pytest.fixture(scope="session")
 def mongodb_server(find: Find) -> str:
-    """MongoDB's protocol: a URI without a database name; `with_database` adds one."""
+    """A MongoDB server: a URI without a database name; `with_database` adds one."""
     return find("mongodb")
 
 
@@ -155,7 +156,7 @@ def settings() -> Settings:
 
 @pytest.fixture
 def stored_settings(settings: Settings, mongodb_server: str, redis_url: str) -> Iterator[Settings]:
-    """`settings` with MongoDB's protocol and Redis."""
+    """`settings` with a MongoDB server and Redis."""
     database = settings.mongodb_uri.rpartition("/")[2]
     stored = settings.model_copy(
         update={"mongodb_uri": with_database(mongodb_server, database), "redis_url": redis_url}

@@ -84,7 +84,7 @@ class LiveGallery:
         """Return a version of the files that changes with every edit, addition, or removal."""
         stats = []
         for path in self._folder.rglob("*.*"):
-            # Editors write a second file and rename it: a listed file may no longer exist.
+            # Editors save by renaming a second file, so a listed file may no longer exist.
             with suppress(FileNotFoundError):
                 stats.append(path.stat())
         return f"{max(stat.st_mtime_ns for stat in stats)}-{len(stats)}-{sum(stat.st_size for stat in stats)}"

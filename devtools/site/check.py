@@ -52,7 +52,7 @@ def dead_links(site: Path) -> Iterator[str]:
 
 
 def main() -> int:
-    """Print the dead links; 1 if there are any."""
+    """Print the dead links. Return 1 if there are any."""
     found = list(dead_links(Path(sys.argv[1])))
     print("\n".join(found) or "every link and anchor of the site leads somewhere")  # noqa: T201
     return bool(found)

@@ -19,7 +19,7 @@ def create(call: Call, charge_id: str) -> Record:
     warning = call.new(
         "radar.early_fraud_warning",
         "issfr",
-        # A charge that is refunded or disputed needs no action any more.
+        # A charge that is refunded or disputed needs no action.
         actionable=not charge["refunded"] and not charge["disputed"],
         charge=charge_id,
         fraud_type="unauthorized_use_of_card",

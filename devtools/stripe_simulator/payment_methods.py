@@ -33,7 +33,7 @@ def create(call: Call, params: Params) -> Record:
         if test_card is None:
             raise StripeError(400, "No such token.", code="resource_missing", param="card[token]")
         return _save(call, kind, _card(test_card, *_usual_expiry(call)), params.metadata())
-    return _save(call, kind, _card(_recognised(card), *_expiry(call, card)), params.metadata())
+    return _save(call, kind, _card(_recognized(card), *_expiry(call, card)), params.metadata())
 
 
 def retrieve(call: Call, _params: Params, record_id: str) -> Record:
@@ -81,7 +81,7 @@ def _usual_expiry(call: Call) -> tuple[int, int]:
     return 12, _today(call).year + 1
 
 
-def _recognised(card: Params) -> TestCard:
+def _recognized(card: Params) -> TestCard:
     """Return the test card with the entered number."""
     number = re.sub(r"[ -]", "", card.required("number"))
     if not re.fullmatch(r"[0-9]{12,19}", number) or not is_luhn_valid(number):

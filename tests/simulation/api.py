@@ -103,7 +103,7 @@ def _lost() -> stripe.StripeError:
 
 
 def _raised(result: Result) -> stripe.StripeError:
-    """Return the error that Stripe's SDK makes of a response."""
+    """Return the error that Stripe's SDK raises for a response."""
     status, body, replayed = result
     error = body["error"]
     headers = {"idempotent-replayed": "true"} if replayed else {}

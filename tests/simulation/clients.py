@@ -184,7 +184,7 @@ class Clients:
                 books.confirm(intent["client_secret"], True, ("stray", self._world.now))
                 return
 
-    # Trouble
+    # Faults
 
     def _gateway_down(self, _name: str, options: Mapping[str, Any]) -> None:
         self._world.gateway_down_until = self._world.now + options["seconds"]

@@ -35,9 +35,9 @@ class Outcome:
     """The result of a history.
 
     Attributes:
-        problems: broken promises, in words.
-        faults: what went wrong on the way.
-        kinds: which kinds of faults those were, as "gateway response lost".
+        problems: descriptions of broken promises.
+        faults: the faults that occurred.
+        kinds: kinds of those faults, such as "gateway response lost".
         trace: every event, readable.
     """
 
@@ -81,7 +81,7 @@ def run(plan: Plan, without: frozenset[Fault] = frozenset(), *, traced: bool = F
 
 
 def _comes_to_rest(site: Site) -> bool:
-    """Sweep until nothing is left to do; False if that takes too long."""
+    """Sweep until nothing is left to do. Return False if that takes too long."""
     world, ledger = site.world, site.stores.ledger
     for _ in range(_MAX_ROUNDS):
         payments = list(ledger.search(1000))
@@ -98,7 +98,7 @@ def _comes_to_rest(site: Site) -> bool:
 
 
 def _ask_again(site: Site, clients: Clients) -> None:
-    """Let every client with a key repeat its request after any lease."""
+    """Make every client with a key repeat its request after any lease."""
     world = site.world
     world.run(until=world.now + 400)
     for key, (kind, order) in clients.keys.items():

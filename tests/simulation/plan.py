@@ -54,8 +54,8 @@ class Step:
     """An action of a user or an application.
 
     Attributes:
-        at: seconds from the beginning.
-        kind: what: see `clients.Clients`.
+        at: seconds since the start.
+        kind: the action: see `clients.Clients`.
         options: details of it.
     """
 
@@ -75,10 +75,10 @@ class Plan:
     Attributes:
         seed: of everything random.
         steps: who does what and when.
-        fault_rate: how likely a call is to go wrong.
-        faults: system → what can go wrong with it in this history.
-        deliveries: how often an event is delivered; each one draws from these.
-        webhook_delay: the longest delay of a webhook, in units of 0.2 s.
+        fault_rate: probability that a call fails.
+        faults: system → possible faults of its calls in this history.
+        deliveries: possible numbers of deliveries of an event; each event draws one.
+        webhook_delay: maximum delay of a webhook, in units of 0.2 s.
         clock_skew: seconds that Stripe's clock is ahead.
         refunds_vary: whether refunds may be pending or fail.
     """

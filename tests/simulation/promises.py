@@ -1,6 +1,6 @@
-"""The promises of the payment side, checked on a history that has come to rest.
+"""Check the promises of the payment side on a finished history.
 
-At most one charge of a booking is checked by Stripe's books at every charge; the rest is checked here.
+Stripe's books check at every charge that a booking has at most one. The rest is checked here.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""A clock and its actors: deterministic, one greenlet at a time.
+"""A simulated clock and its actors: deterministic, one greenlet at a time.
 
-An actor gives control back at every call to another system. Which actor runs next follows from the simulated
-time at which each is due, and that from random latencies. Every actor draws from its own seeded randomness,
-so that a fault that is left out changes nothing for the others but its consequences.
+An actor yields control at every call to another system. The next actor is the one with the earliest simulated
+time, which depends on random latencies. Every actor has its own seeded random numbers. So, leaving out a
+fault
+changes only what follows from it.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class Actor:
     """A client, a request in a server, a webhook delivery, or a sweep.
 
     Attributes:
-        process: the process that it dies with; empty for what cannot be killed.
-        born: when it began, in simulated seconds.
+        process: the process that it ends with; empty if it can't be killed.
+        born: simulated time of its start, in seconds.
     """
 
     __slots__ = ("alive", "born", "calls", "greenlet", "name", "process", "random", "token")
@@ -124,7 +125,9 @@ class Scheduler:
         self._hub.switch()
 
     def wait(self, signal: Signal, timeout: float) -> bool:
-        """Suspend the current actor until a signal; False if it did not come within `timeout` seconds."""
+        """Suspend the current actor until a signal. Return False if it does not come within `timeout`
+        seconds.
+        """
         actor = self.current
         if actor is None:
             raise RuntimeError("only an actor can wait")
@@ -138,7 +141,7 @@ class Scheduler:
         return signal.done
 
     def set(self, signal: Signal, value: Any) -> None:
-        """Give a signal its value, once, and wake the actor that waits for it."""
+        """Set the value of a signal, once, and wake the actor that waits for it."""
         if signal.done:
             return
         signal.done, signal.value = True, value

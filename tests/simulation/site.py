@@ -51,13 +51,13 @@ class Response:
 
     Attributes:
         kind: pay, refund, or cancel.
-        transaction_id: of the payment or refund that the request makes.
-        born: when the request came in.
-        at: when it was answered or, refused, when that was decided: the response may be slow.
+        transaction_id: of the payment or refund that the request creates.
+        born: time at which the request arrived.
+        at: time of the response or, for a refusal, of the decision, because the response may be slow.
         key: its Idempotency-Key.
         replayed: whether it is the response to another attempt.
         stored: whether it is stored for the key.
-        action: what the customer has to confirm.
+        action: the customer's required action.
     """
 
     kind: str
@@ -178,11 +178,11 @@ class Site:
         self.world.spawn(f"relay {booking}", process, self._guarded(act), after=0.1)
 
     def recover(self, process: str = "worker") -> None:
-        """One round of the recovery sweep."""
+        """Run one round of the recovery sweep."""
         recover_due(self.payments[process], run=self._run_together)
 
     def publish(self) -> None:
-        """One round of the outbox sweep."""
+        """Run one round of the outbox sweep."""
         outbox.sweep(self.stores.remote_ledger, self.stores.broker)
 
     def reconcile(self) -> None:
@@ -208,7 +208,7 @@ class Site:
         return run
 
     def _run_together(self, act: Callable[[Any], None], items: Sequence[Any]) -> None:
-        """Recovery's threads, as actors."""
+        """Run recovery's threads as actors."""
         if len(items) == 1:
             act(items[0])
             return

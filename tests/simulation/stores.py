@@ -41,7 +41,7 @@ class Remote:
     """A store behind a connection: each method is a call that can fail.
 
     Args:
-        world: decides what goes wrong.
+        world: decides which calls fail.
         inner: the store itself.
     """
 

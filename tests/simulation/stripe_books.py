@@ -33,8 +33,8 @@ class Request:
     """A request in transit.
 
     Attributes:
-        issuer: the actor that sent it, and when that actor was born.
-        stored_error: whether it is answered 500: "before" or "after" it did its work.
+        issuer: the actor that sent it, and the start time of that actor.
+        stored_error: when the response is a 500: "before" or "after" the request was carried out.
         duration: seconds that Stripe takes for it.
     """
 
@@ -60,7 +60,7 @@ class ChargeMade:
     """A successful charge.
 
     Attributes:
-        issuer: the actor whose request or confirmation made it, and when that actor was born.
+        issuer: the actor whose request or confirmation charged it, and the start time of that actor.
     """
 
     at: float
@@ -85,7 +85,7 @@ class StripeBooks:
         self.intents: dict[str, dict[str, Any]] = {}
         self.refunds: dict[str, dict[str, Any]] = {}
         self.charges: list[ChargeMade] = []
-        #: When refunds came to a final status: (time, refund's id, status).
+        #: Final statuses of refunds: (time, refund's id, status).
         self.refund_log: list[tuple[float, str, str]] = []
 
     # Requests

@@ -1,1 +1,1 @@
-"""Helpers of the tests, and real servers, found or started."""
+"""Test helpers, and real servers that are found or started."""

@@ -112,7 +112,7 @@ def sweep(stub: StubWorker) -> int:
     """Queue the overdue deliveries again, and wait until they are processed.
 
     Returns:
-        How many there were.
+        The number of deliveries.
     """
     count = deliveries.requeue_overdue(Dispatch(stub.broker, stub.topology))
     stub.join()

@@ -22,7 +22,7 @@ class ReceivedSpan:
     """A received span.
 
     Attributes:
-        parent: the id of the span above it; empty: it began the trace.
+        parent: id of the parent span; empty for a root span.
         failed: whether its status is an error.
     """
 
@@ -39,8 +39,8 @@ class Collector(ThreadingHTTPServer):
     """The receiver.
 
     Attributes:
-        spans: what came.
-        keys: of each request, the value of the header `api-key`.
+        spans: received spans.
+        keys: value of the header `api-key` of each request.
     """
 
     daemon_threads = True
@@ -103,7 +103,7 @@ def _values(attributes: Any) -> dict[str, str | int]:
 
 @contextmanager
 def collecting() -> Iterator[Collector]:
-    """A receiver in a separate thread, on a free port."""
+    """Run a receiver in a separate thread, on a free port."""
     with Collector() as collector:
         thread = threading.Thread(target=collector.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()

@@ -29,8 +29,8 @@ class Native:
 
     Attributes:
         service: from the file.
-        variables: what compose fills in, as from `.env`.
-        places: addresses, paths and programs of the containers → those of this machine.
+        variables: values that Compose interpolates, as from `.env`.
+        places: addresses, paths, and programs of the containers → those of this machine.
     """
 
     service: dict[str, Any]

@@ -17,12 +17,12 @@ from tests.support.wait import wait_for
 
 
 def bury(settings: Settings, queue: str, bodies: Sequence[bytes], **properties: Any) -> None:
-    """Make a dead letter of each body.
+    """Create a dead letter from each body.
 
     Args:
-        settings: which broker, and its names.
+        settings: the broker, and its names.
         queue: without the namespace.
-        bodies: what is refused, in this order.
+        bodies: message bodies that are refused, in this order.
         properties: further AMQP properties.
     """
     name = settings.namespace + queue

@@ -74,9 +74,9 @@ class Dovecot(Server):
     """Dovecot in the foreground. Needs root.
 
     Args:
-        directory: other users must be able to enter it, and all above it.
+        directory: other users must be able to enter it, and all its parents.
         pem: certificate and key for `localhost`.
-        capability: what the server offers; "" for all that it can do.
+        capability: the capabilities that the server offers; "" for all.
         prefix: of its folders, such as `INBOX.`.
     """
 

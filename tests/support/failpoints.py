@@ -1,9 +1,10 @@
 """Processes that kill themselves between two steps that a test selects by number.
 
-Every exchange with another server has two boundaries: just before the request goes out and just after the
-answer came in. A process with failpoints counts them; armed with a number, it ends itself by SIGKILL there.
-Nothing in the project knows of this: it hangs on pymongo's command monitoring and around the methods with
-which urllib3, pika and redis talk to their servers.
+Every exchange with another server has two boundaries: just before the request is sent, and just after the
+response is received. A process with failpoints counts them. If a number is armed, it sends itself SIGKILL
+there.
+The project does not know about it: the failpoints use pymongo's command monitoring, and wrap the methods with
+which urllib3, pika, and redis talk to their servers.
 
     python -m tests.support.failpoints api --bind 127.0.0.1:8003
     python -m tests.support.failpoints worker
@@ -191,7 +192,7 @@ def main(arguments: list[str]) -> None:
     """Run gunicorn or Dramatiq on modules that install failpoints first."""
     kind, *rest = arguments
     if kind == "api":
-        # Loaded once and forked for each life: importing everything anew takes seconds.
+        # Loaded once, and forked for each restart, because importing everything again takes seconds.
         command = ["gunicorn", "-c", "python:cli.gunicorn_conf", "--workers", "1", "--threads", "4"]
         command += ["--preload", *rest, "tests.support.failing_api:app"]
     else:

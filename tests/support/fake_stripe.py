@@ -53,12 +53,13 @@ def lost() -> stripe.APIConnectionError:
 
 
 class FakeTransport(stripe.HTTPClient):
-    """Gives each request the next of `responses`: (status, JSON, headers), JSON alone, or an exception.
+    """Responds to each request with the next of `responses`: (status, JSON, headers), JSON alone, or an
+    exception.
 
     Args:
-        responses: the last one is repeated for ever.
-        clock: moved by `seconds` with each request.
-        seconds: how long a request takes.
+        responses: the last one is repeated.
+        clock: advanced by `seconds` at each request.
+        seconds: duration of a request.
     """
 
     name = "fake"

@@ -34,14 +34,14 @@ class FakeGateway:
         outcome: of every charge.
         refund_outcome: of every refund.
         tokenized: of every card.
-        after_cancel: how a payment stands once it was canceled.
-        payments_there: on the gateway's books, by its id.
-        refunds_there: on the gateway's books, by its id.
+        after_cancel: outcome of a payment after its cancellation.
+        payments_there: the gateway's payments by id.
+        refunds_there: the gateway's refunds by id.
         down: whether every read fails.
         full: shares without a free slot.
-        used_keys: keys that can't be sealed, since a request with them was carried out.
-        requested: what was asked for, in order: the method's name and its arguments.
-        shares: the slots that were taken, in order.
+        used_keys: keys that can't be sealed, because a request with them was carried out.
+        requested: requests in order: the method's name and its arguments.
+        shares: shares of the acquired slots, in order.
     """
 
     default_test_method = "pm_default"

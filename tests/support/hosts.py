@@ -1,6 +1,6 @@
 """Hosts with separate networks, connected to this machine by cables that a test can pull.
 
-Each is a network namespace of Linux on one bridge. `Network.reach` leads them to servers of this machine.
+Each host is a Linux network namespace on one bridge. `Network.reach` connects it to servers of this machine.
 """
 
 from __future__ import annotations

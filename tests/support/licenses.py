@@ -91,7 +91,7 @@ def license_of(package: str) -> str | None:
 
 
 def parts(expression: str) -> set[str]:
-    """Return the licenses that all apply; of alternatives one that is allowed, if any."""
+    """Return the licenses that apply together. Of alternatives, return an allowed one, if any."""
     kept = set()
     for part in re.split(r"\s+AND\s+", expression.strip("()")):
         choices = [choice.strip("() ") for choice in re.split(r"\s+OR\s+", part)]

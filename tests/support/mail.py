@@ -22,11 +22,11 @@ class MailSink:
     """An SMTP server on a free port.
 
     Attributes:
-        mails: what was accepted, parsed.
-        replies: answers to the next DATA commands, before mails are accepted again.
-        seconds: between the end of a mail and its acceptance.
-        in_hand: mails in that time.
-        on_mail: called in that time.
+        mails: accepted mails, parsed.
+        replies: replies to the next DATA commands; then, mails are accepted again.
+        seconds: delay between the end of a mail and its acceptance.
+        in_hand: number of mails in this delay.
+        on_mail: called during this delay.
     """
 
     def __init__(self) -> None:

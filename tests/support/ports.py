@@ -11,8 +11,8 @@ from devtools.stack.ports import is_free
 
 #: Below the ephemeral ports (Linux from 32768, macOS from 49152). A client that retries a stopped server's
 #: ephemeral port could be assigned that port, and the server could not restart. Each pytest-xdist process has
-#: its own range, because a server binds its port a second after it was chosen, and another test must not
-#: choose it in between.
+#: its own range, because a server binds its port a second after it was chosen. Until then, another test must
+#: not choose it.
 _PART = 1_000
 _PARTS = range(15_000, 32_000, _PART)
 _NUMBER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw-1").removeprefix("gw"))

@@ -135,7 +135,7 @@ class Postfix(Server):
 
 @contextmanager
 def greylisting() -> Iterator[int]:
-    """A policy service that defers the first attempt for each recipient.
+    """Run a policy service that defers the first attempt for each recipient.
 
     https://www.postfix.org/SMTPD_POLICY_README.html
 

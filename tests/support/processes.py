@@ -30,7 +30,7 @@ class Process:
 
     Args:
         command: the argument vector.
-        log: takes what it prints, after what is there.
+        log: file to which its output is appended.
         env: the whole environment; default: this process's.
         cwd: default: this process's.
     """

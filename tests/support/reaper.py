@@ -1,8 +1,10 @@
 """Kill the processes of a test run that was itself killed or lost its terminal.
 
-Started by `processes`, and reads from it `+PGID` for each process group that begins and `-PGID` for each that
-is gone. The end of input means that the run is over, however it ended: no signal handler, no `atexit`, and no
-parent-death signal (which Linux sends when the *thread* ends that started a child) is as sure.
+`processes` starts it, and writes to it `+PGID` for each process group that starts and `-PGID` for each that
+has
+ended. The end of input means that the run is over, for any reason. Signal handlers, `atexit`, and
+parent-death
+signals (which Linux sends when the parent's *thread* ends) are less reliable.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ def reap(lines: Iterable[str]) -> None:
 
 
 def _signal(group: int, signum: int) -> bool:
-    """Return whether any process of the group was left to signal."""
+    """Signal a process group. Return whether it had any process left."""
     try:
         os.killpg(group, signum)
     except (ProcessLookupError, PermissionError):  # macOS: not permitted where only zombies are left

@@ -25,7 +25,7 @@ def components() -> list[dict[str, Any]]:
 
 
 def document() -> dict[str, Any]:
-    """Return the SBOM. The same lock gives the same document: it has no time of its own."""
+    """Return the SBOM. It has no timestamp, so that the same lock gives the same document."""
     setup = ConfigParser(interpolation=None)
     setup.read(ROOT / "setup.cfg")
     name, version = setup["metadata"]["name"], setup["metadata"]["version"]

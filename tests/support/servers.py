@@ -105,7 +105,7 @@ class Server:
 
 
 class MongoServer(Server):
-    """SecantusDB: MongoDB's wire protocol."""
+    """SecantusDB, a server with MongoDB's wire protocol."""
 
     @property
     def url(self) -> str:
@@ -323,9 +323,11 @@ class RabbitServer(Server):
     def settle(self) -> None:
         """Make declarations survive a kill, by a clean restart.
 
-        Mnesia keeps the definitions of queues; one that is new when the node is killed can be forgotten, with
-        its confirmed messages (seen about once in ten kills with RabbitMQ 3.10). What this project relies on
-        is that a queue which has stood for a while keeps what it confirmed.
+        Mnesia stores the definitions of queues. If the node is killed, it can forget a new queue with its
+        confirmed
+        messages (seen about once in ten kills with RabbitMQ 3.10). The project relies only on queues that
+        have existed
+        for a while.
         """
         self.restart()
 

@@ -30,9 +30,9 @@ class Service:
     """A server, found or not.
 
     Attributes:
-        url: where it is.
+        url: of the server.
         missing: why there is none, and how to get one.
-        broken: how it failed to start, although it is installed.
+        broken: why it failed to start, although it is installed.
     """
 
     url: str = ""
@@ -123,8 +123,8 @@ class Services:
     """The servers of one run: each is found or started at its first request. Thread-safe.
 
     Args:
-        environment: what RABBITMQ_URL, REDIS_URL and MONGODB_URI are taken from.
-        directory: for the data of those that are started.
+        environment: has RABBITMQ_URL, REDIS_URL, and MONGODB_URI.
+        directory: data directory of started servers.
     """
 
     def __init__(self, environment: Mapping[str, str], directory: Path) -> None:
@@ -134,7 +134,7 @@ class Services:
         self._found: dict[str, Service] = {}
 
     def find(self, name: str) -> Service:
-        """One of the names in `FIND`."""
+        """Find or start one of the servers in `FIND`."""
         with self._locks[name]:
             if name not in self._found:
                 self._found[name] = self._look_for(name)

@@ -1,7 +1,7 @@
-"""One set of servers for all workers of pytest-xdist.
+"""Share one set of servers among all workers of pytest-xdist.
 
-A worker may end long before the others, so none of them can own a server that all use. The process that
-started the workers does, and they ask it; a run that needs no server starts none.
+A worker may end long before the others, so none of them can own a shared server. The process that started the
+workers owns the servers, and workers request them from it. A run that needs no server starts none.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Desk(socketserver.ThreadingUnixStreamServer):
     """Serves requests of workers, each in its own thread, so that starting RabbitMQ does not delay Redis.
 
     Args:
-        services: what they ask for.
-        address: where they ask, the path of a socket to make.
+        services: the servers that workers request.
+        address: path of the socket to create.
     """
 
     daemon_threads = True
@@ -61,7 +61,7 @@ class RemoteServices:
         self._address = address
 
     def find(self, name: str) -> Service:
-        """One of the names in `services.FIND`."""
+        """Request one of the servers in `services.FIND`."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(self._address))
             connection.sendall(f"{name}\n".encode())

@@ -40,18 +40,19 @@ LAST_WORDS = "250 2.0.0 accepted, and goodbye"
 
 
 class Smtpd:
-    """A mail server that sends the replies in `script[command]`, in order, instead of its own.
+    """A mail server that sends the replies in `script[command]`, in order, before its default replies.
 
     Attributes:
-        commands: what came over all connections: connect, ehlo, starttls, auth, mail, rcpt, data, message,
+        commands: received commands of all connections: connect, ehlo, starttls, auth, mail, rcpt, data,
+            message,
             end, rset, quit.
-        mails: what was accepted.
-        max_connections: at once; more get 432 at MAIL, as Exchange does it.
-        sender: the only address that it takes mails from; None: any.
+        mails: accepted mails.
+        max_connections: limit of concurrent connections; further ones get 432 at MAIL, as from Exchange.
+        sender: the only accepted sender; None for any.
         smtputf8: whether it offers SMTPUTF8.
         greeting_delay: seconds before the greeting.
-        offers: lines of its answer to EHLO.
-        on_message: called when a whole mail has come, before the answer to it.
+        offers: lines of its reply to EHLO.
+        on_message: called after a whole mail is received, before the reply.
     """
 
     def __init__(self) -> None:
@@ -269,7 +270,7 @@ keyUsage = digitalSignature, keyCertSign
 
 
 def certificate(folder: Path, name: str, *, expired: bool = False) -> Path:
-    """A self-signed certificate for `name`, with its key in the same file."""
+    """Create a self-signed certificate for `name`, with its key in the same file."""
     (folder / "ca.cnf").write_text(_CA.format(name=name))
     (folder / "index.txt").touch()
     key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem"
@@ -298,7 +299,7 @@ def run(security: str, pem: Path | None = None, port: int = 0) -> AbstractContex
 
 
 def content_of(mail: Envelope) -> bytes:
-    """The message as it was transmitted."""
+    """Return the message as it was transmitted."""
     assert isinstance(mail.content, bytes)
     return mail.content
 
@@ -329,7 +330,7 @@ def to(
 
 
 def mail(text: str = "text\n") -> OutgoingMail:
-    """A mail to send."""
+    """Return a mail to send."""
     return compose(
         Rendered("Subject", "Preheader", "<p>page</p>\n", text),
         recipient="jane.doe@example.com",

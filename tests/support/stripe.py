@@ -69,7 +69,7 @@ class StripeSimulator:
         ]
 
     def intent(self, transaction_id: str) -> dict[str, Any]:
-        """The PaymentIntent of one transaction."""
+        """Return the PaymentIntent of one transaction."""
         [found] = (
             intent
             for intent in self.state()["payment_intents"]
@@ -79,11 +79,11 @@ class StripeSimulator:
         return intent
 
     def refunds(self, gateway_id: str) -> list[dict[str, Any]]:
-        """The refunds of a PaymentIntent, whatever became of them."""
+        """Return the refunds of a PaymentIntent in any status."""
         return [refund for refund in self.state()["refunds"] if refund["payment_intent"] == gateway_id]
 
     def events(self, gateway_id: str) -> list[dict[str, Any]]:
-        """The events about a PaymentIntent, its charges, and its refunds, oldest first."""
+        """Return the events about a PaymentIntent, its charges, and its refunds, oldest first."""
         found: list[dict[str, Any]] = []
         params: dict[str, Any] = {"limit": 100}
         while True:
@@ -108,13 +108,13 @@ class StripeSimulator:
 
 
 def webhook(kind: str, subject: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    """A webhook event about an object, with the given fields changed."""
+    """Return a webhook event about an object, with the given fields changed."""
     event = {"id": f"evt_{uuid.uuid4().hex}", "livemode": False, "created": int(time.time()), "type": kind}
     return event | {"data": {"object": subject}} | fields
 
 
 def signed(event: dict[str, Any], secret: str, age: int = 0) -> tuple[bytes, dict[str, str]]:
-    """The body and headers of a webhook that was signed `age` seconds ago."""
+    """Return the body and headers of a webhook that was signed `age` seconds ago."""
     payload = json.dumps(event).encode()
     return payload, {
         "Content-Type": "application/json",

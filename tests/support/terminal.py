@@ -20,9 +20,9 @@ def run_on_terminal(
 
     Args:
         command: the argument vector.
-        typed: what the person types.
+        typed: the user's input.
         env: the whole environment; default: this process's.
-        until: words, and how often they have come when the person presses Ctrl-C.
+        until: an output, and how often it must appear before Ctrl-C is sent.
 
     Returns:
         Its exit code, and what the terminal received.

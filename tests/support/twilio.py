@@ -49,10 +49,10 @@ class FakeTwilio:
     """Accepts SMS from one account.
 
     Attributes:
-        script: the next answers; after them each text is taken.
-        requests: how many came.
-        connections: over how many connections.
-        texts: those that were taken, as {"To", "From", "Body"}.
+        script: the next responses; then, each SMS is accepted.
+        requests: number of received requests.
+        connections: number of connections.
+        texts: accepted SMS, as {"To", "From", "Body"}.
     """
 
     def __init__(self) -> None:

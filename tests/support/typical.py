@@ -17,8 +17,9 @@ _REQUESTS = 9
 def typical_seconds(send: Callable[[], requests.Response]) -> float:
     """Return the median time of nine requests that must succeed.
 
-    Where slow clients hold up others, all nine wait. A request that waits for a processor, because other
-    tests run, does not count.
+    If slow clients block other requests, all nine are slow. A single request that waits for a busy processor
+    does not
+    change the median.
     """
     seconds = []
     for _ in range(_REQUESTS):

@@ -22,9 +22,9 @@ def wait_for(condition: Callable[[], T | None], timeout: float, message: str | C
 
     Args:
         condition: polled every 20 ms.
-        timeout: seconds to wait, and at least `MIN_TIMEOUT_SECONDS`: a limit for a test that hangs. Where a
-            time is what the test is about, use `wait_within`.
-        message: why the test fails after that, or what returns it.
+        timeout: seconds to wait, and at least `MIN_TIMEOUT_SECONDS`: a limit for a test that hangs. To test a
+            duration, use `wait_within`.
+        message: error message at the timeout, or a function that returns it.
 
     Returns:
         The first true value.

@@ -51,13 +51,13 @@ class Chain:
 def make_chain(
     days: int = 300, intermediate_days: int = 900, password: str = "", owner: str = "movieapp"
 ) -> Chain:
-    """Make a root, an intermediate, and a pass type's certificate.
+    """Create a root, an intermediate, and a pass type's certificate.
 
     Args:
-        days: for which the certificate is valid from now on; negative: it has expired.
-        intermediate_days: the same of the intermediate.
+        days: validity of the certificate from now on; negative: it has expired.
+        intermediate_days: the same for the intermediate.
         password: of the key.
-        owner: another one has other keys throughout.
+        owner: each owner has different keys.
     """
     root_key, wwdr_key, key = (_key(f"{owner} {role}") for role in ("root", "wwdr", "pass"))
     root = _name("Apple Root CA")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from app.settings import Settings
+from tests.support import command_server
 
 MOVIEAPP = (sys.executable, "-m", "cli.main")
 
@@ -25,12 +26,5 @@ def environment(settings: Settings) -> dict[str, str]:
 
 def movieapp(settings: Settings, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """Run a command until it exits, without a terminal or an embedded stack."""
-    return subprocess.run(
-        [*MOVIEAPP, *arguments],
-        env=environment(settings) | {"MOVIEAPP_DATA_DIR": str(Path(os.devnull) / "none")},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    variables = environment(settings) | {"MOVIEAPP_DATA_DIR": str(Path(os.devnull) / "none")}
+    return command_server.run(arguments, variables, timeout)

@@ -96,7 +96,7 @@ def app(stack: Settings) -> Iterator[Flask]:
 def test_the_dashboard_lists_searches_adds_and_removes_suppressions(app: Flask, stack: Settings) -> None:
     client = signed_in(app, "ops:read", "ops:write")
     page = client.get("/dashboard/suppressions")
-    assert "Nobody is suppressed." in page.text
+    assert "No suppressed recipients." in page.text
     form = {"token": form_token(page), "address": "+1 415 555 0123", "reason": "asked on the phone"}
     page = client.post("/dashboard/suppressions/add", data=form, follow_redirects=True)
     assert "The address is suppressed." in page.text

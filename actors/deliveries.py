@@ -241,9 +241,9 @@ def _if_unchanged(notification: Notification) -> Any:
 
 
 def requeue_overdue(enqueue: Callable[[Notification], None]) -> int:
-    """Queue overdue deliveries again, whose messages were lost or whose workers died.
+    """Queue overdue deliveries again: their messages were lost, or their workers died.
 
-    Each wait doubles, so that a long queue grows by only a few repeated messages.
+    The wait doubles each time, so that a long queue gets only a few duplicate messages.
 
     Returns:
         The number of deliveries.

@@ -53,7 +53,7 @@ def _smtp_server(settings: Settings, server: Server) -> Finding:
 
 
 def _bounce_mailbox(settings: Settings, timeout: float) -> Iterator[Finding]:
-    """Log in to the mailbox of bounces and look for its folders; nothing where none is set."""
+    """Check the login to the bounce mailbox, and its folders. Return nothing if no mailbox is set."""
     if url := settings.bounce_mailbox_url.get_secret_value():
         yield _mailbox(url, settings, max(timeout, _MAIL_TIMEOUT_SECONDS))
 

@@ -103,7 +103,7 @@ def bulk(
     if as_json and as_csv:
         raise click.UsageError("--json and --csv can't be used together.")
     if (movie or cinema or screen) and not showtime:
-        raise click.UsageError("--movie, --cinema, and --screen need --showtime.")
+        raise click.UsageError("--movie, --cinema, and --screen require --showtime.")
     if not (dry_run or yes or sys.stdin.isatty()):
         raise click.UsageError("stdin is not a terminal: pass --yes.")
     settings = connect()
@@ -261,7 +261,7 @@ def _carry_out(payments: Payments, runs: RunStore, run: Run) -> None:
         raise worker.error
     if runs.find(run.id).status == RunStatus.RUNNING:
         click.echo(
-            "The gateway refuses to work. A running worker goes on in a minute; or resume the run yourself: "
+            "The gateway refuses requests. A running worker continues in a minute. To continue now: "
             f"movieapp refunds bulk --resume {run.id}",
             err=True,
         )

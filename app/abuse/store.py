@@ -40,7 +40,7 @@ class Subject:
     Attributes:
         kind: booking, user, ip, or card.
         name: its id, address, or fingerprint.
-        budgets: how many declines are allowed.
+        budgets: limits of declines.
         weight: how much an attempt in flight counts, where a decline counts 1.
     """
 
@@ -76,7 +76,7 @@ class Lock:
 
     Attributes:
         until: seconds since 1970.
-        level: how many recent lockouts the subject has had.
+        level: number of recent lockouts.
     """
 
     kind: str
@@ -95,7 +95,7 @@ class Store(Protocol):
     """Store of declines, attempts in flight, and lockouts. Times are in seconds since 1970."""
 
     def begin(self, subjects: Sequence[Subject], token: str | None, slot: str, now: float) -> float:
-        """Record an attempt in flight and return 0, or return how many seconds to wait.
+        """Record an attempt in flight and return 0, or return the seconds to wait.
 
         A card is recognized by its `token` if it was declined with that token before. Attempts in the same
         `slot` count as one: at most one of a booking's parallel attempts reaches the gateway.

@@ -206,7 +206,7 @@ def poll(
         handle: handles one message.
 
     Returns:
-        How many messages were handled.
+        The number of handled messages.
 
     Raises:
         OSError: the server is unavailable.

@@ -31,7 +31,7 @@ class PaymentChanged:
 
 @dataclass(frozen=True)
 class RefundChanged:
-    """A refund was made, succeeded or failed. At least one of the two ids is known.
+    """A refund was created, succeeded, or failed. At least one of the two ids is known.
 
     Attributes:
         payment_gateway_id: the gateway's id of the refunded payment.

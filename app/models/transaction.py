@@ -109,7 +109,7 @@ class Transaction(Record):
     recover_after = DateTimeField()
     #: The process that looks it up, until its claim ends.
     recovery_claim = StringField()
-    #: The gateway's id of a charge that was made although the payment had ended unpaid; unset once refunded.
+    #: The gateway's id of a charge that succeeded after the payment had ended unpaid; unset once refunded.
     stray_charge = StringField()
     #: The type of fraud that the card network suspects: a dispute is likely to follow.
     fraud_warning = StringField()
@@ -134,7 +134,7 @@ class Transaction(Record):
 
     history = EmbeddedDocumentListField(Move)
     outbox = EmbeddedDocumentListField(OutboxEntry)
-    #: When the oldest entry of the outbox was made; unset while the outbox is empty.
+    #: When the oldest entry of the outbox was created; unset while the outbox is empty.
     outbox_since = DateTimeField()
     #: Until when one worker may publish its events exclusively.
     outbox_claim = DateTimeField()

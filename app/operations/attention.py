@@ -56,7 +56,7 @@ class Item:
 
     Attributes:
         kind: name of the finding, linked to a list by the dashboard.
-        count: how many payments or messages.
+        count: number of payments or messages.
         sums: currency → major units at stake.
         detail: more information. May contain personal data: mask it.
         since: start of the problem.

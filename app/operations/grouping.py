@@ -37,7 +37,7 @@ class Reason:
     """Notifications with the same status and error.
 
     Attributes:
-        recipients, bookings: how many different ones.
+        recipients, bookings: numbers of different ones.
         first, last: when the oldest and newest were recorded.
     """
 

@@ -166,12 +166,12 @@ def resend(
     details = {"event": notification.event_id, "was": notification.status, "force": force}
     record_action(operator, "notifications.resend", notification_id, details)
     if not requeue(notification, f"resent, was {notification.status}", past_suppression=force):
-        return "it has just changed; look again"
+        return "it has just changed; check it again"
     try:
         dispatch(notification)
     except (BrokerConnectionError, redis.RedisError) as error:
         raise ServiceUnavailable(
-            f"{notification_id} is to be sent again, but the broker is unavailable "
-            f"({type(error).__name__}); a worker will queue it once it does."
+            f"The broker is unavailable ({type(error).__name__}). {notification_id} is marked to be resent, "
+            "and a worker queues it once the broker is available."
         ) from error
     return None

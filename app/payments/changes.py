@@ -36,7 +36,7 @@ ERASED = "erased"
 #: Maximum number of refunds of a payment, because they are stored in its record.
 MAX_REFUNDS = 100
 
-#: History entry for a charge that was made although the payment had ended unpaid.
+#: History entry for a charge that succeeded after the payment had ended unpaid.
 CHARGED_ALTHOUGH_FAILED = "charged_although_failed"
 
 
@@ -320,7 +320,7 @@ def refund_completed(
     if refund.status == RefundStatus.FAILED and refund.gateway_id:
         return payment  # as the gateway reported: a failure is final there, so this success is older
     reserved = payment.refund_reserved
-    if refund.status == RefundStatus.FAILED:  # it counted as failed, and its amount as available
+    if refund.status == RefundStatus.FAILED:  # its amount was available again
         reserved += refund.amount
     done = _with(
         refund,

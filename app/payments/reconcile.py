@@ -134,7 +134,7 @@ class Reconciliation:
 
         Args:
             charged: where this method adds the transaction ids that the gateway charged.
-            count: about how many charges there are.
+            count: estimated number of charges.
         """
         charges = self._watch(self._gateway.payments(self._since - _CLOCK_SKEW), count, "Comparing charges")
         with closing(DiskSet()) as agreed:

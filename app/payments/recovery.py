@@ -164,7 +164,7 @@ class _Round:
         self._refunds: dict[str, GatewayRefund] = {}
 
     def work(self, limit: int) -> int:
-        """Look up due payments, at most `limit`, and record the outcomes. Return how many were claimed."""
+        """Look up at most `limit` due payments, and record the outcomes. Return the number of claims."""
         due = self._payments.books.ledger.due(utcnow(), limit)
         count = 0
         try:

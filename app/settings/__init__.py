@@ -108,7 +108,7 @@ def _mongodb_uri(value: str) -> str:
 
 def _currency(value: str) -> str:
     if value.upper() not in CURRENCIES:
-        raise ValueError("must be an ISO 4217 currency code that Stripe takes, for example USD")
+        raise ValueError("must be an ISO 4217 currency code that Stripe supports, for example USD")
     return value.upper()
 
 
@@ -233,7 +233,7 @@ def _limits_by_currency(value: str) -> dict[str, Decimal]:
     for part in value.split(","):
         currency, _, amount = part.strip().rpartition(":")
         if currency and currency not in CURRENCIES:
-            raise ValueError(f"{currency!r} is not an ISO 4217 currency code that Stripe takes")
+            raise ValueError(f"{currency!r} is not an ISO 4217 currency code that Stripe supports")
         if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,3})?", amount) or not Decimal(amount):
             raise ValueError("must be an amount above 0, or one for each currency: USD:10000,JPY:1500000")
         limits[currency] = Decimal(amount)
@@ -335,7 +335,7 @@ class Settings(BaseSettings):
     )
     refund_stray_charges: bool = Field(
         True,
-        description="refund charges that were made although their payment had failed; 0 leaves them"
+        description="refund charges that succeeded after their payment had failed; 0 leaves them"
         " to an operator",
     )
     return_url_schemes: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(

@@ -101,7 +101,7 @@ class Site:
 
     def __init__(self, settings: Settings, *, screenshots: bool = False, version: str | None = None) -> None:
         self._previewer = Previewer(settings)
-        # A mail has two pages, which are made one after the other.
+        # A mail has two pages, which are rendered one after the other.
         self._preview = lru_cache(maxsize=1)(self._compose)
         self._shown = {"version": version, "modes": modes if screenshots else lambda _: ()}
         self._makers: dict[str, Callable[[], str]] = {

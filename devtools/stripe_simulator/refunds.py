@@ -23,7 +23,7 @@ def create(call: Call, params: Params) -> Record:
     if left == 0:
         raise ExecutionError(400, "The charge was refunded already.", code="charge_already_refunded")
     if amount is not None and amount > left:
-        raise ExecutionError(400, f"amount is more than what is left, {left}.", param="amount")
+        raise ExecutionError(400, f"amount exceeds the remaining amount, {left}.", param="amount")
     refund = call.new(
         "refund",
         "re",

@@ -171,7 +171,7 @@ def follow(
 
 
 def run(shell: Shell, step: Step, replace: Callable[[str], str]) -> tuple[str, int]:
-    """Run a step; look again, as a reader does, where a command shows a mail that is still on its way."""
+    """Run a step. Repeat it, as a reader does, until the mail that it shows has arrived."""
     deadline = time.monotonic() + TRACE_SECONDS
     while True:
         printed, code = shell.run(replace(step.text))

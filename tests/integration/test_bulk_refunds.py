@@ -181,7 +181,7 @@ def test_a_bulk_refund_refunds_and_reports_each_line(
         ((), "Pass exactly one of FILE"),
         (("FILE",), "stdin is not a terminal: pass --yes"),
         (("FILE", "--resume", "RUN-1", "--yes"), "Pass exactly one of FILE"),
-        (("FILE", "--movie", "Dune", "--yes"), "need --showtime"),
+        (("FILE", "--movie", "Dune", "--yes"), "require --showtime"),
         (("FILE", "--json", "--csv", "--yes"), "can't be used together"),
         (("FILE", "--rate", "0", "--yes"), "--rate"),
         (("EMPTY", "--yes"), "no entries"),

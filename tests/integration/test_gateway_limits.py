@@ -1,4 +1,4 @@
-"""What a slow gateway and an absent customer may delay, and for how long."""
+"""A slow gateway or an absent customer delays other requests only for a limited time."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Postfix(Server):
         pem: certificate and key for `localhost`.
         sink: port of the server that gets the mails.
         policy: port of a policy service (`greylisting`).
-        settings: further lines of main.cf, which win over those above.
+        settings: further lines of main.cf, which take precedence.
         services: further lines of master.cf.
     """
 

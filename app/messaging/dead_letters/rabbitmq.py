@@ -1,6 +1,6 @@
 """Dead letters on RabbitMQ: the queue `.XQ` beside each queue.
 
-A reader is the queue's only consumer and acknowledges nothing but what it removes. When its channel closes
+A reader is the queue's only consumer and acknowledges only what it removes. When its channel closes
 for any reason, RabbitMQ puts the rest back in place.
 https://www.rabbitmq.com/docs/confirms#automatic-requeueing
 """

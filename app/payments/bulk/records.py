@@ -100,7 +100,7 @@ class Line:
         verdict: the plan's decision.
         amount: planned refund in major units; None if none.
         status: whether something is left to do.
-        looks: how many lookups of its refund left the outcome unknown.
+        looks: number of lookups of its refund that left the outcome unknown.
         note: why it was closed without a refund, if the payment does not record it.
     """
 

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 Write = TypeVar("Write")
 Result = TypeVar("Result")
 
-#: Batches on their way at a time: with two, one connection that hangs does not hold up all threads.
+#: Maximum number of concurrent batches. With two, a connection that hangs does not block all threads.
 _MAX_CONCURRENT_BATCHES = 2
 
 #: Writes in a batch, far below MongoDB's limit.
@@ -20,8 +20,8 @@ class _Waiting(Generic[Write, Result]):
     """The write of one thread.
 
     Attributes:
-        turn: held until the outcome is known, or until this thread is to carry out a batch.
-        batch: what this thread is to carry out, its own write among it.
+        turn: held until the outcome is known, or until this thread must carry out a batch.
+        batch: the writes that this thread must carry out, including its own.
         outcome: the result or the error; None while there is none.
     """
 
@@ -36,17 +36,17 @@ class _Waiting(Generic[Write, Result]):
 
 
 class Batches(Generic[Write, Result]):
-    """Carries out writes, those that arrive at the same time together.
+    """Combines concurrent writes into batches.
 
-    Nobody waits for a batch to fill: a write goes out at once while fewer than two batches are on their way.
-    Otherwise it waits for one of them to end, and goes out with all that wait. Each thread gets the result or
-    the error of its own write.
+    No write waits for a batch to fill. While fewer than two batches are running, it is carried out
+    immediately. Otherwise, it waits for one of them to end, and joins the next batch. Each thread gets the
+    result or the error of its own write.
 
-    Threads that use this must not be interrupted by exceptions from outside, as Dramatiq does with its own.
+    Other threads must not raise exceptions in threads that use this, as Dramatiq does in its worker threads.
 
     Args:
-        carry_out: carries out writes, and returns a result or an error for each. What it raises is the error
-            of all of them.
+        carry_out: carries out writes, and returns a result or an error for each. An exception
+            is the error of all of them.
     """
 
     def __init__(self, carry_out: Callable[[Sequence[Write]], Sequence[Result | Exception]]) -> None:

@@ -29,14 +29,14 @@ UNRECORDED, UNCHARGED = 7, 11
 
 
 class _ManyPayments(MemoryLedger):
-    """Makes each record when it is read: `count` payments, all but one."""
+    """A ledger of `count` payments, without one. It creates each record when it is read."""
 
-    def __init__(self, count: int, made_at: datetime) -> None:
+    def __init__(self, count: int, created_at: datetime) -> None:
         super().__init__()
-        self._count, self._made_at = count, made_at
+        self._count, self._created_at = count, created_at
 
     def _record(self, number: int) -> Payment:
-        return payment(id=f"TXN-{number:032x}", gateway_id=f"pi_{number}", created_at=self._made_at)
+        return payment(id=f"TXN-{number:032x}", gateway_id=f"pi_{number}", created_at=self._created_at)
 
     def find_all(self, transaction_ids: Collection[str]) -> dict[str, Payment]:
         numbers = (int(one.removeprefix("TXN-"), 16) for one in transaction_ids)

@@ -247,7 +247,7 @@ def _report(replayed: int, left: Counter[str], dry_run: bool, as_json: bool) -> 
         return
     click.echo(f"{replayed} would be replayed." if dry_run else f"{replayed} replayed.")
     for reason, count in left.most_common():
-        click.echo(f"{count} left dead: {reason}.", err=True)
+        click.echo(f"{count} not replayed: {reason}.", err=True)
 
 
 def _reachable(letters: DeadLetters, names: dict[str, str]) -> tuple[int, dict[str, str], list[str]]:

@@ -118,7 +118,7 @@ def remove(target: str, reason: str, as_json: bool) -> None:
     if as_json:
         print_json({"removed": removed})
     elif removed:
-        click.echo("It gets messages again.")
+        click.echo("The recipient gets messages again.")
     else:
         click.echo("This address is not suppressed.", err=True)
     if not removed:

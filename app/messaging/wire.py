@@ -20,7 +20,7 @@ from app.events.decode import InvalidEvent, decode_event, shown_name
 from app.messaging.queues import EVENT_QUEUES, NOTIFY
 from app.telemetry import tracing
 
-#: Size limit of our own messages. The largest is a retried event: escaped, with a traceback beside it.
+#: Size limit of our own messages. The largest is a retried event: escaped, with a traceback.
 MAX_MESSAGE_BYTES = 2_097_152
 
 #: Maximum delay of a message's `eta`. Our longest delay is 14 minutes; the rest allows for clock differences.

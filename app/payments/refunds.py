@@ -63,8 +63,8 @@ class Refunds:
 
         Raises:
             TransactionNotFound: no such payment.
-            RefundNotAllowed: the payment is not completed, is disputed, has another booking or user, or has
-            too little left; or the gateway refused.
+            RefundNotAllowed: the payment is not completed, is disputed, has another booking or user, or the
+                remaining amount is too small; or the gateway refused.
             InvalidAmount: the amount is not valid in the currency.
             GatewayError: the gateway refused the request; certainly nothing was refunded.
             ServiceUnavailable: the refund is not recorded, so nothing was attempted.

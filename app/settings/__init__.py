@@ -418,7 +418,7 @@ class Settings(BaseSettings):
         "#3f3d94", description="color of buttons and links in emails; dark enough for white text"
     )
     brand_logo_url: Annotated[str, AfterValidator(_optional_https)] = Field(
-        "", description="https://… URL of a PNG, 64 px high, to show beside the name in emails"
+        "", description="https://… URL of a PNG, 64 px high, to show next to the name in emails"
     )
     postal_address: str = Field(
         "", max_length=300, description="address to show at the end of emails, on one line"

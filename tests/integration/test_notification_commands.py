@@ -168,7 +168,7 @@ def test_without_a_broker_the_sweep_queues_a_resent_notification(broker_settings
     failed = record("failed")
     with (
         closing(make_broker(unavailable)) as broker,
-        pytest.raises(ServiceUnavailable, match="a worker will queue"),
+        pytest.raises(ServiceUnavailable, match="a worker queues it"),
     ):
         resend(str(failed.id), Dispatch(broker, Topology.of(unavailable)), OPERATOR, force=False)
     failed.reload()

@@ -171,7 +171,9 @@ def _first(channel: BlockingChannel, queue: str) -> Any:
             return None
         raise
     if found.consumer_count:
-        raise ServiceUnavailable(f"Another command is at the dead letters of {queue}. Please try again soon.")
+        raise ServiceUnavailable(
+            f"Another command is reading the dead letters of {queue}. Please try again soon."
+        )
     first = channel.basic_get(f"{queue}.XQ")
     return first if first[0] else None
 

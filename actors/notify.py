@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 #: OSError if the host name does not resolve.
-_BROKER_AWAY = (BrokerConnectionError, redis.RedisError, OSError)
+_BROKER_OUTAGES = (BrokerConnectionError, redis.RedisError, OSError)
 
 
 _EVENT_ID = Id(required=True)
@@ -180,7 +180,7 @@ class Notify:
             self._channels[ChannelName(notification.notification_type)].attempt(notification)
         except DeliveryFailed:
             # No other process knows that a dead letter must be published.
-            surely(lambda: self._dispatch(notification, given_up=True), _BROKER_AWAY)
+            surely(lambda: self._dispatch(notification, given_up=True), _BROKER_OUTAGES)
         except dramatiq.Retry as later:
             try:
                 self._dispatch(notification, delay=later.delay)

@@ -94,12 +94,12 @@ class _Run(NamedTuple):
 
     Attributes:
         digits: every digit, in ASCII.
-        places: for each digit, its index in the text.
+        positions: for each digit, its index in the text.
         groups: start and end, in `digits`, of each part without separators.
     """
 
     digits: str
-    places: Sequence[int]
+    positions: Sequence[int]
     groups: Sequence[tuple[int, int]]
 
 
@@ -142,17 +142,17 @@ def _unescaped(text: str) -> list[str]:
 
 def _find(text: str) -> list[tuple[int, int]]:
     """Yield the start and end of each stretch of `text` that is covered by card numbers."""
-    places: Sequence[int]
+    positions: Sequence[int]
     if text.isascii():
-        plain, places = text, range(len(text))
+        plain, positions = text, range(len(text))
     else:
-        plain, places = _plain(text)
+        plain, positions = _plain(text)
     if not _ENOUGH_DIGITS.search(plain):
         return []
     plain = _HEX_ID.sub(_without_hex_id, plain)
     if not _ENOUGH_DIGITS.search(plain):
         return []
-    found = {(places[start], places[stop - 1] + 1) for start, stop in _windows(plain)}
+    found = {(positions[start], positions[stop - 1] + 1) for start, stop in _windows(plain)}
     return _merged(found)
 
 
@@ -186,12 +186,12 @@ def _plain_character(char: str) -> str:
 def _plain(text: str) -> tuple[str, list[int]]:
     """Return `text` in ASCII, and the index in `text` of each of its characters."""
     plain: list[str] = []
-    places: list[int] = []
-    for place, char in enumerate(text):
+    positions: list[int] = []
+    for position, char in enumerate(text):
         folded = char if char.isascii() else _plain_character(char)
         plain.append(folded)
-        places += [place] * len(folded)
-    return "".join(plain), places
+        positions += [position] * len(folded)
+    return "".join(plain), positions
 
 
 def _windows(plain: str) -> Iterator[tuple[int, int]]:
@@ -204,7 +204,7 @@ def _windows(plain: str) -> Iterator[tuple[int, int]]:
         luhn = _Luhn(run.digits) if candidates else None
         for start, stop in candidates:
             if luhn and luhn.is_valid(start, stop) and not _is_phone_number(run, start, stop):
-                yield run.places[start], run.places[stop - 1] + 1
+                yield run.positions[start], run.positions[stop - 1] + 1
 
 
 def _is_card(digits: str) -> bool:
@@ -216,11 +216,11 @@ def _runs(plain: str) -> Iterator[_Run]:
     for stop, after in (*(match.span() for match in _ASCII_BREAK.finditer(plain)), (len(plain), 0)):
         if stop - start >= MIN_DIGITS:
             spans = [match.span() for match in _GROUP.finditer(plain, start, stop)]
-            places = [place for span in spans for place in range(*span)]
-            if len(places) >= MIN_DIGITS:
+            positions = [position for span in spans for position in range(*span)]
+            if len(positions) >= MIN_DIGITS:
                 ends = list(accumulate(stop - start for start, stop in spans))
                 groups = list(zip((0, *ends), ends, strict=False))
-                yield _Run("".join(plain[slice(*span)] for span in spans), places, groups)
+                yield _Run("".join(plain[slice(*span)] for span in spans), positions, groups)
         start = after
 
 
@@ -262,12 +262,12 @@ class _Luhn:
         values = [int(digit) for digit in digits]
         doubled = [2 * value - 9 * (value > 4) for value in values]
         even = [
-            twice if place % 2 == 0 else value
-            for place, (value, twice) in enumerate(zip(values, doubled, strict=True))
+            twice if position % 2 == 0 else value
+            for position, (value, twice) in enumerate(zip(values, doubled, strict=True))
         ]
         odd = [
-            value if place % 2 == 0 else twice
-            for place, (value, twice) in enumerate(zip(values, doubled, strict=True))
+            value if position % 2 == 0 else twice
+            for position, (value, twice) in enumerate(zip(values, doubled, strict=True))
         ]
         self._sums = tuple(list(accumulate(each, initial=0)) for each in (even, odd))
 
@@ -283,7 +283,7 @@ def _is_phone_number(run: _Run, start: int, stop: int) -> bool:
 
     Numbering plans of Germany, Indonesia, and other countries overlap with issuers' ranges.
     """
-    first, last = run.places[start], run.places[stop - 1]
+    first, last = run.positions[start], run.positions[stop - 1]
     if not 12 <= stop - start <= 15 or last - first != stop - start - 1:
         return False
     import phonenumbers  # slow to load, and rarely needed

@@ -15,7 +15,7 @@ from gunicorn.glogging import Logger
 
 from app.settings import SettingsError, load_settings
 from app.telemetry import logs, multiprocess
-from cli.serve import BIND, WORKERS, listeners, why_unusable
+from cli.serve import BIND, WORKERS, listeners, unusable_reason
 
 try:
     _settings = load_settings()
@@ -64,7 +64,7 @@ def on_exit(_server: Any) -> None:
     multiprocess.end(_metrics_directory)
 
 
-if _settings.metrics_bind != "none" and (_reason := why_unusable(_settings.metrics_bind)):
+if _settings.metrics_bind != "none" and (_reason := unusable_reason(_settings.metrics_bind)):
     log.warning(
         "no metrics listener: METRICS_BIND can't be used", metrics_bind=_settings.metrics_bind, reason=_reason
     )

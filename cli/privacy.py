@@ -141,8 +141,8 @@ def _print(done: Erased, dry_run: bool) -> None:
     from app.operations.privacy import ELSEWHERE, HELD
 
     click.echo(f"{'Would erase' if dry_run else 'Erased'}: {_counts(done)}.")
-    for what, why in done.left.items():
-        click.echo(f"Left: {what}: {why}.", err=True)
+    for what, explanation in done.left.items():
+        click.echo(f"Left: {what}: {explanation}.", err=True)
     click.echo("\nCollections:")
     for collection, what in HELD.items():
         click.echo(f"  {collection}: {what}")

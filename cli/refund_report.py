@@ -40,7 +40,7 @@ def show_plan(planned: Plan, *, as_json: bool, as_csv: bool, dry_run: bool) -> N
         dry_run: print the plan to stdout as the result, rather than to stderr.
     """
     from app.payments.bulk.plan import total_text
-    from app.payments.bulk.records import REFUNDED_VERDICTS, VERDICT_WORDS, Verdict
+    from app.payments.bulk.records import REFUNDED_VERDICTS, VERDICT_TEXTS, Verdict
 
     lines = planned.lines
     rows = [
@@ -51,7 +51,7 @@ def show_plan(planned: Plan, *, as_json: bool, as_csv: bool, dry_run: bool) -> N
             line.amount,
             line.currency,
             line.verdict,
-            VERDICT_WORDS[line.verdict],
+            VERDICT_TEXTS[line.verdict],
             None,
         )
         for line in lines
@@ -69,7 +69,7 @@ def show_plan(planned: Plan, *, as_json: bool, as_csv: bool, dry_run: bool) -> N
     elif named:
         for row in named:
             click.echo(f"Line {row[0]}: {row[1] or row[2]}: {row[6]}", err=True)
-    counts = Counter(VERDICT_WORDS[line.verdict] for line in lines)
+    counts = Counter(VERDICT_TEXTS[line.verdict] for line in lines)
     for words, count in counts.items():
         click.echo(f"{count} {words}", err=not dry_run)
     count = sum(line.verdict in REFUNDED_VERDICTS for line in lines)

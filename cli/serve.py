@@ -24,12 +24,12 @@ def listeners(bind: str, settings: Settings) -> list[str]:
     METRICS_BIND is left out if it can't be used, for example by a second API on one machine. Otherwise
     gunicorn would not start, although payments do not need metrics.
     """
-    if settings.metrics_bind == "none" or why_unusable(settings.metrics_bind):
+    if settings.metrics_bind == "none" or unusable_reason(settings.metrics_bind):
         return [bind]
     return [bind, settings.metrics_bind]
 
 
-def why_unusable(address: str) -> str | None:
+def unusable_reason(address: str) -> str | None:
     """Return why HOST:PORT can't be used; None if it can."""
     host, _, port = address.rpartition(":")
     try:

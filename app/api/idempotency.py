@@ -45,7 +45,7 @@ class Exchange:
 
 
 @contextmanager
-def answered_once(prefix: str) -> Iterator[Exchange]:
+def run_once(prefix: str) -> Iterator[Exchange]:
     """Run the current request once for its Idempotency-Key.
 
     In the block the view sets the response, unless there is one. A `Problem` that the block raises becomes

@@ -9,7 +9,7 @@ from flask import Response, jsonify, url_for
 from app.api.auth import may, requires
 from app.api.errors import ErrorEnvelope, error_examples
 from app.api.examples import BOOKING_ID, TRANSACTION_ID, path_parameter
-from app.api.idempotency import answered_once
+from app.api.idempotency import run_once
 from app.api.requests import JSONBlueprint, normalized_id, refuse_card_numbers
 from app.api.responses import (
     cancel_response,
@@ -88,7 +88,7 @@ def process(order: PaymentOrder) -> Response:
 
     A booking is paid once: while it has an open or completed payment, another request gets 409.
     """
-    with answered_once("TXN-") as exchange:
+    with run_once("TXN-") as exchange:
         if exchange.response is None:
             exchange.response = payment_response(
                 attempts.pay(services().payments, order, exchange.attempt, _result_page)
@@ -112,7 +112,7 @@ def refund(order: RefundOrder) -> Response:
 
     Several partial refunds are allowed. Their sum never exceeds the payment.
     """
-    with answered_once("REF-") as exchange:
+    with run_once("REF-") as exchange:
         if exchange.response is None:
             exchange.response = refund_response(
                 *attempts.refund(services().payments, order, exchange.attempt)
@@ -128,7 +128,7 @@ def refund(order: RefundOrder) -> Response:
 @blueprint.errors(401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503)
 def cancel(order: CancelOrder) -> Response:
     """Cancel a payment that waits for its customer. The booking can then be paid again."""
-    with answered_once("TXN-") as exchange:
+    with run_once("TXN-") as exchange:
         if exchange.response is None:
             exchange.response = cancel_response(services().payments.cancel(order))
     return exchange.sent

@@ -105,8 +105,8 @@ def inbound() -> Response:
         return _twiml(None)
     _act(keyword.action, number, settings)
     metrics.SMS_CALLBACKS.labels("inbound", keyword.action).inc()
-    answered = keyword.answered and not _is_short_code(request.form.get("To", ""))
-    if answered or "OptOutType" in request.form:
+    is_answered_by_twilio = keyword.is_answered_by_twilio and not _is_short_code(request.form.get("To", ""))
+    if is_answered_by_twilio or "OptOutType" in request.form:
         return _twiml(None)
     return _twiml(reply(keyword, settings.from_name, settings.support_email))
 
@@ -153,7 +153,7 @@ def _receipt() -> Receipt | None:
 def _keyword(text: str, opt_out: str) -> Keyword | None:
     """Return the keyword of a reply. If Twilio has already acted on it, Twilio's choice counts."""
     if action := _OPT_OUT_TYPES.get(opt_out):
-        return Keyword(action, "en", answered=True)
+        return Keyword(action, "en", is_answered_by_twilio=True)
     return recognize(text)
 
 

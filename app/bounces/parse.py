@@ -254,13 +254,13 @@ def _bounce(message: Returned, recipients: list[str], status: str | None, reply:
 
 def _message_id(message: Returned) -> str | None:
     """Return the Message-ID of the returned mail, if the report has it."""
-    for value in _places_of_the_id(message):
+    for value in _values_with_id(message):
         if found := _MESSAGE_ID.search(value):
             return found[0]
     return None
 
 
-def _places_of_the_id(message: Returned) -> Iterator[str]:
+def _values_with_id(message: Returned) -> Iterator[str]:
     if message.original is not None:
         # Some relays, such as Amazon SES, give every mail a Message-ID of their own.
         yield decoded(message.original.get(DELIVERY_ID_HEADER))

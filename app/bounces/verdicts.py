@@ -70,7 +70,7 @@ class Rule:
 
     Attributes:
         verdict: the meaning of a matching reply.
-        why: the facts behind the row, for the documentation.
+        explanation: the facts behind the row, for the documentation.
         codes: prefixes of the code without its class: `1.1` stands for 4.1.1 and 5.1.1.
         digit: required class of the code, or else of the reply code; "" for any.
         words: required text of the reply.
@@ -78,7 +78,7 @@ class Rule:
     """
 
     verdict: Verdict
-    why: str
+    explanation: str
     codes: tuple[str, ...] = ()
     digit: str = ""
     words: Pattern[str] | None = None

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from tzlocal.windows_tz import win_tz
 
 #: Names in the time zone database that are not places: the machine's own zone, and "not set".
-_NO_PLACES = {"localtime", "Factory"}
+_NOT_LOCATIONS = {"localtime", "Factory"}
 
 _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d\d):?(\d\d)")
 
@@ -73,7 +73,7 @@ def resolve_zone(name: str) -> tzinfo | None:
 
 @cache
 def _iana_names() -> dict[str, str]:
-    return {name.casefold(): name for name in available_timezones() - _NO_PLACES}
+    return {name.casefold(): name for name in available_timezones() - _NOT_LOCATIONS}
 
 
 @cache
@@ -93,16 +93,16 @@ def read_time(text: str, zone: str | None = None, default_zone: str = "") -> Tim
         default_zone: for events that name no zone, IANA; "" for none.
     """
     named = zone.strip() if zone else ""
-    place = resolve_zone(named or default_zone)
+    tz = resolve_zone(named or default_zone)
     remarks = []
-    if named and place is None:
+    if named and tz is None:
         remarks.append(_unknown(named))
     bare, tag_zone, understood = _untagged(text)
     if not understood:
         return Time(text, remarks=(*remarks, "a tag in brackets is not understood: shown as it stands"))
     if tag_zone is not None:
-        place = resolve_zone(tag_zone)
-        if place is None:
+        tz = resolve_zone(tag_zone)
+        if tz is None:
             remarks.append(_unknown(tag_zone))
     try:
         return Time(bare, day=date.fromisoformat(bare), remarks=tuple(remarks))
@@ -112,11 +112,11 @@ def read_time(text: str, zone: str | None = None, default_zone: str = "") -> Tim
         local = datetime.fromisoformat(bare)
         if local.tzinfo is not None:
             local.astimezone(UTC)  # fails outside the years 1 to 9999
-            if place is not None:
-                return Time(bare, local=local.astimezone(place), zone=place, remarks=tuple(remarks))
-        elif place is not None:
-            local, decision = _placed(local, place)
-            return Time(bare, local=local, zone=place, remarks=(*remarks, *decision))
+            if tz is not None:
+                return Time(bare, local=local.astimezone(tz), zone=tz, remarks=tuple(remarks))
+        elif tz is not None:
+            local, decision = _resolve_local(local, tz)
+            return Time(bare, local=local, zone=tz, remarks=(*remarks, *decision))
     except (ValueError, OverflowError):
         return Time(text, remarks=tuple(remarks))
     return Time(bare, local=local, remarks=tuple(remarks))
@@ -147,22 +147,22 @@ def _untagged(text: str) -> tuple[str, str | None, bool]:
 
 def _agrees(timestamp: str, zone: str) -> bool:
     """Return whether a time's offset is the one of its zone, as `!` requires (RFC 9557, 3.4)."""
-    place = resolve_zone(zone)
+    tz = resolve_zone(zone)
     try:
         moment = datetime.fromisoformat(timestamp)
-        return place is not None and (
+        return tz is not None and (
             moment.tzinfo is None
             or timestamp[-1:] in "Zz"
-            or moment.utcoffset() == moment.astimezone(place).utcoffset()
+            or moment.utcoffset() == moment.astimezone(tz).utcoffset()
         )
     except (ValueError, OverflowError):
         return False
 
 
-def _placed(local: datetime, place: tzinfo) -> tuple[datetime, tuple[str, ...]]:
+def _resolve_local(local: datetime, tz: tzinfo) -> tuple[datetime, tuple[str, ...]]:
     """A local time in a zone. Clocks skip an hour in spring and repeat one in autumn."""
-    moment = local.replace(tzinfo=place, fold=0)
-    shown = moment.astimezone(UTC).astimezone(place)
+    moment = local.replace(tzinfo=tz, fold=0)
+    shown = moment.astimezone(UTC).astimezone(tz)
     if shown.replace(tzinfo=None) != local:
         return shown, (f"does not exist: the clock is set forward; {shown:%H:%M} is used",)
     if moment.utcoffset() != moment.replace(fold=1).utcoffset():

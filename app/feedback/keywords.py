@@ -26,16 +26,16 @@ class Keyword:
     Attributes:
         action: what it asks for.
         language: of the word: ISO 639.
-        answered: whether Twilio itself replies to it, unless the sender is a short code.
+        is_answered_by_twilio: whether Twilio itself replies to it, unless the sender is a short code.
     """
 
     action: Action
     language: str
-    answered: bool = False
+    is_answered_by_twilio: bool = False
 
 
 #: Keywords that Twilio handles and replies to.
-_ANSWERED: dict[Action, tuple[str, str]] = {
+_TWILIO_KEYWORDS: dict[Action, tuple[str, str]] = {
     Action.STOP: (
         "en",
         "STOP STOPALL UNSUBSCRIBE CANCEL END QUIT REVOKE OPTOUT",
@@ -45,7 +45,7 @@ _ANSWERED: dict[Action, tuple[str, str]] = {
 }
 
 #: Language → the keywords of each action. A keyword of two languages counts for the first.
-_WORDS: dict[str, dict[Action, str]] = {
+_LOCAL_KEYWORDS: dict[str, dict[Action, str]] = {
     "de": {
         Action.STOP: "STOPP ABBESTELLEN ABMELDEN BEENDEN",
         Action.START: "STARTEN ANMELDEN FORTSETZEN",
@@ -166,11 +166,11 @@ def _folded(text: str) -> str:
 
 _KEYWORDS = {
     _folded(word): Keyword(action, language)
-    for language, words in reversed(_WORDS.items())
+    for language, words in reversed(_LOCAL_KEYWORDS.items())
     for action, found in words.items()
     for word in found.split()
 } | {
-    _folded(word): Keyword(action, language, answered=True)
-    for action, (language, words) in _ANSWERED.items()
+    _folded(word): Keyword(action, language, is_answered_by_twilio=True)
+    for action, (language, words) in _TWILIO_KEYWORDS.items()
     for word in words.split()
 }

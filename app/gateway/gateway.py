@@ -60,7 +60,7 @@ class Gateway(Protocol):
         """
 
     def charge(self, charge: Charge) -> PaymentOutcome:
-        """Make a payment. Repeating it within KEY_MEMORY charges once and returns the first outcome.
+        """Charge a payment. Repeating it within KEY_MEMORY charges once and returns the first outcome.
 
         Takes at most the time budget of the settings. Never raises for a failure of the gateway.
         """

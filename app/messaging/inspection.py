@@ -33,13 +33,13 @@ class QueueState:
     Attributes:
         name: full name.
         consumers: number of consumers.
-        wrong: RabbitMQ's error about a difference.
+        failure: RabbitMQ's error about a difference.
     """
 
     name: str
     declared: bool
     consumers: int = 0
-    wrong: str = ""
+    failure: str = ""
 
 
 def server_version(settings: Settings) -> tuple[int, ...]:
@@ -82,13 +82,13 @@ def _state(connection: pika.BlockingConnection, topology: Topology, name: str) -
         found = connection.channel().queue_declare(name, passive=True).method
     except pika.exceptions.ChannelClosedByBroker as error:
         if is_on_a_node_that_is_down(error):
-            return QueueState(name, declared=True, wrong="its node is down")
+            return QueueState(name, declared=True, failure="its node is down")
         if error.reply_code == _NOT_FOUND:
             return QueueState(name, declared=False)
-        return QueueState(name, declared=True, wrong=error.reply_text)
+        return QueueState(name, declared=True, failure=error.reply_text)
     try:
         topology.declare(connection.channel(), name)
     except pika.exceptions.ChannelClosedByBroker as error:
         if error.reply_code != _REFUSED:  # a user without the permission to declare can't find out
-            return QueueState(name, declared=True, wrong=error.reply_text)
+            return QueueState(name, declared=True, failure=error.reply_text)
     return QueueState(name, declared=True, consumers=found.consumer_count)

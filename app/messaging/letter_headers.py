@@ -14,9 +14,9 @@ from app.messaging.wire import Origin
 if TYPE_CHECKING:
     from app.messaging.rabbitmq import Delivery
 
-_OURS = "movieapp-"
-_REASON, _DIED_AT = f"{_OURS}reason", f"{_OURS}died-at"
-_EXCHANGE, _ROUTING_KEY = f"{_OURS}exchange", f"{_OURS}routing-key"
+_PREFIX = "movieapp-"
+_REASON, _DIED_AT = f"{_PREFIX}reason", f"{_PREFIX}died-at"
+_EXCHANGE, _ROUTING_KEY = f"{_PREFIX}exchange", f"{_PREFIX}routing-key"
 
 #: Headers that route a message to additional queues.
 _ROUTING_HEADERS = ("CC", "BCC")
@@ -44,7 +44,7 @@ def original_properties(properties: pika.BasicProperties) -> pika.BasicPropertie
     original.headers = {
         name: value
         for name, value in (properties.headers or {}).items()
-        if not str(name).startswith(("x-", _OURS)) and name not in _ROUTING_HEADERS
+        if not str(name).startswith(("x-", _PREFIX)) and name not in _ROUTING_HEADERS
     }
     return original
 

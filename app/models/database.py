@@ -82,7 +82,7 @@ class Record(mongoengine.Document):
     def _check_indexes(cls, collection: Collection[dict[str, Any]]) -> None:
         if collection.database.client.is_mongos:
             raise ServiceUnavailable(
-                "The database is sharded, where a booking could be paid twice, so nothing was tried. "
+                "The database is sharded, so a booking could be paid twice. Nothing was done. "
                 "An operator has to run: movieapp check"
             )
         if missing := cls.missing_indexes():

@@ -203,10 +203,10 @@ def _queue_states(settings: Settings) -> Iterator[Finding]:
     from app.messaging.inspection import inspect_queues
 
     for queue in inspect_queues(settings):
-        if reason := queue_refusal(queue.wrong):
+        if reason := queue_refusal(queue.failure):
             yield _refused("queues", f"{queue.name}: {reason}")
-        elif queue.wrong:
-            yield Finding("queues", Level.BAD, f"{queue.name}: {queue.wrong}", "docs/deployment.md, queues")
+        elif queue.failure:
+            yield Finding("queues", Level.BAD, f"{queue.name}: {queue.failure}", "docs/deployment.md, queues")
         elif not queue.declared:
             advice = "Start a worker: it declares the queue."
             yield Finding("queues", Level.WARNING, f"{queue.name} is not declared", advice)

@@ -111,7 +111,7 @@ def _queues(settings: Settings) -> Iterator[str]:
 
     try:
         for queue in inspect_queues(settings):
-            if reason := queue_refusal(queue.wrong):
+            if reason := queue_refusal(queue.failure):
                 yield f"{queue.name}: {reason}"
     except ServiceUnavailable:
         return

@@ -230,7 +230,7 @@ def refund_reserved(
         return payment  # another attempt of the same request was faster
     check_refundable(payment)
     if refund.amount > payment.refundable:
-        raise RefundNotAllowed("That is more than is left of this payment.", transaction_id=payment.id)
+        raise RefundNotAllowed("The amount exceeds what is left of this payment.", transaction_id=payment.id)
     return _with_new_refund(payment, refund, actor, now, recover_in)
 
 

@@ -67,7 +67,7 @@ class OpenTelemetry:
         self._propagator = TraceContextTextMapPropagator()
         self._lock = threading.Lock()
         self._processor: BatchSpanProcessor | None = None
-        self._made: Tracer | None = None
+        self._tracer: Tracer | None = None
 
     @contextmanager
     def span(
@@ -75,7 +75,7 @@ class OpenTelemetry:
     ) -> Iterator[None]:
         """See `tracing.span`."""
         # Only the type of an exception is recorded, because its text may contain personal data.
-        with self._tracer().start_as_current_span(
+        with self._get_tracer().start_as_current_span(
             name,
             context=None if parent is None else self._context(parent),
             kind=_KINDS[kind],
@@ -126,12 +126,12 @@ class OpenTelemetry:
         sane = isinstance(traceparent, str) and len(traceparent) <= _MAX_TRACEPARENT_LENGTH
         return self._propagator.extract({tracing.TRACEPARENT: traceparent} if sane else {})
 
-    def _tracer(self) -> Tracer:
-        if self._made is None:
+    def _get_tracer(self) -> Tracer:
+        if self._tracer is None:
             with self._lock:
-                if self._made is None:
-                    self._made = self._make_tracer()
-        return self._made
+                if self._tracer is None:
+                    self._tracer = self._make_tracer()
+        return self._tracer
 
     def _make_tracer(self) -> Tracer:
         provider = TracerProvider(resource=self._resource, shutdown_on_exit=False)

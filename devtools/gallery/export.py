@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 #: Files that `export` writes and may delete.
-_OURS = ("*.html", "style.css", "README.md", "screenshots/*.png", "screenshots/sources.json")
+_GALLERY_FILES = ("*.html", "style.css", "README.md", "screenshots/*.png", "screenshots/sources.json")
 
 #: Files that mark a folder as a gallery, because they name the command.
 _MARKS = ("index.html", "README.md")
@@ -69,7 +69,7 @@ def _empty(folder: Path) -> None:
     ours = any(mark.is_file() and "movieapp templates gallery" in mark.read_text("utf-8") for mark in marks)
     if any(folder.iterdir()) and not ours:
         raise ForeignFolder(f"{folder} is not empty and holds no gallery")
-    for pattern in _OURS:
+    for pattern in _GALLERY_FILES:
         for path in folder.glob(pattern):
             path.unlink()
 

@@ -27,7 +27,7 @@ from devtools.stripe_simulator.errors import Dropped, ExecutionError, StripeErro
 from devtools.stripe_simulator.expansion import expand
 from devtools.stripe_simulator.faults import Fault
 from devtools.stripe_simulator.forms import decode
-from devtools.stripe_simulator.idempotency import Answer, Claim
+from devtools.stripe_simulator.idempotency import Claim, StoredResponse
 from devtools.stripe_simulator.params import Params
 from devtools.stripe_simulator.simulator import Simulator
 from devtools.stripe_simulator.store import Record, Store
@@ -112,13 +112,13 @@ def _view(sim: Simulator, for_shop: Operation, for_browser: Operation | None) ->
             fault = sim.faults.take(request.method, request.path)
             if fault:
                 fault.before_work()
-            answer = claim.stored or _execute(sim, operation, ids, Params(params), claim, fault)
+            stored = claim.stored or _execute(sim, operation, ids, Params(params), claim, fault)
         if fault:
             fault.after_work()
         malformed = fault is not None and fault.kind == "malformed"
-        response = _json(HTTPStatus.OK, "<html>") if malformed else _json(answer.status, answer.body)
+        response = _json(HTTPStatus.OK, "<html>") if malformed else _json(stored.status, stored.body)
         if claim.key:
-            response.headers["Original-Request"] = answer.request_id
+            response.headers["Original-Request"] = stored.request_id
         if claim.stored:
             response.headers["Idempotent-Replayed"] = "true"
         return response
@@ -133,7 +133,7 @@ def _execute(
     params: Params,
     claim: Claim,
     fault: Fault | None,
-) -> Answer:
+) -> StoredResponse:
     """Run an endpoint. Its writes and the stored response form one transaction."""
     try:
         with sim.call(request.host_url, g.request_id, claim.key) as call:
@@ -149,11 +149,11 @@ def _execute(
                 status, record = error_fault.status, error_fault.error().body
             if fault and not fault.webhook:
                 call.events.clear()
-            answer = Answer(status, json.dumps(record), g.request_id)
-            claim.keep(answer)
+            response = StoredResponse(status, json.dumps(record), g.request_id)
+            claim.keep(response)
     except StripeError as error:
-        return Answer(error.status, json.dumps(error.body), g.request_id)
-    return answer
+        return StoredResponse(error.status, json.dumps(error.body), g.request_id)
+    return response
 
 
 def _name_request() -> None:

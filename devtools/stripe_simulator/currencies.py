@@ -58,11 +58,11 @@ def check(amount: int, currency: str) -> None:
     """
     if currency not in CURRENCIES:
         raise StripeError(400, f"Invalid currency: {currency}.", param="currency")
-    least, most = _MINIMUM.get(currency, 1), _MAXIMUM.get(currency, _MAX_AMOUNT)
+    least, limit = _MINIMUM.get(currency, 1), _MAXIMUM.get(currency, _MAX_AMOUNT)
     if amount < least:
         raise _refused("amount_too_small", f"Amount must be at least {shown(least, currency)}.")
-    if amount > most:
-        raise _refused("amount_too_large", f"Amount must be no more than {shown(most, currency)}.")
+    if amount > limit:
+        raise _refused("amount_too_large", f"Amount must be no more than {shown(limit, currency)}.")
     step = _STEP.get(currency, 1)
     if amount % step:
         raise _refused("invalid_charge_amount", f"Amount must be a multiple of {step} in {currency.upper()}.")

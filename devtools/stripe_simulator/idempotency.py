@@ -22,7 +22,7 @@ _MAX_KEY_LENGTH = 255
 
 
 @dataclass(frozen=True)
-class Answer:
+class StoredResponse:
     """A stored HTTP response.
 
     Attributes:
@@ -44,11 +44,11 @@ class Claim:
     """
 
     key: str | None = None
-    stored: Answer | None = None
+    stored: StoredResponse | None = None
     _store: Store | None = None
     _row: tuple[Any, ...] = ()
 
-    def keep(self, response: Answer) -> None:
+    def keep(self, response: StoredResponse) -> None:
         """Store a response, in one transaction with the changes that it reports."""
         if self._store is None:
             return
@@ -104,7 +104,7 @@ class Idempotency:
                 with self._lock:
                     self._running.discard((account, key))
 
-    def _find(self, account: str, key: str, fingerprint: str, now: int) -> Answer | None:
+    def _find(self, account: str, key: str, fingerprint: str, now: int) -> StoredResponse | None:
         self._store.execute("DELETE FROM answers WHERE created <= ?", (now - _KEPT_SECONDS,))
         rows = self._store.execute(
             "SELECT fingerprint, status, body, request FROM answers WHERE account = ? AND key = ?",
@@ -117,7 +117,7 @@ class Idempotency:
                     "An idempotency key can only be used again with the parameters it was first used with.",
                     kind="idempotency_error",
                 )
-            return Answer(*response)
+            return StoredResponse(*response)
         return None
 
 

@@ -11,7 +11,7 @@ import pytest
 from app.models import Transaction
 from app.operations import attention, finding, listing, stats
 from app.payments.ledger.mongo import MongoLedger
-from tests.support.queries import Asked, asked_of, indexes_of
+from tests.support.queries import RecordedQueries, indexes_of, record_queries
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -61,22 +61,22 @@ OPERATIONS: dict[str, Callable[[], Any]] = {
 }
 
 
-def payment_queries(requested: Asked) -> list[dict[str, Any]]:
+def payment_queries(requested: RecordedQueries) -> list[dict[str, Any]]:
     return [query for query in requested.queries if query["collection"] == "transaction_logs"]
 
 
 @pytest.fixture
-def requested(stored_settings: Settings) -> Iterator[Asked]:
-    with asked_of(stored_settings) as requested:
+def requested(stored_settings: Settings) -> Iterator[RecordedQueries]:
+    with record_queries(stored_settings) as requested:
         yield requested
 
 
 @pytest.mark.parametrize("index", OPERATIONS)
-def test_an_index_serves_its_query(requested: Asked, index: str) -> None:
+def test_an_index_serves_its_query(requested: RecordedQueries, index: str) -> None:
     OPERATIONS[index]()
     assert index in {each for query in payment_queries(requested) for each in indexes_of(query)}
 
 
-def test_every_declared_index_has_a_query(requested: Asked) -> None:
+def test_every_declared_index_has_a_query(requested: RecordedQueries) -> None:
     declared = set(Transaction.collection().index_information()) - {"_id_"}
     assert declared == set(OPERATIONS)

@@ -111,10 +111,10 @@ def test_sms_share_a_connection(make_sms: Any, twilio: FakeTwilio) -> None:
         (fake.BROKEN, "uncertain", "20500"),
         (fake.REFUSED_LOGIN, "retrying", "20003"),
     ],
-    ids=lambda value: str(value.code) if isinstance(value, fake.Answer) else "",
+    ids=lambda value: str(value.code) if isinstance(value, fake.TwilioResponse) else "",
 )
 def test_each_refusal_by_twilio_has_its_outcome(
-    make_sms: Any, twilio: FakeTwilio, response: fake.Answer, status: str, code: str
+    make_sms: Any, twilio: FakeTwilio, response: fake.TwilioResponse, status: str, code: str
 ) -> None:
     twilio.script = [response]
     record = make_sms().send()
@@ -178,7 +178,7 @@ def test_a_request_without_a_response_is_uncertain_and_never_repeated(
 
 def test_a_connection_lost_between_two_sms_is_reopened(make_sms: Any, twilio: FakeTwilio) -> None:
     sms = make_sms()
-    twilio.script = [fake.Answer(), fake.CUT]
+    twilio.script = [fake.TwilioResponse(), fake.CUT]
     assert [sms.send(event_id=f"evt_{number}").status for number in range(3)] == ["sent", "uncertain", "sent"]
     assert twilio.connections == 2
 

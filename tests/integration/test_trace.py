@@ -20,7 +20,7 @@ from app.operations.trace import story, trace
 from app.payments.orders import PaymentOrder
 from app.payments.service import make_payments
 from tests.support.commands import movieapp
-from tests.support.queries import asked_of, indexes_of
+from tests.support.queries import indexes_of, record_queries
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -172,7 +172,7 @@ def test_every_query_uses_an_index(recorded: Settings) -> None:
 
 @pytest.mark.parametrize("prefix", ["TXN-7c6b", "REF-1f2e", "req_7", "BOOK-12", "evt_o", "pi_3M", "none"])
 def test_every_query_for_a_prefix_uses_an_index(recorded: Settings, prefix: str) -> None:
-    with asked_of(recorded) as requested, suppress(AmbiguousId, TransactionNotFound):
+    with record_queries(recorded) as requested, suppress(AmbiguousId, TransactionNotFound):
         trace(prefix)
     models.connect(recorded)
     # SecantusDB's query plans show no index for _id, or for a sparse index with another condition.

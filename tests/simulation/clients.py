@@ -60,7 +60,7 @@ class Clients:
             payment_token=None if element else options["method"],
             replace_open=options["replace_open"],
         )
-        self._ask(name, "pay", order, options)
+        self._request_until_final(name, "pay", order, options)
 
     def _refund(self, name: str, options: Mapping[str, Any]) -> None:
         payment = self._newest(options["booking"], PAID)
@@ -68,15 +68,15 @@ class Clients:
             return
         amount = options["amount"] and Decimal(options["amount"])
         order = RefundOrder(payment.id, payment.booking_id, _USER, "changed my mind", amount)
-        self._ask(name, "refund", order, options)
+        self._request_until_final(name, "refund", order, options)
 
     def _cancel(self, name: str, options: Mapping[str, Any]) -> None:
         payment = self._newest(options["booking"], UNSETTLED) or self._newest(options["booking"])
         if payment:
             order = CancelOrder(payment.id, payment.booking_id, _USER)
-            self._ask(name, "cancel", order, options)
+            self._request_until_final(name, "cancel", order, options)
 
-    def _ask(self, name: str, kind: str, order: Any, options: Mapping[str, Any]) -> None:
+    def _request_until_final(self, name: str, kind: str, order: Any, options: Mapping[str, Any]) -> None:
         """Send a request until it has a final response or the client stops retrying."""
         key = f"key-{name}" if options["key"] else None
         if key:

@@ -66,7 +66,7 @@ def run(plan: Plan, without: frozenset[Fault] = frozenset(), *, traced: bool = F
     world.healed = True
     world.log("everything is back")
     if _comes_to_rest(site):
-        _ask_again(site, clients)
+        _repeat_requests(site, clients)
         _comes_to_rest(site)
     dashboard = any(step.kind == "dashboard_refund" for step in plan.steps)
     if dashboard or plan.deliveries != (1,) or site.webhooks_given_up:
@@ -97,7 +97,7 @@ def _comes_to_rest(site: Site) -> bool:
     return False
 
 
-def _ask_again(site: Site, clients: Clients) -> None:
+def _repeat_requests(site: Site, clients: Clients) -> None:
     """Make every client with a key repeat its request after any lease."""
     world = site.world
     world.run(until=world.now + 400)

@@ -39,11 +39,11 @@ class ClusterNode(RabbitServer):
         else:  # the port mapper is already running
             super(RabbitServer, self).start()
 
-    def _gone(self) -> None:
+    def _has_exited(self) -> None:
         if self._first is None:
-            super()._gone()
+            super()._has_exited()
         else:
-            super(RabbitServer, self)._gone()
+            super(RabbitServer, self)._has_exited()
 
     def join(self) -> None:
         """Join the first node's cluster."""

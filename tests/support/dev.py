@@ -101,10 +101,10 @@ class Dev:
 
 
 def no_children(children: list[psutil.Process]) -> bool:
-    return all(is_gone(child) for child in children)
+    return all(has_ended(child) for child in children)
 
 
-def is_gone(child: psutil.Process) -> bool:
+def has_ended(child: psutil.Process) -> bool:
     try:
         return child.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

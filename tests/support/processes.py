@@ -55,7 +55,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        _ours.add(self)
+        _running.add(self)
 
     def __enter__(self) -> Self:
         return self
@@ -103,27 +103,27 @@ class Process:
 
     def kill(self) -> int:
         """Kill it and its children, as a power failure would; return its exit code."""
-        if self in _ours:  # otherwise its id may belong to another process by now
+        if self in _running:  # otherwise its id may belong to another process by now
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
             self._process.wait()
-            _ours.discard(self)
+            _running.discard(self)
         return self._process.wait()
 
 
 def end_all(grace: float = 0.5) -> None:
     """Kill the running processes at the end of a run, when the data of servers is discarded."""
-    left = _ours.all()
+    left = _running.all()
     for process in left:
         process.signal(signal.SIGTERM)
     deadline = time.monotonic() + grace
     for process in left:
         process.wait(max(0.0, deadline - time.monotonic()))
         process.kill()
-    _ours.close()
+    _running.close()
 
 
-class _Ours:
+class _OwnProcesses:
     """The running processes, also known to the reaper."""
 
     def __init__(self) -> None:
@@ -134,12 +134,12 @@ class _Ours:
     def add(self, process: Process) -> None:
         with self._lock:
             self._processes.add(process)
-            self._tell(f"+{process.pid}")
+            self._notify_reaper(f"+{process.pid}")
 
     def discard(self, process: Process) -> None:
         with self._lock:
             self._processes.discard(process)
-            self._tell(f"-{process.pid}")
+            self._notify_reaper(f"-{process.pid}")
 
     def __contains__(self, process: Process) -> bool:
         with self._lock:
@@ -156,7 +156,7 @@ class _Ours:
                 self._reaper.wait()
                 self._reaper = None
 
-    def _tell(self, line: str) -> None:
+    def _notify_reaper(self, line: str) -> None:
         if self._reaper is None:
             self._reaper = subprocess.Popen(
                 [sys.executable, "-I", reaper.__file__],
@@ -170,4 +170,4 @@ class _Ours:
         print(line, file=self._reaper.stdin, flush=True)
 
 
-_ours = _Ours()
+_running = _OwnProcesses()

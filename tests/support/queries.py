@@ -12,7 +12,7 @@ from app import models
 from app.settings import Settings
 
 
-class Asked(monitoring.CommandListener):
+class RecordedQueries(monitoring.CommandListener):
     """Records the filters of queries.
 
     Attributes:
@@ -38,9 +38,9 @@ class Asked(monitoring.CommandListener):
 
 
 @contextmanager
-def asked_of(settings: Settings) -> Iterator[Asked]:
+def record_queries(settings: Settings) -> Iterator[RecordedQueries]:
     """Connect to MongoDB, and record the queries of this block."""
-    listener = Asked()
+    listener = RecordedQueries()
     listeners = monitoring._LISTENERS.command_listeners
     listeners.append(listener)
     try:

@@ -88,17 +88,17 @@ class Server:
         """Kill it, as a power failure would."""
         if self._process:
             self._process.kill()
-            self._gone()
+            self._has_exited()
 
     def stop(self, grace: float = 10) -> int:
         """Send SIGTERM and, after `grace` seconds, SIGKILL; return the exit code, 0 if it was not killed."""
         if not self._process:
             return 0
         code = self._process.stop(grace)
-        self._gone()
+        self._has_exited()
         return code
 
-    def _gone(self) -> None:
+    def _has_exited(self) -> None:
         # Its child processes were killed too, but may not have exited yet.
         wait_for(lambda: not listens(self.port), 10, f"something still listens on {self.port}")
         self._process = None
@@ -335,8 +335,8 @@ class RabbitServer(Server):
         self._epmd.start()
         super().start()
 
-    def _gone(self) -> None:
-        super()._gone()
+    def _has_exited(self) -> None:
+        super()._has_exited()
         self._epmd.stop()
 
 

@@ -26,7 +26,7 @@ ACCOUNT, TOKEN, SENDER = "AC0123456789abcdef0123456789abcdef", "secret-of-the-ac
 
 
 @dataclass(frozen=True)
-class Answer:
+class TwilioResponse:
     """A response of Twilio: the HTTP status, and Twilio's code and message unless it is 201."""
 
     status: int = 201
@@ -34,12 +34,12 @@ class Answer:
     words: str = ""
 
 
-INVALID = Answer(400, 21211, "Invalid 'To' Phone Number: +1415555XXXX")
-NOT_MOBILE = Answer(400, 21614, "'To' number is not a valid mobile number")
-UNSUBSCRIBED = Answer(400, 21610, "Attempt to send to unsubscribed recipient")
-TOO_MANY = Answer(429, 20429, "Too Many Requests")
-BROKEN = Answer(500, 20500, "Internal Server Error")
-REFUSED_LOGIN = Answer(401, 20003, "Authenticate")
+INVALID = TwilioResponse(400, 21211, "Invalid 'To' Phone Number: +1415555XXXX")
+NOT_MOBILE = TwilioResponse(400, 21614, "'To' number is not a valid mobile number")
+UNSUBSCRIBED = TwilioResponse(400, 21610, "Attempt to send to unsubscribed recipient")
+TOO_MANY = TwilioResponse(429, 20429, "Too Many Requests")
+BROKEN = TwilioResponse(500, 20500, "Internal Server Error")
+REFUSED_LOGIN = TwilioResponse(401, 20003, "Authenticate")
 
 #: Instead of a valid response: none, a closed connection, or invalid JSON. The SMS was accepted each time.
 HANG, CUT, GIBBERISH = "hang", "cut", "gibberish"
@@ -56,7 +56,7 @@ class FakeTwilio:
     """
 
     def __init__(self) -> None:
-        self.script: list[Answer | str] = []
+        self.script: list[TwilioResponse | str] = []
         self.requests = 0
         self.connections = 0
         self.texts: list[dict[str, str]] = []
@@ -104,9 +104,9 @@ class _Connection(BaseHTTPRequestHandler):
         if self.headers["Authorization"] != f"Basic {login}":
             return self._say(REFUSED_LOGIN)
         if self.path != f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json":
-            return self._say(Answer(404, 20404, f"The requested resource {self.path} was not found"))
-        response = twilio.script.pop(0) if twilio.script else Answer()
-        if isinstance(response, Answer) and response.status != 201:
+            return self._say(TwilioResponse(404, 20404, f"The requested resource {self.path} was not found"))
+        response = twilio.script.pop(0) if twilio.script else TwilioResponse()
+        if isinstance(response, TwilioResponse) and response.status != 201:
             return self._say(response)
         twilio.texts.append(text)
         if response == HANG:
@@ -118,7 +118,7 @@ class _Connection(BaseHTTPRequestHandler):
             return self._send(201, "<html>")
         return self._send(201, json.dumps({"sid": f"SM{uuid.uuid4().hex}", "status": "queued"}))
 
-    def _say(self, response: Answer) -> None:
+    def _say(self, response: TwilioResponse) -> None:
         body = {"status": response.status, "code": response.code, "message": response.words}
         self._send(response.status, json.dumps(body))
 

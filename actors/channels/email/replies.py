@@ -1,7 +1,7 @@
 """Map SMTP replies to delivery errors, in one table.
 
 The first matching row applies; without one, the first digit (RFC 5321, 4.2.1; enhanced codes: RFC 3463). Rows
-exist where a server's habits or the SMTP step say more. Each `words` pattern contains a blank, so that it
+exist where a server's habits or the SMTP step say more. Each `pattern` pattern contains a blank, so that it
 can't match an address that the server echoes.
 """
 
@@ -55,8 +55,8 @@ class Reply:
     @classmethod
     def of(cls, code: int, text: bytes | str) -> Self:
         """Return the reply in smtplib's result."""
-        words = text if isinstance(text, str) else text.decode("utf-8", "replace")
-        return cls(code, one_line(words, _MAX_REPLY_LENGTH))
+        decoded = text if isinstance(text, str) else text.decode("utf-8", "replace")
+        return cls(code, one_line(decoded, _MAX_REPLY_LENGTH))
 
     @property
     def enhanced(self) -> str:
@@ -71,16 +71,16 @@ class Rule:
 
     Attributes:
         enhanced: the start of the enhanced status code.
-        words: a regular expression, in any case.
+        pattern: a regular expression, in any case.
         server_wide: for `Postponed`, whether every mail would get this reply.
         advice: what to do, without a period.
     """
 
     error: type[DeliveryError]
-    why: str
+    explanation: str
     codes: range | tuple[int, ...] = ()
     enhanced: tuple[str, ...] = ()
-    words: str = ""
+    pattern: str = ""
     phases: tuple[Phase, ...] = ()
     server_wide: bool = True
     advice: str = ""
@@ -91,7 +91,7 @@ class Rule:
             (not self.phases or phase in self.phases)
             and (not self.codes or reply.code in self.codes)
             and (not self.enhanced or reply.enhanced.startswith(self.enhanced))
-            and re.search(self.words, reply.text, re.IGNORECASE) is not None
+            and re.search(self.pattern, reply.text, re.IGNORECASE) is not None
         )
 
 
@@ -117,13 +117,13 @@ RULES: tuple[Rule, ...] = (
         "Postfix with defer_unauth_destination: temporary in form only, it waits for a login",
         codes=(454,),
         enhanced=("4.7.1",),
-        words="relay access denied",
+        pattern="relay access denied",
     ),
     Rule(
         Postponed,
         "the server does not relay for us: a login is missing, or our network is not listed there",
         codes=_5XX,
-        words=r"relay(ing)? (access )?(denied|not permitted)|(not permitted|unable) to relay",
+        pattern=r"relay(ing)? (access )?(denied|not permitted)|(not permitted|unable) to relay",
         server_wide=False,
         advice="Check SMTP_USERNAME, or let the server relay for this host",
     ),
@@ -131,7 +131,7 @@ RULES: tuple[Rule, ...] = (
         Postponed,
         "the server refuses our name in EHLO, some servers only after RCPT",
         codes=_ANY,
-        words=r"(helo|ehlo) (command|argument|name|hostname)|need fully-qualified hostname",
+        pattern=r"(helo|ehlo) (command|argument|name|hostname)|need fully-qualified hostname",
         advice="Check SMTP_EHLO_NAME",
     ),
     Rule(
@@ -147,7 +147,7 @@ RULES: tuple[Rule, ...] = (
         TooManyConnections,
         "the same in other servers' words",
         codes=(421, 450, 451, 452, 454),
-        words=r"too many (concurrent |simultaneous )?(\w+ )?(connections|sessions)",
+        pattern=r"too many (concurrent |simultaneous )?(\w+ )?(connections|sessions)",
     ),
     Rule(
         Postponed,
@@ -179,7 +179,7 @@ RULES: tuple[Rule, ...] = (
         Postponed,
         "a quota or a rate limit of ours",
         codes=_ANY,
-        words=r"(sending|hourly|daily|message|mail|rate|recipients?) (sending )?(quota|limit)\b.* "
+        pattern=r"(sending|hourly|daily|message|mail|rate|recipients?) (sending )?(quota|limit)\b.* "
         r"(exceeded|reached)|exceeded .*(sending|hourly|daily|rate) (quota|limit)|too many (messages|mails)",
     ),
 )

@@ -32,7 +32,7 @@ _DAYS = re.compile(r"(?P<least>[0-9]{1,2}) ?[-\u2013] ?(?P<most>[0-9]{1,2}) busi
 BUSINESS_DAYS = "%(least)s-%(most)s business day", "%(least)s-%(most)s business days"
 
 #: Fields whose values may be translated: names of codes, and messages of our payment service.
-_WORDS = {"payment_method", "reason"}
+_CODE_FIELDS = {"payment_method", "reason"}
 
 
 def _showtimes(conventions: Conventions, value: Any) -> list[dict[str, Any]]:
@@ -111,7 +111,7 @@ def view(event: Mapping[str, Any], conventions: Conventions, language: Language)
     # An unknown field may have the name of another type's field, with any value.
     declared = DELIVERED[event["event_type"]].schema.fields
     shown = _present(conventions, event, [name for name in FIELDS if name in declared])
-    for name in _WORDS & shown.keys():
+    for name in _CODE_FIELDS & shown.keys():
         shown[name] = language.gettext(shown[name])
     if days := _DAYS.fullmatch(shown.get("processing_time", "")):
         said = language.ngettext(*BUSINESS_DAYS, int(days["most"]))

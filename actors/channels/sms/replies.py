@@ -33,7 +33,7 @@ class Rule:
     """One row: the error to raise, and the replies it covers. An empty field covers all."""
 
     error: type[DeliveryError]
-    why: str
+    explanation: str
     codes: tuple[int, ...] = ()
     statuses: Container[int] = ()
 
@@ -79,4 +79,6 @@ def failure(status: int, code: int, words: str) -> DeliveryError:
         words: Twilio's message.
     """
     rule = next(rule for rule in RULES if rule.fits(status, code))
-    return rule.error(f"Twilio {status}, error {code}: {one_line(words, _MAX_REPLY_LENGTH)} ({rule.why})")
+    return rule.error(
+        f"Twilio {status}, error {code}: {one_line(words, _MAX_REPLY_LENGTH)} ({rule.explanation})"
+    )

@@ -173,5 +173,5 @@ def _retry_after_seconds(error: stripe.StripeError) -> float:
 
 
 def _header(error: stripe.StripeError, name: str) -> str:
-    # urllib3's headers ignore case; those of an error that the SDK made without a response are an empty dict.
+    # urllib3's headers ignore case; those of an SDK error without a response are an empty dict.
     return (error.headers or {}).get(name) or ""

@@ -68,10 +68,10 @@ class RabbitDeadLetters:
                     return
                 # New dead letters are not read, so that a message that fails again causes no endless loop.
                 total = waiting if total is None else total
-                for place, (method, properties, body) in zip(range(waiting), deliveries, strict=False):
+                for index, (method, properties, body) in zip(range(waiting), deliveries, strict=False):
                     if method is None:
                         raise ServiceUnavailable(f"RabbitMQ sends no more of the dead letters of {queue}.")
-                    if place < kept:
+                    if index < kept:
                         continue
                     seen += 1
                     yield DeadLetter(

@@ -13,7 +13,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from app.gateway import KEY_MEMORY
-from app.payments.bulk.records import VERDICT_WORDS, Line, LineStatus, Verdict
+from app.payments.bulk.records import VERDICT_TEXTS, Line, LineStatus, Verdict
 from app.payments.states import RefundStatus
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Result:
 def result_of(run_id: str, line: Line, payment: Payment | None) -> Result:
     """Return the result of a line from its current payment."""
     if line.status == LineStatus.EXCLUDED or payment is None:
-        return Result(line, line.verdict, VERDICT_WORDS[line.verdict])
+        return Result(line, line.verdict, VERDICT_TEXTS[line.verdict])
     attempts = _attempts(run_id, payment)
     last = attempts[-1] if attempts else None
     if last and last.status == RefundStatus.COMPLETED:

@@ -59,7 +59,7 @@ class Verdict(StrEnum):
 REFUNDED_VERDICTS = frozenset({Verdict.REFUND, Verdict.REST})
 
 #: Verdict → text for operators.
-VERDICT_WORDS: dict[Verdict, str] = {
+VERDICT_TEXTS: dict[Verdict, str] = {
     Verdict.REFUND: "to refund in full",
     Verdict.REST: "partially refunded before: the rest",
     Verdict.ALREADY_REFUNDED: "already refunded in full",

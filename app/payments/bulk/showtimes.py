@@ -16,9 +16,9 @@ from app.payments.bulk.records import MAX_LINES, Entry
 _CONFIRMED, _UPDATED, _CANCELLED = "booking.confirmed", "booking.updated", "booking.cancelled"
 
 #: Fields that distinguish screenings at the same time: field of the events → option of the command.
-_TELLING = {"movie_title": "--movie", "cinema_name": "--cinema", "screen": "--screen"}
+_DETAIL_OPTIONS = {"movie_title": "--movie", "cinema_name": "--cinema", "screen": "--screen"}
 
-_READ = ("booking_id", "showtime", "timezone", "timestamp", "refund_eligible", *_TELLING)
+_READ = ("booking_id", "showtime", "timezone", "timestamp", "refund_eligible", *_DETAIL_OPTIONS)
 _FIELDS = ("event_type", *(f"event_data.{name}" for name in _READ))
 
 #: Maximum difference between local time and UTC, and therefore between the dates of equal times.
@@ -104,7 +104,7 @@ def bookings_at(screening: Screening, events: Iterable[Mapping[str, Any]]) -> li
 
 
 def _check_unambiguous(screening: Screening, states: Sequence[Mapping[str, Any]]) -> None:
-    for name, option in _TELLING.items():
+    for name, option in _DETAIL_OPTIONS.items():
         found = sorted({str(state.get(name) or "–") for state in states})
         if name not in screening.details and len(found) > 1:
             shown = "; ".join(found[:5])

@@ -71,7 +71,7 @@ def row(rule: Rule) -> str:
     fits = " and ".join(filter(None, (families, digit, ", ".join(rule.replies), words)))
     verdict = rule.verdict
     counts = "yes" if verdict.counts else "no"
-    return f"| {fits} | {verdict.kind} | {verdict.reason} | {counts} | {rule.why} |"
+    return f"| {fits} | {verdict.kind} | {verdict.reason} | {counts} | {rule.explanation} |"
 
 
 def test_documentation_shows_the_table() -> None:

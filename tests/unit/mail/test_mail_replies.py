@@ -100,7 +100,7 @@ def test_each_reply_has_its_outcome(phase: Phase, code: int, text: str, error: t
     assert (raised.phase, raised.code, raised.reply) == (phase, code, text)
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.why)
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.explanation)
 def test_every_row_gives_its_reason(rule: object) -> None:
     assert RULES.count(rule) == 1
 

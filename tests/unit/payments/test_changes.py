@@ -271,7 +271,9 @@ def test_a_refund_reserves_its_amount_before_the_gateway_is_asked(amount: int) -
 
 def test_a_refund_over_the_remaining_amount_is_refused() -> None:
     before = reserve(payment(), refund(amount=20))
-    with pytest.raises(RefundNotAllowed, match=r"^That is more than is left of this payment\.$") as refused:
+    with pytest.raises(
+        RefundNotAllowed, match=r"^The amount exceeds what is left of this payment\.$"
+    ) as refused:
         reserve(before, refund(amount=6, id="REF-2"))
     assert refused.value.details == {"transaction_id": TXN}
     assert reserve(before, refund(amount=5, id="REF-2")).refund_reserved == 25

@@ -188,7 +188,7 @@ def test_concurrent_refunds_never_exceed_the_payment(
         return write(before, after)
 
     monkeypatch.setattr(site.ledger, "write", write_second)
-    with pytest.raises(RefundNotAllowed, match="more than is left"):
+    with pytest.raises(RefundNotAllowed, match="exceeds what is left"):
         refunded(site, "20")
     assert [refund.id for refund in site.stored().refunds] == ["REF-0"]
 

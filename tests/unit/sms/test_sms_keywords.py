@@ -34,7 +34,7 @@ from app.feedback.sms_errors import ERRORS, LASTING, meaning
 def test_keywords_are_recognized(text: str, action: str, language: str) -> None:
     found = recognize(text)
     assert found is not None
-    assert (found.action, found.language, found.answered) == (action, language, language == "en")
+    assert (found.action, found.language, found.is_answered_by_twilio) == (action, language, language == "en")
 
 
 @pytest.mark.parametrize("text", ["", "!", "Please stop", "Where is my ticket?", "STOP" * 100])

@@ -59,7 +59,7 @@ def test_the_last_row_matches_everything() -> None:
     assert RULES[-1].fits(0, 0)
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.why)
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.explanation)
 def test_the_documentation_has_every_row(rule: Rule) -> None:
     outcome = {
         PermanentFailure: "failed",
@@ -69,7 +69,9 @@ def test_the_documentation_has_every_row(rule: Rule) -> None:
         Unsubscribed: "skipped, and suppressed",
     }
     rows = [
-        line for line in DOCUMENT.splitlines() if line.endswith(f"| {outcome[rule.error]} | {rule.why} |")
+        line
+        for line in DOCUMENT.splitlines()
+        if line.endswith(f"| {outcome[rule.error]} | {rule.explanation} |")
     ]
     assert len(rows) == 1
     assert all(str(code) in rows[0] for code in rule.codes)

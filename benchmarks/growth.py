@@ -8,8 +8,7 @@ measured between the operations, and shows how fast the machine was at that time
 RabbitMQ holds 1,000 and then 10,000 dead letters. A million would block the broker for its other users.
 
 At the end, every filter that the operations sent is explained. Exit code 1 if a filter uses no index. The
-plans
-are SecantusDB's, for the same indexes as in MongoDB.
+plans are SecantusDB's, for the same indexes as in MongoDB.
 """
 
 from __future__ import annotations

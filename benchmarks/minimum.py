@@ -1,6 +1,5 @@
 """The minimum for a payment, without a framework: one insert, one gateway call over a kept connection, one
-update,
-and one confirmed publish. No validation, no idempotency, no recovery.
+update, and one confirmed publish. No validation, no idempotency, no recovery.
 
 `app` calls the gateway with a `requests.Session`, as most programs would; `lean` uses urllib3 directly.
 """

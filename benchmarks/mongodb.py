@@ -1,12 +1,10 @@
 """Run SecantusDB with three changes that make it work like MongoDB.
 
 At each write, SecantusDB searches up to 10,000 remembered retryable writes, which soon takes five
-milliseconds.
-MongoDB remembers one for each session. SecantusDB reads its index catalog from disk several times for each
-statement: with ten indexes, two of the four milliseconds of an update. MongoDB keeps it in memory. SecantusDB
-also rewrites a document's entries in all indexes at each update. MongoDB writes only those that change.
-Without
-the changes, these costs would hide all others.
+milliseconds. MongoDB remembers one for each session. SecantusDB reads its index catalog from disk several
+times for each statement: with ten indexes, two of the four milliseconds of an update. MongoDB keeps it in
+memory. SecantusDB also rewrites a document's entries in all indexes at each update. MongoDB writes only those
+that change. Without the changes, these costs would hide all others.
 
 All candidates use the same server:
 

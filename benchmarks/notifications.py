@@ -6,10 +6,8 @@ consumer.
 Each event sends a ticket mail, with a QR code and a calendar file. RabbitMQ is this machine's, and the SMTP
 server is Postfix's smtp-sink. All of them share the processors, so only the ratios are comparable. A local
 server replies at once, so that rendering takes all of the time. Real servers are farther away, so the
-benchmark
-also uses one at a distance of some milliseconds. Python runs one thread at a time, and switching to a thread
-on
-another core takes time. Therefore, one process is measured a second time on a single core.
+benchmark also uses one at a distance of some milliseconds. Python runs one thread at a time, and switching to
+a thread on another core takes time. Therefore, one process is measured a second time on a single core.
 """
 
 from __future__ import annotations

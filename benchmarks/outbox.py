@@ -7,8 +7,7 @@ an event is missing, or if a later event of a booking arrived before an earlier 
 
 SecantusDB sorts the whole backlog for each sweep, where MongoDB follows the index. With 100,000 events, this
 exceeds the client's timeout. BENCH_MONGODB_URI selects a real MongoDB. A worker's processor time does not
-include
-the database's.
+include the database's.
 """
 
 from __future__ import annotations

@@ -3,9 +3,8 @@
     make bench PARTS=payments    # or: python -m benchmarks.payments --seconds 10 --rounds 7
 
 All candidates use the same servers, and take their loads in turns, because a machine's speed varies. Compare
-the
-ratios, which are medians over all rounds. The simulator responds at once, and shares the processors with the
-databases. Therefore, compare the processor time, which is that of the serving processes only.
+the ratios, which are medians over all rounds. The simulator responds at once, and shares the processors with
+the databases. Therefore, compare the processor time, which is that of the serving processes only.
 """
 
 from __future__ import annotations

@@ -7,8 +7,7 @@ before that, and half never arrived. All of them are in the gateway's books from
 turns. So, the gateway's list is about as long for a small backlog as for a large one.
 
 A worker is a process that runs the payment sweep of `movieapp worker`. Exit code 1 if the outcome of a
-payment
-differs from the gateway's books, or if a request was repeated.
+payment differs from the gateway's books, or if a request was repeated.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 It validates with pydantic, writes, charges, writes, and publishes. It has no idempotency keys, no claims on
 bookings, no outbox, no limits, and no recovery. `app` charges with Stripe's SDK, which uses httpx; `tuned`
-uses
-aiohttp instead.
+uses aiohttp instead.
 """
 
 from __future__ import annotations

@@ -4,8 +4,7 @@
 
 Waves: payments arrive evenly within the gateway's response time, so that at its end all are in flight. Then
 there is a pause. The overhead is the time of a payment beyond the gateway's. Steady: each client sends its
-next
-payment after the response to the last one. There, the processors are the limit, not the threads.
+next payment after the response to the last one. There, the processors are the limit, not the threads.
 """
 
 from __future__ import annotations

@@ -3,10 +3,8 @@
     make bench PARTS=soak                        # or: python -m benchmarks.soak --minutes 5
 
 Runs one API worker process and one actor process, between RabbitMQ and smtp-sink. Exit code 1 if the numbers
-of
-payments and mails differ, or if the RSS of one of the two processes has grown by more than 5 % since a third
-of
-the time had passed. The memory of the databases is not measured.
+of payments and mails differ, or if the RSS of one of the two processes has grown by more than 5 % since a
+third of the time had passed. The memory of the databases is not measured.
 """
 
 from __future__ import annotations

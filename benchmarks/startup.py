@@ -3,8 +3,7 @@
     make bench PARTS=startup
 
 `movieapp dev` is timed until /health responds. `movieapp worker` is timed until a mail is accepted for an
-event
-that waited in RabbitMQ. The processor time is that of all processes that a command starts.
+event that waited in RabbitMQ. The processor time is that of all processes that a command starts.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ def _delete_data(data_dir: Path) -> None:
 def _addresses(stack: Stack, settings: Settings, port: int, logs: Path) -> str:
     """Return the text to print at start: the mode, the URLs, and a payment to try."""
     api = f"http://localhost:{port}"
-    booking = f"BOOK-{secrets.randbelow(10**6):06}"  # a booking is paid once
+    booking = f"BOOK-{secrets.randbelow(10**6):06}"  # random, because a booking is paid once
     if settings.auth_required:
         access = "API keys are required: create one with `movieapp keys create`"
         authorization = ' -H "Authorization: Bearer mk_…"'

@@ -1,8 +1,7 @@
 """Fixtures of all tests. A test requests the servers that it needs. Each is found or started once for a run.
 
 Every test has its own names (database, key prefix, exchange, queues). So, concurrent tests never share data,
-and
-never touch a developer's.
+and never touch a developer's.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Handle returned messages from every source: match each to its mail, and act on it.
 
 A report changes only a delivery that it identifies. It must carry the Message-ID of one of our mails, and the
-recipient
-that this mail went to. A report without a Message-ID is recorded at the recipient's latest mail and changes
-nothing, because anyone can forge one.
+recipient that this mail went to. A report without a Message-ID is recorded at the recipient's latest mail and
+changes nothing, because anyone can forge one.
 """
 
 from __future__ import annotations

@@ -129,8 +129,7 @@ def json_schema(event_type: str) -> Json:
     """Return the JSON Schema of one event type. Optional fields may be null.
 
     It accepts what the worker accepts, except for rules that JSON Schema can't express: a body's size, depth,
-    encoding,
-    and repeated fields; and domains outside ASCII, which need a validator that asserts `format`.
+    encoding, and repeated fields; and domains outside ASCII, which need a validator that asserts `format`.
     """
     body = _object(CATALOG[event_type].schema)
     body["properties"]["event_type"] = {"const": event_type}

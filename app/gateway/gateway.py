@@ -84,7 +84,7 @@ class Gateway(Protocol):
 
         Args:
             gateway_id: the gateway's id of the payment.
-            abandoned: True if the customer took too long, False if someone asked for it.
+            abandoned: True if the customer took too long, False if someone requested the cancellation.
 
         Returns:
             The outcome afterwards: charged if the customer was faster.

@@ -1,8 +1,7 @@
 """The OpenTelemetry backend of `app.telemetry.tracing`. Needs the extra `movieapp[tracing]`.
 
 The SDK itself reads other variables from the environment (OTEL_TRACES_SAMPLER, OTEL_RESOURCE_ATTRIBUTES,
-OTEL_BSP_…,
-OTEL_EXPORTER_OTLP_CERTIFICATE, …).
+OTEL_BSP_…, OTEL_EXPORTER_OTLP_CERTIFICATE, …).
 https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 """
 

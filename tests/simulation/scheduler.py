@@ -2,8 +2,7 @@
 
 An actor yields control at every call to another system. The next actor is the one with the earliest simulated
 time, which depends on random latencies. Every actor has its own seeded random numbers. So, leaving out a
-fault
-changes only what follows from it.
+fault changes only what follows from it.
 """
 
 from __future__ import annotations

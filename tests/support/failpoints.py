@@ -2,9 +2,8 @@
 
 Every exchange with another server has two boundaries: just before the request is sent, and just after the
 response is received. A process with failpoints counts them. If a number is armed, it sends itself SIGKILL
-there.
-The project does not know about it: the failpoints use pymongo's command monitoring, and wrap the methods with
-which urllib3, pika, and redis talk to their servers.
+there. The project does not know about it: the failpoints use pymongo's command monitoring, and wrap the
+methods with which urllib3, pika, and redis talk to their servers.
 
     python -m tests.support.failpoints api --bind 127.0.0.1:8003
     python -m tests.support.failpoints worker

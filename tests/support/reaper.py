@@ -1,10 +1,8 @@
 """Kill the processes of a test run that was itself killed or lost its terminal.
 
 `processes` starts it, and writes to it `+PGID` for each process group that starts and `-PGID` for each that
-has
-ended. The end of input means that the run is over, for any reason. Signal handlers, `atexit`, and
-parent-death
-signals (which Linux sends when the parent's *thread* ends) are less reliable.
+has ended. The end of input means that the run is over, for any reason. Signal handlers, `atexit`, and
+parent-death signals (which Linux sends when the parent's *thread* ends) are less reliable.
 """
 
 from __future__ import annotations

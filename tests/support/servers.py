@@ -324,10 +324,8 @@ class RabbitServer(Server):
         """Make declarations survive a kill, by a clean restart.
 
         Mnesia stores the definitions of queues. If the node is killed, it can forget a new queue with its
-        confirmed
-        messages (seen about once in ten kills with RabbitMQ 3.10). The project relies only on queues that
-        have existed
-        for a while.
+        confirmed messages (seen about once in ten kills with RabbitMQ 3.10). The project relies only on
+        queues that have existed for a while.
         """
         self.restart()
 

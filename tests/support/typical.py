@@ -18,8 +18,7 @@ def typical_seconds(send: Callable[[], requests.Response]) -> float:
     """Return the median time of nine requests that must succeed.
 
     If slow clients block other requests, all nine are slow. A single request that waits for a busy processor
-    does not
-    change the median.
+    does not change the median.
     """
     seconds = []
     for _ in range(_REQUESTS):

@@ -1,8 +1,7 @@
 """The countries that may receive SMS.
 
 Premium-rate and satellite numbers are always refused, because fraudsters earn money with such messages (SMS
-pumping:
-https://www.twilio.com/docs/glossary/what-is-sms-pumping-fraud).
+pumping: https://www.twilio.com/docs/glossary/what-is-sms-pumping-fraud).
 """
 
 from __future__ import annotations

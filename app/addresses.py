@@ -68,7 +68,7 @@ def parse_address(address: str) -> Address:
         address: `local@domain`, without a name or angle brackets; its domain in any script.
 
     Raises:
-        InvalidAddress: it is not one address, or its domain can't exist.
+        InvalidAddress: it is not one address, or its domain is invalid.
     """
     if not _ADDRESS.match(address):
         raise InvalidAddress("Must be one email address, without a name.")
@@ -81,7 +81,7 @@ def parse_address(address: str) -> Address:
             # straße.example becomes strasse.example: another domain, and perhaps another owner.
             domain = idna.encode(domain, uts46=True).decode("ascii")
         except (idna.IDNAError, UnicodeError):
-            raise InvalidAddress("The domain of the email address can't exist (IDNA 2008).") from None
+            raise InvalidAddress("The domain of the email address is invalid (IDNA 2008).") from None
     if not _DOT_ATOM.fullmatch(local):
         local = f'"{local}"'
     if len(local.encode()) > _MAX_LOCAL_PART or len(local.encode()) + 1 + len(domain) > _MAX_ADDRESS:

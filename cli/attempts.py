@@ -50,7 +50,7 @@ def list_all(listing: Listing) -> None:
 @click.argument("subject")
 @expected_failures
 def lift(kind: str, subject: str) -> None:
-    """End the lockout of SUBJECT (a booking, user, address, or card), and delete its declines.
+    """End the lockout of a booking, user, IP address, or card.
 
     \b
     Example:

@@ -30,7 +30,9 @@ def audit() -> None:
 @click.option(
     "--operator", metavar="NAME", help="Only actions of this operator: user@host, or a key's name or id."
 )
-@click.option("--action", metavar="NAME", help="Only this action, or this kind: payments.cancel, payments.")
+@click.option(
+    "--action", metavar="NAME", help="Only this action (payments.cancel), or this kind of action (payments)."
+)
 @click.option("--target", metavar="ID", help="Only actions on the payment, event, notification, or key ID.")
 @click.option("--since", type=moment, metavar="AGE|TIME", help="Only actions since AGE (2h, 7d) or TIME.")
 @listing_options()

@@ -103,7 +103,7 @@ def list_all(listing: Listing, queues: tuple[str, ...], **picked: Any) -> None:
 @json_option
 @expected_failures
 def show(letter_id: str, as_json: bool) -> None:
-    """Show the dead letter ID: its error, every attempt with the server's reply, and the event.
+    """Show a dead letter: its error, attempts, and event.
 
     \b
     Example:
@@ -152,7 +152,7 @@ def replay(
     as_json: bool,
     **picked: Any,
 ) -> None:
-    """Put dead letters back onto their queues: those with the given IDs, those that match, or all.
+    """Put dead letters back onto their queues: by ID, by filter, or all.
 
     Asks for confirmation if neither IDs nor a filter are given. Safe to interrupt and to repeat: a message is
     back on its queue before its dead letter is deleted, and sent messages are not sent again. Exit code: 1 if

@@ -37,11 +37,11 @@ _PORT = click.IntRange(1, 65535)
 @click.option("--reset", is_flag=True, help="Delete the data of earlier runs first.")
 @click.option("--data-dir", type=options.DATA_DIR_TYPE, help="Data directory, like `movieapp --data-dir`.")
 def dev(port: int, smtp_port: int, inbox_port: int, reset: bool, data_dir: Path | None) -> None:
-    """Run the whole system on this machine: without any server, account, or network.
+    """Run the whole system on this machine, with no external servers, accounts, or network.
 
     Starts Valkey, SecantusDB (MongoDB's protocol), a mail catcher, a Stripe simulator, the API, and the
-    worker. A component whose setting is in the environment or in .env (RABBITMQ_URL, MONGODB_URI, …) replaces
-    its embedded server. Ctrl-C stops everything. Data is kept for the next run.
+    worker. If the setting of a server (RABBITMQ_URL, MONGODB_URI, …) is in the environment or in .env, that
+    server is used instead. Ctrl-C stops everything. Data is kept for the next run.
 
     \b
     Example:

@@ -151,9 +151,9 @@ def show(notification_id: str, as_json: bool) -> None:
 def resend(ids: tuple[str, ...], force: bool, as_json: bool) -> None:
     """Queue notifications again, with the same Message-ID. Their records name the operator.
 
-    Resends failed, skipped, and uncertain notifications. --force also resends sent ones, and sends this
-    message to a suppressed recipient; later messages are skipped as before. A notification that is being sent
-    is refused. Exit code: 1 if one is refused, else 0.
+    Resends failed, skipped, and uncertain notifications. --force also resends sent notifications, and sends
+    to suppressed recipients, who stay suppressed. A notification that is being sent is
+    refused. Exit code: 1 if one is refused, else 0.
 
     \b
     Example:

@@ -24,7 +24,7 @@ def _person_options(command: Callable[..., None]) -> Any:
         (
             ("user", "ID", "The person's user id; may be repeated."),
             ("email", "ADDRESS", "The person's email address; may be repeated."),
-            ("phone", "NUMBER", "The person's phone number, with the country's code; may be repeated."),
+            ("phone", "NUMBER", "The person's phone number, with the country code; may be repeated."),
         )
     ):
         command = click.option(f"--{name}", f"{name}s", multiple=True, metavar=metavar, help=what)(command)

@@ -71,7 +71,7 @@ def render(
     part: str,
     output: Path | None,
 ) -> None:
-    """Render TEMPLATE as the worker does, and print one part of the email or the whole message.
+    """Render TEMPLATE as the worker does, and print the email.
 
     \b
     Example:

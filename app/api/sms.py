@@ -122,7 +122,7 @@ def _check_signature(settings: Settings, kind: str) -> None:
         return
     metrics.SMS_CALLBACKS.labels(kind, "refused").inc()
     count_failure("sms")
-    raise Forbidden("The signature does not match. Is PUBLIC_URL the address that Twilio calls?")
+    raise Forbidden("The signature does not match. Set PUBLIC_URL to the address that Twilio calls.")
 
 
 def _is_signed(settings: Settings) -> bool:

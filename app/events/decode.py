@@ -82,7 +82,7 @@ def _integer(digits: str) -> float:
 
 
 def _constant(name: str) -> float:
-    raise InvalidEvent(f"the body is not JSON: {name} is not a number")
+    raise InvalidEvent(f"the body is not JSON: JSON has no {name}")
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_int=_integer, parse_constant=_constant)

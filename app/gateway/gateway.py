@@ -118,7 +118,7 @@ class Gateway(Protocol):
             True if no request with the key was carried out, and none can be from now on.
 
         Raises:
-            GatewayUnavailable: the gateway gave no usable response, or such a request is being carried out.
+            GatewayUnavailable: the gateway gave no usable response, or such a request is in progress.
         """
 
     def refund(self, request: RefundRequest) -> RefundOutcome:

@@ -67,7 +67,7 @@ def opened(
         recover_in: time from this attempt until recovery looks up the outcome.
     """
     if order.currency is None:
-        raise ValueError("the order's currency must be known")
+        raise ValueError("the order has no currency")
     return Payment(
         id=transaction_id,
         status=PaymentStatus.PENDING,

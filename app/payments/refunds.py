@@ -84,12 +84,14 @@ class Refunds:
 
         Raises:
             TransactionNotFound: no such payment.
-            GatewayError: the attempt is being carried out, or the gateway is unavailable.
+            GatewayError: the attempt is in progress, or the gateway is unavailable.
         """
         payment = self._books.get(order.original_transaction_id)
         with self._gateway.admitted():
             if not self._gateway.seal(refund_id, payment.amount, payment.currency):
-                raise GatewayError("An earlier attempt of this request is being carried out.")
+                raise GatewayError(
+                    "An earlier attempt at this request is in progress. Please try again soon."
+                )
 
     def resume(self, payment: Payment, refund_id: str, actor: Actor = Actor.API) -> tuple[Payment, Refund]:
         """Resume a refund that an earlier attempt of the same request recorded.

@@ -145,12 +145,14 @@ class Payments:
             transaction_id: the attempt's transaction id.
 
         Raises:
-            GatewayError: the attempt is being carried out, or the gateway is unavailable.
+            GatewayError: the attempt is in progress, or the gateway is unavailable.
         """
         order = self._check(order)
         with self.gateway.admitted():
             if not self.gateway.seal(transaction_id, order.amount, order.currency or ""):
-                raise GatewayError("An earlier attempt of this request is being carried out.")
+                raise GatewayError(
+                    "An earlier attempt at this request is in progress. Please try again soon."
+                )
 
     def resume(self, payment: Payment) -> PaymentResult:
         """Resume a payment that an earlier attempt of the same request recorded.

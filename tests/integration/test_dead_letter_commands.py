@@ -121,7 +121,7 @@ def test_each_kind_of_dead_letter_has_its_reason(stack: Settings) -> None:
     assert errors[2] == "its event_id is known with another content"
     assert errors[3] == "the body is not UTF-8 (byte 0)"
     assert errors[4:] == [
-        "a Dramatiq message; this queue accepts bare events only",
+        "the body is a Dramatiq message; this queue accepts only events as plain JSON",
         "550 5.1.1 no such user",
         "its delivery's record is gone; replaying would do nothing",
     ]

@@ -83,7 +83,7 @@ def test_hostile_messages_are_refused_with_a_reason_and_the_next_event_is_mailed
         assert reason, name
         assert reason.isprintable(), name
         assert len(reason) <= 500, name
-    assert "accepts bare events only" in str(reasons[CORPUS["envelope in ten years"]])
+    assert "accepts only events as plain JSON" in str(reasons[CORPUS["envelope in ten years"]])
     assert "differs from its routing key booking.confirmed" in str(reasons[CORPUS["other type"]])
 
 
@@ -141,7 +141,11 @@ def test_a_publishers_headers_can_neither_forge_a_reason_nor_route_a_message(
         wait_for(lambda: dead(settings), 20, "not dead-lettered")
     with closing(open_dead_letters(settings)) as letters:
         [letter] = letters.read(settings.namespace + QUEUE)
-    assert letter.reason == letter.refusal == "a Dramatiq message; this queue accepts bare events only"
+    assert (
+        letter.reason
+        == letter.refusal
+        == "the body is a Dramatiq message; this queue accepts only events as plain JSON"
+    )
     _tag, properties = letter.handle
     assert (properties.headers["kept"], properties.expiration) == ("yes", None)
     assert "CC" not in properties.headers

@@ -79,8 +79,8 @@ def test_text_that_is_not_one_address_is_refused(address: str) -> None:
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("jane@\u200b.example", "can't exist"),
-        ("jane@" + "ä" * 60 + ".example", "can't exist"),
+        ("jane@\u200b.example", "is invalid"),
+        ("jane@" + "ä" * 60 + ".example", "is invalid"),
         ("用" * 30 + "@example.com", "too long"),
         ("jane@" + "x" * 60 + ("." + "x" * 60) * 4, "too long"),
     ],

@@ -32,7 +32,7 @@ _NEVER_SENT = (
     urllib3.exceptions.ProxyError,
 )
 
-_UNREADABLE = "Twilio's answer can't be read; the SMS may have been sent"
+_UNREADABLE = "Twilio's response can't be parsed; the SMS may have been sent"
 
 
 class TwilioProvider:

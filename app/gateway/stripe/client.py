@@ -140,9 +140,9 @@ class StripeApi:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             # The SDK failed to parse a response that is not Stripe's, for example {"error": "text"} of a
             # proxy.
-            raise stripe.APIError("The response can't be read.") from error
+            raise stripe.APIError("Stripe's response can't be parsed.") from error
         if not isinstance(response.data, dict) or "object" not in response.data:
-            raise stripe.APIError("The response is not an object of Stripe.", http_status=response.code)
+            raise stripe.APIError("The response is not an object of Stripe's API.", http_status=response.code)
         return response
 
 

@@ -68,10 +68,10 @@ class RabbitDeadLetters:
                     return
                 # New dead letters are not read, so that a message that fails again causes no endless loop.
                 total = waiting if total is None else total
-                for index, (method, properties, body) in zip(range(waiting), deliveries, strict=False):
+                for place, (method, properties, body) in zip(range(waiting), deliveries, strict=False):
                     if method is None:
                         raise ServiceUnavailable(f"RabbitMQ sends no more of the dead letters of {queue}.")
-                    if index < kept:
+                    if place < kept:
                         continue
                     seen += 1
                     yield DeadLetter(
@@ -172,7 +172,7 @@ def _first(channel: BlockingChannel, queue: str) -> Any:
         raise
     if found.consumer_count:
         raise ServiceUnavailable(
-            f"Another command is reading the dead letters of {queue}. Please try again soon."
+            f"Another command is changing the dead letters of {queue}. Try again when it has finished."
         )
     first = channel.basic_get(f"{queue}.XQ")
     return first if first[0] else None

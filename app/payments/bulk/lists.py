@@ -109,7 +109,9 @@ def _entry(number: int, row: Mapping[str, Any]) -> Entry:
         if value in (None, ""):
             continue
         if not isinstance(value, str) or len(value) > _MAX_ID_LENGTH:
-            raise InvalidRequest(f"Line {number}: {name} must be a text of 1 to {_MAX_ID_LENGTH} characters.")
+            raise InvalidRequest(
+                f"Line {number}: {name} must be a string of 1 to {_MAX_ID_LENGTH} characters."
+            )
         found[field] = value
     if not found:
         raise InvalidRequest(f"Line {number} names neither a transaction nor a booking. {_EXPECTED}")

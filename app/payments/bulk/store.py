@@ -107,7 +107,7 @@ class RunStore:
             try:
                 return RefundRun.compare_and_set(free, {"$set": lease, "$unset": {"retry_at": True}})
             except pymongo.errors.DuplicateKeyError:
-                return False  # another run is being carried out
+                return False  # another run is in progress
 
     def renew(self, run_id: str, token: str, until: datetime) -> bool:
         """Extend a claim. Return whether the run is still claimed by us and not stopped."""

@@ -54,7 +54,7 @@ def test_entries_keep_the_number_of_their_line() -> None:
         (b'{"transactions": []}', "Expected CSV"),
         (b'["TXN-1"', "not valid JSON"),
         (b'[{"seat": "A1"}]', "Line 1 names neither"),
-        (b'[{"transaction_id": 5}]', "Line 1: transaction_id must be a text"),
+        (b'[{"transaction_id": 5}]', "Line 1: transaction_id must be a string"),
         (b"seat,row\n1,2", "names no column"),
         (b"booking_id,seat\n,A1", "Line 2 names neither"),
         (b"booking_id\n" + b"x" * 129, "1 to 128 characters"),

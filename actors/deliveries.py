@@ -91,7 +91,7 @@ def record(
     except OverflowError:
         raise InvalidEvent("a number in it has more than 64 bits") from None
     except (UnicodeEncodeError, BSONError) as error:
-        raise InvalidEvent(f"it can't be stored: {error!s:.200}") from None
+        raise InvalidEvent(f"the delivery can't be stored: {error!s:.200}") from None
     except NotUniqueError:
         notification = Notification.objects.get(event_id=event["event_id"], notification_type=channel)
         _compare(notification.event_data, event)

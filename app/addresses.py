@@ -85,5 +85,8 @@ def parse_address(address: str) -> Address:
     if not _DOT_ATOM.fullmatch(local):
         local = f'"{local}"'
     if len(local.encode()) > _MAX_LOCAL_PART or len(local.encode()) + 1 + len(domain) > _MAX_ADDRESS:
-        raise InvalidAddress("The email address is too long (RFC 5321).")
+        raise InvalidAddress(
+            f"The email address must have at most {_MAX_LOCAL_PART} bytes before the @, "
+            f"and {_MAX_ADDRESS} in all."
+        )
     return Address(local, domain)

@@ -171,7 +171,7 @@ def show(payment_id: str, as_json: bool) -> None:
 @json_option
 @expected_failures
 def cancel(payment_id: str, reason: str | None, yes: bool, as_json: bool) -> None:
-    """Cancel a payment that waits for its customer. Its booking can then be paid again.
+    """Cancel a payment that is waiting for customer action. The booking can then get a new payment.
 
     Exit code: 0 if it is canceled, 1 if it is already charged or has ended.
 

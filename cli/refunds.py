@@ -58,7 +58,7 @@ def refunds() -> None:
 @click.option("--screen", metavar="NAME", help="Only this screen, with --showtime.")
 @click.option("--reason", default=DEFAULT_REASON, show_default=True, help="Reason to show to customers.")
 @click.option("--dry-run", is_flag=True, help="Show the plan, and refund nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask for the total.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option(
     "--rate",
     type=click.FloatRange(0.1, MAX_RATE),
@@ -86,14 +86,14 @@ def bulk(
 ) -> None:
     """Refund the remaining amount of every payment on a list.
 
-    FILE is CSV or JSON with payments (transaction_id), bookings (booking_id), or both; - reads stdin.
-    --showtime finds the bookings in the events that the booking service published. The command shows the
-    totals and every line that it can't refund, asks for the total, and refunds. Run it again with the same
-    list, or with --resume, after an interruption: nothing is refunded twice. Exit code: 0 if every payment on
-    the list is refunded, 1 if not; a dry run ends with 0.
+    FILE is CSV or JSON with payments (transaction_id), bookings (booking_id), or both; - reads
+    standard input. --showtime finds the bookings in the events that the booking service published. The
+    command shows the totals and the lines that it can't refund. It starts when you type the total to confirm.
+    Run it again with the same list, or with --resume, after an interruption: nothing is refunded twice. Exit
+    code: 0 if every payment on the list is refunded, 1 if not; a dry run ends with 0.
 
     \b
-    Example:
+    Examples:
         movieapp refunds bulk bookings.csv --dry-run
         movieapp refunds bulk bookings.csv --reason "The projector failed"
         movieapp refunds bulk --showtime 2036-12-15T20:00:00-05:00 --movie "The Third Man"
@@ -158,7 +158,7 @@ def list_runs(listing: Listing) -> None:
 @csv_option
 @expected_failures
 def show(run_id: str, as_json: bool, as_csv: bool) -> None:
-    """Show the result of each line of a bulk refund, from the current payments.
+    """Show the result of each line of a bulk refund, based on the current state of its payment.
 
     Exit code: 0 if every payment on the list is refunded, 1 if not.
 

@@ -105,7 +105,7 @@ def add(address: str, reason: str, as_json: bool) -> None:
 @json_option
 @expected_failures
 def remove(target: str, reason: str, as_json: bool) -> None:
-    """End the suppression of an address, or of an entry ID from the list.
+    """Remove a suppression, by address or by its ID from `suppressions list`.
 
     \b
     Example:

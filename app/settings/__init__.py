@@ -102,7 +102,7 @@ def _optional_endpoint(value: str) -> str:
 
 def _mongodb_uri(value: str) -> str:
     if not urlsplit(value).path.strip("/"):
-        raise ValueError("must end with a database name, as in mongodb://localhost:27017/movieapp")
+        raise ValueError("must end with a database name, for example mongodb://localhost:27017/movieapp")
     return value
 
 
@@ -723,9 +723,9 @@ class Settings(BaseSettings):
             self._safe_for_production()
         if self.gateway_time_budget >= self.web_timeout:
             raise ValueError(
-                "WEB_TIMEOUT: must exceed the longest gateway call, "
-                f"{self.gateway_time_budget:.0f} s with PAYMENT_GATEWAY_CONNECT_TIMEOUT, _READ_TIMEOUT and "
-                "_MAX_RETRIES as set; gunicorn would end a worker in the middle of a charge"
+                f"WEB_TIMEOUT: must exceed {self.gateway_time_budget:.0f} s, the longest gateway call that "
+                "PAYMENT_GATEWAY_CONNECT_TIMEOUT, _READ_TIMEOUT, and _MAX_RETRIES allow. Otherwise gunicorn "
+                "kills workers during charges. Raise WEB_TIMEOUT, or lower those settings"
             )
         if 0 < len(self.dashboard_secret_key.get_secret_value()) < _SECRET_KEY_LENGTH:
             raise ValueError(f"DASHBOARD_SECRET_KEY: must have at least {_SECRET_KEY_LENGTH} characters")

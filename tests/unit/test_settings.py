@@ -50,7 +50,7 @@ def test_an_invalid_value_is_reported_in_one_line_that_names_the_variable(
 
 def test_a_gateway_timeout_longer_than_gunicorns_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAYMENT_GATEWAY_READ_TIMEOUT", "30")
-    with pytest.raises(SettingsError, match="WEB_TIMEOUT: must exceed the longest gateway call, 98 s"):
+    with pytest.raises(SettingsError, match="WEB_TIMEOUT: must exceed 98 s, the longest gateway call"):
         load()
 
 

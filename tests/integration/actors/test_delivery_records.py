@@ -134,7 +134,7 @@ def test_the_list_of_differing_fields_is_truncated() -> None:
     ("value", "reason"),
     [
         (10**30, "^a number in it has more than 64 bits$"),
-        ("\ud800", "it can't be stored: .+surrogates not allowed"),
+        ("\ud800", "the delivery can't be stored: .+surrogates not allowed"),
     ],
 )
 def test_an_event_that_cannot_be_stored_is_invalid(value: object, reason: str) -> None:

@@ -14,6 +14,7 @@ import statistics
 from collections import defaultdict
 from contextlib import ExitStack
 
+from benchmarks import nodejs
 from benchmarks.harness import Load, gunicorn, load, servers, serving, uvicorn
 
 #: Name → the command that serves the candidate.
@@ -23,6 +24,7 @@ CANDIDATES = {
     "on urllib3": gunicorn("benchmarks.minimum:lean"),
     "FastAPI": uvicorn("benchmarks.rival:app"),
     "FastAPI tuned": uvicorn("benchmarks.rival:tuned"),
+    "Node": ("benchmarks.nodejs",),
     "bare Flask": gunicorn("benchmarks.bare:app"),
 }
 
@@ -36,6 +38,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64])
     options = parser.parse_args()
+    nodejs.install()
     found: dict[tuple[str, int], list[Load]] = defaultdict(list)
     with servers() as settings, ExitStack() as stack:
         up = {name: stack.enter_context(serving(command, settings)) for name, command in CANDIDATES.items()}

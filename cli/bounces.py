@@ -19,7 +19,7 @@ _READ_BYTES = 64 * 1024
 
 @click.group()
 def bounces() -> None:
-    """Process returned emails.
+    """Process bounces.
 
     \b
     Example:
@@ -31,11 +31,11 @@ def bounces() -> None:
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, allow_dash=True))
 @json_option
 def ingest(file: str, as_json: bool) -> None:
-    """Process the returned email in FILE (- for standard input), and print the result.
+    """Process the bounce in FILE (- for standard input), and print the result.
 
     \b
     Use it in a mail server's pipe. Exit codes:
-        0   processed, even if it is not a bounce or the email is unknown
+        0   processed, even if it is not a bounce, or no sent email matches it
         2   invalid arguments
         75  not processed, for example because MongoDB is unavailable: retry later
     Safe to repeat.

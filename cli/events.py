@@ -62,7 +62,7 @@ def sample(name: str, new_id: bool, to: str | None) -> None:
 @_event_file
 @json_option
 def validate(file: IO[bytes], as_json: bool) -> None:
-    """Validate the event in FILE (- for standard input). Exits with 1 if the worker would refuse it.
+    """Validate the event in FILE (- for standard input). Exit code: 1 if the worker would refuse it, else 0.
 
     \b
     Example:

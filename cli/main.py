@@ -43,16 +43,16 @@ _COMMANDS = {
 _SUMMARIES = {
     "dev": "Run the whole system on this machine.",
     "serve": "Run the payment API.",
-    "worker": "Turn events into emails and SMS, and run the sweeps.",
+    "worker": "Send emails and SMS for events, and run periodic work.",
     "events": "Print samples, validate events, and publish them.",
     "payments": "List, total, cancel, and reconcile payments.",
     "refunds": "Refund many payments at once.",
     "trace": "Show everything stored about an id or address.",
     "check": "Check the settings, every server, and overdue work.",
-    "stats": "Show success rates, times, failures, revenue, and queues.",
+    "stats": "Show success rates, latencies, failures, revenue, and queues.",
     "dead-letters": "List, show, replay, and drop dead letters.",
     "notifications": "List, show, and resend emails and SMS.",
-    "bounces": "Process returned emails.",
+    "bounces": "Process bounces.",
     "suppressions": "List, add, and remove recipients that get no messages.",
     "templates": "List and render email templates.",
     "smtp-check": "Connect to the SMTP server, and log in.",
@@ -118,7 +118,7 @@ class LazyGroup(click.Group):
     show_default=True,
     envvar="MOVIEAPP_DATA_DIR",
     show_envvar=True,
-    help="The data directory of `movieapp dev`. Commands use the stack that runs from it.",
+    help="The data directory of `movieapp dev`. Other commands connect to the stack that runs from it.",
 )
 def main(data_dir: Path) -> None:
     """Payment and notification services of a movie-ticket booking system.

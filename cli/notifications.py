@@ -58,8 +58,16 @@ def notifications() -> None:
 
 
 @notifications.command("list")
-@click.option("--status", type=click.Choice([status.value for status in DeliveryStatus]))
-@click.option("--channel", type=click.Choice([channel.value for channel in ChannelName]))
+@click.option(
+    "--status",
+    type=click.Choice([status.value for status in DeliveryStatus]),
+    help="Only notifications with this status.",
+)
+@click.option(
+    "--channel",
+    type=click.Choice([channel.value for channel in ChannelName]),
+    help="Only notifications by this channel.",
+)
 @click.option("--booking", "booking_id", metavar="ID", help="Only for this booking.")
 @click.option("--recipient", metavar="ADDRESS", help="Only messages to this email address or phone number.")
 @click.option("--event", "event_id", metavar="ID", help="Only for this event.")
@@ -90,7 +98,11 @@ def list_all(listing: Listing, **criteria: Any) -> None:
 
 
 @notifications.command()
-@click.option("--status", type=click.Choice([status.value for status in DeliveryStatus]))
+@click.option(
+    "--status",
+    type=click.Choice([status.value for status in DeliveryStatus]),
+    help="Only notifications with this status.",
+)
 @click.option(
     "--since", type=moment, metavar="AGE|TIME", help="Only notifications recorded since AGE (2h, 7d) or TIME."
 )

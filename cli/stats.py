@@ -49,7 +49,7 @@ _DAY = timedelta(days=1)
 @json_option
 @expected_failures
 def stats(since: datetime, watch: bool, interval: int, as_json: bool) -> None:
-    """Show success rates, times, failures, revenue, and queues.
+    """Show success rates, latencies, failures, revenue, and queues.
 
     Processing times exclude payments that the customer had to confirm. Delivery times are from an event to
     the server's acceptance of its message. Percentiles cover the newest 10,000. Days begin at midnight in the

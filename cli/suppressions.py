@@ -45,13 +45,17 @@ def suppressions() -> None:
 
 
 @suppressions.command("list")
-@click.option("--channel", type=click.Choice([channel.value for channel in ChannelName]))
-@click.option("--reason", type=click.Choice(REASONS))
+@click.option(
+    "--channel",
+    type=click.Choice([channel.value for channel in ChannelName]),
+    help="Only suppressions of this channel.",
+)
+@click.option("--reason", type=click.Choice(REASONS), help="Only suppressions for this reason.")
 @click.option("--address", metavar="ADDRESS", help="Only this email address or phone number.")
 @listing_options()
 @expected_failures
 def list_all(listing: Listing, channel: str | None, reason: str | None, address: str | None) -> None:
-    """List active entries, newest first.
+    """List active suppressions, newest first.
 
     Addresses are stored as keyed hashes: an entry shows the domain, or the number's first and last digits. To
     find an entry, pass --address.
@@ -83,7 +87,8 @@ def list_all(listing: Listing, channel: str | None, reason: str | None, address:
 def add(address: str, reason: str, as_json: bool) -> None:
     """Suppress ADDRESS, an email address or a phone number.
 
-    The entry expires after SUPPRESSION_DAYS. Only `remove` lifts it earlier; START does not.
+    The entry expires after SUPPRESSION_DAYS. Only `suppressions remove` lifts it earlier. A
+    START message from the phone does not.
 
     \b
     Example:

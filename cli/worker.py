@@ -30,7 +30,7 @@ _REDIS_POLL_MS = 100
 )
 @click.option("--queues", multiple=True, metavar="QUEUE", help="Consume only this queue; may be repeated.")
 def worker(processes: int, threads: int, queues: tuple[str, ...]) -> None:
-    """Turn events into emails and SMS, and run the sweeps.
+    """Send emails and SMS for events, and run periodic work.
 
     \b
     Example:

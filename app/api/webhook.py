@@ -49,5 +49,7 @@ def webhook() -> Response:
         count_failure("webhook")
         raise InvalidWebhook(f"Refused: {error}.") from None
     if event.live != settings.is_gateway_live:
-        raise InvalidWebhook("The webhook is from another mode (test or live) than the API key.")
+        raise InvalidWebhook(
+            "The webhook's mode (test or live) differs from the API key's. Use the same mode for both."
+        )
     return jsonify({"received": True, "new": webhooks.handle(payments, event, MongoWebhookLog())})

@@ -50,5 +50,7 @@ def _next_page(next_page: str) -> str:
         BadRequest: it is not a page of the dashboard.
     """
     if next_page and not _OWN_PAGE.fullmatch(next_page):
-        raise BadRequest("The page to open after signing in is not part of the dashboard.")
+        raise BadRequest(
+            "The page to open after sign-in is outside the dashboard. Open the dashboard, and sign in there."
+        )
     return next_page

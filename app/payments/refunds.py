@@ -139,7 +139,7 @@ class Refunds:
     def _refund_at_gateway(self, payment: Payment, refund_id: str) -> RefundOutcome:
         charge = payment.stray_charge or payment.gateway_id
         if charge is None:
-            raise ValueError(f"the gateway's id of {payment.id} is not known")
+            raise ValueError(f"{payment.id} has no gateway id yet")
         amount = _refund_of(payment, refund_id).amount
         return self._gateway.refund(RefundRequest(refund_id, charge, amount, payment.currency))
 

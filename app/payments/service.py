@@ -239,7 +239,7 @@ class Payments:
             GatewayError: the gateway is unavailable.
         """
         if payment.gateway_id is None:
-            raise ValueError(f"the gateway's id of {payment.id} is not known")
+            raise ValueError(f"{payment.id} has no gateway id yet")
         fact = self.gateway.payment(payment.gateway_id)
         if fact is None:
             log.error(

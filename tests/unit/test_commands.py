@@ -45,6 +45,16 @@ def test_help_has_an_example_of_the_command_itself(words: tuple[str, ...]) -> No
     assert " ".join(words) in example
 
 
+def test_every_option_has_a_help_text() -> None:
+    options = [
+        (" ".join(words), option)
+        for words, command in walk(main, ("movieapp",))
+        for option in command.params
+        if isinstance(option, click.Option) and not option.hidden
+    ]
+    assert [(words, option.opts) for words, option in options if not option.help] == []
+
+
 def test_commands_that_print_data_support_json() -> None:
     with_json = {
         " ".join(words[1:])

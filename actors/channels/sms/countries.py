@@ -63,7 +63,7 @@ class Countries:
         prefix = f"+{parsed.country_code}"
         regions = phonenumbers.region_codes_for_country_code(parsed.country_code or 0)
         if _NO_COUNTRY in regions:
-            raise NotAllowed(f"{prefix} is no country's prefix, but a satellite or special network's")
+            raise NotAllowed(f"{prefix} is not a country code: it belongs to a satellite or special network")
         if kind := _EXPENSIVE.get(phonenumbers.number_type(parsed)):
             raise NotAllowed(f"the number is {kind}")
         if self._allowed is None:

@@ -373,7 +373,7 @@ def test_a_payment_without_a_gateway_id_is_not_looked_up(site: Site) -> None:
     site.gateway.requested.clear()
     assert site.payments.look_up(payment) == PaymentResult(payment)
     assert site.gateway.requested == []
-    with pytest.raises(ValueError, match="the gateway's id of TXN-1 is not known"):
+    with pytest.raises(ValueError, match="TXN-1 has no gateway id yet"):
         site.payments.settle(payment, Actor.API)
 
 

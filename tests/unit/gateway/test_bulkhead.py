@@ -36,7 +36,7 @@ def test_the_first_excess_call_waits_and_later_ones_are_refused_immediately() ->
     bulkhead = Bulkhead(8)
     with occupied(bulkhead, 8):
         assert refusal_seconds(bulkhead) >= 0.2
-        assert refusal_seconds(bulkhead) < 0.1
+        assert min(refusal_seconds(bulkhead) for _ in range(3)) < 0.1
     with bulkhead.admitted():
         pass
 
@@ -81,9 +81,12 @@ def test_a_hanging_share_does_not_delay_the_others() -> None:
     with occupied(bulkhead, 3, Share.WEBHOOK):
         refusal_seconds(bulkhead, Share.WEBHOOK)
         # The end of a customer's call frees no slot for webhooks.
-        with bulkhead.admitted():
-            pass
-        assert refusal_seconds(bulkhead, Share.WEBHOOK) < 0.1
+        seconds = []
+        for _ in range(3):
+            with bulkhead.admitted():
+                pass
+            seconds.append(refusal_seconds(bulkhead, Share.WEBHOOK))
+        assert min(seconds) < 0.1  # a refusal that waits does so each time, a busy machine does not
         with occupied(bulkhead, 3, Share.STATUS):
             pass
 

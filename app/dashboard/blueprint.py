@@ -13,14 +13,11 @@ from werkzeug.exceptions import HTTPException
 from app.api.errors import STATUS
 from app.dashboard.access import access
 from app.errors import Problem, Unauthorized
-from app.models import OUTAGES
+from app.models import storage_errors
 from app.services import services
-from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from app.settings import Settings
-
-log = get_logger(__name__)
 
 blueprint = Blueprint(
     "dashboard",
@@ -46,13 +43,14 @@ def settings() -> Settings:
 
 
 def requires(scope: str) -> Callable[[Any], Any]:
-    """Decorate a page that needs `scope`."""
+    """Decorate a page that needs `scope`. A failure of the database becomes an error page."""
 
     def decorate(view: Any) -> Any:
         @wraps(view)
         def checked(*args: Any, **kwargs: Any) -> Any:
             access().require(scope)
-            return view(*args, **kwargs)
+            with storage_errors():
+                return view(*args, **kwargs)
 
         return checked
 
@@ -92,17 +90,6 @@ def _problem(problem: Problem) -> Any:
     if isinstance(problem, Unauthorized) and request.method == "GET":
         return redirect(url_for("dashboard.sign_in", next=request.full_path.rstrip("?")))
     return page("error", message=problem.message), STATUS[problem.code]
-
-
-def _outage(error: Exception) -> Any:
-    log.error("the database is unavailable", exc_info=error)
-    return page("error", message="The database is unavailable. Please try again soon."), STATUS[
-        "SERVICE_UNAVAILABLE"
-    ]
-
-
-for each in OUTAGES:
-    blueprint.register_error_handler(each, _outage)
 
 
 @blueprint.errorhandler(HTTPException)

@@ -19,7 +19,7 @@ from app.dashboard.present import masked
 from app.messaging.dead_letters import open_dead_letters
 from app.messaging.queues import QUEUES
 from app.messaging.topology import Topology
-from app.models import Notification, OperatorAction, storage_errors
+from app.models import Notification, OperatorAction
 from app.operations import dead_letters, notifications
 from app.operations.advice import advice_on
 from app.operations.audit import find_actions
@@ -171,10 +171,9 @@ class Followed:
 def _followed() -> list[Followed]:
     """Return the latest replays with their notifications."""
     actions = find_actions(_MAX_ROWS, action="dead_letters.replay", since=utcnow() - _FOLLOWED)
-    with storage_errors():
-        named = notifications.by_ids({str(each.details.get("notification")) for each in actions})
-        events = {each.target for each in actions if not each.details.get("notification")}
-        by_event = {each.event_id: each for each in Notification.objects(event_id__in=sorted(events))}
+    named = notifications.by_ids({str(each.details.get("notification")) for each in actions})
+    events = {each.target for each in actions if not each.details.get("notification")}
+    by_event = {each.event_id: each for each in Notification.objects(event_id__in=sorted(events))}
     return [
         Followed(each, named.get(str(each.details.get("notification"))) or by_event.get(each.target))
         for each in actions

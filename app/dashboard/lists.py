@@ -18,7 +18,7 @@ from app.dashboard.criteria import Criteria, notification_criteria, payment_crit
 from app.dashboard.present import address, amount, masked
 from app.delivery_status import DeliveryStatus
 from app.events.catalog import CATALOG
-from app.models import Notification, Transaction, storage_errors
+from app.models import Notification, Transaction
 from app.operations import listing
 from app.operations.listing import Document
 from app.payments import states
@@ -81,9 +81,8 @@ def payments() -> str:
 def payments_summary() -> str:
     """Show totals and failure reasons of the filtered payments. The page loads them separately."""
     criteria = payment_criteria()
-    with storage_errors():
-        totals = listing.totals(criteria.queries, criteria.accept)
-        reasons = listing.payment_reasons(criteria.base)
+    totals = listing.totals(criteria.queries, criteria.accept)
+    reasons = listing.payment_reasons(criteria.base)
     return page("summary", totals=totals, reasons=reasons, chosen=criteria.chosen, endpoint="payments")
 
 
@@ -114,9 +113,8 @@ def all_notifications() -> str:
 def notifications_summary() -> str:
     """Show the number of filtered notifications, and why some were not accepted."""
     criteria = notification_criteria()
-    with storage_errors():
-        totals = listing.count_notifications(criteria.queries, criteria.accept)
-        reasons = listing.delivery_reasons(criteria.base)
+    totals = listing.count_notifications(criteria.queries, criteria.accept)
+    reasons = listing.delivery_reasons(criteria.base)
     return page(
         "summary", totals=totals, reasons=reasons, chosen=criteria.chosen, endpoint="all_notifications"
     )
@@ -131,15 +129,14 @@ def notifications_csv() -> Response:
 
 def _list(template: str, record: Any, criteria: Criteria, **values: Any) -> str:
     place, newer = position()
-    with storage_errors():
-        found = listing.page(
-            record,
-            criteria.queries,
-            _ROWS,
-            position=place,
-            newer=newer,
-            accept=criteria.accept,
-        )
+    found = listing.page(
+        record,
+        criteria.queries,
+        _ROWS,
+        position=place,
+        newer=newer,
+        accept=criteria.accept,
+    )
     return page(
         template,
         rows=found.rows,
@@ -154,10 +151,9 @@ def _list(template: str, record: Any, criteria: Criteria, **values: Any) -> str:
 def _csv(
     name: str, record: Any, criteria: Criteria, columns: dict[str, Callable[[Document], Any]]
 ) -> Response:
-    with storage_errors():
-        found = listing.everything(record, criteria.queries, criteria.accept)
-        # In memory, because a truncated download would look complete.
-        body = "".join(_lines(found, columns))
+    found = listing.everything(record, criteria.queries, criteria.accept)
+    # In memory, because a truncated download would look complete.
+    body = "".join(_lines(found, columns))
     response = Response(body, mimetype="text/csv")
     response.headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
     return response

@@ -70,8 +70,7 @@ def mail(notification_id: str) -> Response:
 def confirm_resend() -> str:
     """Ask for confirmation before notifications are resent."""
     access().check_form()
-    with storage_errors():
-        found = notifications.by_ids(request.form.getlist("id")[:_MAX_SELECTED])
+    found = notifications.by_ids(request.form.getlist("id")[:_MAX_SELECTED])
     return page("confirm_resend", chosen=list(found.values()), back=_back())
 
 

@@ -9,7 +9,6 @@ from flask import redirect, request, url_for
 from app.dashboard.access import READ, WRITE, access, operator
 from app.dashboard.blueprint import argument, blueprint, page, requires, settings
 from app.errors import InvalidRequest
-from app.models import storage_errors
 from app.operations import suppressions as operations
 from app.suppressions.store import listed
 
@@ -29,8 +28,7 @@ def suppressions() -> str:
         entry = operations.look_up(search, settings())
         rows, cut = ([entry] if entry else []), False
     else:
-        with storage_errors():
-            found = list(listed().limit(_MAX_ROWS + 1))
+        found = list(listed().limit(_MAX_ROWS + 1))
         rows, cut = found[:_MAX_ROWS], len(found) > _MAX_ROWS
     done = request.args.get("done")
     return page("suppressions", rows=rows, cut=cut, search=search, done=done, most=_MAX_ROWS)

@@ -311,7 +311,7 @@ class Relays:
 
         Raises:
             DeliveryError: not accepted, or uncertain. The next server gets only mails that the first
-            certainly did not accept, for a reason of its own.
+            certainly did not accept because of a fault in the server or in our settings for it.
         """
         held: Postponed | None = None
         for transport in self._transports:

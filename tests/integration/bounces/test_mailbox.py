@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import redis
@@ -34,6 +34,14 @@ class Free:
 
     def renew(self) -> None:
         pass
+
+
+class Killed(BaseException):
+    """A SIGKILL, which no handler catches."""
+
+
+def die(*_given: Any) -> NoReturn:
+    raise Killed
 
 
 def never() -> bool:
@@ -146,12 +154,6 @@ def test_worker_killed_between_mailbox_and_record_leaves_the_message(
     settings = reading(stored_settings, dovecot, localhost_pem)
     dovecot.append(returned())
 
-    class Killed(BaseException):
-        pass
-
-    def die(*_given: Any) -> Taken:
-        raise Killed
-
     with pytest.raises(Killed):
         poll(settings, Free(), never, die)
     assert len(dovecot.folder("INBOX")) == 1
@@ -169,12 +171,6 @@ def test_worker_killed_between_record_and_move_records_nothing_twice(
     mail = make_mail()
     settings = reading(stored_settings, dovecot, localhost_pem)
     dovecot.append(returned())
-
-    class Killed(BaseException):
-        pass
-
-    def die(*_given: Any) -> None:
-        raise Killed
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(Mailbox, "move", die)

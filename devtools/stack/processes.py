@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
+import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from pathlib import Path
 #: Number of log lines shown when a child has died.
 _LAST_LINES = 12
 
-#: `prctl` option: send this process a signal when its parent dies (Linux).
-_PR_SET_PDEATHSIG = 1
+#: Runs a command that gets SIGTERM when this process ends, even by SIGKILL (Linux). Python's `preexec_fn` can
+#: do this too, but may wait forever for a lock that another thread held during the fork.
+_DIE_WITH_PARENT = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,12 @@ class Children:
                 raise Interrupted
             with self._log_path(spec).open("wb") as log:
                 process = subprocess.Popen(  # noqa: S603 - our own arguments
-                    spec.command,
+                    [*_DIE_WITH_PARENT, *spec.command],
                     env=dict(environment),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    preexec_fn=_die_with_parent,
                 )
             group.append((spec, process))
         deadline = time.monotonic() + timeout
@@ -128,9 +127,3 @@ class Children:
         path = self._log_path(spec)
         lines = path.read_text("utf-8", "replace").splitlines()[-_LAST_LINES:]
         return "\n".join([f"The end of {path}:", *(f"  {line}" for line in lines)])
-
-
-def _die_with_parent() -> None:
-    """Make the child get SIGTERM when this process ends, even by SIGKILL. Runs in the child."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

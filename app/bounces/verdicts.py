@@ -116,7 +116,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         _soft(Reason.SENDER, counts=False),
-        "the same, recognized by the reply text",
+        "the reply text says that the server rejects our sender address or domain",
         words=compile(
             r"sender('s)? (address|domain|verify|host)?.{0,40}(reject|not exist|not found|fail|invalid"
             r"|unknown)"
@@ -131,7 +131,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         _soft(Reason.CONTENT, counts=False),
-        "the same, recognized by the reply text",
+        "the reply text says that the email is too large",
         words=compile(
             r"(message|mail|file) (size|is) .{0,20}(exceeds|too (large|big))|too large", IGNORECASE
         ),
@@ -143,7 +143,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         _soft(Reason.MAILBOX_FULL),
-        "the same, recognized by the reply text, with any code",
+        "the reply text says that the mailbox is full; the code does not matter",
         words=compile(_FULL, IGNORECASE),
     ),
     Rule(
@@ -154,13 +154,13 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         _hard(Reason.NO_SUCH_RECIPIENT),
-        "the address does not exist, or the domain accepts no mail (5.1.10 of RFC 7505; Exchange's 5.1.10)",
+        "the address does not exist, or its domain accepts no email (5.1.10: RFC 7505, Exchange)",
         codes=("1.0", "1.1", "1.2", "1.3", "1.4", "1.6", "1.9", "1.10"),
         digit="5",
     ),
     Rule(
         _hard(Reason.NO_SUCH_RECIPIENT),
-        "Exchange Online does not know the address; from other servers, 5.4.1 is an unreachable host",
+        "Exchange Online does not know the address; from other servers, 5.4.1 means an unreachable host",
         codes=("4.1",),
         digit="5",
         words=compile(r"recipient address rejected", IGNORECASE),
@@ -173,7 +173,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         _hard(Reason.NO_SUCH_RECIPIENT),
-        "the reply text says that the user is unknown, with 5.0.0, 5.7.1, or no code",
+        "the reply text says that the user is unknown, for example with 5.0.0, 5.7.1, or no code",
         words=compile(_UNKNOWN_USER, IGNORECASE),
     ),
     Rule(
@@ -183,12 +183,12 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         _soft(Reason.POLICY, counts=False),
-        "spam filters, block lists, or authentication; not caused by the recipient",
+        "a spam filter, a block list, or an authentication check; the recipient is not the cause",
         codes=("7",),
     ),
     Rule(
         _soft(Reason.POLICY, counts=False),
-        "the same, recognized by the reply text",
+        "the reply text names spam, a block list, or authentication",
         words=compile(_POLICY, IGNORECASE),
     ),
     Rule(
@@ -196,23 +196,29 @@ RULES: tuple[Rule, ...] = (
         "the reply text says that the mailbox is closed",
         words=compile(_DISABLED, IGNORECASE),
     ),
-    Rule(_soft(Reason.EXPIRED), "the relay stopped retrying after days", codes=("4.7",)),
+    Rule(_soft(Reason.EXPIRED), "a relay stopped retrying after several days", codes=("4.7",)),
     Rule(
         _soft(Reason.UNREACHABLE),
-        "no route to the host, or no reply; 5.4.4 too, because a failing name server causes it as well",
+        "no route to the host, or no reply; 5.4.4 is soft too, because a failing name server can cause it",
         codes=("4",),
     ),
     Rule(
         _soft(Reason.UNREACHABLE),
-        "the same, recognized by the reply text",
+        "the reply text says that the host is unreachable",
         words=compile(
             r"(host|domain|name)\b.{0,40}(not found|unknown|unreachable|lookup)|no route to host"
             r"|connection (refused|timed out)|timed? ?out|unreachable|couldn't find any host|no mx",
             IGNORECASE,
         ),
     ),
-    Rule(_soft(Reason.CONTENT, counts=False), "the protocol or the content of this email", codes=("5", "6")),
-    Rule(_soft(Reason.TEMPORARY), "the state of the recipient's mailbox or system", codes=("2", "3")),
+    Rule(
+        _soft(Reason.CONTENT, counts=False),
+        "a problem with the SMTP commands or the content of this email",
+        codes=("5", "6"),
+    ),
+    Rule(
+        _soft(Reason.TEMPORARY), "another problem of the recipient's mailbox or mail system", codes=("2", "3")
+    ),
     Rule(
         _hard(Reason.NO_SUCH_RECIPIENT),
         "the mailbox is unavailable, with no other reason given (RFC 5321, 4.2.3)",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-#: The owner has unsubscribed.
+#: The owner of the number has unsubscribed.
 UNSUBSCRIBED = 21610
 
 #: Code → its meaning, for operators.
 ERRORS = {
-    21610: "its owner has unsubscribed, for example by STOP",
+    21610: "the owner of the number has unsubscribed, for example by STOP",
     30001: "Twilio's queue for the account is full: messages came faster than the sender may send",
     30002: "the Twilio account was suspended while the message was queued",
     30003: "the phone is off, out of coverage, or can't take messages now",

@@ -54,17 +54,19 @@ RULES: tuple[Rule, ...] = (
         codes=(21212, 21603, 21659, 21660, 21661),
     ),
     Rule(PermanentFailure, "the number is invalid, or can't receive SMS", codes=(21211, 21217, 21614, 21635)),
-    Rule(Unsubscribed, "its owner has unsubscribed, for example by STOP", codes=(21610,)),
+    Rule(Unsubscribed, "the owner of the number has unsubscribed, for example by STOP", codes=(21610,)),
     Rule(
-        PermanentFailure, "the account may not send to this country, or to this number", codes=(21408, 21608)
+        PermanentFailure,
+        "the account may not send SMS to this country, or to this number",
+        codes=(21408, 21608),
     ),
-    Rule(PermanentFailure, "this number can't be reached from TWILIO_FROM_NUMBER", codes=(21606, 21612)),
-    Rule(TemporaryFailure, "too many at once", codes=(14107, 20429, 21611, 63038)),
-    Rule(TemporaryFailure, "too many at once", statuses=(429,)),
+    Rule(PermanentFailure, "the number can't be reached from TWILIO_FROM_NUMBER", codes=(21606, 21612)),
+    Rule(TemporaryFailure, "too many requests at once", codes=(14107, 20429, 21611, 63038)),
+    Rule(TemporaryFailure, "too many requests at once", statuses=(429,)),
     # The message may have been accepted.
-    Rule(Uncertain, "the message may have been sent", statuses=range(500, 600)),
+    Rule(Uncertain, "Twilio may have sent the SMS", statuses=range(500, 600)),
     Rule(AccountRefused, "check the TWILIO_* settings", statuses=(401, 403, 404)),
-    Rule(PermanentFailure, "refused", statuses=range(400, 500)),
+    Rule(PermanentFailure, "Twilio refused the SMS", statuses=range(400, 500)),
     # For example a redirect: the responding server is not Twilio.
     Rule(AccountRefused, "check TWILIO_API_BASE"),
 )

@@ -198,12 +198,32 @@ def report(load: Load) -> Iterator[str]:
         yield f"  {rate:8,.0f}  {what}"
 
 
+#: Help of each option, by the name of its field in `Load`.
+_HELP = {
+    "payments": "payments per second at the peak",
+    "peak_hours": "hours of each day at the peak rate",
+    "mails": "emails for each payment",
+    "charge_seconds": "seconds that Stripe takes for a charge",
+    "years": "years of stored payments",
+    "retention_days": "days of stored deliveries (LOG_RETENTION_DAYS)",
+    "node_cores": "cores of a machine for the API and the workers",
+    "mongodb_memory": "maximum GiB of memory of a MongoDB node",
+    "stripe_limit": "Stripe's rate limit of one endpoint, in calls per second",
+    "core_price": "monthly price of a core",
+    "memory_price": "monthly price of a GiB of memory",
+    "disk_price": "monthly price of a GiB of disk",
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a plan."""
     parser = argparse.ArgumentParser(prog="devtools.capacity", description=__doc__.splitlines()[0])
     for field in fields(Load):
         option = f"--{field.name.replace('_', '-')}"
-        parser.add_argument(option, type=type(field.default), default=field.default)
+        about = f"{_HELP[field.name]} (default: {field.default:g})"
+        parser.add_argument(
+            option, type=type(field.default), default=field.default, metavar="NUMBER", help=about
+        )
     load = Load(**vars(parser.parse_args(arguments)))
     print("\n".join(report(load)))  # noqa: T201
 

@@ -35,7 +35,7 @@ def attempts() -> None:
 @listing_options(bounded=False)
 @expected_failures
 def list_all(listing: Listing) -> None:
-    """List lockouts, sorted by their end, latest first.
+    """List lockouts, sorted by end time, latest first.
 
     \b
     Example:
@@ -50,7 +50,9 @@ def list_all(listing: Listing) -> None:
 @click.argument("subject")
 @expected_failures
 def lift(kind: str, subject: str) -> None:
-    """End the lockout of a booking, user, IP address, or card.
+    """Lift the lockout of a booking, user, IP address, or card.
+
+    `attempts list` shows the SUBJECT of each lockout. Also deletes the recorded declines of SUBJECT.
 
     \b
     Example:
@@ -70,7 +72,7 @@ def lift(kind: str, subject: str) -> None:
     record_action(operator(), "attempts.lift", kind if kind == "ip" else subject, {"kind": kind})
     if not _redis(lambda: guard.lift(kind, subject)):
         raise click.ClickException(f"no declines of {kind} {subject} are on record")
-    click.echo(f"{kind} {subject} may pay again.")
+    click.echo(f"Lifted the lockout of {kind} {subject}.")
 
 
 def _guard() -> AttemptGuard:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cli.listing import Listing, listing_options
-from cli.options import connect, expected_failures, moment
+from cli.options import connect, expected_failures, since_option
 
 _FIELDS = ("at", "operator", "surface", "key_id", "action", "target", "details")
 
@@ -28,19 +28,23 @@ def audit() -> None:
 
 @audit.command("list")
 @click.option(
-    "--operator", metavar="NAME", help="Only actions of this operator: user@host, or a key's name or id."
+    "--operator", metavar="NAME", help="Only actions of this operator: user@host, or the name or id of a key."
 )
 @click.option(
     "--action", metavar="NAME", help="Only this action (payments.cancel), or this kind of action (payments)."
 )
-@click.option("--target", metavar="ID", help="Only actions on the payment, event, notification, or key ID.")
-@click.option("--since", type=moment, metavar="AGE|TIME", help="Only actions since AGE (2h, 7d) or TIME.")
+@click.option(
+    "--target", metavar="ID", help="Only actions on the payment, event, notification, or key with this id."
+)
+@since_option("actions recorded")
 @listing_options()
 @expected_failures
 def list_actions(
     listing: Listing, operator: str | None, action: str | None, target: str | None, since: datetime | None
 ) -> None:
-    """List actions, newest first. Commands and the dashboard record an action before they do it.
+    """List operators' actions, newest first.
+
+    Commands and the dashboard record an action before they carry it out.
 
     \b
     Example:
@@ -50,9 +54,7 @@ def list_actions(
     from app.operations.audit import find_actions
 
     found = find_actions(listing.fetch_limit, operator=operator, action=action, target=target, since=since)
-    listing.show(
-        map(_row, found), _LISTED, csv_fields=_FIELDS, empty="No recorded action matches these filters."
-    )
+    listing.show(map(_row, found), _LISTED, csv_fields=_FIELDS, empty="No actions match these filters.")
 
 
 def _row(action: Any) -> dict[str, Any]:

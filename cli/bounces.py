@@ -19,7 +19,7 @@ _READ_BYTES = 64 * 1024
 
 @click.group()
 def bounces() -> None:
-    """Process bounces.
+    """Process bounced emails.
 
     \b
     Example:
@@ -31,17 +31,21 @@ def bounces() -> None:
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, allow_dash=True))
 @json_option
 def ingest(file: str, as_json: bool) -> None:
-    """Process the bounce in FILE (- for standard input), and print the result.
+    """Process the bounce message in FILE, and print the result.
+
+    Pass - as FILE to read standard input, for example in a mail server's pipe. Processing a message twice has
+    no further effect.
 
     \b
-    Use it in a mail server's pipe. Exit codes:
-        0   processed, even if it is not a bounce, or no sent email matches it
-        2   invalid arguments
-        75  not processed, for example because MongoDB is unavailable: retry later
-    Safe to repeat.
+    Exit codes:
+        0   The message is processed, even if it is not a bounce, or matches
+            no sent email.
+        2   The arguments are invalid.
+        75  The message is not processed, for example because MongoDB is
+            unavailable. Mail servers keep it, and try again later.
 
     \b
-    Example:
+    Examples:
         movieapp bounces ingest returned.eml
         movieapp bounces ingest - < returned.eml
     """
@@ -88,5 +92,5 @@ def _read(name: str) -> bytes:
 
 
 def _try_later(reason: str) -> NoReturn:
-    click.echo(f"Not handled, try again later: {reason}", err=True)
+    click.echo(f"The message is not processed. Try again later: {reason}", err=True)
     sys.exit(_EX_TEMPFAIL)

@@ -12,12 +12,12 @@ _SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(_SHELLS))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the completion script for SHELL.
+    """Print a completion script for bash, zsh, or fish.
 
     \b
     Examples:
-        eval "$(movieapp completion bash)"                                         # in ~/.bashrc
-        eval "$(movieapp completion zsh)"                                          # in ~/.zshrc
+        eval "$(movieapp completion bash)"  # in ~/.bashrc
+        eval "$(movieapp completion zsh)"   # in ~/.zshrc
         movieapp completion fish > ~/.config/fish/completions/movieapp.fish
     """
     script = get_completion_class(shell)

@@ -15,7 +15,7 @@ import click
 from app.messaging.queues import QUEUES
 from cli.listing import Listing, listing_options
 from cli.notifications import attempts, print_details
-from cli.options import confirm, connect, expected_failures, moment, operator
+from cli.options import confirm, connect, expected_failures, moment, operator, yes_option
 from cli.output import json_option, print_json, progress
 
 if TYPE_CHECKING:
@@ -43,15 +43,25 @@ def _picking(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(
         (
             click.option(
-                "--queue", "queues", multiple=True, type=click.Choice(QUEUES), help="Only in this queue."
+                "--queue",
+                "queues",
+                multiple=True,
+                type=click.Choice(QUEUES),
+                help="Only dead letters of this queue; may be repeated.",
             ),
-            click.option("--event-type", metavar="TYPE", help="Only for this event type."),
-            click.option("--error", metavar="TEXT", help="Only with this text in the error."),
+            click.option("--event-type", metavar="TYPE", help="Only dead letters of this event type."),
+            click.option("--error", metavar="TEXT", help="Only dead letters with TEXT in the error."),
             click.option(
-                "--older-than", type=moment, metavar="AGE|TIME", help="Only older than AGE (2h, 7d) or TIME."
+                "--older-than",
+                type=moment,
+                metavar="AGE|TIME",
+                help="Only dead letters older than AGE (2h, 7d), or from before TIME (ISO 8601).",
             ),
             click.option(
-                "--newer-than", type=moment, metavar="AGE|TIME", help="Only newer than AGE or TIME."
+                "--newer-than",
+                type=moment,
+                metavar="AGE|TIME",
+                help="Only dead letters newer than AGE (2h, 7d), or from after TIME (ISO 8601).",
             ),
         )
     ):
@@ -66,7 +76,7 @@ def dead_letters() -> None:
     Dead letters never expire. `dlq` is short for `dead-letters`.
 
     \b
-    Example:
+    Examples:
         movieapp dead-letters list --event-type booking.confirmed
         movieapp dead-letters replay --error "Connection refused" --dry-run
     """
@@ -77,7 +87,7 @@ def dead_letters() -> None:
 @listing_options()
 @expected_failures
 def list_all(listing: Listing, queues: tuple[str, ...], **picked: Any) -> None:
-    """List dead letters, oldest first in each queue. Changes nothing.
+    """List dead letters, oldest first in each queue.
 
     \b
     Example:
@@ -94,7 +104,7 @@ def list_all(listing: Listing, queues: tuple[str, ...], **picked: Any) -> None:
                 rows, _LISTED, empty="No dead letters match these filters." if total else "No dead letters."
             )
     if cut or selection:
-        click.echo(f"There are {total} dead letters in these queues.", err=True)
+        click.echo(f"Dead letters in these queues: {total}.", err=True)
     _report_unavailable(unavailable)
 
 
@@ -103,7 +113,7 @@ def list_all(listing: Listing, queues: tuple[str, ...], **picked: Any) -> None:
 @json_option
 @expected_failures
 def show(letter_id: str, as_json: bool) -> None:
-    """Show a dead letter: its error, attempts, and event.
+    """Show the error, attempts, and event of a dead letter.
 
     \b
     Example:
@@ -128,17 +138,26 @@ def show(letter_id: str, as_json: bool) -> None:
 @dead_letters.command()
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @_picking
-@click.option("--limit", type=click.IntRange(1), help="Maximum number to replay, oldest first.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Replay at most N dead letters, oldest first in each queue.",
+)
 @click.option(
     "--rate",
     type=click.FloatRange(0.1, 10_000),
     default=100,
     show_default=True,
-    help="Maximum number per second.",
+    help="Replay at most this many dead letters per second.",
 )
-@click.option("--include-uncertain", is_flag=True, help="Include emails that may have arrived.")
-@click.option("--dry-run", is_flag=True, help="Show what would happen, and change nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask before replaying all.")
+@click.option(
+    "--include-uncertain",
+    is_flag=True,
+    help="Also replay emails that may have arrived; customers may get them twice.",
+)
+@click.option("--dry-run", is_flag=True, help="Show how many would be replayed, and change nothing.")
+@yes_option
 @json_option
 @expected_failures
 def replay(
@@ -152,15 +171,16 @@ def replay(
     as_json: bool,
     **picked: Any,
 ) -> None:
-    """Put dead letters back onto their queues: by ID, by filter, or all.
+    """Put dead letters back onto their queues, by id or by filter.
 
-    Asks for confirmation if neither IDs nor a filter are given. Safe to interrupt and to repeat: a message is
-    back on its queue before its dead letter is deleted, and sent messages are not sent again. Exit code: 1 if
-    nothing matches or a selected dead letter is not replayed, else 0.
+    Replays all dead letters if neither ids nor filters are given, after a confirmation. You can interrupt and
+    repeat the command: a message is back on its queue before its dead letter is deleted, and messages that
+    were sent are not sent again. Exit code: 0 if every selected dead letter is replayed, 1 if one is not, or
+    if none matches.
 
     \b
     Example:
-        movieapp dead-letters replay --queue notification.email --error certificate --rate 20
+        movieapp dead-letters replay --queue notification.email --error certificate
     """
     from app.operations.dead_letters import REPLAYED, Pace
     from app.operations.dead_letters import replay as replaying
@@ -192,8 +212,8 @@ def replay(
 @dead_letters.command()
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @_picking
-@click.option("--dry-run", is_flag=True, help="Show how many would be deleted.")
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--dry-run", is_flag=True, help="Show how many would be deleted, and delete nothing.")
+@yes_option
 @json_option
 @expected_failures
 def drop(
@@ -204,13 +224,14 @@ def drop(
     as_json: bool,
     **picked: Any,
 ) -> None:
-    """Permanently delete dead letters: those with the given IDs, those that match, or all.
+    """Permanently delete dead letters, by id or by filter.
 
-    The records of their deliveries are kept, and `movieapp notifications resend` can still send them.
+    Deletes all dead letters if neither ids nor filters are given. Always asks for confirmation. The records
+    of the notifications are kept, so `movieapp notifications resend` can still send the emails and SMS.
 
     \b
     Example:
-        movieapp dead-letters drop --queue notification.booking_events --older-than 90d
+        movieapp dead-letters drop --queue notification.sms --older-than 90d
     """
     from app.operations.dead_letters import drop as dropping
     from app.operations.dead_letters import find
@@ -222,7 +243,7 @@ def drop(
         with closing(find(letters, names, selection)) as found:
             count = sum(1 for _ in found)
         if count and not dry_run:
-            confirm(f"Drop {count} dead letters for good?", yes)
+            confirm(f"Permanently delete {count} dead letters?", yes)
             # No more than were counted, because the operator did not confirm later ones.
             with closing(dropping(letters, names, selection, count, operator())) as deletions:
                 dropped = sum(1 for _ in progress(deletions, count, "Dropping"))
@@ -263,7 +284,7 @@ def _reachable(letters: DeadLetters, names: dict[str, str]) -> tuple[int, dict[s
 def _report_unavailable(unavailable: list[str]) -> None:
     """Name the queues that could not be read, and end with exit code 1."""
     if unavailable:
-        click.echo(f"Not read, on a node that is down: {', '.join(unavailable)}.", err=True)
+        click.echo(f"Not read, because their node is down: {', '.join(unavailable)}.", err=True)
         sys.exit(1)
 
 

@@ -35,13 +35,15 @@ _PORT = click.IntRange(1, 65535)
     "--inbox-port", type=_PORT, default=1080, show_default=True, help="Port of the mail catcher's web inbox."
 )
 @click.option("--reset", is_flag=True, help="Delete the data of earlier runs first.")
-@click.option("--data-dir", type=options.DATA_DIR_TYPE, help="Data directory, like `movieapp --data-dir`.")
+@click.option(
+    "--data-dir", type=options.DATA_DIR_TYPE, help="Data directory; overrides `movieapp --data-dir`."
+)
 def dev(port: int, smtp_port: int, inbox_port: int, reset: bool, data_dir: Path | None) -> None:
     """Run the whole system on this machine, with no external servers, accounts, or network.
 
-    Starts Valkey, SecantusDB (MongoDB's protocol), a mail catcher, a Stripe simulator, the API, and the
-    worker. If the setting of a server (RABBITMQ_URL, MONGODB_URI, …) is in the environment or in .env, that
-    server is used instead. Ctrl-C stops everything. Data is kept for the next run.
+    Starts Valkey, SecantusDB (which speaks MongoDB's protocol), a mail catcher, a Stripe simulator, the API,
+    and a worker. To use a server of your own instead, set its variable (RABBITMQ_URL, MONGODB_URI, …) in the
+    environment or in .env. Ctrl-C stops everything. The data is kept for the next run.
 
     \b
     Example:

@@ -28,20 +28,26 @@ _event_file = click.argument("file", type=click.File("rb"))
 
 @click.group()
 def events() -> None:
-    """Print samples, validate events, and publish them.
+    """Print sample events; validate and publish events.
 
     \b
     Example:
-        movieapp events sample booking.confirmed --new-id | movieapp events publish -
+        movieapp events sample payment.failed --new-id | movieapp events publish -
     """
 
 
 @events.command()
 @click.argument("name", metavar="TYPE", type=click.Choice(_SAMPLE_TYPES))
-@click.option("--new-id", is_flag=True, help="Use a new event_id, so that the event is not a duplicate.")
-@click.option("--to", metavar="ADDRESS", help="Email address of the recipient.")
+@click.option(
+    "--new-id",
+    is_flag=True,
+    help="Use a new event_id, so that workers do not ignore the event as a duplicate.",
+)
+@click.option("--to", metavar="ADDRESS", help="Email address of the recipient (user_email).")
 def sample(name: str, new_id: bool, to: str | None) -> None:
     """Print a sample event of TYPE.
+
+    TYPE is an event type, or booking.confirmed.minimal for a sample without the optional fields.
 
     \b
     Example:
@@ -62,7 +68,9 @@ def sample(name: str, new_id: bool, to: str | None) -> None:
 @_event_file
 @json_option
 def validate(file: IO[bytes], as_json: bool) -> None:
-    """Validate the event in FILE (- for standard input). Exit code: 1 if the worker would refuse it, else 0.
+    """Validate the event in FILE as the worker does.
+
+    Pass - as FILE to read standard input. Exit code: 0 if the event is valid, 1 if not.
 
     \b
     Example:
@@ -93,7 +101,9 @@ def validate(file: IO[bytes], as_json: bool) -> None:
 @_event_file
 @expected_failures
 def publish(file: IO[bytes]) -> None:
-    """Validate the event in FILE (- for standard input), then publish it.
+    """Validate and publish the event in FILE.
+
+    Pass - as FILE to read standard input.
 
     \b
     Example:

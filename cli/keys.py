@@ -27,7 +27,7 @@ def keys() -> None:
 
     \b
     Example:
-        movieapp keys create "web shop" --scope payments:write --scope payments:read
+        movieapp keys create shop --scope payments:write --scope payments:read
     """
 
 
@@ -39,16 +39,18 @@ def keys() -> None:
     multiple=True,
     required=True,
     type=click.Choice(SCOPES),
-    help="Scope to grant; may be repeated.",
+    help="Grant this scope to the key; may be repeated.",
 )
 @json_option
 @expected_failures
 def create(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
-    """Create a key named NAME. Prints its token once; only a hash is stored.
+    """Create an API key named NAME, and print its token.
+
+    Store the token safely: movieapp keeps only a hash of it, and can't show it again.
 
     \b
     Example:
-        movieapp keys create "web shop" --scope payments:write
+        movieapp keys create shop --scope payments:write --scope payments:read
     """
     connect()
     from app.keys.store import create_key
@@ -61,14 +63,14 @@ def create(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
         print_json({"id": key.id, "name": name, "scopes": list(scopes), "token": token})
         return
     click.echo(f"{key.id}  {name}  {' '.join(scopes)}")
-    click.echo(f"Token, shown only now: {token}")
+    click.echo(f"Token (shown only once): {token}")
 
 
 @keys.command("list")
 @listing_options(bounded=False)
 @expected_failures
 def list_all(listing: Listing) -> None:
-    """List all keys, newest first.
+    """List all API keys, newest first.
 
     \b
     Example:
@@ -77,18 +79,20 @@ def list_all(listing: Listing) -> None:
     connect()
     from app.keys.store import list_keys
 
-    listing.show(map(_row, list_keys()), _LISTED, empty="No keys yet.")
+    listing.show(map(_row, list_keys()), _LISTED, empty="No API keys exist.")
 
 
 @keys.command()
 @click.argument("key_id")
 @expected_failures
 def revoke(key_id: str) -> None:
-    """Revoke the key KEY_ID permanently. Every process refuses it within 30 seconds.
+    """Permanently revoke the API key with the id KEY_ID.
+
+    Every process refuses the key within 30 seconds.
 
     \b
     Example:
-        movieapp keys revoke key_5f0c…
+        movieapp keys revoke key_0f3c9a5be7714d2f8a61c07d9e52b384
     """
     connect()
     from app.keys.store import revoke_key

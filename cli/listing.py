@@ -44,16 +44,20 @@ def _use_zone(_context: click.Context, _parameter: click.Parameter, value: Any) 
     return value
 
 
-def timezone_option(command: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a command: `--timezone` shows its times in a zone."""
+def timezone_option(purpose: str) -> Callable[[Any], Any]:
+    """Return the decorator that adds `--timezone`.
+
+    Args:
+        purpose: first words of its help, up to ZONE.
+    """
     return click.option(
         "--timezone",
         type=TimeZone(),
         metavar="ZONE",
         callback=_use_zone,
         expose_value=False,
-        help="Show times in ZONE, such as Europe/Berlin.  [default: DASHBOARD_TIMEZONE]",
-    )(command)
+        help=f"{purpose} ZONE, such as Europe/Berlin.  [default: DASHBOARD_TIMEZONE]",
+    )
 
 
 @dataclass(frozen=True)
@@ -122,18 +126,20 @@ class Listing:
         return cut
 
 
-def listing_options(*, bounded: bool = True) -> Callable[[Callable[..., None]], Any]:
+def listing_options(*, bounded: bool = True, has_times: bool = True) -> Callable[[Callable[..., None]], Any]:
     """Return a decorator for commands that print a list: it passes a `Listing` as `listing`.
 
     Args:
         bounded: whether a table stops after `DEFAULT_ROWS`.
+        has_times: whether the rows have times, which `--timezone` changes.
     """
     rows = "; all rows unless --limit is given" if bounded else ""
     options: list[Callable[[Any], Any]] = [
         click.option("--json", "as_json", is_flag=True, help=f"Print JSON{rows}."),
         click.option("--csv", "as_csv", is_flag=True, help=f"Print CSV{rows}."),
-        timezone_option,
     ]
+    if has_times:
+        options.append(timezone_option("On a terminal, show times in"))
     if bounded:
         limit = click.option(
             "--limit",

@@ -43,26 +43,26 @@ _COMMANDS = {
 _SUMMARIES = {
     "dev": "Run the whole system on this machine.",
     "serve": "Run the payment API.",
-    "worker": "Send emails and SMS for events, and run periodic work.",
-    "events": "Print samples, validate events, and publish them.",
-    "payments": "List, total, cancel, and reconcile payments.",
+    "worker": "Send emails and SMS for events, and run periodic tasks.",
+    "events": "Print sample events; validate and publish events.",
+    "payments": "List, show, total, cancel, and reconcile payments.",
     "refunds": "Refund many payments at once.",
-    "trace": "Show everything stored about an id or address.",
+    "trace": "Show everything stored about an id or an address.",
     "check": "Check the settings, every server, and overdue work.",
     "stats": "Show success rates, latencies, failures, revenue, and queues.",
     "dead-letters": "List, show, replay, and drop dead letters.",
     "notifications": "List, show, and resend emails and SMS.",
-    "bounces": "Process bounces.",
-    "suppressions": "List, add, and remove recipients that get no messages.",
+    "bounces": "Process bounced emails.",
+    "suppressions": "List, add, and remove suppressed recipients.",
     "templates": "List and render email templates.",
-    "smtp-check": "Connect to the SMTP server, and log in.",
-    "test-send": "Send a sample email of a template.",
+    "smtp-check": "Connect to the SMTP server and log in, without sending email.",
+    "test-send": "Send a sample email, rendered from a template.",
     "keys": "Create, list, and revoke API keys.",
-    "audit": "List what operators did.",
+    "audit": "List operators' actions.",
     "privacy": "Export and erase a person's data.",
     "migrate": "Build missing database indexes.",
     "attempts": "List and lift lockouts after declined payments.",
-    "completion": "Print the completion script for a shell.",
+    "completion": "Print a completion script for bash, zsh, or fish.",
 }
 
 #: Short name → command.
@@ -118,10 +118,10 @@ class LazyGroup(click.Group):
     show_default=True,
     envvar="MOVIEAPP_DATA_DIR",
     show_envvar=True,
-    help="The data directory of `movieapp dev`. Other commands connect to the stack that runs from it.",
+    help="Data directory of `movieapp dev`. While it runs, other commands use its servers.",
 )
 def main(data_dir: Path) -> None:
-    """Payment and notification services of a movie-ticket booking system.
+    """Run and operate the payment and notification services of a movie-ticket booking system.
 
     \b
     Start the whole system on this machine:

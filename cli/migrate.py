@@ -15,12 +15,13 @@ from cli.output import json_option, print_json
 def migrate(drop_obsolete: bool, as_json: bool) -> None:
     """Build missing database indexes.
 
-    A worker does this at startup. If the database is large, run it before you upgrade movieapp: a process
-    refuses to use a collection that has documents but lacks an index. Safe to repeat, and to run
-    while the system is up.
+    Workers also build missing indexes when they start. If the database is large, run this command before you
+    upgrade movieapp: a process refuses to use a collection that has documents but lacks an index. You can
+    repeat the command, and run it while the system is up.
 
-    Each index costs memory and a write for every payment. Drop obsolete indexes once every process runs
-    this version. If you then roll back, the earlier version waits until its worker has built them again.
+    Each index costs memory, and a write for every payment. Drop obsolete indexes once every process runs this
+    version. If you then roll back, processes of the earlier version wait until a worker of that version has
+    built these indexes again.
 
     \b
     Examples:

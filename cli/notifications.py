@@ -11,7 +11,7 @@ import click
 from app.channels import ChannelName
 from app.delivery_status import DeliveryStatus
 from cli.listing import Listing, listing_options
-from cli.options import connect, expected_failures, moment, operator
+from cli.options import connect, expected_failures, operator, since_option
 from cli.output import fields, json_option, print_json, table
 
 if TYPE_CHECKING:
@@ -46,35 +46,38 @@ _REASONS = {
 }
 
 
+_status_option = click.option(
+    "--status",
+    type=click.Choice([status.value for status in DeliveryStatus]),
+    help="Only notifications with this status.",
+)
+
+
 @click.group()
 def notifications() -> None:
     """List, show, and resend emails and SMS.
 
     \b
-    Example:
+    Examples:
         movieapp notifications list --booking BOOK-123
         movieapp notifications resend 6564f1c2a1b2c3d4e5f60718
     """
 
 
 @notifications.command("list")
-@click.option(
-    "--status",
-    type=click.Choice([status.value for status in DeliveryStatus]),
-    help="Only notifications with this status.",
-)
+@_status_option
 @click.option(
     "--channel",
     type=click.Choice([channel.value for channel in ChannelName]),
-    help="Only notifications by this channel.",
+    help="Only notifications over this channel.",
 )
-@click.option("--booking", "booking_id", metavar="ID", help="Only for this booking.")
-@click.option("--recipient", metavar="ADDRESS", help="Only messages to this email address or phone number.")
-@click.option("--event", "event_id", metavar="ID", help="Only for this event.")
-@click.option("--event-type", metavar="TYPE", help="Only for this event type.")
+@click.option("--booking", "booking_id", metavar="ID", help="Only notifications about this booking.")
 @click.option(
-    "--since", type=moment, metavar="AGE|TIME", help="Only notifications recorded since AGE (2h, 7d) or TIME."
+    "--recipient", metavar="ADDRESS", help="Only notifications to this email address or phone number."
 )
+@click.option("--event", "event_id", metavar="ID", help="Only notifications about this event.")
+@click.option("--event-type", metavar="TYPE", help="Only notifications about events of this type.")
+@since_option("notifications recorded")
 @listing_options()
 @expected_failures
 def list_all(listing: Listing, **criteria: Any) -> None:
@@ -98,18 +101,15 @@ def list_all(listing: Listing, **criteria: Any) -> None:
 
 
 @notifications.command()
-@click.option(
-    "--status",
-    type=click.Choice([status.value for status in DeliveryStatus]),
-    help="Only notifications with this status.",
-)
-@click.option(
-    "--since", type=moment, metavar="AGE|TIME", help="Only notifications recorded since AGE (2h, 7d) or TIME."
-)
+@_status_option
+@since_option("notifications recorded")
 @listing_options(bounded=False)
 @expected_failures
 def reasons(listing: Listing, status: str | None, since: datetime | None) -> None:
-    """Show why notifications failed or wait, since when, and how many customers are affected.
+    """Group notifications by reason, status, and channel.
+
+    The reason is why the notifications failed, wait, or were skipped. Shows, for each group, the number of
+    notifications, recipients, and bookings, and the time of the first and last notification.
 
     \b
     Example:
@@ -134,7 +134,7 @@ def _reason(reason: Reason) -> dict[str, Any]:
 @json_option
 @expected_failures
 def show(notification_id: str, as_json: bool) -> None:
-    """Show one notification: every attempt with the server's reply, and its event.
+    """Show a notification, its event, and the reply to each attempt.
 
     \b
     Example:
@@ -157,15 +157,18 @@ def show(notification_id: str, as_json: bool) -> None:
 
 @notifications.command()
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
-@click.option("--force", is_flag=True, help="Include sent notifications, and suppressed recipients.")
+@click.option(
+    "--force", is_flag=True, help="Also resend sent notifications, and send to suppressed recipients."
+)
 @json_option
 @expected_failures
 def resend(ids: tuple[str, ...], force: bool, as_json: bool) -> None:
-    """Queue notifications again, with the same Message-ID. Their records name the operator.
+    """Queue notifications to be sent again.
 
-    Resends failed, skipped, and uncertain notifications. --force also resends sent notifications, and sends
-    to suppressed recipients, who stay suppressed. A notification that is being sent is
-    refused. Exit code: 1 if one is refused, else 0.
+    Emails keep their Message-ID. The audit log names the operator. Without --force, the command refuses
+    notifications that were sent or delivered, and suppressed recipients get nothing. With --force,
+    suppressed recipients get the notification and stay suppressed. The command always refuses a notification
+    that is being sent. Exit code: 0 if every notification is queued, 1 if not.
 
     \b
     Example:
@@ -199,7 +202,7 @@ def print_details(details: dict[str, Any]) -> None:
     """Print a record: its fields, then its `attempts` and its `event`, if it has them."""
     fields({name: value for name, value in details.items() if name not in ("attempts", "event")})
     if details["attempts"]:
-        click.echo("\nTries:")
+        click.echo("\nAttempts:")
         table(("AT", "OUTCOME", "DETAIL"), [each.values() for each in details["attempts"]])
     if details["event"] is not None:
         click.echo("\nEvent:")

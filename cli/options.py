@@ -55,6 +55,27 @@ def moment(value: str) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
+def since_option(which: str, default: str | None = None) -> Callable[[Any], Any]:
+    """Return the decorator that adds `--since`.
+
+    Args:
+        which: the records that it selects: "payments created".
+        default: its value if the option is not given.
+    """
+    return click.option(
+        "--since",
+        type=moment,
+        metavar="AGE|TIME",
+        default=default,
+        show_default=default is not None,
+        help=f"Only {which} at most AGE (2h, 7d) ago, or since TIME (ISO 8601).",
+    )
+
+
+#: `--yes`, for `confirm`.
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+
+
 def expected_failures(command: Callable[..., None]) -> Callable[..., None]:
     """Decorate a command: print an expected failure in one line with exit code 1, without a traceback."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.listing import Listing, listing_options
-from cli.options import confirm, connect, expected_failures, moment, operator
+from cli.options import confirm, connect, expected_failures, operator, since_option, yes_option
 from cli.output import fields, json_option, print_json, progress, table
 
 if TYPE_CHECKING:
@@ -63,9 +63,16 @@ class _StatusChoice(click.ParamType[str]):
         return str(click.Choice([str(status) for status in PaymentStatus]).convert(value, param, ctx))
 
 
+_status_option = click.option(
+    "--status",
+    type=_StatusChoice(),
+    help="Only payments with this status, such as failed or requires_action.",
+)
+
+
 @click.group()
 def payments() -> None:
-    """List, show, cancel, and reconcile payments.
+    """List, show, total, cancel, and reconcile payments.
 
     \b
     Example:
@@ -74,12 +81,10 @@ def payments() -> None:
 
 
 @payments.command("list")
-@click.option("--status", type=_StatusChoice(), help="Only payments with this status.")
+@_status_option
 @click.option("--booking", metavar="ID", help="Only payments of this booking.")
 @click.option("--user", metavar="ID", help="Only payments of this user.")
-@click.option(
-    "--since", type=moment, metavar="AGE|TIME", help="Only payments created since AGE (2h, 7d) or TIME."
-)
+@since_option("payments created")
 @listing_options()
 @expected_failures
 def list_payments(
@@ -106,14 +111,12 @@ def list_payments(
 
 
 @payments.command()
-@click.option("--status", type=_StatusChoice(), help="Only payments with this status.")
-@click.option(
-    "--since", type=moment, metavar="AGE|TIME", help="Only payments created since AGE (2h, 7d) or TIME."
-)
+@_status_option
+@since_option("payments created")
 @listing_options(bounded=False)
 @expected_failures
 def totals(listing: Listing, status: str | None, since: datetime | None) -> None:
-    """Show the number and sum of payments by status, error, and currency.
+    """Count and total payments by status, error, and currency.
 
     \b
     Example:
@@ -134,11 +137,13 @@ def totals(listing: Listing, status: str | None, since: datetime | None) -> None
 @json_option
 @expected_failures
 def show(payment_id: str, as_json: bool) -> None:
-    """Show a payment and its history. Takes the id of the payment or of one of its refunds.
+    """Show a payment and its history.
+
+    ID is the id of the payment, or of one of its refunds.
 
     \b
     Example:
-        movieapp payments show TXN-5f0c…
+        movieapp payments show TXN-0f3c9a5be7714d2f8a61c07d9e52b384
     """
     connect()
     payment = _find(payment_id)
@@ -167,17 +172,18 @@ def show(payment_id: str, as_json: bool) -> None:
 @payments.command()
 @click.argument("payment_id", metavar="ID")
 @click.option("--reason", help="Reason for the audit log.")
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@yes_option
 @json_option
 @expected_failures
 def cancel(payment_id: str, reason: str | None, yes: bool, as_json: bool) -> None:
-    """Cancel a payment that is waiting for customer action. The booking can then get a new payment.
+    """Cancel a payment that waits for the customer.
 
-    Exit code: 0 if it is canceled, 1 if it is already charged or has ended.
+    The customer can then pay for the booking again. Exit code: 0 if the payment is canceled, 1 if its status
+    does not allow that.
 
     \b
     Example:
-        movieapp payments cancel TXN-5f0c… --reason "wrong amount"
+        movieapp payments cancel TXN-0f3c9a5be7714d2f8a61c07d9e52b384
     """
     settings = connect()
     from app.operations.audit import record_action
@@ -195,28 +201,24 @@ def cancel(payment_id: str, reason: str | None, yes: bool, as_json: bool) -> Non
 
 
 @payments.command()
+@since_option("payments, refunds, and disputes created", default="24h")
+@click.option("--dry-run", is_flag=True, help="Change nothing, and do not record outcomes that were unknown.")
 @click.option(
-    "--since",
-    type=moment,
-    metavar="AGE|TIME",
-    default="24h",
-    show_default=True,
-    help="Only payments, refunds, and disputes created since AGE (2h, 7d) or TIME.",
+    "--repair", is_flag=True, help="Repair the differences that movieapp can repair, after showing the plan."
 )
-@click.option("--dry-run", is_flag=True, help="Change nothing, not even payments whose outcome is overdue.")
-@click.option("--repair", is_flag=True, help="Repair what can be repaired, after showing the plan.")
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@yes_option
 @json_option
 @expected_failures
 def reconcile(since: datetime, dry_run: bool, repair: bool, yes: bool, as_json: bool) -> None:
-    """Compare recorded payments with the gateway's, in both directions.
+    """Compare recorded payments with those at the gateway.
 
-    Looks up payments and refunds whose outcome is overdue, then lists the differences. With --repair it shows
-    the plan, asks for confirmation, and repairs; each repair is in the audit log. Exit code: 0 if no
-    difference is left, 1 otherwise.
+    First looks up the payments and refunds whose outcome is unknown, and records the outcomes. Then lists the
+    differences between payments, refunds, and disputes, in both directions. With --repair, shows the plan,
+    asks for confirmation, and carries out the repairs; the audit log has each repair. Exit code: 0 if no
+    difference is left, 1 if one is.
 
     \b
-    Example, from cron:
+    Example, for cron:
         movieapp payments reconcile --since 48h --json
     """
     if dry_run and repair:
@@ -246,8 +248,8 @@ def reconcile(since: datetime, dry_run: bool, repair: bool, yes: bool, as_json: 
         )
     else:
         _print(found)
-        agree = f"{len(left)} differences left." if left else "The books agree."
-        click.echo(f"{finished} overdue payments looked up. {agree}")
+        rest = f"Differences left: {len(left)}." if left else "No differences."
+        click.echo(f"Overdue payments looked up: {finished}. {rest}")
     if left:
         raise click.exceptions.Exit(1)
 
@@ -289,7 +291,7 @@ def _plan(found: Sequence[Difference]) -> str:
             amount, currency = repair.refunds
             totals[currency] += amount  # type: ignore[assignment] # Decimals add like the integers of a Counter
     money = ", ".join(f"{amount} {currency}" for currency, amount in sorted(totals.items()))
-    return f"Plan: {len(repairs)} repairs. " + (f"Would refund {money}." if money else "No money moves.")
+    return f"Plan: {len(repairs)} repairs. " + (f"Would refund {money}." if money else "Would move no money.")
 
 
 def _summary(payment: Payment) -> dict[str, Any]:

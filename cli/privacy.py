@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.options import confirm, connect, expected_failures, operator
+from cli.options import confirm, connect, expected_failures, operator, yes_option
 from cli.output import json_option, print_json
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ def _person_options(command: Callable[..., None]) -> Any:
     """Decorate a command with the options that name a person."""
     for name, metavar, what in reversed(
         (
-            ("user", "ID", "The person's user id; may be repeated."),
-            ("email", "ADDRESS", "The person's email address; may be repeated."),
-            ("phone", "NUMBER", "The person's phone number, with the country code; may be repeated."),
+            ("user", "ID", "User id of the person; may be repeated."),
+            ("email", "ADDRESS", "Email address of the person; may be repeated."),
+            ("phone", "NUMBER", "Phone number of the person, with the country code; may be repeated."),
         )
     ):
         command = click.option(f"--{name}", f"{name}s", multiple=True, metavar=metavar, help=what)(command)
@@ -54,7 +54,7 @@ def privacy() -> None:
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="File to write to, readable only by you.  [default: standard output]",
+    help="Write to this file, which only you can read.  [default: standard output]",
 )
 @expected_failures
 def export(
@@ -87,7 +87,7 @@ def export(
 @privacy.command()
 @_person_options
 @click.option("--dry-run", is_flag=True, help="Show what would be erased, and change nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@yes_option
 @json_option
 @expected_failures
 def erase(
@@ -98,10 +98,10 @@ def erase(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Erase a person's data. Accounting data is kept: amounts, ids, and states.
+    """Erase a person's data, and keep accounting data.
 
-    Old events about the person are redacted when they are replayed. Exit code: 0 if everything is erased, 1
-    if something is left; the report lists it.
+    Amounts, ids, and statuses are accounting data. An old event about the person is redacted if it is
+    replayed. Exit code: 0 if all personal data is erased, 1 if some is left. The report lists what is left.
 
     \b
     Example:
@@ -142,10 +142,10 @@ def _print(done: Erased, dry_run: bool) -> None:
 
     click.echo(f"{'Would erase' if dry_run else 'Erased'}: {_counts(done)}.")
     for what, explanation in done.left.items():
-        click.echo(f"Left: {what}: {explanation}.", err=True)
-    click.echo("\nCollections:")
+        click.echo(f"Not erased: {what}: {explanation}.", err=True)
+    click.echo("\nCollections in MongoDB:")
     for collection, what in HELD.items():
         click.echo(f"  {collection}: {what}")
-    click.echo("\nNot reached by this command:")
+    click.echo("\nPersonal data that this command does not erase:")
     for place in ELSEWHERE:
         click.echo(f"  {place}")

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from cli.listing import Listing, listing_options
-from cli.options import connect, expected_failures, operator
+from cli.options import connect, expected_failures, operator, yes_option
 from cli.output import json_option, progress
 from cli.refund_report import report, show_plan, summary
 
@@ -27,8 +27,6 @@ _LOOK_SECONDS = 0.25
 DEFAULT_RATE, MAX_RATE = 10.0, 100.0
 DEFAULT_REASON = "The screening was canceled"
 
-_WAITING = "Another process carries out a bulk refund, or was killed a few seconds ago: waiting."
-
 #: Fields of a run in a list.
 _FIELDS = (
     "run_id", "status", "source", "reason", "operator", "line_count", "totals", "created_at", "confirmed_at",
@@ -40,7 +38,7 @@ csv_option = click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 
 @click.group()
 def refunds() -> None:
-    """Refund many payments at once, for example of a canceled screening.
+    """Refund many payments at once, for example after a canceled screening.
 
     \b
     Example:
@@ -51,22 +49,26 @@ def refunds() -> None:
 @refunds.command()
 @click.argument("file", type=click.File("rb"), required=False)
 @click.option(
-    "--showtime", metavar="TIME", help="Refund all bookings of the screening at this time, instead of FILE."
+    "--showtime", metavar="TIME", help="Refund all bookings of the screening at TIME, instead of a list."
 )
-@click.option("--movie", metavar="TITLE", help="Only this movie, with --showtime.")
-@click.option("--cinema", metavar="NAME", help="Only this cinema, with --showtime.")
-@click.option("--screen", metavar="NAME", help="Only this screen, with --showtime.")
-@click.option("--reason", default=DEFAULT_REASON, show_default=True, help="Reason to show to customers.")
+@click.option("--movie", metavar="TITLE", help="With --showtime: only screenings of this movie.")
+@click.option("--cinema", metavar="NAME", help="With --showtime: only screenings in this cinema.")
+@click.option("--screen", metavar="NAME", help="With --showtime: only screenings on this screen.")
+@click.option("--reason", default=DEFAULT_REASON, show_default=True, help="Reason that customers see.")
 @click.option("--dry-run", is_flag=True, help="Show the plan, and refund nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@yes_option
 @click.option(
     "--rate",
     type=click.FloatRange(0.1, MAX_RATE),
     default=DEFAULT_RATE,
     show_default=True,
-    help="Maximum number of refunds per second. Stripe allows 25 by default.",
+    help="Maximum number of refunds per second. By default, Stripe allows 25.",
 )
-@click.option("--resume", metavar="RUN", help="Resume this run, instead of FILE.")
+@click.option(
+    "--resume",
+    metavar="RUN",
+    help="Resume the bulk refund RUN with its own reason and rate, instead of a list.",
+)
 @json_option
 @csv_option
 @expected_failures
@@ -86,17 +88,19 @@ def bulk(
 ) -> None:
     """Refund the remaining amount of every payment on a list.
 
-    FILE is CSV or JSON with payments (transaction_id), bookings (booking_id), or both; - reads
-    standard input. --showtime finds the bookings in the events that the booking service published. The
-    command shows the totals and the lines that it can't refund. It starts when you type the total to confirm.
-    Run it again with the same list, or with --resume, after an interruption: nothing is refunded twice. Exit
-    code: 0 if every payment on the list is refunded, 1 if not; a dry run ends with 0.
+    FILE is CSV or JSON with payments (transaction_id), bookings (booking_id), or both. Pass - as FILE to read
+    standard input. Instead of FILE, --showtime finds the bookings of a screening in the events from the
+    booking service.
+
+    The command shows the totals and the lines that it can't refund, and asks you to type the total. After an
+    interruption, run it again with the same list or with --resume: nothing is refunded twice. Exit code: 0 if
+    every payment on the list is refunded, or after --dry-run; 1 if a payment is not refunded.
 
     \b
     Examples:
         movieapp refunds bulk bookings.csv --dry-run
         movieapp refunds bulk bookings.csv --reason "The projector failed"
-        movieapp refunds bulk --showtime 2036-12-15T20:00:00-05:00 --movie "The Third Man"
+        movieapp refunds bulk --showtime 2036-12-15T20:00:00-05:00 --screen 3
     """
     if sum(map(bool, (file, showtime, resume))) != 1:
         raise click.UsageError("Pass exactly one of FILE, --showtime, or --resume.")
@@ -158,13 +162,14 @@ def list_runs(listing: Listing) -> None:
 @csv_option
 @expected_failures
 def show(run_id: str, as_json: bool, as_csv: bool) -> None:
-    """Show the result of each line of a bulk refund, based on the current state of its payment.
+    """Show the result of each line of a bulk refund.
 
-    Exit code: 0 if every payment on the list is refunded, 1 if not.
+    The results show the current state of each payment. Exit code: 0 if every payment on the list is refunded,
+    1 if not.
 
     \b
     Example:
-        movieapp refunds show RUN-5f0c… --csv > report.csv
+        movieapp refunds show RUN-0f3c9a5be7714d2f8a61c07d9e52b384 --csv
     """
     settings = connect()
     from app.payments.bulk.store import RunStore
@@ -177,11 +182,13 @@ def show(run_id: str, as_json: bool, as_csv: bool) -> None:
 @click.argument("run_id", metavar="RUN")
 @expected_failures
 def stop(run_id: str) -> None:
-    """Stop a bulk refund before its next refund. Completed refunds are not reversed.
+    """Stop a bulk refund before its next refund.
+
+    Completed refunds are not reversed. To continue, pass RUN to `refunds bulk --resume`.
 
     \b
     Example:
-        movieapp refunds stop RUN-5f0c…
+        movieapp refunds stop RUN-0f3c9a5be7714d2f8a61c07d9e52b384
     """
     connect()
     from app.operations.bulk_refunds import stop as stop_run
@@ -286,7 +293,8 @@ class _Worker(threading.Thread):
                     return
                 if not waits:
                     click.echo(
-                        "Another process is carrying out a bulk refund, or was killed: waiting.", err=True
+                        "Waiting, because another process carries out a bulk refund or was just killed.",
+                        err=True,
                     )
                 waits = True
                 self._ended.wait(_LOOK_SECONDS)

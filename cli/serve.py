@@ -52,7 +52,9 @@ def _must_have_keys(settings: Settings) -> None:
 
 
 @click.command()
-@click.option("--bind", default=BIND, show_default=True, metavar="HOST:PORT", help="Address to listen on.")
+@click.option(
+    "--bind", default=BIND, show_default=True, metavar="HOST:PORT", help="Address and port to listen on."
+)
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=WORKERS, show_default=True, help="Number of processes."
 )

@@ -129,10 +129,10 @@ def _expired_at(server: Server) -> datetime | None:
 )
 @json_option
 def smtp_check(recipient: str | None, as_json: bool) -> None:
-    """Connect to the SMTP server, negotiate TLS, and log in, without sending anything.
+    """Connect to the SMTP server and log in, without sending email.
 
-    Shows the step that fails and what to do about it. Exit code: 1 if a step fails or the certificate expires
-    within two weeks, else 0.
+    Negotiates TLS according to SMTP_SECURITY. Shows which step fails, and what to do about the failure. Exit
+    code: 0 if every step succeeds, 1 if a step fails or the server's certificate expires within two weeks.
 
     \b
     Example:

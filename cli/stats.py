@@ -14,7 +14,7 @@ import click
 
 from app.clock import utcnow
 from cli.listing import timezone_option
-from cli.options import connect, expected_failures, moment
+from cli.options import connect, expected_failures, since_option
 from cli.output import capture, json_option, plot, print_json, shown, table, zone
 
 if TYPE_CHECKING:
@@ -29,31 +29,24 @@ _DAY = timedelta(days=1)
 
 
 @click.command()
-@click.option(
-    "--since",
-    type=moment,
-    default="24h",
-    show_default=True,
-    metavar="AGE|TIME",
-    help="Start of the period: 2h, 7d, or a time.",
-)
-@click.option("--watch", is_flag=True, help="Refresh until Ctrl-C.")
+@since_option("payments and notifications recorded", default="24h")
+@click.option("--watch", is_flag=True, help="Refresh the statistics until Ctrl-C.")
 @click.option(
     "--interval",
     type=click.IntRange(1, 3_600),
     default=5,
     show_default=True,
-    help="Seconds between refreshes with --watch.",
+    help="With --watch: seconds between refreshes.",
 )
-@timezone_option
+@timezone_option("Show times, and start days, in")
 @json_option
 @expected_failures
 def stats(since: datetime, watch: bool, interval: int, as_json: bool) -> None:
     """Show success rates, latencies, failures, revenue, and queues.
 
-    Processing times exclude payments that the customer had to confirm. Delivery times are from an event to
-    the server's acceptance of its message. Percentiles cover the newest 10,000. Days begin at midnight in the
-    time zone.
+    Processing time is the time from a request to a completed payment; it excludes payments that the customer
+    had to confirm. "Event to acceptance" is the time from an event to the acceptance of the email or SMS by a
+    server. Percentiles use at most the newest 10,000 payments, and the newest 10,000 emails and SMS.
 
     \b
     Examples:
@@ -157,7 +150,7 @@ def _payments(payments: PaymentStats) -> None:
     )
     if payments.failures:
         click.echo()
-        table(("why payments failed", "count"), payments.failures.most_common())
+        table(("error of failed payments", "count"), payments.failures.most_common())
     if payments.by_status:
         click.echo()
         plot(
@@ -190,7 +183,7 @@ def _channel(name: str, channel: ChannelStats) -> None:
     click.echo()
     times = _times("event to acceptance", channel.latency)
     rates = (
-        ("accepted by the server", _percent(channel.success_rate)),
+        ("success rate", _percent(channel.success_rate)),
         ("bounce rate", _percent(channel.bounce_rate)),
     )
     table((name, ""), (*rates, ("retries", channel.retries), *times))
@@ -204,13 +197,13 @@ def _rows(counts: Mapping[str, Mapping[str, int]], columns: Sequence[str]) -> It
 
 def _queues(found: Stats) -> None:
     if found.queues is None:
-        click.echo("The broker is unavailable: no queue depths.", err=True)
+        click.echo("The broker is unavailable, so queue depths are unknown.", err=True)
     else:
         columns = ("ready", "delayed", "dead", "unacked")
         rows = ((depth.queue, *(getattr(depth, column) for column in columns)) for depth in found.queues)
         table(("queue", *columns), rows)
-    since = f", the first since {shown(found.outbox_since)}" if found.outbox_since else ""
-    click.echo(f"\n{found.outbox_waiting} transactions have events to publish{since}")
+    since = f", the oldest from {shown(found.outbox_since)}" if found.outbox_since else ""
+    click.echo(f"\nPayments with unpublished events: {found.outbox_waiting}{since}")
 
 
 def _times(what: str, times: Percentiles | None) -> list[tuple[str, str]]:

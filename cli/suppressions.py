@@ -35,12 +35,12 @@ _reason_option = click.option("--reason", required=True, metavar="TEXT", help="R
 
 @click.group()
 def suppressions() -> None:
-    """List, add, and remove suppressed recipients, who get no more messages.
+    """List, add, and remove suppressed recipients, who get no messages.
 
     \b
-    Example:
+    Examples:
         movieapp suppressions list --channel email
-        movieapp suppressions remove jane@example.com --reason "her mailbox works again"
+        movieapp suppressions remove jane@example.com --reason "new mailbox"
     """
 
 
@@ -51,17 +51,19 @@ def suppressions() -> None:
     help="Only suppressions of this channel.",
 )
 @click.option("--reason", type=click.Choice(REASONS), help="Only suppressions for this reason.")
-@click.option("--address", metavar="ADDRESS", help="Only this email address or phone number.")
+@click.option(
+    "--address", metavar="ADDRESS", help="Only the suppression of this email address or phone number."
+)
 @listing_options()
 @expected_failures
 def list_all(listing: Listing, channel: str | None, reason: str | None, address: str | None) -> None:
     """List active suppressions, newest first.
 
-    Addresses are stored as keyed hashes: an entry shows the domain, or the number's first and last digits. To
-    find an entry, pass --address.
+    Addresses are stored as keyed hashes. The list shows only the domain of an email address, and the first
+    and last digits of a phone number. To find the suppression of an address, pass --address.
 
     \b
-    Example:
+    Examples:
         movieapp suppressions list --address jane@example.com
         movieapp suppressions list --reason stop --csv > stopped.csv
     """
@@ -72,11 +74,12 @@ def list_all(listing: Listing, channel: str | None, reason: str | None, address:
 
     if address:
         entry = look_up(address, settings)
-        entries = [entry] if entry else []
+        wanted = entry and channel in (None, entry.channel) and reason in (None, entry.reason)
+        entries = [entry] if entry and wanted else []
     else:
         with storage_errors():
             entries = list(listed(channel=channel, reason=reason).limit(listing.fetch_limit))
-    listing.show(map(_row, entries), _LISTED, empty="No suppression matches.")
+    listing.show(map(_row, entries), _LISTED, empty="No suppressions match these filters.")
 
 
 @suppressions.command()
@@ -87,8 +90,8 @@ def list_all(listing: Listing, channel: str | None, reason: str | None, address:
 def add(address: str, reason: str, as_json: bool) -> None:
     """Suppress ADDRESS, an email address or a phone number.
 
-    The entry expires after SUPPRESSION_DAYS. Only `suppressions remove` lifts it earlier. A
-    START message from the phone does not.
+    The suppression ends after SUPPRESSION_DAYS. Only an operator can end it earlier; a START message from the
+    phone does not.
 
     \b
     Example:
@@ -101,7 +104,9 @@ def add(address: str, reason: str, as_json: bool) -> None:
     if as_json:
         print_json({"suppressed": True, "new": result == "added"})
     else:
-        click.echo("Suppressed." if result == "added" else "It was suppressed already.")
+        click.echo(
+            "The recipient is suppressed." if result == "added" else "The recipient was already suppressed."
+        )
 
 
 @suppressions.command()
@@ -110,11 +115,13 @@ def add(address: str, reason: str, as_json: bool) -> None:
 @json_option
 @expected_failures
 def remove(target: str, reason: str, as_json: bool) -> None:
-    """Remove a suppression, by address or by its ID from `suppressions list`.
+    """Remove a suppression, by address or by id.
+
+    `suppressions list` shows the ids. Exit code: 0 if the suppression is removed, 1 if there is none.
 
     \b
     Example:
-        movieapp suppressions remove jane@example.com --reason "her mailbox works again"
+        movieapp suppressions remove jane@example.com --reason "new mailbox"
     """
     settings = connect()
     from app.operations import suppressions as operations
@@ -125,7 +132,7 @@ def remove(target: str, reason: str, as_json: bool) -> None:
     elif removed:
         click.echo("The recipient gets messages again.")
     else:
-        click.echo("This address is not suppressed.", err=True)
+        click.echo("The recipient is not suppressed.", err=True)
     if not removed:
         sys.exit(1)
 

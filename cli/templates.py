@@ -22,9 +22,9 @@ def templates() -> None:
 
 
 @templates.command("list")
-@listing_options(bounded=False)
+@listing_options(bounded=False, has_times=False)
 def list_all(listing: Listing) -> None:
-    """List the templates, with the events, samples, and languages of each.
+    """List the templates, their events, samples, and languages.
 
     \b
     Example:
@@ -53,16 +53,20 @@ def list_all(listing: Listing) -> None:
 @click.option(
     "--data",
     type=click.File("rb"),
-    help="File with the event as JSON; - reads standard input.  [default: a full sample]",
+    help="Read the event, as JSON, from this file or from - for standard input.  [default: a full sample]",
 )
-@click.option("--locale", metavar="TAG", help="Locale to use instead of the event's, such as de or en-GB.")
+@click.option("--locale", metavar="TAG", help="Use this locale, such as de or en-GB, instead of the event's.")
 @click.option(
     "--text", "part", flag_value="text", default="text", help="Print the plain-text part.  [default]"
 )
 @click.option("--html", "part", flag_value="html", help="Print the HTML part.")
-@click.option("--eml", "part", flag_value="eml", help="Print the whole message as .eml, for mail programs.")
 @click.option(
-    "--output", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="File to write to."
+    "--eml", "part", flag_value="eml", help="Print the whole email in the .eml format of mail programs."
+)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write to this file.  [default: standard output]",
 )
 def render(
     template: str,
@@ -73,9 +77,11 @@ def render(
 ) -> None:
     """Render TEMPLATE as the worker does, and print the email.
 
+    `templates list` shows the names of the templates.
+
     \b
     Example:
-        movieapp templates render payment_success --data event.json --eml --output mail.eml
+        movieapp templates render payment_success --eml --output mail.eml
     """
     from actors.channels.email.errors import RenderError
     from actors.channels.email.render import TEMPLATES
@@ -106,11 +112,13 @@ def render(
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("build/gallery"),
     show_default=True,
-    help="Directory to write to. Replaces a gallery in it.",
+    help="Write to this directory, and replace any gallery in it.",
 )
-@click.option("--screenshots", is_flag=True, help="Add screenshots. Requires Chromium and Playwright.")
+@click.option(
+    "--screenshots", is_flag=True, help="Add a screenshot of each email. Requires Chromium and Playwright."
+)
 def gallery(output: Path, screenshots: bool) -> None:
-    """Write a static site with every template and sample.
+    """Write a static website that shows every template and sample.
 
     \b
     Example:

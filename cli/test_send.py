@@ -12,11 +12,17 @@ from cli.options import command_settings, template_argument
 
 @click.command("test-send")
 @template_argument
-@click.option("--to", "recipient", metavar="ADDRESS", required=True, help="Email address to send to.")
-@click.option("--data", type=click.File("rb"), help="File with the event as JSON.  [default: a full sample]")
-@click.option("--via-queue", is_flag=True, help="Publish the event, so that a worker sends the email.")
+@click.option("--to", "recipient", metavar="ADDRESS", required=True, help="Email address of the recipient.")
+@click.option(
+    "--data",
+    type=click.File("rb"),
+    help="Read the event, as JSON, from this file or from - for standard input.  [default: a full sample]",
+)
+@click.option("--via-queue", is_flag=True, help="Publish the event; a worker then sends the email.")
 def test_send(template: str, recipient: str, data: IO[bytes] | None, via_queue: bool) -> None:
-    """Send a sample email of TEMPLATE.
+    """Send a sample email, rendered from TEMPLATE.
+
+    `templates list` shows the names of the templates.
 
     \b
     Example:

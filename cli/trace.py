@@ -27,9 +27,9 @@ _LISTED = {"at": "at", "subject": "subject", "what": "what", "detail": "detail"}
 def trace(listing: Listing, search: str) -> None:
     """Show everything stored about ID or ADDRESS, oldest first.
 
-    ID names a payment, refund, booking, user, HTTP request, event, or notification; a PaymentIntent, refund,
-    charge, or dispute at Stripe; or an email by its Message-ID. A unique prefix of an id is enough. ADDRESS
-    is an email address or a phone number. Case does not matter.
+    ID is the id of a payment, refund, booking, user, HTTP request, event, or notification; the id of a
+    PaymentIntent, refund, charge, or dispute at Stripe; or the Message-ID of an email. A unique prefix of an
+    id is enough. ADDRESS is an email address or a phone number. Case does not matter in ids and addresses.
 
     \b
     Examples:
@@ -42,7 +42,10 @@ def trace(listing: Listing, search: str) -> None:
     found = story(_payment_of_charge(settings, search) if search.startswith(_CHARGES) else search)
     listing.show(map(_row, found.entries), _LISTED)
     if found.more:
-        click.echo(f"Only the newest {MAX_RECORDS} payments and notifications are shown.", err=True)
+        click.echo(
+            f"Only the newest {MAX_RECORDS} payments and the newest {MAX_RECORDS} notifications are shown.",
+            err=True,
+        )
 
 
 def _payment_of_charge(settings: Settings, charge_id: str) -> str:

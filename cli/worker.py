@@ -28,9 +28,17 @@ _REDIS_POLL_MS = 100
     show_default=True,
     help="Number of threads for each process.",
 )
-@click.option("--queues", multiple=True, metavar="QUEUE", help="Consume only this queue; may be repeated.")
+@click.option(
+    "--queues",
+    multiple=True,
+    metavar="QUEUE",
+    help="Consume only this queue; may be repeated.  [default: all queues]",
+)
 def worker(processes: int, threads: int, queues: tuple[str, ...]) -> None:
-    """Send emails and SMS for events, and run periodic work.
+    """Send emails and SMS for events, and run periodic tasks.
+
+    The periodic tasks look up payments whose outcome is unknown, publish stored events, carry out bulk
+    refunds, and queue overdue emails and SMS again.
 
     \b
     Example:

@@ -320,7 +320,7 @@ def test_operators_list_and_lift_lockouts(
     }
     assert all(row["until"].endswith("Z") for row in listed)
     assert "KIND\tSUBJECT\tUNTIL\tLOCKOUTS\n" in run("list").output
-    assert run("lift", "ip", "2001:db8:1:2::7").output == "ip 2001:db8:1:2::/64 may pay again.\n"
+    assert run("lift", "ip", "2001:db8:1:2::7").output == "Lifted the lockout of ip 2001:db8:1:2::/64.\n"
     assert run("lift", "user", "U-1").exit_code == 0
     assert waits(guard, ip="2001:db8:1:2::/64") == 0
     again = run("lift", "user", "U-1")

@@ -253,7 +253,7 @@ def test_drop_asks_for_confirmation_unless_yes_is_passed(stack: Settings) -> Non
     silent = movieapp(stack, "dlq", "drop")
     assert (silent.returncode, "--yes" in silent.stderr) == (2, True)
     refused = run_on_terminal(command, "n\n", env=environment(stack))
-    assert (refused[0], "Drop 3 dead letters for good? [y/N]" in refused[1]) == (1, True)
+    assert (refused[0], "Permanently delete 3 dead letters? [y/N]" in refused[1]) == (1, True)
     dry = movieapp(stack, "dlq", "drop", "--dry-run", "--yes")
     assert (dry.returncode, dry.stdout) == (0, "3 would be dropped.\n")
     assert dead(stack, "notification.sms") == 3

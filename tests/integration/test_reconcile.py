@@ -92,7 +92,7 @@ def test_matching_records_are_reported(client: FlaskClient, books: Settings, pai
     )
     assert reconcile(books) == (0, [], 0)
     output = movieapp(books, "payments", "reconcile")
-    assert (output.returncode, output.stdout) == (0, "0 overdue payments looked up. The books agree.\n")
+    assert (output.returncode, output.stdout) == (0, "Overdue payments looked up: 0. No differences.\n")
 
 
 def _lose_the_record(_books: Settings, transaction_id: str) -> str:

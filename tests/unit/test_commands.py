@@ -135,6 +135,15 @@ def test_help_of_a_group_lists_its_commands() -> None:
             assert "Commands:" in shown.output
 
 
+def test_summaries_fit_the_listing_of_their_group_on_80_columns() -> None:
+    for words, command in [(("movieapp",), main), *walk(main, ("movieapp",))]:
+        if isinstance(command, click.Group):
+            shown = CliRunner().invoke(main, [*words[1:], "--help"], terminal_width=80).output
+            listed = shown.partition("Commands:\n")[2].splitlines()
+            assert len(listed) == len(command.list_commands(click.Context(command)))
+            assert [line for line in listed if not line.endswith(".") or line.endswith("...")] == []
+
+
 def test_help_loads_no_slow_libraries() -> None:
     """Each command imports its modules when it runs, so that --help is fast."""
     found = subprocess.run(

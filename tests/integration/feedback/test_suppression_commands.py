@@ -56,6 +56,7 @@ def test_an_operator_adds_finds_and_removes_an_address(stack: Settings) -> None:
     assert (entry["channel"], entry["reason"], entry["hint"]) == ("email", "operator", "…@example.com")
     assert entry["note"] == "asked on the phone"
     assert JANE not in done.stdout
+    assert run(stack, "list", "--address", JANE, "--reason", "stop").stdout == ""
     run(stack, "remove", entry["id"], "--reason", "asked again")
     assert Suppression.objects.count() == 0
     again = run(stack, "remove", JANE, "--reason", "asked again", code=1)
@@ -76,7 +77,7 @@ def test_a_truncated_list_says_so_and_csv_is_complete(stack: Settings) -> None:
     assert len(rows) == 3
     assert {row["reason"] for row in rows} == {"hard_bounce"}
     none = run(stack, "list", "--channel", "sms")
-    assert (none.stdout, none.stderr) == ("", "No suppression matches.\n")
+    assert (none.stdout, none.stderr) == ("", "No suppressions match these filters.\n")
 
 
 def test_an_invalid_address_is_refused(stack: Settings) -> None:

@@ -144,7 +144,7 @@ def act() -> Any:
                 )
             )
             replayed = outcomes.pop(dead_letters.REPLAYED, 0)
-            flash(f"{replayed} replayed. What becomes of them is below.")
+            flash(f"{replayed} replayed. The results are at the end of this page.")
             for reason, count in outcomes.items():
                 flash(f"{count} not replayed: {reason}.", "bad")
     log.info("dead letters", action=action, key_id=g.key.id if g.key else None, count=len(ids))

@@ -129,7 +129,7 @@ def _settle(payment: Payment, _form: Mapping[str, str]) -> str:
     else:
         payment = side.settle(payment, Actor.OPERATOR).payment
     payment = side.refunds.synchronize(payment, Actor.OPERATOR)
-    return f"The gateway says: {payment.status.replace('_', ' ')}." + (
+    return f"The gateway reports the status {payment.status.replace('_', ' ')}." + (
         " Nothing changed." if payment.status == before else ""
     )
 

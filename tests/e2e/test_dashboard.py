@@ -308,7 +308,7 @@ def test_search_finds_records(api: ApiServer, page: Page) -> None:
     page.wait_for_url("**reason=**")
     expect(found).to_have_count(5)
     page.get_by_role("searchbox").fill("$where")
-    page.get_by_text("No notification matches").wait_for()
+    page.get_by_text("No notifications match").wait_for()
 
 
 def test_dead_letters_are_replayed_after_confirmation(

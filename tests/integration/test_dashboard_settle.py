@@ -55,7 +55,7 @@ def test_charged_payment_without_a_gateway_id_is_found_in_the_gateways_list(
     app: Flask, private_stripe: StripeSimulator
 ) -> None:
     payment = pay_without_response(app, private_stripe, "drop_after")
-    assert "The gateway says: completed." in settle(app, payment)
+    assert "The gateway reports the status completed." in settle(app, payment)
     stored = app.extensions["movieapp"].payments.books.get(payment.id)
     assert (stored.status, stored.history[-1].actor) == ("completed", "operator")
     assert stored.gateway_id == private_stripe.intent(payment.id)["id"]

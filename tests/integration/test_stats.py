@@ -206,7 +206,7 @@ def test_bounce_rate_is_the_share_of_accepted_mails_that_bounced(stored_settings
     assert output["channels"]["email"]["bounce_rate"] == pytest.approx(21 / 90)
     assert "bounce rate\t23.3%" in movieapp(settings, "stats").stdout
     page = create_app(settings).test_client().get("/dashboard").text
-    [tile] = re.findall(r'<div class="tile (\w*)"><dt>Emails that bounced</dt>(.*?)</div>', page)
+    [tile] = re.findall(r'<div class="tile (\w*)"><dt>Email bounce rate</dt>(.*?)</div>', page)
     assert (tile[0], "23.3" in tile[1], "21 of 90 accepted" in tile[1]) == ("bad", True, True)
 
 

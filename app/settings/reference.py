@@ -40,8 +40,8 @@ _PAGE_HEADER = """\
 # Configuration
 
 Look up a setting, its default, and its meaning. Set it in the environment, in `.env`, or in a file with the
-setting's name in `/run/secrets` or in the directory that `SECRETS_DIR` names. The environment comes first,
-then `.env`, then the files.
+setting's name in `/run/secrets` or in the directory that `SECRETS_DIR` names. The environment takes
+precedence over `.env`, and `.env` takes precedence over the files.
 
 If a value is wrong, a process does not start, and prints one line that names the variable. It never prints
 secrets. Production [has more requirements](deployment.md#what-production-requires).

@@ -160,7 +160,7 @@ ROWS = (
     Row(
         "sends no reply after DATA",
         "uncertain",
-        "after three times SMTP_TIMEOUT, the email counts as possibly accepted",
+        "the server may have accepted the email; the worker waited for three times SMTP_TIMEOUT",
         {"message": [SILENCE]},
         changes={"smtp_timeout": 0.3},
     ),

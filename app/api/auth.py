@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 #: The OpenAPI security scheme.
-SCHEME = {"type": "http", "scheme": "bearer", "description": "An API key, made with `movieapp keys create`."}
+SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API key, created with `movieapp keys create`.",
+}
 
 
 def caller() -> str:

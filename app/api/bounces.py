@@ -12,7 +12,7 @@ from app.bounces.report import Bounce
 from app.services import services
 from app.settings import LARGER_BODIES
 
-blueprint = JSONBlueprint("bounces", __name__, url_prefix="/notification", description="Returned mails")
+blueprint = JSONBlueprint("bounces", __name__, url_prefix="/notification", description="Bounces of emails")
 blueprint.before_request(refuse_card_numbers)
 
 #: Also accepted: mail in UTF-8 (RFC 6532), and the generic type that some forwarders send.
@@ -46,9 +46,9 @@ _EXAMPLE = "\n".join(
 )
 
 _BODY = {
-    "description": "The returned mail as it came (RFC 5322), with all its headers; "
+    "description": "The returned email, unchanged (RFC 5322), with all headers; "
     f"at most {LARGER_BODIES['/notification/bounces'] // 1024} KiB. "
-    "Of our mail in it the headers are enough.",
+    "Of the original email that it contains, the headers are enough.",
     "required": True,
     "content": {
         "message/rfc822": {"schema": {"type": "string"}, "example": _EXAMPLE},
@@ -63,9 +63,9 @@ _BODY = {
 @blueprint.response(200, BounceReceipt)
 @blueprint.errors(400, 401, 403, 413, 415, 422, 429, 500, 503)
 def report() -> Response:
-    """Accept a returned mail. Mail that is not a bounce changes nothing.
+    """Accept a returned email. An email that is not a bounce changes nothing.
 
-    Safe to repeat: the same report changes a delivery once. After a 503, send it again.
+    You can safely repeat this request: the same report changes a delivery only once. After a 503, repeat it.
     """
     if request.mimetype not in _TYPES:
         abort(415)

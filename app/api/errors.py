@@ -86,19 +86,20 @@ class ErrorBody(Schema):
     """An error: a code for programs and a message for people."""
 
     code = fields.String(
-        required=True, metadata={"enum": sorted(STATUS), "description": "Stable; branch on it."}
+        required=True,
+        metadata={"enum": sorted(STATUS), "description": "Stable error code. Branch on this code."},
     )
     message = fields.String(
         required=True,
         metadata={
-            "description": "What is wrong and what to do.",
+            "description": "What is wrong, and what to do.",
             "example": "This booking already has a payment.",
         },
     )
     details = fields.Dict(
         required=True,
         metadata={
-            "description": "Further fields; for a 422, those refused.",
+            "description": "Further information. After a 422: the refused fields, and why.",
             "example": {"transaction_id": TRANSACTION_ID},
         },
     )
@@ -110,7 +111,11 @@ class ErrorEnvelope(Schema):
     error = fields.Nested(ErrorBody, required=True)
     timestamp = fields.DateTime(required=True, metadata={"example": "2026-12-01T18:30:01.982Z"})
     request_id = fields.String(
-        required=True, metadata={"description": "Also in X-Request-ID and our logs.", "example": "req_7a31…"}
+        required=True,
+        metadata={
+            "description": "Id of the request, also in the header X-Request-ID and in the logs.",
+            "example": "req_7a31…",
+        },
     )
 
 

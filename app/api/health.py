@@ -8,7 +8,7 @@ from app.api.requests import JSONBlueprint
 from app.api.schemas import Health
 from app.clock import iso, utcnow
 
-blueprint = JSONBlueprint("health", __name__, description="Whether the service is there")
+blueprint = JSONBlueprint("health", __name__, description="Whether the process is running")
 
 
 @blueprint.route("/health")

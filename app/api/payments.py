@@ -41,7 +41,7 @@ from app.services import services
 if TYPE_CHECKING:
     from app.payments.orders import CancelOrder, PaymentOrder, RefundOrder
 
-blueprint = JSONBlueprint("payments", __name__, url_prefix="/payment", description="Taking payments")
+blueprint = JSONBlueprint("payments", __name__, url_prefix="/payment", description="Payments and refunds")
 blueprint.before_request(refuse_card_numbers)
 
 #: Maximum number of payments that are listed for a booking.
@@ -52,7 +52,8 @@ _IDEMPOTENCY_KEY = {
     "in": "header",
     "required": False,
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-    "description": "Same key and same body: the first response again, and never a second charge; kept 24 h.",
+    "description": "A unique key for this operation. A repeated request with the same key and body gets the "
+    "first response again, and never charges twice. Keys are kept for 24 hours.",
 }
 
 
@@ -86,7 +87,7 @@ _DECLINE = {
 def process(order: PaymentOrder) -> Response:
     """Take a payment for a booking.
 
-    A booking is paid once: while it has an open or completed payment, another request gets 409.
+    A booking can be paid only once. While it has an open or completed payment, another request gets 409.
     """
     with run_once("TXN-") as exchange:
         if exchange.response is None:
@@ -110,7 +111,7 @@ def _result_page(transaction_id: str) -> str:
 def refund(order: RefundOrder) -> Response:
     """Refund a payment in part or in full.
 
-    Several partial refunds are allowed. Their sum never exceeds the payment.
+    Several partial refunds are allowed. The sum of the refunds never exceeds the payment.
     """
     with run_once("REF-") as exchange:
         if exchange.response is None:
@@ -127,7 +128,7 @@ def refund(order: RefundOrder) -> Response:
 @blueprint.response(200, CancelResult)
 @blueprint.errors(401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503)
 def cancel(order: CancelOrder) -> Response:
-    """Cancel a payment that waits for its customer. The booking can then be paid again."""
+    """Cancel a payment that waits for the customer. The booking can then be paid again."""
     with run_once("TXN-") as exchange:
         if exchange.response is None:
             exchange.response = cancel_response(services().payments.cancel(order))
@@ -142,7 +143,7 @@ def cancel(order: CancelOrder) -> Response:
 @blueprint.response(200, PaymentStatusBody)
 @blueprint.errors(401, 403, 404, 422, 429, 500, 503)
 def status(transaction_id: str) -> Response:
-    """Return the state of a payment or refund. While the customer has to act, this polls the gateway."""
+    """Return the state of a payment or refund. If a payment waits for the customer, look it up at Stripe."""
     payments = services().payments
     if transaction_id.startswith("REF-"):
         return jsonify(refund_body(*payments.books.get_refund(transaction_id)))
@@ -158,7 +159,7 @@ def status(transaction_id: str) -> Response:
 @blueprint.response(200, BookingPayments)
 @blueprint.errors(401, 403, 422, 429, 500, 503)
 def booking(booking_id: str) -> Response:
-    """List all payments of a booking, newest first: for a frontend that lost a response."""
+    """List the payments of a booking, newest first (at most 100)."""
     found = services().payments.books.ledger.search(_MAX_LISTED, booking_id=normalized_id(booking_id))
     return jsonify({"booking_id": booking_id, "transactions": [payment_body(payment) for payment in found]})
 
@@ -167,5 +168,5 @@ def booking(booking_id: str) -> Response:
 @blueprint.response(200, PaymentMethods)
 @blueprint.errors(422, 429)
 def methods() -> Response:
-    """List the payment methods, and which of them are enabled."""
+    """List all payment methods, and whether each is enabled."""
     return jsonify({"payment_methods": payment_methods(services().settings)})

@@ -13,7 +13,7 @@ from app.operations.health import Finding, Level, pick, run_probes
 from app.services import services
 from app.settings import Settings
 
-blueprint = JSONBlueprint("readiness", __name__, description="Whether payments can be taken safely")
+blueprint = JSONBlueprint("readiness", __name__, description="Whether the API can take payments safely")
 
 #: Seconds for each call to a server: orchestrators wait only a few for the whole response.
 _TIMEOUT_SECONDS = 0.5
@@ -57,9 +57,9 @@ class _Cache:
 @blueprint.alt_response(503, schema=Readiness)
 @blueprint.errors(429)
 def ready() -> tuple[Response, int]:
-    """Whether payments can be taken safely.
+    """Report whether the API can take payments safely.
 
-    Payments work without Redis and the broker: events wait in the outbox.
+    Payments work without Redis and the message broker: events wait in the outbox.
     """
     cache: _Cache = current_app.extensions.setdefault("readiness", _Cache())
     findings = cache.findings(services().settings)

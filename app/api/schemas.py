@@ -17,9 +17,9 @@ from app.payments import states
 from app.payments.orders import CancelOrder, PaymentOrder, RefundOrder
 from app.settings import PAYMENT_METHODS
 
-_E164 = Pattern(r"^\+[1-9][0-9]{6,14}$", error="Must be an E.164 number, as +14155550123.")
-_LOCALE = Pattern(r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8}){0,3}$", error="Must be a locale, as en-US.")
-_TOKEN = Pattern(r"^pm_[A-Za-z0-9_]+$", error="Must be a Stripe PaymentMethod id, pm_….")
+_E164 = Pattern(r"^\+[1-9][0-9]{6,14}$", error="Must be an E.164 number, for example +14155550123.")
+_LOCALE = Pattern(r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8}){0,3}$", error="Must be a locale, for example en-US.")
+_TOKEN = Pattern(r"^pm_[A-Za-z0-9_]+$", error="Must be the id of a Stripe PaymentMethod (pm_…).")
 _RETURN_URL = Pattern(r"^[A-Za-z][A-Za-z0-9+.-]*://[^\s<>]+$", error="Must be a URL.")
 _METADATA_KEY = Pattern(r"^[A-Za-z0-9_-]+$", error="Must be letters, digits, _ or -.")
 _REFUND_STATUSES = tuple(states.RefundStatus)
@@ -89,11 +89,12 @@ class PaymentRequest(Schema):
     booking_id = Id(required=True, metadata={"example": BOOKING_ID})
     amount = Amount(
         required=True,
-        metadata=_ABOVE_ZERO | {"description": "In major units, above 0.", "example": 25.5},
+        metadata=_ABOVE_ZERO | {"description": "Amount in major units; must be above 0.", "example": 25.5},
     )
     payment_method = fields.String(required=True, validate=validate.OneOf(PAYMENT_METHODS))
     currency = fields.String(
-        validate=validate.OneOf(sorted(CURRENCIES)), metadata={"description": "ISO 4217", "example": "USD"}
+        validate=validate.OneOf(sorted(CURRENCIES)),
+        metadata={"description": "An ISO 4217 code.", "example": "USD"},
     )
     user_email = EmailAddress(metadata={"example": "jane.doe@example.com"})
     user_phone = fields.String(validate=_E164, metadata={"example": "+14155550123"})
@@ -102,7 +103,7 @@ class PaymentRequest(Schema):
     payment_token = fields.String(
         validate=[validate.Length(max=255), _TOKEN],
         metadata={
-            "description": "A Stripe PaymentMethod id: the way to pay in production.",
+            "description": "Id of a Stripe PaymentMethod. Use it in production instead of card_details.",
             "example": "pm_card_visa",
         },
     )
@@ -113,7 +114,8 @@ class PaymentRequest(Schema):
         validate=[_RETURN_URL],
         metadata={
             "format": "uri",
-            "description": "https, or the scheme of an app that the deployment allows.",
+            "description": "URL to which the customer returns after a redirect: https, or a scheme in "
+            "RETURN_URL_SCHEMES.",
             "example": "https://shop.example.com/paid",
         },
     )
@@ -121,20 +123,20 @@ class PaymentRequest(Schema):
         keys=Text(40, validate=[_METADATA_KEY]),
         values=Text(500),
         validate=validate.Length(max=20),
-        metadata={"description": "Kept with the payment, at Stripe too.", "example": {"channel": "web"}},
+        metadata={"description": "Stored with the payment, also at Stripe.", "example": {"channel": "web"}},
     )
 
     customer_ip = ClientAddress(
         metadata={
             "type": "string",
-            "description": "The shopper's IP address, for limits on abuse. A port is ignored.",
+            "description": "The customer's IP address, for limits on card testing. A port is ignored.",
             "example": "203.0.113.8",
         }
     )
     replace_open = fields.Boolean(
         metadata={
-            "description": "Cancel an open payment of the same booking and user first, if it waits for its "
-            "customer.",
+            "description": "Whether to first cancel a payment of the same booking and user that waits "
+            "for the customer.",
             "example": False,
         }
     )
@@ -171,7 +173,8 @@ class RefundRequest(Schema):
     user_id = Id(required=True, metadata={"example": "user_123"})
     reason = Text(500, required=True, metadata={"example": "Customer cancellation"})
     refund_amount = Amount(
-        metadata=_ABOVE_ZERO | {"description": "In major units; all that is left if absent.", "example": 10}
+        metadata=_ABOVE_ZERO
+        | {"description": "Amount in major units. Default: the rest of the payment.", "example": 10}
     )
 
     @post_load
@@ -220,12 +223,15 @@ class PaymentOpen(_Result):
     )
     currency = fields.String(required=True, metadata={"example": "USD"})
     client_secret = fields.String(
-        metadata={"example": "pi_3Q…_secret_…", "description": "For Stripe.js, to finish 3-D Secure."}
+        metadata={
+            "example": "pi_3Q…_secret_…",
+            "description": "Secret with which Stripe.js confirms the payment.",
+        }
     )
     redirect_url = fields.String(
         metadata={
             "example": "https://www.paypal.com/checkoutnow?token=…",
-            "description": "Where to send the customer.",
+            "description": "URL at which the customer confirms the payment.",
         }
     )
     message = fields.String(required=True, metadata={"example": "The customer has to confirm this payment."})
@@ -250,7 +256,7 @@ class PaymentDeclined(_Result):
     error_message = fields.String(
         metadata={
             "example": "Your card has insufficient funds. Please use another card.",
-            "description": "Words for the customer.",
+            "description": "Message to show to the customer.",
         },
     )
     retry_possible = fields.Boolean(required=True, metadata={"example": True})
@@ -265,7 +271,7 @@ class DisputeStatus(Schema):
     amount = fields.Float(
         required=True,
         allow_none=True,
-        metadata={"example": 25.5, "description": "What the bank claims back."},
+        metadata={"example": 25.5, "description": "The disputed amount."},
     )
     reason = fields.String(required=True, allow_none=True, metadata={"example": "fraudulent"})
     evidence_due_by = fields.DateTime(
@@ -293,12 +299,15 @@ class PaymentStatusBody(_Result):
     currency = fields.String(required=True, metadata={"example": "USD"})
     amount_refunded = fields.Float(required=True, metadata={"example": 10})
     refunds = fields.List(fields.Nested(RefundStatus), required=True)
-    disputed = fields.Boolean(metadata={"example": True, "description": "Whether a dispute is not won."})
-    disputes = fields.List(fields.Nested(DisputeStatus), metadata={"description": "If there are any."})
+    disputed = fields.Boolean(metadata={"example": True, "description": "Whether a dispute is open or lost."})
+    disputes = fields.List(
+        fields.Nested(DisputeStatus), metadata={"description": "Present if the payment has disputes."}
+    )
     client_secret = fields.String(
         metadata={
             "example": "pi_3Q…_secret_…",
-            "description": "While the customer has to act, for keys with payments:write.",
+            "description": "Present while the payment waits for the customer, for API keys with "
+            "payments:write.",
         }
     )
     redirect_url = fields.String(metadata={"example": "https://www.paypal.com/checkoutnow?token=…"})
@@ -307,7 +316,7 @@ class PaymentStatusBody(_Result):
         metadata={"example": "Your card has insufficient funds. Please use another card."}
     )
     original_transaction_id = fields.String(
-        metadata={"example": TRANSACTION_ID, "description": "Of a refund: the payment's id."}
+        metadata={"example": TRANSACTION_ID, "description": "In a refund: the id of the payment."}
     )
     created_at = fields.DateTime(required=True, metadata={"example": "2026-12-01T18:30:01.982Z"})
     processed_at = fields.DateTime(
@@ -357,7 +366,8 @@ class WebhookReceipt(Schema):
 
     received = fields.Boolean(required=True, metadata={"example": True})
     new = fields.Boolean(
-        required=True, metadata={"example": True, "description": "False for a repeated delivery."}
+        required=True,
+        metadata={"example": True, "description": "Whether this delivery was not a repeated one."},
     )
 
 
@@ -369,10 +379,11 @@ class BounceFacts(Schema):
     status = fields.String(
         required=True,
         allow_none=True,
-        metadata={"example": "5.1.1", "description": "The enhanced status code (RFC 3463)."},
+        metadata={"example": "5.1.1", "description": "The mail server's enhanced status code (RFC 3463)."},
     )
     reply = fields.String(
-        required=True, metadata={"example": "550 5.1.1 User unknown", "description": "The server's words."}
+        required=True,
+        metadata={"example": "550 5.1.1 User unknown", "description": "The mail server's reply."},
     )
 
 
@@ -383,18 +394,21 @@ class BounceReceipt(Schema):
     outcome = fields.String(
         required=True,
         validate=validate.OneOf(tuple(Outcome)),
-        metadata={"description": "What it led to. Only `recorded` has changed a notification."},
+        metadata={"description": "Result of the report. Only `recorded` has changed a notification."},
     )
     notification_id = fields.String(
         required=True,
         allow_none=True,
-        metadata={"example": "6564f1c2a1b2c3d4e5f60718", "description": "The notification that it is about."},
+        metadata={
+            "example": "6564f1c2a1b2c3d4e5f60718",
+            "description": "Id of the notification that bounced.",
+        },
     )
     what = fields.String(
         required=True,
         allow_none=True,
         validate=validate.OneOf(tuple(OtherMail)),
-        metadata={"description": "What it is, if it is no bounce."},
+        metadata={"description": "Kind of the email, if it is not a bounce."},
     )
     bounce = fields.Nested(BounceFacts, required=True, allow_none=True)
 

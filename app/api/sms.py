@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 blueprint = JSONBlueprint(
-    "sms", __name__, url_prefix="/notification/sms", description="Receipts and replies, from Twilio"
+    "sms", __name__, url_prefix="/notification/sms", description="Receipts and incoming SMS from Twilio"
 )
 
 _E164 = re.compile(r"\+[1-9][0-9]{4,14}")
@@ -63,7 +63,7 @@ def _form(about: str, example: dict[str, str]) -> dict[str, Any]:
 
 
 _RECEIPT = _form(
-    "A status callback: https://www.twilio.com/docs/messaging/guides/track-outbound-message-status",
+    "A status callback of Twilio: https://www.twilio.com/docs/messaging/guides/track-outbound-message-status",
     {
         "MessageSid": "SM0123456789abcdef0123456789abcdef",
         "MessageStatus": "undelivered",
@@ -71,7 +71,7 @@ _RECEIPT = _form(
     },
 )
 _INBOUND = _form(
-    "An incoming message: https://www.twilio.com/docs/messaging/guides/webhook-request",
+    "An incoming SMS from Twilio: https://www.twilio.com/docs/messaging/guides/webhook-request",
     {"From": "+14155550123", "To": "+14155550100", "Body": "STOP"},
 )
 
@@ -81,7 +81,7 @@ _INBOUND = _form(
 @blueprint.response(204)
 @blueprint.errors(403, 413, 429, 503)
 def status() -> Response:
-    """Accept a receipt of an SMS. Repeated, late, and unknown receipts change nothing."""
+    """Accept a delivery receipt of an SMS. Repeated, late, and unknown receipts change nothing."""
     settings = services().settings
     _check_signature(settings, "status")
     receipt = _receipt()
@@ -95,7 +95,7 @@ def status() -> Response:
 @blueprint.response(200, {"type": "string", "format": "xml"}, content_type="text/xml")
 @blueprint.errors(403, 413, 429, 503)
 def inbound() -> Response:
-    """Handle an incoming SMS: STOP suppresses the number, START allows it again, HELP names the sender."""
+    """Handle an incoming SMS. STOP suppresses the number, START allows it again, HELP names the sender."""
     settings = services().settings
     _check_signature(settings, "inbound")
     number, text = request.form.get("From", ""), request.form.get("Body", "")

@@ -14,7 +14,7 @@ from app.payments.webhooks import MongoWebhookLog
 from app.services import services
 from app.telemetry import metrics
 
-blueprint = JSONBlueprint("webhook", __name__, url_prefix="/payment", description="Webhooks of the gateway")
+blueprint = JSONBlueprint("webhook", __name__, url_prefix="/payment", description="Webhooks of Stripe")
 
 _SIGNATURE = {
     "name": "Stripe-Signature",
@@ -24,7 +24,7 @@ _SIGNATURE = {
     "example": "t=1764613802,v1=5257a869e7ecebeda32affa62cdca3fa51cad7e77a0e56ff536d0ce8e108d8bd",
 }
 _BODY = {
-    "description": "An event: https://docs.stripe.com/api/events/object",
+    "description": "An event of Stripe: https://docs.stripe.com/api/events/object",
     "required": True,
     "content": {
         "application/json": {
@@ -40,7 +40,7 @@ _BODY = {
 @blueprint.response(200, WebhookReceipt)
 @blueprint.errors(400, 413, 429, 502, 503)
 def webhook() -> Response:
-    """Accept a webhook delivery. Repeated deliveries and unknown types change nothing."""
+    """Accept a webhook from Stripe. Repeated deliveries and unknown event types change nothing."""
     settings, payments = services().settings, services().payments
     try:
         event = payments.gateway.read_webhook(request.get_data(), request.headers.get("Stripe-Signature", ""))

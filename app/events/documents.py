@@ -34,6 +34,12 @@ _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 Json = dict[str, Any]
 
+#: Whether an event has a template → what the worker does with it.
+_NOTIFIES = {
+    True: "The worker notifies the customer by email and SMS.",
+    False: "The worker sends no message.",
+}
+
 
 def _string(field: fields.Field[Any]) -> Json:
     schema: Json = {"type": "string"}
@@ -159,7 +165,7 @@ def asyncapi() -> Json:
     }
     channels = {}
     operations = {}
-    for event_type in CATALOG:
+    for event_type, row in CATALOG.items():
         family = event_type.partition(".")[0]
         channels[event_type] = {
             "address": event_type,
@@ -174,13 +180,14 @@ def asyncapi() -> Json:
         operations[f"notify.{event_type}"] = {
             "action": "receive",
             "channel": {"$ref": f"#/channels/{event_type}"},
-            "summary": f"Told to the customer by mail and text; taken from {EVENT_QUEUES[family]}.",
+            "summary": f"Received from {EVENT_QUEUES[family]}. {_NOTIFIES[row.template is not None]}",
         }
         if family == "payment":
             operations[f"publish.{event_type}"] = {
                 "action": "send",
                 "channel": {"$ref": f"#/channels/{event_type}"},
-                "summary": "Published, persistent and confirmed, once the payment has changed.",
+                "summary": "Published as a persistent message, with a publisher confirm, after the payment "
+                "has changed.",
                 "bindings": {"amqp": {"deliveryMode": 2, "mandatory": True}},
             }
     return {
@@ -188,7 +195,7 @@ def asyncapi() -> Json:
         "info": {
             "title": "movieapp events",
             "version": "1.0.0",
-            "description": "Plain JSON on a durable topic exchange; the routing key is the event's type.",
+            "description": "Plain JSON on a durable topic exchange. The routing key is the event's type.",
         },
         "defaultContentType": "application/json",
         "channels": channels,

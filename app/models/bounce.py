@@ -13,9 +13,9 @@ _KEPT_SECONDS = 60 * 24 * 3600
 
 
 class HandledBounce(Record):
-    """A report of a returned email. It contains no address.
+    """A report of a returned email, without any address.
 
-    Only `app.bounces.intake` writes these.
+    Only `app.bounces.intake` writes this collection.
     """
 
     #: Hash that identifies the report.

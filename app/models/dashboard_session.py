@@ -13,10 +13,11 @@ SESSION_SECONDS = 8 * 3600
 
 
 class DashboardSession(Record):
-    """A valid session. Signing out or revoking its key deletes it."""
+    """A valid session of the dashboard. Signing out or revoking the API key deletes it."""
 
     #: SHA-256 of the token in the browser's cookie.
     id = StringField(primary_key=True)
+    #: The API key that signed in.
     key_id = StringField(required=True)
     created_at = DateTimeField(required=True)
 

@@ -12,13 +12,13 @@ from app.models.database import Record
 class Erasure(Record):
     """An erased address, phone number, or user id, without personal data.
 
-    Only `app.privacy.erasures` writes these. They are never deleted, because an old event may arrive at any
-    time.
+    Only `app.privacy.erasures` writes this collection. Erasures are never deleted, because an old event may
+    arrive at any time.
     """
 
     #: Kind and keyed hash: `email:…`, `phone:…`, or `user:…`.
     id = StringField(primary_key=True)
-    #: Events from before this time are redacted when they are processed.
+    #: Workers redact events with an earlier timestamp when they process them.
     erased_at = DateTimeField(required=True)
 
     meta: ClassVar[dict[str, Any]] = {"collection": "erasures"}

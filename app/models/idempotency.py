@@ -12,23 +12,24 @@ KEPT_SECONDS = 24 * 3600
 
 
 class IdempotencyRecord(Record):
-    """An Idempotency-Key: a claim while its request runs, the response afterwards.
+    """An Idempotency-Key: a claim while its request runs, and then the response to that request.
 
-    Source of the semantics: draft-ietf-httpapi-idempotency-key-header.
+    The semantics follow draft-ietf-httpapi-idempotency-key-header.
     """
 
-    #: Hash of the API key and the idempotency key, which is scoped to it.
+    #: Hash of the API key and the Idempotency-Key. Idempotency-Keys are scoped to the API key.
     id = StringField(primary_key=True)
-    #: Hash of method, path, and body, to refuse the same key with another request.
+    #: Hash of the request's method, path, and body, to refuse the same key for a different request.
     fingerprint = StringField(required=True)
-    #: The id of the first request's transaction, chosen with the claim so that it can be looked up after a
-    #: crash.
+    #: Id of the first request's payment or refund. The claim sets it, so that recovery can look up the
+    #: outcome after a crash.
     transaction_id = StringField(required=True)
     #: The attempt that holds the claim. Only this attempt stores the response.
     owner = StringField()
     claimed_at = DateTimeField(required=True)
     created_at = DateTimeField(required=True)
 
+    #: HTTP status of the stored response.
     status = IntField()
     headers = DictField()
     body = BinaryField()

@@ -45,46 +45,53 @@ class Notification(Record):
 
     event_id = StringField(required=True)
     event_type = StringField(required=True)
+    #: email or sms.
     notification_type = StringField(required=True, choices=tuple(ChannelName))
     #: queued, sending, sent, retrying, failed, skipped, uncertain, delivered, undelivered, or bounced.
     status = StringField(required=True, choices=tuple(DeliveryStatus))
     booking_id = StringField()
+    #: Email address or phone number.
     recipient = StringField()
     subject = StringField()
     template = StringField()
+    #: Message-ID of the email, or the SMS provider's id of the message.
     message_id = StringField()
-    #: `fallback` if the mail server that SMTP_FALLBACK_URL names accepted it.
+    #: `fallback` if the mail server of SMTP_FALLBACK_URL accepted the email.
     relay = StringField()
-    #: Of an SMS: whether it replaces an undeliverable mail and therefore contains the booking's codes.
+    #: Of an SMS: whether it replaces an undeliverable email, and therefore contains the ticket codes.
     stands_in = BooleanField()
-    #: Of an SMS: number of billed segments.
+    #: Of an SMS: the number of billed segments.
     segments = IntField()
+    #: The event, unchanged.
     event_data = EventField(required=True)
-    #: The trace of its event, which the sender continues.
+    #: W3C trace context of the event, which the delivery's trace continues.
     traceparent = StringField()
 
     created_at = DateTimeField(required=True)
     sent_at = DateTimeField()
-    #: When its bounce or its `undelivered` receipt arrived.
+    #: When the email's bounce or the SMS's `undelivered` receipt arrived.
     returned_at = DateTimeField()
-    #: How often an operator resent it. Receipts of an earlier message do not apply to a later one.
+    #: Number of times that an operator resent the message. Receipts of an earlier message do not apply to a
+    #: later one.
     resends = IntField(default=0)
-    #: Whether the current resend ignores the suppression of its recipient.
+    #: Whether the current resend ignores the suppression of the recipient.
     past_suppression = BooleanField()
-    #: While it is retrying: time of the next attempt.
+    #: Time of the next attempt, while the status is `retrying`.
     next_attempt_at = DateTimeField()
-    #: Until it is finished: when it is overdue. While it is sending, this is the end of the worker's lease;
-    #: otherwise, the time at which its message counts as lost.
+    #: When the delivery becomes overdue; unset once it is finished. In the status `sending`, this is the end
+    #: of the worker's lease; otherwise, it is the time at which the queued message counts as lost.
     due_at = DateTimeField()
-    #: When it fails if the mail server does not recover. Set at its first failed attempt.
+    #: When the delivery fails if the mail server does not recover. Set at the first failed attempt.
     give_up_at = DateTimeField()
-    #: Of a confirmation or an update, until its reminder is queued or dropped: start of the show.
+    #: Start of the show, in a confirmation or an update whose reminder is neither queued nor dropped yet.
     upcoming_showtime = DateTimeField()
+    #: Number of retries.
     retry_count = IntField(default=0)
-    #: How often a worker claimed it and reported no outcome.
+    #: Number of times that a worker claimed the delivery but reported no outcome.
     abandoned = IntField(default=0)
-    #: How many of these were outages of MongoDB or Redis, not lost workers.
+    #: How many of the `abandoned` claims were due to outages of MongoDB or Redis, not to lost workers.
     excused = IntField(default=0)
+    #: Why the last attempt failed, or why nothing was sent.
     error_message = StringField()
     attempts = EmbeddedDocumentListField(Attempt)
 

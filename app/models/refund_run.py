@@ -21,28 +21,28 @@ class RunTotal(EmbeddedDocument):
     """A run's total in one currency."""
 
     currency = StringField(required=True)
-    #: In major units.
+    #: Sum of the planned refunds, in major units.
     amount = Decimal128Field(required=True)
 
 
 class RefundRun(Record):
-    """A bulk refund (`RUN-…`): a plan, confirmed or not.
+    """A planned or confirmed bulk refund (`RUN-…`).
 
-    Only `app.payments.bulk.store` writes these.
+    Only `app.payments.bulk.store` writes this collection.
     """
 
     id = StringField(primary_key=True)
-    #: planned, running, stopped, or finished.
+    #: Status of the run: planned, running, stopped, or finished.
     status = StringField(required=True)
     #: Source of the list: a file name or a showtime.
     source = StringField(required=True)
-    #: SHA-256 of the list, to find its unfinished run.
+    #: SHA-256 of the list, to find an unfinished run of the same list.
     digest = StringField(required=True)
-    #: The reason of every refund; customers read it.
+    #: Reason for every refund of the run. Customers see this reason.
     reason = StringField(required=True)
-    #: Maximum number of refunds a second.
+    #: Maximum number of refunds per second.
     rate = FloatField(required=True)
-    #: The operator who planned it.
+    #: The operator who planned the run.
     operator = StringField(required=True)
     line_count = IntField(required=True)
     totals = EmbeddedDocumentListField(RunTotal)
@@ -51,12 +51,12 @@ class RefundRun(Record):
     confirmed_at = DateTimeField()
     finished_at = DateTimeField()
 
-    #: `executing` while a process carries it out. Unique, so that only one run is carried out at a time.
+    #: `executing` while a process executes the run. Unique, so that only one run is executed at a time.
     slot = StringField()
-    #: The process that carries it out, until its lease ends.
+    #: The process that executes the run until `lease_until`.
     lease_owner = StringField()
     lease_until = DateTimeField()
-    #: Set after repeated refusals by the gateway: workers do not continue before this time.
+    #: Time before which workers do not continue the run. Set after repeated refusals by the gateway.
     retry_at = DateTimeField()
 
     meta: ClassVar[dict[str, Any]] = {
@@ -71,28 +71,28 @@ class RefundRun(Record):
 
 
 class RefundRunLine(Record):
-    """One line of the list of a bulk refund. The refund itself is in the payment.
+    """One line of the list of a bulk refund. The refund itself is stored in the payment.
 
-    Only `app.payments.bulk.store` writes these.
+    Only `app.payments.bulk.store` writes this collection.
     """
 
     #: The run's id and the line's number.
     id = StringField(primary_key=True)
     run_id = StringField(required=True)
     number = IntField(required=True)
-    #: From the list, or the payment that was found for the booking.
+    #: The payment that the list names, or that was found for the booking.
     transaction_id = StringField()
     booking_id = StringField()
-    #: Planned refund, in major units; unset if nothing is refunded.
+    #: Amount of the planned refund, in major units; unset if nothing is refunded.
     amount = Decimal128Field()
     currency = StringField()
-    #: Verdict of the plan: refund, rest, or why nothing is refunded.
+    #: Decision of the plan: `refund`, `rest` (what is left of the payment), or why nothing is refunded.
     verdict = StringField(required=True)
-    #: open, closed, or excluded (nothing to refund).
+    #: Status of the line: open, closed, or excluded (nothing to refund).
     status = StringField(required=True)
-    #: How often the outcome of its refund stayed unknown.
+    #: Number of times that the outcome of the line's refund was still unknown.
     looks = IntField()
-    #: Why it was closed without a refund, if the payment does not record the reason.
+    #: Why the line was closed without a refund, if the payment does not record the reason.
     note = StringField()
 
     meta: ClassVar[dict[str, Any]] = {

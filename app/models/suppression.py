@@ -29,23 +29,25 @@ class SuppressionReason(StrEnum):
 
 
 class Suppression(Record):
-    """A recipient that gets no more messages over a channel, until the entry ends or is removed.
+    """A recipient that gets no more messages over a channel, until the entry expires or is removed.
 
-    Stores not the address but its keyed hash (HMAC-SHA256 with SUPPRESSION_KEY).
+    The entry contains a keyed hash of the address (HMAC-SHA256 with SUPPRESSION_KEY), not the address.
     """
 
     #: The channel and the keyed hash, for example `email:5f0c…`.
     id = StringField(primary_key=True)
+    #: email or sms.
     channel = StringField(required=True, choices=tuple(ChannelName))
+    #: hard_bounce, soft_bounces, stop, or operator.
     reason = StringField(required=True, choices=tuple(SuppressionReason))
-    #: Its source, for example `bounce mailbox` or an operator's name.
+    #: Source of the entry, for example `bounce mailbox` or an operator's name.
     source = StringField(required=True, max_length=200)
     #: An operator's comment.
     note = StringField(max_length=500)
-    #: For operators to recognize it: the domain, or the first and last two digits.
+    #: Part of the address by which operators recognize it: the domain, or the first and last two digits.
     hint = StringField(required=True)
     created_at = DateTimeField(required=True)
-    #: When it ends: SUPPRESSION_DAYS after it was last reported.
+    #: When the entry expires: SUPPRESSION_DAYS after the latest report.
     expires_at = DateTimeField(required=True)
 
     meta: ClassVar[dict[str, Any]] = {
@@ -58,11 +60,11 @@ class Suppression(Record):
 
 
 class SoftBounce(Record):
-    """A bounce for a temporary reason, such as a full mailbox. Kept for a week."""
+    """A bounce for a temporary reason, such as a full mailbox. The entry is kept for a week."""
 
-    #: The recipient as in `suppressions`, and the delivery that bounced.
+    #: Identifies the recipient and the delivery that bounced.
     id = StringField(primary_key=True)
-    #: The channel and the keyed hash of the recipient, as in `suppressions`.
+    #: The channel and the keyed hash of the recipient's address, as in `suppressions`.
     recipient = StringField(required=True)
     at = DateTimeField(required=True)
 

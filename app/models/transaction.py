@@ -22,27 +22,28 @@ ID_LENGTH = 128
 
 
 class Move(EmbeddedDocument):
-    """One change of state, an entry of the audit trail."""
+    """One change of state in the payment's history."""
 
     at = DateTimeField(required=True)
     status = StringField(required=True)
-    #: Who made the change: api, webhook, recovery, or operator.
+    #: Cause of the change: api, webhook, recovery, or operator.
     actor = StringField(required=True)
     gateway_id = StringField()
-    #: The HTTP request that caused it, and the event that was published for it.
+    #: The HTTP request that caused the change.
     request_id = StringField()
+    #: The event that announces the change.
     event_id = StringField()
     note = StringField()
 
 
 class OutboxEntry(EmbeddedDocument):
-    """An event that was stored with a status, and waits to be published."""
+    """An event that was stored with a change of state, and waits to be published."""
 
     event_id = StringField(required=True)
     event_type = StringField(required=True)
-    #: The JSON to publish, serialized once so that every attempt publishes the same bytes.
+    #: The JSON to publish. It is serialized once, so that every attempt publishes the same bytes.
     body = StringField(required=True)
-    #: The trace of the change.
+    #: W3C trace context of the change.
     traceparent = StringField()
     created_at = DateTimeField(required=True)
 
@@ -51,7 +52,7 @@ class Refund(EmbeddedDocument):
     """A partial or full refund (`REF-…`). Its id is also the gateway's idempotency key."""
 
     id = StringField(required=True)
-    #: pending, completed or failed.
+    #: Status of the refund: pending, completed, or failed.
     status = StringField(required=True)
     amount = Decimal128Field(required=True)
     reason = StringField(required=True)
@@ -59,12 +60,12 @@ class Refund(EmbeddedDocument):
     error_message = StringField()
     created_at = DateTimeField(required=True)
     processed_at = DateTimeField()
-    #: A second attempt of the same request has begun.
+    #: Whether a second attempt of the same request has begun.
     resumed = BooleanField()
 
 
 class Dispute(EmbeddedDocument):
-    """A charge that its cardholder's bank disputes."""
+    """A dispute of the charge by the cardholder's bank."""
 
     id = StringField(required=True)
     status = StringField(required=True)
@@ -72,14 +73,14 @@ class Dispute(EmbeddedDocument):
     #: The disputed amount, in major units of the payment's currency.
     amount = Decimal128Field()
     evidence_due_by = DateTimeField()
-    #: Time of the gateway's information.
+    #: Time at which the gateway reported this state of the dispute.
     at = DateTimeField(required=True)
 
 
 class Transaction(Record):
     """One payment (`TXN-…`). Its id is also the gateway's idempotency key.
 
-    Only `app.payments.ledger` writes these.
+    Only `app.payments.ledger` writes this collection.
     """
 
     id = StringField(primary_key=True)
@@ -92,11 +93,11 @@ class Transaction(Record):
     currency = StringField(required=True, min_length=3, max_length=3)
     payment_method = StringField(required=True)
 
-    #: Fields that events contain for notifications: user_email, user_phone, user_name, locale.
+    #: The customer's fields that events contain for notifications: user_email, user_phone, user_name, locale.
     contact = DictField()
     metadata = DictField()
 
-    #: The booking, while this payment is open or completed. Unique, so that a booking is paid once.
+    #: Id of the booking, while this payment is open or completed. Unique, so that a booking is paid once.
     open_booking = StringField()
 
     #: The gateway's id of the payment method; unset if the customer chooses at the gateway.
@@ -105,13 +106,13 @@ class Transaction(Record):
 
     #: Time of the last charge request to the gateway.
     attempted_at = DateTimeField()
-    #: When to look up the outcome at the gateway; unset once it is known.
+    #: When recovery looks up the outcome at the gateway; unset once the outcome is known.
     recover_after = DateTimeField()
-    #: The process that looks it up, until its claim ends.
+    #: The process that is looking up the outcome.
     recovery_claim = StringField()
     #: The gateway's id of a charge that succeeded after the payment had ended unpaid; unset once refunded.
     stray_charge = StringField()
-    #: The type of fraud that the card network suspects: a dispute is likely to follow.
+    #: Type of fraud that the card network suspects. A dispute is likely to follow.
     fraud_warning = StringField()
 
     gateway_id = StringField()
@@ -119,24 +120,26 @@ class Transaction(Record):
     card_last_four = StringField()
     error_code = StringField()
     error_message = StringField()
-    #: Advice after a failure; see `app.declines`.
+    #: Advice for the customer after a failure; see `app.declines`.
     retry_advice = StringField()
 
-    #: Every requested refund. They are stored in the payment, so that one write reserves the amount and
+    #: Every requested refund. Refunds are stored in the payment, so that one write reserves the amount and
     #: records the refund.
     refunds = EmbeddedDocumentListField(Refund)
-    #: Sum of the refunds that are pending or completed: never more than `amount`.
+    #: Sum of the pending and completed refunds; never more than `amount`.
     refund_reserved = Decimal128Field(default=Decimal(0))
-    #: Sum of the refunds that are completed.
+    #: Sum of the completed refunds.
     amount_refunded = Decimal128Field(default=Decimal(0))
 
     disputes = EmbeddedDocumentListField(Dispute)
 
+    #: Every change of state, oldest first.
     history = EmbeddedDocumentListField(Move)
+    #: Events that wait to be published, oldest first.
     outbox = EmbeddedDocumentListField(OutboxEntry)
     #: When the oldest entry of the outbox was created; unset while the outbox is empty.
     outbox_since = DateTimeField()
-    #: Until when one worker may publish its events exclusively.
+    #: End of the time in which one process may publish the payment's events exclusively.
     outbox_claim = DateTimeField()
 
     created_at = DateTimeField(required=True)

@@ -13,7 +13,7 @@ _KEPT_SECONDS = 14 * 24 * 3600
 
 
 class WebhookDelivery(Record):
-    """A handled event of the gateway (`evt_…`)."""
+    """A webhook event of the gateway (`evt_…`) that was handled."""
 
     id = StringField(primary_key=True)
     type = StringField(required=True)

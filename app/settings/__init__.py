@@ -279,305 +279,355 @@ class Settings(BaseSettings):
     )
 
     app_env: Literal["development", "production"] = Field(
-        "development", description="production refuses to start with unsafe settings"
+        "development",
+        description="mode of the processes; in production, they refuse to start with unsafe settings",
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level to log")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="lowest level of messages to log"
+    )
 
     # Tracing. OpenTelemetry's SDK reads further variables, for example OTEL_TRACES_SAMPLER.
     otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(_optional_endpoint)] = Field(
         "",
-        description="URL to send traces to by OTLP/HTTP, such as http://localhost:4318; requires "
-        "the extra movieapp[tracing]",
+        description="URL of an OTLP/HTTP receiver for traces, such as http://localhost:4318; requires the "
+        "extra movieapp[tracing]",
     )
     otel_exporter_otlp_headers: SecretStr = Field(
-        SecretStr(""), description="headers to send with traces, such as an API key: name=value,…"
+        SecretStr(""), description="HTTP headers to send with traces, for example an API key: name=value,…"
     )
 
     # Payment gateway
     payment_gateway_url: Annotated[str, _url("https", "http")] = Field(
-        "https://api.stripe.com", description="URL of Stripe's API, or of a simulator"
+        "https://api.stripe.com", description="URL of Stripe's API, or of a Stripe simulator"
     )
     payment_gateway_api_key: SecretStr = Field(
         SecretStr(""), description="Stripe's secret key, sk_test_… or sk_live_…"
     )
     payment_gateway_connect_timeout: float = Field(
-        2.0, gt=0, le=30, description="seconds to connect, for each attempt"
+        2.0, gt=0, le=30, description="maximum seconds to connect to the gateway, for each attempt"
     )
     payment_gateway_read_timeout: float = Field(
-        8.0, gt=0, le=60, description="seconds to wait for a response, for each attempt"
+        8.0, gt=0, le=60, description="maximum seconds to wait for the gateway's response, for each attempt"
     )
     payment_gateway_max_retries: int = Field(
-        2, ge=0, le=5, description="retries after the first attempt, with the same idempotency key"
+        2, ge=0, le=5, description="number of retries of a gateway request, with the same idempotency key"
     )
     payment_action_timeout: int = Field(
         60,
         ge=5,
         le=1_380,
-        description="minutes in which a customer has to confirm a payment (3-D Secure, PayPal)",
+        description="minutes that a customer has to confirm a payment (3-D Secure, PayPal)",
     )
     allow_raw_card_data: bool = Field(
-        False, description="accept card numbers in live mode; requires a PCI DSS assessment (SAQ D)"
+        False, description="1 accepts card numbers in live mode, which requires a PCI DSS assessment (SAQ D)"
     )
     stripe_webhook_secret: SecretStr = Field(
         SecretStr(""),
-        description="secret of the webhook endpoint, whsec_…; during a rotation two, separated by a comma",
+        description="signing secret of the webhook endpoint, whsec_…; during a rotation, the old and the new "
+        "secret, separated by a comma",
     )
     payment_methods: Annotated[tuple[PaymentMethod, ...], NoDecode, BeforeValidator(_split)] = Field(
         PAYMENT_METHODS, min_length=1, description="enabled payment methods, separated by commas"
     )
     default_currency: Annotated[str, AfterValidator(_currency)] = Field(
-        "USD", description="currency of payments that name none, as an ISO 4217 code"
+        "USD", description="currency of payments that specify none, as an ISO 4217 code"
     )
     max_payment_amount: Annotated[str, AfterValidator(_checked_limits)] = Field(
         "10000",
-        description="largest payment, in major units of DEFAULT_CURRENCY, or for each currency: "
+        description="maximum amount of a payment, in major units of DEFAULT_CURRENCY, or for each currency: "
         "USD:10000,JPY:1500000",
     )
     refund_stray_charges: bool = Field(
         True,
-        description="refund charges that succeeded after their payment had failed; 0 leaves them"
-        " to an operator",
+        description="1 refunds charges that succeeded after their payment had failed; 0 leaves these charges "
+        "to an operator",
     )
     return_url_schemes: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
-        (), description="URL schemes of apps that return_url may have besides https, such as cinemaapp"
+        (),
+        description="URL schemes that return_url may have in addition to https, such as cinemaapp, separated "
+        "by commas",
     )
 
     # Servers
     rabbitmq_url: Annotated[str, _url(*_BROKERS)] = Field(
         "amqp://guest:guest@localhost:5672/%2F",
         repr=False,  # URLs may carry passwords
-        description="amqp://… or amqps://…; redis://… runs the queues on Redis, only for the embedded stack",
+        description="URL of RabbitMQ, amqp://… or amqps://…; redis://… runs the queues on Redis, only for the"
+        " embedded stack",
     )
     rabbitmq_exchange: str = Field(
-        "movie_app_events", min_length=1, max_length=127, description="durable topic exchange for all events"
+        "movie_app_events",
+        min_length=1,
+        max_length=127,
+        description="name of the durable topic exchange for all events",
     )
     rabbitmq_queue_type: Annotated[QueueType, BeforeValidator(_queue_type)] = Field(
-        "classic", description="use quorum for a cluster; set it before the queues are declared"
+        "classic",
+        description="type of the queues; set quorum for a RabbitMQ cluster before the queues are declared",
     )
     redis_url: Annotated[str, _url("redis", "rediss")] = Field(
-        "redis://localhost:6379/0", repr=False, description="Redis for deduplication and rate limits"
+        "redis://localhost:6379/0", repr=False, description="URL of Redis, for deduplication and rate limits"
     )
     mongodb_uri: Annotated[str, _url("mongodb", "mongodb+srv"), AfterValidator(_mongodb_uri)] = Field(
-        "mongodb://localhost:27017/movieapp", repr=False, description="MongoDB, with the name of the database"
+        "mongodb://localhost:27017/movieapp",
+        repr=False,
+        description="connection string of MongoDB, with the name of the database",
     )
     namespace: str = Field(
         "",
         pattern=r"^[a-zA-Z0-9_.-]*$",
         max_length=64,
-        description="prefix of queue names and Redis keys, and label of payments at the gateway, "
-        "for deployments that share servers or a gateway account",
+        description="name of the deployment: a prefix of queue names and Redis keys, and a label of payments "
+        "at the gateway. Required if deployments share servers or a gateway account",
     )
 
     # Mail
     smtp_server: str = Field("localhost", min_length=1, description="host name of the mail server")
-    smtp_port: int = Field(587, ge=1, le=65535, description="587 for starttls, 465 for ssl")
+    smtp_port: int = Field(
+        587, ge=1, le=65535, description="port of the mail server; usually 587 for starttls, 465 for ssl"
+    )
     smtp_security: Literal["starttls", "ssl", "none"] = Field(
-        "starttls", description="use none only on a trusted network"
+        "starttls", description="encryption of SMTP connections; use none only on a trusted network"
     )
-    smtp_username: str = Field("", description="user name; without it, the worker does not log in")
+    smtp_username: str = Field(
+        "", description="user name at the mail server; if unset, workers do not log in"
+    )
     smtp_password: SecretStr = Field(
-        SecretStr(""), description="password, or an app password if the provider requires one"
+        SecretStr(""),
+        description="password at the mail server, or an app password if the provider requires one",
     )
-    smtp_ca_file: Path | None = Field(None, description="PEM file of a private CA; default: the system's CAs")
-    smtp_timeout: float = Field(20.0, gt=0, le=30, description="seconds for each SMTP command")
+    smtp_ca_file: Path | None = Field(
+        None,
+        description="PEM file of a private CA that issued the mail server's certificate; default: the "
+        "system's CAs",
+    )
+    smtp_timeout: float = Field(20.0, gt=0, le=30, description="maximum seconds for each SMTP command")
     smtp_ehlo_name: str = Field(
         "",
         pattern=r"^([A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*|\[[0-9A-Za-z.:]+\])?$",
         max_length=255,
-        description="name to send in EHLO; default: this host's fully qualified name if it has one,"
-        " else the domain of FROM_EMAIL",
+        description="host name to send in EHLO; default: this host's fully qualified name if it has one, else"
+        " the domain of FROM_EMAIL",
     )
     smtp_auth: Literal["auto", "plain", "login", "cram-md5", "xoauth2"] = Field(
-        "auto", description="login mechanism; xoauth2 requires the extra movieapp[oauth]"
+        "auto", description="SMTP authentication mechanism; xoauth2 requires the extra movieapp[oauth]"
     )
     smtp_oauth2_token_url: Annotated[str, AfterValidator(_optional_https)] = Field(
         "", description="URL that issues access tokens, for SMTP_AUTH=xoauth2"
     )
-    smtp_oauth2_client_id: str = Field("", description="client id of your application at that URL")
+    smtp_oauth2_client_id: str = Field("", description="OAuth client id for SMTP_OAUTH2_TOKEN_URL")
     smtp_oauth2_client_secret: SecretStr = Field(
-        SecretStr(""), description="client secret of your application"
+        SecretStr(""), description="OAuth client secret for SMTP_OAUTH2_TOKEN_URL"
     )
-    smtp_oauth2_scope: str = Field("", description="scopes to request, separated by spaces")
+    smtp_oauth2_scope: str = Field("", description="OAuth scopes to request, separated by spaces")
     smtp_fallback_url: Annotated[SecretStr, AfterValidator(_optional_smtp_url)] = Field(
         SecretStr(""),
-        description="second server, for emails that the first certainly did not accept: "
-        "smtp://user:password@host:587 or smtps://…:465; ?security=none turns off TLS",
+        description="second mail server, for emails that the first certainly did not accept: "
+        "smtp://user:password@host:587 or smtps://…:465; ?security=none disables TLS",
     )
     smtp_retry_hours: float = Field(
-        24.0, ge=0, le=168, description="hours to hold an email while the mail server is failing"
+        24.0, ge=0, le=168, description="maximum hours to hold an email while the mail server is failing"
     )
     from_email: Annotated[str, AfterValidator(_email)] = Field(
-        "tickets@movieapp.example.com", description="sender's address"
+        "tickets@movieapp.example.com", description="sender's email address"
     )
-    from_name: Annotated[str, AfterValidator(_from_name)] = Field("MovieApp", description="sender's name")
+    from_name: Annotated[str, AfterValidator(_from_name)] = Field(
+        "MovieApp", description="sender's name in emails and SMS"
+    )
 
     support_email: Annotated[str, AfterValidator(_optional_email)] = Field(
-        "", description="address for customers' questions; without it, they reply to the sender"
+        "", description="email address for customers' questions; if unset, customers reply to FROM_EMAIL"
     )
     brand_color: Annotated[str, AfterValidator(_brand_color)] = Field(
-        "#3f3d94", description="color of buttons and links in emails; dark enough for white text"
+        "#3f3d94", description="color of buttons and links in emails; must be dark enough for white text"
     )
     brand_logo_url: Annotated[str, AfterValidator(_optional_https)] = Field(
-        "", description="https://… URL of a PNG, 64 px high, to show next to the name in emails"
+        "", description="https:// URL of a PNG, 64 px high, to show next to the sender's name in emails"
     )
     postal_address: str = Field(
-        "", max_length=300, description="address to show at the end of emails, on one line"
+        "", max_length=300, description="postal address to show at the end of emails, on one line"
     )
     default_timezone: Annotated[str, AfterValidator(_optional_zone)] = Field(
         "",
-        description="time zone of showtimes without one, such as America/New_York; unset: they are "
-        "shown unchanged",
+        description="time zone of showtimes that have none, such as America/New_York; if unset, these "
+        "showtimes are shown unchanged",
     )
 
     # Wallet passes, with the extra: movieapp[wallet]. Off unless set. docs/wallet-passes.md
     apple_pass_certificate: SecretStr = Field(
         SecretStr(""),
-        description="PEM of a Pass Type ID certificate; attaches Apple Wallet passes to booking "
-        "emails; requires the extra movieapp[wallet]",
+        description="Pass Type ID certificate in PEM, to attach Apple Wallet passes to booking emails; "
+        "requires the extra movieapp[wallet]",
     )
-    apple_pass_key: SecretStr = Field(SecretStr(""), description="PEM of that certificate's private key")
+    apple_pass_key: SecretStr = Field(
+        SecretStr(""), description="private key of APPLE_PASS_CERTIFICATE in PEM"
+    )
     apple_pass_key_password: SecretStr = Field(
-        SecretStr(""), description="password of that private key, if it has one"
+        SecretStr(""), description="password of APPLE_PASS_KEY, if it has one"
     )
     apple_wwdr_certificate: SecretStr = Field(
         SecretStr(""),
-        description="PEM of Apple's WWDR certificate that issued yours (apple.com/certificateauthority)",
+        description="Apple's WWDR certificate that issued APPLE_PASS_CERTIFICATE, in PEM "
+        "(apple.com/certificateauthority)",
     )
     wallet_logo_file: Path | None = Field(
         None,
-        description="PNG for Apple Wallet passes, at most 320 × 100 pixels; default: FROM_NAME as "
-        "text. Google Wallet shows BRAND_LOGO_URL",
+        description="PNG to show on Apple Wallet passes, at most 320 × 100 pixels; default: FROM_NAME as "
+        "text. Google Wallet shows BRAND_LOGO_URL instead",
     )
     google_wallet_issuer_id: str = Field(
         "",
         pattern=r"^[0-9]{0,32}$",
-        description="number of your issuer account in the Google Pay & Wallet console",
+        description="id of your issuer account in the Google Pay & Wallet console",
     )
     google_wallet_service_account: SecretStr = Field(
         SecretStr(""),
-        description="JSON key of a service account of that issuer; adds an Add to Google Wallet "
-        "button to booking emails; requires the extra movieapp[wallet]",
+        description="JSON key of a service account of GOOGLE_WALLET_ISSUER_ID, to show an Add to Google "
+        "Wallet button in booking emails; requires the extra movieapp[wallet]",
     )
 
     # SMS
     sms_provider: Literal["none", "console", "twilio"] = Field(
-        "none", description="console writes SMS to the log; twilio requires the extra movieapp[sms]"
+        "none",
+        description="how to send SMS: console writes SMS to the log; twilio requires the extra movieapp[sms]",
     )
     sms_countries: Annotated[
         tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_countries)
     ] = Field(
         (),
-        description="countries that may get SMS, such as US,CA, or any; default: the country of "
-        "TWILIO_FROM_NUMBER. Premium-rate and satellite numbers never get SMS",
+        description="ISO 3166 codes of countries that may get SMS, such as US,CA, or any; default: the "
+        "country of TWILIO_FROM_NUMBER. Premium-rate and satellite numbers never get SMS",
     )
-    twilio_account_sid: str = Field("", pattern=r"^(AC[0-9a-zA-Z]+)?$", description="account SID, AC…")
-    twilio_auth_token: SecretStr = Field(SecretStr(""), description="auth token of that account")
+    twilio_account_sid: str = Field(
+        "", pattern=r"^(AC[0-9a-zA-Z]+)?$", description="SID of the Twilio account, AC…"
+    )
+    twilio_auth_token: SecretStr = Field(SecretStr(""), description="auth token of the Twilio account")
     twilio_from_number: str = Field(
         "",
         pattern=r"^(\+[0-9]{5,15}|[A-Za-z0-9 ]{3,11})?$",
-        description="a number of the account such as +14155550100, a short code, or an alphanumeric sender",
+        description="sender of SMS: a number of the Twilio account such as +14155550100, a short code, or an "
+        "alphanumeric sender id",
     )
     twilio_api_base: Annotated[str, _url("https", "http")] = Field(
         "https://api.twilio.com", description="URL of Twilio's API, or of a test server"
     )
     twilio_timeout: float = Field(
-        10.0, gt=0, le=30, description="seconds to connect, and again to wait for a response"
+        10.0,
+        gt=0,
+        le=30,
+        description="maximum seconds to connect to Twilio, and again to wait for a response",
     )
 
     # Bounces
     bounce_mailbox_url: Annotated[SecretStr, AfterValidator(_optional_imap_url)] = Field(
         SecretStr(""),
-        description="mailbox for bounces, which the workers read: imaps://user:password@host/INBOX;"
-        " write @ in the user's name as %40",
+        description="IMAP mailbox for bounces, which the workers read: imaps://user:password@host/INBOX; "
+        "write @ in the user name as %40",
     )
     bounce_mailbox_ca_file: Path | None = Field(
-        None, description="PEM file of a private CA for this mailbox; default: the system's CAs"
+        None,
+        description="PEM file of a private CA that issued the certificate of the bounce mailbox's server; "
+        "default: the system's CAs",
     )
 
     # Suppressions
     suppression_key: SecretStr = Field(
         SecretStr(""),
-        description="key for the hashes of suppressed addresses, the same for every process; at "
-        "least 32 characters (openssl rand -hex 32). A new key invalidates the list",
+        description="key for the hashes of suppressed recipients, the same for every process; at least 32 "
+        "characters (openssl rand -hex 32). A new key invalidates the suppression list",
     )
     suppression_days: int = Field(
-        90, ge=1, le=3650, description="days after the last report until a suppression expires"
+        90,
+        ge=1,
+        le=3650,
+        description="days that a suppression lasts after the latest bounce, STOP, or operator's entry",
     )
 
     # API
     auth_required: bool = Field(
-        False, description="require an API key from callers; 1 in production unless set"
+        False, description="1 requires an API key from clients; default in production: 1"
     )
     public_url: Annotated[str, AfterValidator(_public_url)] = Field(
         "http://127.0.0.1:8003",
-        description="URL at which browsers reach this API; return addresses start with it, not with"
-        " Host headers; https in production",
+        description="URL at which browsers reach this API; return URLs and callback URLs start with it, "
+        "regardless of the Host header; must start with https:// in production",
     )
     trusted_proxies: int = Field(
-        0, ge=0, le=5, description="number of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted"
+        0,
+        ge=0,
+        le=5,
+        description="number of proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted",
     )
-    ratelimit_enabled: bool = Field(True, description="limit requests of each client")
+    ratelimit_enabled: bool = Field(True, description="1 limits the rate of requests of each client")
     ratelimit_payments: Annotated[str, AfterValidator(_rate_limits)] = Field(
-        "100 per minute; 20 per 10 seconds", description="limits of the two POSTs that move money"
+        "100 per minute; 20 per 10 seconds",
+        description="rate limits of the requests that move money: process, refund, and cancel",
     )
     recipient_limits: Annotated[str, AfterValidator(_recipient_limits)] = Field(
         "email 30/hour 100/day; sms 15/hour 30/day; booking 15/hour 40/day",
-        description="limits of messages to one address, to one phone, and about one booking on each"
-        " channel; or none",
+        description="maximum number of messages to one email address, to one phone number, and about one "
+        "booking on each channel; or none",
     )
     card_attempt_limits: Annotated[str, AfterValidator(_attempt_limits)] = Field(
         "booking 9/hour 15/day; user 9/hour 15/day; ip 9/hour 30/day; card 12/hour 20/day",
-        description="declined payments before a lockout, for each booking, user, customer_ip, and "
-        "card; or none",
+        description="maximum number of declined payments before a lockout, for each booking, user, "
+        "customer_ip, and card; or none",
     )
     ratelimit_reads: Annotated[str, AfterValidator(_rate_limits)] = Field(
         "600 per minute",
-        description="limits of requests that move no money: status, bookings, methods, docs, "
+        description="rate limits of the requests that move no money: status, bookings, methods, docs, "
         "readiness, bounces",
     )
     ratelimit_failures: Annotated[str, AfterValidator(_rate_limits)] = Field(
         "30 per minute",
-        description="limits of wrong API keys and webhooks with a bad signature from one address; "
-        "valid requests from there are not affected",
+        description="rate limits of requests with an invalid API key or webhook signature, for each IP "
+        "address; valid requests from the same address are not affected",
     )
-    max_body_bytes: int = Field(65_536, ge=1_024, le=1_048_576, description="larger requests get 413")
+    max_body_bytes: int = Field(
+        65_536,
+        ge=1_024,
+        le=1_048_576,
+        description="maximum size of a request body in bytes; larger requests get 413",
+    )
     dashboard_secret_key: SecretStr = Field(
         SecretStr(""),
-        description="signs the dashboard's sessions; at least 32 characters (openssl rand -hex 32);"
-        " required for the API in production",
+        description="key that signs the dashboard's sessions; at least 32 characters (openssl rand -hex 32); "
+        "required for the API in production",
     )
     dashboard_timezone: Annotated[str, AfterValidator(_zone)] = Field(
         "UTC",
-        description="time zone of days and times in the dashboard, movieapp stats, and other "
-        "tables, such as Europe/Berlin",
+        description="time zone in which the dashboard and the tables of commands show times, such as "
+        "Europe/Berlin",
     )
     metrics_bind: str = Field(
         "127.0.0.1:9464",
         pattern=r"^none$|^[^\s:]+:[0-9]{1,5}$",
-        description="HOST:PORT at which the API serves /metrics, on a separate listener; or none",
+        description="HOST:PORT of the separate listener on which the API serves /metrics; or none",
     )
     metrics_public: bool = Field(
-        False, description="also serve /metrics on the API's public port, to everyone"
+        False, description="1 also serves /metrics on the API's public port, to everyone"
     )
     web_threads: int = Field(
         96,
         ge=4,
         le=256,
-        description="threads of each API process; a quarter is reserved for requests without gateway calls",
+        description="number of threads of each API process; a quarter is reserved for requests without "
+        "gateway calls",
     )
     web_read_timeout: int = Field(
         10,
         ge=1,
         le=120,
-        description="seconds in which a whole request has to arrive, headers and body; then 408",
+        description="maximum seconds for a request to arrive completely, with headers and body; later "
+        "requests get 408",
     )
     web_keepalive: int = Field(
         620,
         ge=1,
         le=3_600,
-        description="seconds to keep an idle connection. Must be longer than the load balancer "
-        "keeps it, so that no request meets a closed connection (AWS 60, Caddy 120, "
-        "Google Cloud 600)",
+        description="seconds to keep an idle connection open. Must be longer than the load balancer's idle "
+        "timeout, so that the load balancer never sends a request on a closed connection (AWS 60,"
+        " Caddy 120, Google Cloud 600)",
     )
     web_timeout: int = Field(
         60, ge=10, le=600, description="seconds without a heartbeat after which gunicorn kills an API process"
@@ -585,29 +635,31 @@ class Settings(BaseSettings):
 
     # Worker
     max_retry_attempts: int = Field(
-        12, ge=0, le=20, description="retries of one delivery after its first attempt"
+        12, ge=0, le=20, description="maximum number of retries of a delivery after the first attempt"
     )
     reminder_hours: float = Field(
         0.0,
         ge=0,
         le=336,
-        description="hours before a show at which its customers get one reminder; 0: no reminders. "
-        "Bookings made later than that get none",
+        description="hours before a show at which customers get a reminder; 0 sends no reminders. Bookings "
+        "that are confirmed later than that get no reminder",
     )
     log_retention_days: int = Field(
         90,
         ge=1,
         le=3650,
-        description="days to keep finished deliveries; an older event could be sent again. Records "
-        "of payments are never deleted",
+        description="days to keep the records of finished deliveries; an event that arrives again later is "
+        "processed again. Records of payments are never deleted",
     )
     worker_metrics_bind: str = Field(
         "127.0.0.1:9465",
         pattern=r"^none$|^[^\s:]+:[0-9]{1,5}$",
-        description="HOST:PORT at which a worker serves /metrics; or none",
+        description="HOST:PORT at which each worker serves /metrics; or none",
     )
     worker_heartbeat_file: Path | None = Field(
-        None, description="file that a consuming worker touches every few seconds, for health checks"
+        None,
+        description="file that a worker updates every few seconds while it consumes messages, for health "
+        "checks",
     )
 
     @property

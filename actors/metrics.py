@@ -68,7 +68,7 @@ class QueueDepths(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         family = GaugeMetricFamily(
-            "movieapp_queue_messages", "Messages that lie in a queue, by state", labels=("queue", "state")
+            "movieapp_queue_messages", "Messages in a queue, by state", labels=("queue", "state")
         )
         try:
             depths = queue_depths(self._settings)

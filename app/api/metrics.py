@@ -40,10 +40,10 @@ class StoredState(Collector):
         except ServiceUnavailable:
             return  # the graph shows a gap; other metrics are still exported
         yield GaugeMetricFamily(
-            "movieapp_outbox_transactions", "Transactions with events to publish; 10000 means more", waiting
+            "movieapp_outbox_transactions", "Payments with unpublished events, counted up to 10000", waiting
         )
         age = (now - since).total_seconds() if since else 0
-        yield GaugeMetricFamily("movieapp_outbox_oldest_seconds", "Age of the oldest of them", age)
+        yield GaugeMetricFamily("movieapp_outbox_oldest_seconds", "Age of the oldest unpublished event", age)
         if heard:
             yield GaugeMetricFamily(
                 "movieapp_webhook_last_seconds",

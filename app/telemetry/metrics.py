@@ -40,65 +40,73 @@ def _living(name: str, about: str, *labels: str) -> Gauge:
 
 # HTTP
 HTTP = _histogram(
-    "http_request_seconds", "Requests, by route and answer", _CALL_SECONDS, "route", "method", "status"
+    "http_request_seconds", "HTTP requests, by route and response", _CALL_SECONDS, "route", "method", "status"
 )
-RATE_LIMITED = _counter("rate_limited", "Requests refused with 429")
-REPLAYS = _counter("idempotent_replays", "First answers given again for an Idempotency-Key")
+RATE_LIMITED = _counter("rate_limited", "HTTP requests refused with 429")
+REPLAYS = _counter("idempotent_replays", "Responses replayed for an Idempotency-Key")
 
 # Payments
-PAYMENTS = _counter("payments", "Payments that reached a state", "outcome", "method", "error_code")
+PAYMENTS = _counter("payments", "Payments that reached a status", "outcome", "method", "error_code")
 PAYMENT_SECONDS = _histogram(
     "payment_seconds",
-    "From request to outcome, without payments that a customer confirms",
+    "Time from request to outcome, excluding payments that a customer confirms",
     _WAIT_SECONDS,
     "outcome",
 )
-REVENUE = _counter("revenue", "Money of completed payments, in major units", "currency")
+REVENUE = _counter("revenue", "Sum of completed payments, in major units", "currency")
 DISPUTES = _counter("disputes", "Disputes that were opened or changed, by their new status", "status")
 FRAUD_WARNINGS = _counter("fraud_warnings", "Payments for which a card network warned of fraud")
-STRAY_CHARGES = _counter("stray_charges", "Charges made although the payment had ended unpaid")
+STRAY_CHARGES = _counter("stray_charges", "Charges that the gateway made although the payment had failed")
 FOREIGN_FACTS = _counter(
-    "foreign_facts", "Facts of the gateway refused: they do not match the record", "field"
+    "foreign_facts",
+    "Payments and refunds at the gateway ignored because they do not match the record",
+    "field",
 )
-REFUNDS = _counter("refunds", "Refunds that ended", "outcome")
-REFUNDED = _counter("refunded", "Money of completed refunds, in major units", "currency")
-ATTEMPTS_REFUSED = _counter("attempts_refused", "Payments refused with 429 after too many declines")
-LOCKOUTS = _counter("lockouts", "Lockouts after too many declines", "kind")
+REFUNDS = _counter("refunds", "Refunds with a final outcome", "outcome")
+REFUNDED = _counter("refunded", "Sum of completed refunds, in major units", "currency")
+ATTEMPTS_REFUSED = _counter("attempts_refused", "Payments refused with 429 TOO_MANY_ATTEMPTS")
+LOCKOUTS = _counter("lockouts", "Lockouts after too many declined payments", "kind")
 
 # Gateway
-GATEWAY = _histogram("gateway_seconds", "Each try of a gateway call", _CALL_SECONDS, "operation", "outcome")
-GATEWAY_IN_FLIGHT = _living("gateway_calls_in_flight", "Gateway calls that wait for their answer")
+GATEWAY = _histogram(
+    "gateway_seconds", "Each attempt at a gateway call", _CALL_SECONDS, "operation", "outcome"
+)
+GATEWAY_IN_FLIGHT = _living("gateway_calls_in_flight", "Gateway calls that are waiting for a response")
 WEBHOOKS = _counter("webhooks", "Webhook deliveries", "type", "result")
 WEBHOOK_LAG = _histogram(
-    "webhook_lag_seconds", "From an event at the gateway to its webhook here", _AGE_SECONDS
+    "webhook_lag_seconds", "Time from an event at the gateway until its webhook arrives", _AGE_SECONDS
 )
 
 # Notifications
-DELIVERIES = _counter("deliveries", "Tries to send, by how they ended", "channel", "template", "outcome")
+DELIVERIES = _counter(
+    "deliveries", "Attempts to send emails and SMS, by outcome", "channel", "template", "outcome"
+)
 SUPPRESSIONS = _counter(
-    "suppressions", "Recipients reported for suppression, by what came of it", "channel", "reason", "result"
+    "suppressions", "Recipients reported for suppression, by result", "channel", "reason", "result"
 )
-SMS_CALLBACKS = _counter("sms_callbacks", "Receipts and replies from the SMS provider", "kind", "result")
-BOUNCES = _counter("bounces", "Returned mails that arrived, by door and outcome", "door", "outcome", "kind")
+SMS_CALLBACKS = _counter("sms_callbacks", "Callbacks from the SMS provider", "kind", "result")
+BOUNCES = _counter("bounces", "Returned emails, by source and outcome", "door", "outcome", "kind")
 EVENT_AGE = _histogram(
-    "event_age_seconds", "Age of an event when its mail or text was sent", _AGE_SECONDS, "channel"
+    "event_age_seconds", "Age of an event when its email or SMS was sent", _AGE_SECONDS, "channel"
 )
-REMINDERS = _counter("reminders", "Reminders that came due, by what became of them", "outcome")
-RENDER = _histogram("render_seconds", "Rendering of a mail", _SHORT_SECONDS, "template")
+REMINDERS = _counter("reminders", "Reminders that became due, by outcome", "outcome")
+RENDER = _histogram("render_seconds", "Duration of rendering an email", _SHORT_SECONDS, "template")
 MESSAGES = _histogram(
     "message_seconds", "Messages that a worker processed", _CALL_SECONDS, "queue", "outcome"
 )
-IN_PROGRESS = _living("messages_in_progress", "Messages that workers hold and work on", "queue")
+IN_PROGRESS = _living("messages_in_progress", "Messages that workers are currently processing", "queue")
 
 # Mail server
-SMTP = _histogram("smtp_seconds", "Steps of SMTP that succeeded", _CALL_SECONDS, "phase")
-SMTP_FAILURES = _counter("smtp_failures", "Steps of SMTP that failed", "phase", "reply")
+SMTP = _histogram("smtp_seconds", "SMTP steps that succeeded", _CALL_SECONDS, "phase")
+SMTP_FAILURES = _counter("smtp_failures", "SMTP steps that failed", "phase", "reply")
 SMTP_CONNECTIONS = _living("smtp_connections", "Open connections to the mail server")
-SMTP_CIRCUIT = _living("smtp_circuit_open", "Failing mail servers for which mails are held", "relay")
+SMTP_CIRCUIT = _living(
+    "smtp_circuit_open", "Processes that hold emails because the mail server is failing", "relay"
+)
 SMS_CIRCUIT = _living("sms_circuit_open", "Processes that hold SMS because the provider is failing")
 SMTP_CERTIFICATE = Gauge(
     "movieapp_smtp_certificate_expiry_timestamp_seconds",
-    "When the mail server's certificate expires",
+    "Time at which the mail server's certificate expires",
     registry=_REGISTRY,
     multiprocess_mode="mostrecent",
 )

@@ -618,7 +618,7 @@ class Settings(BaseSettings):
         10,
         ge=1,
         le=120,
-        description="maximum seconds for a request to arrive completely, with headers and body; later "
+        description="maximum seconds for a request to arrive completely, with headers and body; slower "
         "requests get 408",
     )
     web_keepalive: int = Field(
@@ -642,7 +642,7 @@ class Settings(BaseSettings):
         ge=0,
         le=336,
         description="hours before a show at which customers get a reminder; 0 sends no reminders. Bookings "
-        "that are confirmed later than that get no reminder",
+        "that are confirmed after this time get no reminder",
     )
     log_retention_days: int = Field(
         90,

@@ -44,9 +44,9 @@ def _smtp_server(settings: Settings, server: Server) -> Finding:
     name = "smtp" if server.relay == "primary" else "smtp fallback"
     outcome = probe(settings, server=server)
     if outcome.failed:
-        advice = outcome.advice or "movieapp smtp-check shows each step."
+        advice = outcome.advice or "To see each step, run movieapp smtp-check."
         return Finding(name, Level.BAD, str(outcome.failed), advice)
-    until = f", certificate until {outcome.expires:%Y-%m-%d}" if outcome.expires else ""
+    until = f", certificate valid until {outcome.expires:%Y-%m-%d}" if outcome.expires else ""
     if outcome.is_expiring:
         return Finding(name, Level.BAD, f"ready to send{until}", "Renew the mail server's certificate.")
     return Finding(name, Level.OK, f"ready to send{until}")
@@ -72,21 +72,25 @@ def _mailbox(url: str, settings: Settings, timeout: float) -> Finding:
             missing, waiting = box.missing_folders(), len(box.waiting())
     except ssl.SSLCertVerificationError as error:
         what = f"{server}: the certificate is not trusted ({error.verify_message.rstrip('.')})"
-        return Finding(name, Level.BAD, what, "BOUNCE_MAILBOX_CA_FILE names the certificate of a private CA.")
+        advice = "If a private CA signed the certificate, set BOUNCE_MAILBOX_CA_FILE to the CA's certificate."
+        return Finding(name, Level.BAD, what, advice)
     except OSError as error:
         what = f"{server}: {error.strerror or type(error).__name__}"
         return Finding(name, Level.BAD, what, "Check the host and port in BOUNCE_MAILBOX_URL.")
     except LoginError as error:
         what = f"{server} refuses the login: {_reply(error, at.password)}"
-        advice = "Check user and password in BOUNCE_MAILBOX_URL. Many providers need an app password."
+        advice = (
+            "Check the user and the password in BOUNCE_MAILBOX_URL. Many providers require an app password."
+        )
         return Finding(name, Level.BAD, what, advice)
     except IMAPClientError as error:
         what = f"{server}, folder {at.folder}: {_reply(error, at.password)}"
-        return Finding(name, Level.BAD, what, "BOUNCE_MAILBOX_URL ends in the folder that bounces arrive in.")
-    if missing:
         advice = (
-            "Start a worker, which creates it within a minute. The user must be allowed to create folders."
+            "Check the folder at the end of BOUNCE_MAILBOX_URL. It must be the folder that receives bounces."
         )
+        return Finding(name, Level.BAD, what, advice)
+    if missing:
+        advice = "Start a worker, which creates the folder within a minute. The user must be allowed to create folders."
         return Finding(name, Level.WARNING, f"no folder {' or '.join(missing)}", advice)
     return Finding(name, Level.OK, f"login works, {waiting} messages wait in {at.folder}")
 
@@ -113,12 +117,14 @@ def _wallets(settings: Settings, _timeout: float) -> Iterator[Finding]:
 
 def _certificate(name: str, expires: datetime) -> Finding:
     left = expires - utcnow()
-    what = f"{name} until {expires:%Y-%m-%d}"
+    what = f"{name} valid until {expires:%Y-%m-%d}"
     if left <= timedelta():
-        advice = "Renew it (docs/wallet-passes.md): until then, emails have no passes."
+        advice = "Renew the certificate (docs/wallet-passes.md). Until then, emails have no passes."
         return Finding("apple wallet", Level.BAD, what, advice)
     if left < _RENEW_BEFORE:
-        return Finding("apple wallet", Level.WARNING, what, "Renew it soon (docs/wallet-passes.md).")
+        return Finding(
+            "apple wallet", Level.WARNING, what, "Renew the certificate soon (docs/wallet-passes.md)."
+        )
     return Finding("apple wallet", Level.OK, what)
 
 

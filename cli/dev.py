@@ -138,14 +138,14 @@ def _addresses(stack: Stack, settings: Settings, port: int, logs: Path) -> str:
     api = f"http://localhost:{port}"
     booking = f"BOOK-{secrets.randbelow(10**6):06}"  # random, because a booking is paid once
     if settings.auth_required:
-        access = "API keys are required: create one with `movieapp keys create`"
+        access = "API keys are required; to create one, run `movieapp keys create`."
         authorization = ' -H "Authorization: Bearer mk_…"'
     else:
-        access, authorization = "open to everyone on this machine", ""
+        access, authorization = "Everyone on this machine can use the API.", ""
     simulated = "PAYMENT_GATEWAY_URL" in stack.environment
     checkout = f"\n  Checkout   {api}/dev/checkout" if simulated else ""
     return f"""
-movieapp is running, in {settings.app_env} mode: {access}, no real money moves.
+movieapp is running in {settings.app_env} mode. {access} No real money moves.
 
   API        {api}
   Docs       {api}/docs

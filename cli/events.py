@@ -85,7 +85,7 @@ def validate(file: IO[bytes], as_json: bool) -> None:
         if as_json:
             print_json({"valid": False, "reason": str(error)})
         else:
-            click.echo(f"Refused: {error}", err=True)
+            click.echo(f"The event is invalid: {error}", err=True)
         raise click.exceptions.Exit(1) from None
     found = warnings(event)
     if as_json:

@@ -196,7 +196,7 @@ def stop(run_id: str) -> None:
 
     runs = RunStore()
     stop_run(runs, runs.find(run_id), operator())
-    click.echo(f"{run_id} is stopped. Resume it: movieapp refunds bulk --resume {run_id}")
+    click.echo(f"{run_id} is stopped. To resume, run: movieapp refunds bulk --resume {run_id}")
 
 
 def _entries(
@@ -223,7 +223,7 @@ def _begin(runs: RunStore, planned: Plan, *, yes: bool) -> Run:
 
     totals = planned.run.totals
     if totals and not yes:
-        typed = click.prompt(f"Type the total to refund it ({total_text(totals)})", err=True)
+        typed = click.prompt(f"To refund the total, type it ({total_text(totals)})", err=True)
         if not repeats_total(typed, totals):
             raise click.ClickException("That is not the total. Nothing was refunded.")
     return begin(runs, planned, operator())
@@ -238,9 +238,9 @@ def _resume(runs: RunStore, run: Run, *, yes: bool, dry_run: bool) -> None:
     if dry_run or run.status == RunStatus.FINISHED:
         return
     left = runs.count_open(run.id)
-    click.echo(f"{run.id} of {run.source}: {left} of {run.line_count} lines are left.", err=True)
+    click.echo(f"{run.id} ({run.source}): {left} of {run.line_count} lines are not finished.", err=True)
     if not yes:
-        click.confirm("Resume it?", abort=True, err=True)
+        click.confirm("Resume the bulk refund?", abort=True, err=True)
     confirm(runs, run, operator())
 
 
@@ -249,7 +249,7 @@ def _carry_out(payments: Payments, runs: RunStore, run: Run) -> None:
     from app.operations.bulk_refunds import stop as stop_run
     from app.payments.bulk.records import RunStatus
 
-    click.echo(f"Run {run.id}", err=True)
+    click.echo(f"Bulk refund {run.id}", err=True)
     ended = threading.Event()
     worker = _Worker(payments, runs, run, ended)
     worker.start()
@@ -268,7 +268,7 @@ def _carry_out(payments: Payments, runs: RunStore, run: Run) -> None:
         raise worker.error
     if runs.find(run.id).status == RunStatus.RUNNING:
         click.echo(
-            "The gateway refuses requests. A running worker continues in a minute. To continue now: "
+            "The gateway refuses requests. A running worker continues in a minute. To continue now, run: "
             f"movieapp refunds bulk --resume {run.id}",
             err=True,
         )

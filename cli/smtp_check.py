@@ -27,11 +27,11 @@ _RENEW_BEFORE = timedelta(days=14)
 
 #: Failed step → what to do, if the error does not say it.
 _ADVICE = {
-    "connect": "Is SMTP_SERVER right, and SMTP_PORT (587 for starttls, 465 for ssl)? Many networks block 25.",
-    "greeting": "The server does not want us now: it may be busy, or have this address on a list.",
-    "starttls": "If the server wants TLS from the start, set SMTP_SECURITY=ssl and SMTP_PORT=465.",
-    "mail": "The server does not let this account send as FROM_EMAIL.",
-    "rcpt": "The server does not accept email for this recipient.",
+    "connect": "Check SMTP_SERVER and SMTP_PORT (587 for starttls, 465 for ssl). Many networks block port 25.",
+    "greeting": "The server refuses connections from this host. It may be busy, or block the host's IP address.",
+    "starttls": "If the server requires TLS from the start, set SMTP_SECURITY=ssl and SMTP_PORT=465.",
+    "mail": "The server does not let this account send as FROM_EMAIL. Set FROM_EMAIL to an address of the account.",
+    "rcpt": "The server does not accept email for this recipient. Check the address.",
 }
 
 
@@ -168,9 +168,9 @@ def _show(result: Probe) -> None:
     click.echo(f"{result.server.address}, {result.server.security}")
     table(("step", "ms"), result.steps)
     if result.tls:
-        click.echo(f"{result.tls}, certificate until {result.expires:%Y-%m-%d}")
+        click.echo(f"{result.tls}, certificate valid until {result.expires:%Y-%m-%d}")
     if result.is_expiring:
-        click.echo("The certificate expires soon: renew it.", err=True)
+        click.echo("The mail server's certificate expires within two weeks. Renew it.", err=True)
     if result.failed:
         click.echo(f"Failed: {result.failed}", err=True)
         if result.advice:

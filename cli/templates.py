@@ -134,7 +134,7 @@ def gallery(output: Path, screenshots: bool) -> None:
         raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from None
-    click.echo(f"{files} files in {output}; open {output / 'index.html'}")
+    click.echo(f"Wrote {files} files. To see the gallery, open {output / 'index.html'}.")
 
 
 def _event(template: str, data: Any) -> dict[str, Any]:

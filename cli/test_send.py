@@ -47,7 +47,7 @@ def test_send(template: str, recipient: str, data: IO[bytes] | None, via_queue: 
         if via_queue:
             with closing(make_publisher(settings)) as publisher:
                 publisher.publish(OutgoingEvent(event["event_id"], event["event_type"], dumps(event)))
-            click.echo(f"{event['event_id']} is published; a worker sends its email.")
+            click.echo(f"{event['event_id']} is published. A worker sends the email.")
             return
         with closing(EmailChannel(settings, connect_wait_seconds=None)) as channel:
             delivery = Notification(

@@ -121,7 +121,7 @@ def decimal(value: Any) -> Decimal:
 def _unknown(_settings: Settings) -> Iterator[Item]:
     count, sums, since = _sums(issue_filters(utcnow())["unknown"])
     if count:
-        detail = "The gateway did not respond. A worker looks up the outcome. To do it now, open the payment."
+        detail = "The gateway did not respond. A worker looks up each outcome. To look up an outcome now, open the payment."
         title = "Payments with an unknown outcome"
         yield Item("unknown", title, count, sums, detail, since, filter={"issue": "unknown"})
 
@@ -196,8 +196,8 @@ def _mail_servers(settings: Settings) -> Iterator[Item]:
                 filter={"status": DeliveryStatus.RETRYING.value},
             )
         if server.certificate_until and server.certificate_until < now + _CERTIFICATE_DAYS:
-            title = f"{name}: its certificate expires"
-            yield Item("certificate", title, detail="Renew it.", due=server.certificate_until)
+            title = f"The certificate of the {server.relay} mail server {server.address} expires"
+            yield Item("certificate", title, detail="Renew the certificate.", due=server.certificate_until)
 
 
 def _suppressions(_settings: Settings) -> Iterator[Item]:
@@ -214,7 +214,7 @@ def _suppressions(_settings: Settings) -> Iterator[Item]:
 def _unpublished(_settings: Settings) -> Iterator[Item]:
     count, since = backlog()
     if since and since < utcnow() - _UNPUBLISHED_AFTER:
-        detail = "Check that the broker and a worker run. Customers are not notified until then."
+        detail = "Check that the broker and a worker run. Until they do, customers are not notified."
         title = "Payments with unpublished events"
         yield Item("unpublished", title, count, {}, detail, since, filter={"issue": "unpublished"})
 

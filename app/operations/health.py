@@ -115,10 +115,10 @@ def _indexes(_settings: Settings, _timeout: float) -> Iterator[Finding]:
         missing = models.missing_indexes()
         obsolete = models.obsolete_indexes()
     if missing:
-        advice = "A worker builds them when it starts. Run movieapp migrate to build them now."
+        advice = "A worker builds missing indexes when it starts. To build them now, run movieapp migrate."
         yield Finding("indexes", Level.WARNING, f"missing: {', '.join(missing)}", advice)
     if obsolete:
-        advice = "Once every process runs this version: movieapp migrate --drop-obsolete"
+        advice = "Once every process runs this version, run movieapp migrate --drop-obsolete."
         yield Finding("indexes", Level.WARNING, f"obsolete: {', '.join(obsolete)}", advice)
     if not missing and not obsolete:
         yield Finding("indexes", Level.OK, "complete")
@@ -132,7 +132,9 @@ def _redis(settings: Settings, timeout: float) -> Iterator[Finding]:
             client.ping()
             reason = redis_refusal(client)
     except redis.RedisError as error:
-        advice = "Check REDIS_URL, and that Redis runs. Payments and emails continue without it, but slower."
+        advice = (
+            "Check REDIS_URL, and that Redis runs. Payments and emails continue without Redis, but slower."
+        )
         yield Finding("redis", Level.BAD, type(error).__name__, advice)
         return
     if reason:
@@ -175,12 +177,22 @@ def _queues(settings: Settings, _timeout: float) -> Iterator[Finding]:
     yield from _queue_states(settings)
     for depth in depths:
         if depth.unavailable:
-            what = f"{depth.queue}: a queue of it is on a node that is down"
-            yield Finding("queues", Level.BAD, what, "Start the node; rabbitmqctl cluster_status names it.")
+            what = f"{depth.queue} is on a node that is down"
+            yield Finding(
+                "queues",
+                Level.BAD,
+                what,
+                "Start the node. rabbitmqctl cluster_status shows which node is down.",
+            )
     dead = {depth.queue: depth.dead for depth in depths if depth.dead}
     if dead:
         counts = ", ".join(f"{count} in {queue}" for queue, count in dead.items())
-        yield Finding("dead letters", Level.BAD, counts, "movieapp dead-letters list, show, and replay")
+        yield Finding(
+            "dead letters",
+            Level.BAD,
+            counts,
+            "To see them, run movieapp dead-letters list. Fix the causes, then run movieapp dead-letters replay.",
+        )
     else:
         yield Finding("dead letters", Level.OK, "none")
 
@@ -206,12 +218,14 @@ def _queue_states(settings: Settings) -> Iterator[Finding]:
         if reason := queue_refusal(queue.failure):
             yield _refused("queues", f"{queue.name}: {reason}")
         elif queue.failure:
-            yield Finding("queues", Level.BAD, f"{queue.name}: {queue.failure}", "docs/deployment.md, queues")
+            yield Finding(
+                "queues", Level.BAD, f"{queue.name}: {queue.failure}", "See docs/deployment.md, queues."
+            )
         elif not queue.declared:
-            advice = "Start a worker: it declares the queue."
+            advice = "Start a worker, which declares the queue."
             yield Finding("queues", Level.WARNING, f"{queue.name} is not declared", advice)
         elif not queue.consumers:
-            advice = "Start a worker: movieapp worker."
+            advice = "To start a worker, run movieapp worker."
             yield Finding("queues", Level.BAD, f"{queue.name} has no consumer", advice)
         else:
             what = f"{queue.name}: {queue.consumers} consumers, arguments and binding match"
@@ -252,14 +266,16 @@ def _gateway_api(settings: Settings, timeout: float) -> Iterator[Finding]:
         else Level.OK
     )
     advice = (
-        "" if level is Level.OK else "Synchronize this machine's clock by NTP: the API will refuse webhooks."
+        ""
+        if level is Level.OK
+        else "Synchronize this machine's clock with NTP. With a wrong clock, the API refuses webhooks."
     )
     yield Finding("clock", level, f"{skew:.0f} s from the gateway's", advice)
 
 
 def _webhooks(settings: Settings, _timeout: float) -> Iterator[Finding]:
     if not settings.webhook_secrets:
-        advice = "Set STRIPE_WEBHOOK_SECRET: without webhooks, 3-D Secure waits for the next sweep."
+        advice = "Set STRIPE_WEBHOOK_SECRET. Without webhooks, 3-D Secure payments wait for the next sweep."
         yield Finding("webhooks", Level.WARNING, "no secret", advice)
         return
     received = last_received()
@@ -288,9 +304,7 @@ def _overdue(_settings: Settings, _timeout: float) -> Iterator[Finding]:
         deliveries = Notification.objects(due_at__lt=before).limit(_COUNT_LIMIT).count(True)
     for name, count in (("open payments", payments), ("open deliveries", deliveries)):
         if count:
-            advice = (
-                "Check that a worker runs: its sweep looks them up. movieapp payments list --status pending"
-            )
+            advice = "Check that a worker runs. Workers process overdue payments, emails, and SMS."
             yield Finding(name, Level.BAD, f"{count} overdue", advice)
         else:
             yield Finding(name, Level.OK, "none overdue")
@@ -308,7 +322,7 @@ def _disputes(_settings: Settings, _timeout: float) -> Iterator[Finding]:
         return
     due = min((dispute.evidence_due_by for dispute in open_disputes if dispute.evidence_due_by), default=None)
     by = f", evidence due by {due:%Y-%m-%d}" if due else ""
-    advice = "Respond in Stripe's dashboard: without evidence, the bank refunds the customer."
+    advice = "Respond in Stripe's dashboard. Without evidence, the bank refunds the customer."
     yield Finding("disputes", Level.WARNING, f"{len(open_disputes)} open{by}", advice)
 
 
@@ -317,14 +331,14 @@ def _stray_charges(_settings: Settings, _timeout: float) -> Iterator[Finding]:
     if not kept:
         yield Finding("stray charges", Level.OK, "none kept")
         return
-    what = f"{len(kept)} charged although failed, not refunded: {kept[0].id}"
-    advice = "Refund them: movieapp payments reconcile --repair, or Stripe's dashboard."
+    what = f"{len(kept)} failed payments were charged and not refunded, such as {kept[0].id}"
+    advice = "To refund the charges, run movieapp payments reconcile --repair, or use Stripe's dashboard."
     yield Finding("stray charges", Level.WARNING, what, advice)
 
 
 def _suppressions(settings: Settings, _timeout: float) -> Iterator[Finding]:
     if not settings.suppression_key.get_secret_value():
-        advice = "Set SUPPRESSION_KEY (openssl rand -hex 32), the same for API and worker."
+        advice = "Set the same SUPPRESSION_KEY (openssl rand -hex 32) for the API and the workers."
         production = settings.app_env == "production"
         level = Level.WARNING if production else Level.OK
         what = "SUPPRESSION_KEY is not set: a built-in key hashes the addresses"
@@ -332,7 +346,7 @@ def _suppressions(settings: Settings, _timeout: float) -> Iterator[Finding]:
     for channel in ChannelName:
         rate = measure(channel, utcnow())
         if rate.is_paused:
-            advice = f"movieapp notifications list --channel {channel} --since 1h: is our server at fault?"
+            advice = f"Look for the cause: movieapp notifications list --channel {channel} --since 1h"
             what = f"{channel}: paused, {rate.bounced} messages bounced within an hour"
             yield Finding("suppressions", Level.BAD, what, advice)
             return
@@ -350,7 +364,7 @@ def _worker(settings: Settings, _timeout: float) -> Iterator[Finding]:
     except OSError:
         age = float("inf")
     if age > _HEARTBEAT_SECONDS:
-        advice = "Start it: movieapp worker. The log has the reason why it stopped."
+        advice = "To start a worker, run movieapp worker. The log says why the last one stopped."
         yield Finding("worker", Level.BAD, f"no heartbeat in {beat}", advice)
     else:
         yield Finding("worker", Level.OK, f"last heartbeat {age:.0f} s ago")
@@ -359,11 +373,13 @@ def _worker(settings: Settings, _timeout: float) -> Iterator[Finding]:
 def _keys(settings: Settings, _timeout: float) -> Iterator[Finding]:
     in_force = sum(key.revoked_at is None for key in list_keys())
     if not settings.auth_required:
-        yield Finding("api keys", Level.WARNING, "not required: everyone may pay", "Set AUTH_REQUIRED=1.")
+        yield Finding(
+            "api keys", Level.WARNING, "not required, so everyone may use the API", "Set AUTH_REQUIRED=1."
+        )
     elif in_force:
         yield Finding("api keys", Level.OK, f"{in_force} active")
     else:
-        advice = "movieapp keys create NAME --scope payments:write"
+        advice = "To create a key, run movieapp keys create NAME --scope payments:write."
         yield Finding("api keys", Level.BAD, "none active", advice)
 
 

@@ -204,8 +204,8 @@ def test_a_live_key_is_refused(tmp_path: Path, key: str) -> None:
 def test_the_actual_mode_is_printed(start: Any) -> None:
     dev = start(AUTH_REQUIRED="1")
     dev.wait_until_healthy()
-    assert dev.said("in development mode: API keys are required: create one with `movieapp keys create`")
-    assert not dev.said("open to everyone")
+    assert dev.said("in development mode. API keys are required; to create one, run `movieapp keys create`.")
+    assert not dev.said("Everyone on this machine")
     (curl,) = re.findall(r"^  curl -X POST .*$", dev.printed().decode(), re.MULTILINE)
     assert '-H "Authorization: Bearer mk_' in curl
     assert dev.text("/payment/status/TXN-1").startswith("401 ")

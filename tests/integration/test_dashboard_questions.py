@@ -111,9 +111,9 @@ def test_the_eight_questions_take_three_clicks_at_most(app: Flask) -> None:
         "Dead letters in notification.email 1",
         "The primary mail server smtp.example.com:587 is failing",
         "535 5.7.8 bad credentials",
-        "The fallback mail server mail.example.org:465: its certificate expires",
+        "The certificate of the fallback mail server mail.example.org:465 expires",
         "550 5.1.1",
-        "To do it now, open the payment",
+        "To look up an outcome now, open the payment",
         "since",
     )
     assert first.clicks == 0

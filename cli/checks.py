@@ -90,7 +90,7 @@ def _mailbox(url: str, settings: Settings, timeout: float) -> Finding:
         )
         return Finding(name, Level.BAD, what, advice)
     if missing:
-        advice = "Start a worker, which creates the folder within a minute. The user must be allowed to create folders."
+        advice = "Start a worker, which creates the folder within a minute. Allow the user to create folders."
         return Finding(name, Level.WARNING, f"no folder {' or '.join(missing)}", advice)
     return Finding(name, Level.OK, f"login works, {waiting} messages wait in {at.folder}")
 

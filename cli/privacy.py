@@ -80,7 +80,7 @@ def export(
     with os.fdopen(descriptor, "w", encoding="utf-8") as file, redirect_stdout(file):
         print_json(found)
     click.echo(
-        f"Wrote {len(found['transactions'])} payments and {len(found['notifications'])} notifications to {output}."
+        f"{output} has {len(found['transactions'])} payments and {len(found['notifications'])} notifications."
     )
 
 

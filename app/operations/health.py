@@ -191,7 +191,7 @@ def _queues(settings: Settings, _timeout: float) -> Iterator[Finding]:
             "dead letters",
             Level.BAD,
             counts,
-            "To see them, run movieapp dead-letters list. Fix the causes, then run movieapp dead-letters replay.",
+            "Run movieapp dead-letters list, fix the causes, and run movieapp dead-letters replay.",
         )
     else:
         yield Finding("dead letters", Level.OK, "none")

@@ -79,7 +79,7 @@ def test_each_question_takes_at_most_two_commands(night: Settings) -> None:
     # What is broken, and what should I do?
     checked = ask(night, "check", code=1)
     assert "2 in notification.email" in checked
-    assert "run movieapp dead-letters list" in checked
+    assert "Run movieapp dead-letters list" in checked
     # Why? Since when?
     [reason] = ask_json(night, "notifications", "reasons", "--status", "failed")
     assert reason["reason"].startswith("550 5.7.60 …: Client does not have permissions")

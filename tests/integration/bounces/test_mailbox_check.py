@@ -63,7 +63,7 @@ def test_command_shows_the_row(mailbox_settings: Settings) -> None:
     ("change", "what", "advice"),
     [
         (("battery", "staple"), "refuses the login: ", "app password"),
-        (("/INBOX", "/Returned"), "folder Returned: select failed", "folder that bounces arrive in"),
+        (("/INBOX", "/Returned"), "folder Returned: select failed", "folder that receives bounces"),
     ],
 )
 def test_errors_of_the_mailbox_server_name_the_fix(

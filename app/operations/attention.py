@@ -122,8 +122,8 @@ def _unknown(_settings: Settings) -> Iterator[Item]:
     count, sums, since = _sums(issue_filters(utcnow())["unknown"])
     if count:
         detail = (
-            "The gateway did not respond. A worker looks up each outcome. To look up an outcome now, open the "
-            "payment."
+            "The gateway did not respond. A worker looks up each outcome. To look up an outcome now, open "
+            "the payment."
         )
         title = "Payments with an unknown outcome"
         yield Item("unknown", title, count, sums, detail, since, filter={"issue": "unknown"})

@@ -65,7 +65,8 @@ _BODY = {
 def report() -> Response:
     """Accept a returned email. An email that is not a bounce changes nothing.
 
-    You can safely repeat this request: the same report changes a delivery only once. After a 503, repeat it.
+    You can safely repeat this request: the same report changes a delivery only once. After a 503, repeat
+    the request.
     """
     if request.mimetype not in _TYPES:
         abort(415)

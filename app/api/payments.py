@@ -87,7 +87,7 @@ _DECLINE = {
 def process(order: PaymentOrder) -> Response:
     """Take a payment for a booking.
 
-    A booking can be paid only once. While it has an open or completed payment, another request gets 409.
+    While a booking has an open or completed payment, another payment request gets 409.
     """
     with run_once("TXN-") as exchange:
         if exchange.response is None:

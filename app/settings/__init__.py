@@ -280,7 +280,7 @@ class Settings(BaseSettings):
 
     app_env: Literal["development", "production"] = Field(
         "development",
-        description="mode of the processes; in production, they refuse to start with unsafe settings",
+        description="operating mode; production refuses to start with unsafe settings",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="lowest level of messages to log"
@@ -566,12 +566,12 @@ class Settings(BaseSettings):
     recipient_limits: Annotated[str, AfterValidator(_recipient_limits)] = Field(
         "email 30/hour 100/day; sms 15/hour 30/day; booking 15/hour 40/day",
         description="maximum number of messages to one email address, to one phone number, and about one "
-        "booking on each channel; or none",
+        "booking on each channel; none disables these limits",
     )
     card_attempt_limits: Annotated[str, AfterValidator(_attempt_limits)] = Field(
         "booking 9/hour 15/day; user 9/hour 15/day; ip 9/hour 30/day; card 12/hour 20/day",
         description="maximum number of declined payments before a lockout, for each booking, user, "
-        "customer_ip, and card; or none",
+        "customer_ip, and card; none disables these limits",
     )
     ratelimit_reads: Annotated[str, AfterValidator(_rate_limits)] = Field(
         "600 per minute",
@@ -602,7 +602,7 @@ class Settings(BaseSettings):
     metrics_bind: str = Field(
         "127.0.0.1:9464",
         pattern=r"^none$|^[^\s:]+:[0-9]{1,5}$",
-        description="HOST:PORT of the separate listener on which the API serves /metrics; or none",
+        description="HOST:PORT of the separate listener on which the API serves /metrics; none disables it",
     )
     metrics_public: bool = Field(
         False, description="1 also serves /metrics on the API's public port, to everyone"
@@ -654,7 +654,7 @@ class Settings(BaseSettings):
     worker_metrics_bind: str = Field(
         "127.0.0.1:9465",
         pattern=r"^none$|^[^\s:]+:[0-9]{1,5}$",
-        description="HOST:PORT at which each worker serves /metrics; or none",
+        description="HOST:PORT at which each worker serves /metrics; none disables the listener",
     )
     worker_heartbeat_file: Path | None = Field(
         None,

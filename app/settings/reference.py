@@ -40,9 +40,9 @@ def _shown(default: object) -> str:
 _PAGE_HEADER = """\
 # Configuration
 
-Look up a setting, its default, and its meaning. Set it in the environment, in `.env`, or in a file with the
-setting's name in `/run/secrets` or in the directory that `SECRETS_DIR` names. The environment takes
-precedence over `.env`, and `.env` takes precedence over the files.
+Look up a setting, its default, and its meaning. Settings are read from the environment, from `.env`, and from
+files with the setting's name in `/run/secrets` or in the directory that `SECRETS_DIR` names. The environment
+takes precedence over `.env`, and `.env` takes precedence over the files.
 
 If a value is invalid, movieapp does not start, and prints one line that names the setting, but no secret.
 Production [has further requirements](deployment.md#what-production-requires).

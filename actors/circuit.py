@@ -145,7 +145,7 @@ class Circuit:
                 return False
             if self._probing:
                 reason = self._failure or "no connection has been opened yet"
-                raise OutOfTurn(f"not tried, another message probes the server: {reason}", 2.0)
+                raise OutOfTurn(f"not tried: another message is probing the server ({reason})", 2.0)
             self._probing = True
             return True
 
@@ -261,7 +261,7 @@ class ConnectionLimit:
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self._is_free(max_connections), wait_seconds):
-                raise OutOfTurn("not tried: as many connections as the server allows are in use", 5.0)
+                raise OutOfTurn("not tried: all connections that the server allows are in use", 5.0)
             self._used += 1
         try:
             yield

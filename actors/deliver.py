@@ -132,11 +132,14 @@ class Deliver:
         claimed = deliveries.claim(notification_id, self.sender.lease)
         if claimed is None:
             if given_up and deliveries.is_given_up(notification_id):
-                raise DeliveryFailed("the inline attempt failed")
+                raise DeliveryFailed("the inline attempt failed permanently")
             return
         if isinstance(claimed, deliveries.Busy):
             wait = int((claimed.until - utcnow()).total_seconds() * 1_000)
-            raise dramatiq.Retry("not due, or another worker has it", min(max(100, wait), MAX_DELAY_MS))
+            raise dramatiq.Retry(
+                "the delivery is not due, or another worker holds its lease",
+                min(max(100, wait), MAX_DELAY_MS),
+            )
         self.attempt(claimed)
 
     def attempt(self, notification: Notification) -> None:

@@ -89,7 +89,7 @@ def record(
     try:
         notification.insert()
     except OverflowError:
-        raise InvalidEvent("a number in it has more than 64 bits") from None
+        raise InvalidEvent("a number in the event has more than 64 bits") from None
     except (UnicodeEncodeError, BSONError) as error:
         raise InvalidEvent(f"the delivery can't be stored: {error!s:.200}") from None
     except NotUniqueError:
@@ -112,7 +112,9 @@ def _compare(known: dict[str, Any], event: dict[str, Any]) -> None:
         return
     fields = known.keys() | event.keys()
     differing = sorted(name for name in fields if canonical(known.get(name)) != canonical(event.get(name)))
-    raise ConflictingEvent(f"its event_id was already used with other values of {', '.join(differing)[:300]}")
+    raise ConflictingEvent(
+        f"an earlier event with this event_id has other values of {', '.join(differing)[:300]}"
+    )
 
 
 def claim(notification_id: str, lease: timedelta) -> Notification | Busy | None:

@@ -71,7 +71,9 @@ def parse_address(address: str) -> Address:
         InvalidAddress: it is not one address, or its domain is invalid.
     """
     if not _ADDRESS.match(address):
-        raise InvalidAddress("Must be one email address, without a name.")
+        raise InvalidAddress(
+            "Must be one email address without a display name, such as jane.doe@example.com."
+        )
     local, _, domain = address.strip(" ").rpartition("@")
     if local.startswith('"'):
         local = local[1:-1]
@@ -81,12 +83,14 @@ def parse_address(address: str) -> Address:
             # straße.example becomes strasse.example: another domain, and perhaps another owner.
             domain = idna.encode(domain, uts46=True).decode("ascii")
         except (idna.IDNAError, UnicodeError):
-            raise InvalidAddress("The domain of the email address is invalid (IDNA 2008).") from None
+            raise InvalidAddress(
+                "The domain of the email address is invalid under IDNA 2008. Check the part after the @."
+            ) from None
     if not _DOT_ATOM.fullmatch(local):
         local = f'"{local}"'
     if len(local.encode()) > _MAX_LOCAL_PART or len(local.encode()) + 1 + len(domain) > _MAX_ADDRESS:
         raise InvalidAddress(
-            f"The email address must have at most {_MAX_LOCAL_PART} bytes before the @, "
-            f"and {_MAX_ADDRESS} in all."
+            f"The email address must have at most {_MAX_LOCAL_PART} bytes before the @ "
+            f"and {_MAX_ADDRESS} bytes in total."
         )
     return Address(local, domain)

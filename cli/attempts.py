@@ -71,7 +71,7 @@ def lift(kind: str, subject: str) -> None:
     # The address of a customer is personal data.
     record_action(operator(), "attempts.lift", kind if kind == "ip" else subject, {"kind": kind})
     if not _redis(lambda: guard.lift(kind, subject)):
-        raise click.ClickException(f"no declines of {kind} {subject} are on record")
+        raise click.ClickException(f"no declines are recorded for {kind} {subject}")
     click.echo(f"Lifted the lockout of {kind} {subject}.")
 
 

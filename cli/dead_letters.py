@@ -198,7 +198,7 @@ def replay(
             with closing(outcomes):
                 tally.update(progress(islice(outcomes, limit), total, "Replaying"))
         except KeyboardInterrupt:
-            raise click.ClickException("interrupted; dead letters that were not replayed are kept") from None
+            raise click.ClickException("Interrupted. Dead letters that were not replayed are kept.") from None
         finally:
             replayed = tally.pop(REPLAYED, 0)
             _report(replayed, tally, dry_run, as_json)

@@ -59,17 +59,19 @@ def dev(port: int, smtp_port: int, inbox_port: int, reset: bool, data_dir: Path 
         raise click.ClickException(str(error)) from None
     if settings.is_gateway_live:
         raise click.ClickException(
-            "PAYMENT_GATEWAY_API_KEY is a live key: `movieapp dev` takes test keys (sk_test_…) only."
+            "PAYMENT_GATEWAY_API_KEY is a live key. Set a test key (sk_test_…) for `movieapp dev`."
         )
     missing = stacks.missing_packages()
     if missing:
-        raise click.ClickException(f"{', '.join(missing)} not installed: pip install 'movieapp[dev]'")
+        raise click.ClickException(f"not installed: {', '.join(missing)}. Run: pip install 'movieapp[dev]'")
 
     data_dir = (data_dir or options.data_dir()).absolute()
     data_dir.mkdir(parents=True, exist_ok=True)
     stack_file = StackFile(data_dir)
     if not stack_file.acquire():
-        raise click.ClickException(f"another `movieapp dev` runs from {data_dir}; see --data-dir")
+        raise click.ClickException(
+            f"Another `movieapp dev` uses {data_dir}. Stop it, or choose another --data-dir."
+        )
     try:
         if reset:
             _delete_data(data_dir)

@@ -50,8 +50,8 @@ def moment(value: str) -> datetime:
             return utcnow() - timedelta(**{_UNITS[age[2]]: int(age[1])})
         time = datetime.fromisoformat(value)
     except (ValueError, OverflowError):
-        expected = "an age like 2h nor a time like 2026-12-01T10:30:00Z"
-        raise click.BadParameter(f"{value!r} is neither {expected}") from None
+        expected = "an age, such as 2h, or a time, such as 2026-12-01T10:30:00Z"
+        raise click.BadParameter(f"{value!r} must be {expected}.") from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 

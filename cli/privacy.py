@@ -35,7 +35,7 @@ def _person(users: tuple[str, ...], emails: tuple[str, ...], phones: tuple[str, 
     from app.privacy.erasures import Person
 
     if not (users or emails or phones):
-        raise click.UsageError("Name the person: --user, --email, or --phone.")
+        raise click.UsageError("Specify the person with --user, --email, or --phone.")
     return Person(users, emails, phones)
 
 

@@ -225,7 +225,7 @@ def _begin(runs: RunStore, planned: Plan, *, yes: bool) -> Run:
     if totals and not yes:
         typed = click.prompt(f"To refund the total, type it ({total_text(totals)})", err=True)
         if not repeats_total(typed, totals):
-            raise click.ClickException("That is not the total. Nothing was refunded.")
+            raise click.ClickException("The total that you entered is wrong. Nothing was refunded.")
     return begin(runs, planned, operator())
 
 
@@ -234,7 +234,7 @@ def _resume(runs: RunStore, run: Run, *, yes: bool, dry_run: bool) -> None:
     from app.payments.bulk.records import RunStatus
 
     if run.status == RunStatus.PLANNED:
-        raise click.ClickException(f"{run.id} is not confirmed: confirm it in the dashboard.")
+        raise click.ClickException(f"The bulk refund {run.id} is not confirmed. Confirm it in the dashboard.")
     if dry_run or run.status == RunStatus.FINISHED:
         return
     left = runs.count_open(run.id)
@@ -262,7 +262,9 @@ def _carry_out(payments: Payments, runs: RunStore, run: Run) -> None:
         if runs.find(run.id).status != RunStatus.RUNNING:
             raise
         stop_run(runs, run, operator())
-        raise click.ClickException(f"Stopped. Resume it: movieapp refunds bulk --resume {run.id}") from None
+        raise click.ClickException(
+            f"Stopped. To resume, run: movieapp refunds bulk --resume {run.id}"
+        ) from None
     worker.join()
     if worker.error:
         raise worker.error

@@ -48,7 +48,7 @@ def _must_have_keys(settings: Settings) -> None:
 
     models.connect(settings)
     if all(key.revoked_at for key in list_keys()):
-        raise click.ClickException("no valid API key exists; create one with `movieapp keys create`")
+        raise click.ClickException("No valid API key exists. Create one with `movieapp keys create`.")
 
 
 @click.command()

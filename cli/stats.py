@@ -55,7 +55,7 @@ def stats(since: datetime, watch: bool, interval: int, as_json: bool) -> None:
         movieapp stats --watch
     """
     if watch and as_json:
-        raise click.UsageError("--watch and --json can't be used together")
+        raise click.UsageError("--watch and --json can't be used together.")
     settings = connect()
     from app.operations.stats import compute_stats
 

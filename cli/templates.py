@@ -153,6 +153,6 @@ def _event(template: str, data: Any) -> dict[str, Any]:
     kind = CATALOG[event["event_type"]]
     if kind.template != template:
         raise click.ClickException(
-            f"{data.name}: event_type: {event['event_type']} has the template {kind.template or 'none'}"
+            f"{data.name}: {event['event_type']} uses the template {kind.template or 'none'}, not {template}"
         )
     return event

@@ -48,9 +48,11 @@ def requires(scope: str) -> Callable[[Any], Any]:
             key: ApiKey | None = g.get("api_key")
             if key is None and g.auth_required:
                 count_failure("key")
-                raise Unauthorized("Send a valid API key: Authorization: Bearer mk_…")
+                raise Unauthorized(
+                    "The API key is missing or invalid. Send a valid key: Authorization: Bearer mk_…"
+                )
             if key is not None and scope not in key.scopes:
-                raise Forbidden(f"This API key lacks the scope {scope}.")
+                raise Forbidden(f"This API key lacks the scope {scope}. Use a key with this scope.")
             return view(*args, **kwargs)
 
         # Its description for OpenAPI.

@@ -40,7 +40,7 @@ class Exchange:
     def sent(self) -> Response:
         """Return the response, which must be set."""
         if self.response is None:
-            raise ValueError("the view has set no response")
+            raise ValueError("the view returned without setting a response")
         return self.response
 
 
@@ -83,7 +83,9 @@ def _begin(prefix: str) -> Attempt:
     if key is None:
         return Attempt(transaction_id)
     if not 1 <= len(key) <= _MAX_KEY_LENGTH:
-        raise InvalidRequest(f"{_HEADER} must have 1 to {_MAX_KEY_LENGTH} characters.", field=_HEADER)
+        raise InvalidRequest(
+            f"The header {_HEADER} must have 1 to {_MAX_KEY_LENGTH} characters.", field=_HEADER
+        )
     claim_id = _digest(caller().encode(), key.encode("utf-8", "surrogateescape"))
     body = canonical(loads(request.get_data(cache=True)))
     fingerprint = _digest(

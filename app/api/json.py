@@ -13,20 +13,22 @@ from app.clock import iso
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 #: Powers of ten beyond which arithmetic with a number would fail.
 _MAX_EXPONENT = 1_000
+
+_OUT_OF_RANGE = f"the exponent of a number must be from -{_MAX_EXPONENT} to {_MAX_EXPONENT}"
 
 
 def _decimal(text: str) -> Decimal:
     try:
         number = Decimal(text)
     except InvalidOperation:
-        raise ValueError("number out of range") from None
+        raise ValueError(_OUT_OF_RANGE) from None
     if number and abs(number.adjusted()) > _MAX_EXPONENT:
-        raise ValueError("number out of range")
+        raise ValueError(_OUT_OF_RANGE)
     return number
 
 
@@ -39,7 +41,7 @@ def loads(text: str | bytes) -> Any:
     try:
         return json.loads(text, parse_float=_decimal, parse_constant=_no_constant)
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise ValueError("the JSON is nested too deeply") from None
 
 
 def _default(value: object) -> Any:
@@ -48,7 +50,7 @@ def _default(value: object) -> Any:
         return float(value)
     if isinstance(value, datetime):
         return iso(value)
-    raise TypeError(f"{type(value).__name__} is not JSON")
+    raise TypeError(f"a {type(value).__name__} can't be converted to JSON")
 
 
 _encoder = json.JSONEncoder(default=_default, separators=(",", ":"), ensure_ascii=False)

@@ -59,7 +59,7 @@ def refuse_card_numbers() -> None:
     places |= {"path": request.path, "query": request.query_string.decode("latin-1")}
     found = {name: [_NO_CARD_NUMBER] for name, text in places.items() if holds_card_number(text)}
     if found:
-        raise InvalidRequest("The request is not valid.", fields=found)
+        raise InvalidRequest("The request is invalid: see details.fields.", fields=found)
 
 
 def _card_numbers(body: Any) -> Iterator[tuple[Sequence[str], str]]:
@@ -150,7 +150,7 @@ class Text(fields.String):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text: str = super()._deserialize(value, attr, data, **kwargs)
         if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
-            raise ValidationError("Must not contain control characters.")
+            raise ValidationError("Must not contain control characters or unpaired surrogates.")
         return text
 
 
@@ -167,7 +167,7 @@ class Id(Text):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = normalized_id(super()._deserialize(value, attr, data, **kwargs))
         if text != text.strip():
-            raise ValidationError("Must not begin or end with a blank.")
+            raise ValidationError("Must not begin or end with whitespace.")
         if any(unicodedata.category(char) in _NOT_SHOWN or char in _FILLERS for char in text):
             raise ValidationError("Must not contain control, format, or other invisible characters.")
         return text
@@ -198,7 +198,7 @@ class ClientAddress(fields.Field[str]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if not isinstance(value, str):
-            raise ValidationError("Not a valid string.")
+            raise ValidationError("Must be a string with an IPv4 or IPv6 address.")
         try:
             return client_of(value)
         except ValueError:
@@ -210,7 +210,7 @@ class Amount(fields.Field[Decimal]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Decimal:
         if isinstance(value, bool) or not isinstance(value, int | Decimal):
-            raise ValidationError("Must be a number.")
+            raise ValidationError("Must be a JSON number, such as 12.5.")
         return Decimal(value)
 
 
@@ -220,5 +220,5 @@ class Digits(fields.Field[str]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
         if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,4}", text):
-            raise ValidationError("Must be a number of at most four digits.")
+            raise ValidationError("Must be a whole number of 1 to 4 digits.")
         return text

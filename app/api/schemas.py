@@ -144,7 +144,7 @@ class PaymentRequest(Schema):
     @validates_schema
     def one_way_to_pay(self, data: dict[str, Any], **_: Any) -> None:
         if "payment_token" in data and "card_details" in data:
-            raise ValidationError("Send either payment_token or card_details.", "payment_token")
+            raise ValidationError("Send either payment_token or card_details, not both.", "payment_token")
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> PaymentOrder:

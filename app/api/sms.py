@@ -122,7 +122,7 @@ def _check_signature(settings: Settings, kind: str) -> None:
         return
     metrics.SMS_CALLBACKS.labels(kind, "refused").inc()
     count_failure("sms")
-    raise Forbidden("The signature does not match. Set PUBLIC_URL to the address that Twilio calls.")
+    raise Forbidden("Twilio's signature does not match. Check PUBLIC_URL and TWILIO_AUTH_TOKEN.")
 
 
 def _is_signed(settings: Settings) -> bool:

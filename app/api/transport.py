@@ -64,7 +64,9 @@ def _receive_chunked_body() -> None:
         while len(body) <= limit and (piece := environ["wsgi.input"].read(_PIECE_BYTES)):
             body += piece
     except Exception as error:  # each WSGI server has its own wrapper
-        raise MalformedRequest("The chunks of the request body are malformed.") from error
+        raise MalformedRequest(
+            "The chunked request body is malformed or incomplete. Send the complete body."
+        ) from error
     if len(body) > limit:
         raise RequestEntityTooLarge
     del environ["HTTP_TRANSFER_ENCODING"]
@@ -84,7 +86,7 @@ def _limit_downloads(app: Flask, max_concurrent: int) -> None:
     def take() -> None:
         if request.path.startswith(_LARGE):
             if not free.acquire(blocking=False):
-                raise ServiceUnavailable("Too many downloads at once. Please try again soon.")
+                raise ServiceUnavailable("Too many downloads are in progress. Please try again soon.")
             g.holds_download = True
 
     def give_back(response: Response) -> Response:
@@ -105,7 +107,7 @@ def is_direct() -> bool:
 
 def _refuse_plain_http() -> None:
     if not request.is_secure and not request.path.startswith(_UNPROXIED):
-        raise Forbidden("Use HTTPS.")
+        raise Forbidden("Plain HTTP is not accepted. Use HTTPS.")
 
 
 def _add_headers(response: Response) -> Response:

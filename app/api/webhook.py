@@ -47,9 +47,10 @@ def webhook() -> Response:
     except BadWebhook as error:
         metrics.WEBHOOKS.labels("", "refused").inc()
         count_failure("webhook")
-        raise InvalidWebhook(f"Refused: {error}.") from None
+        raise InvalidWebhook(f"Webhook refused: {error}.") from None
     if event.live != settings.is_gateway_live:
         raise InvalidWebhook(
-            "The webhook's mode (test or live) differs from the API key's. Use the same mode for both."
+            "The webhook's mode (test or live) differs from the mode of PAYMENT_GATEWAY_API_KEY. "
+            "Use the same mode for both."
         )
     return jsonify({"received": True, "new": webhooks.handle(payments, event, MongoWebhookLog())})

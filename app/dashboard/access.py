@@ -64,8 +64,8 @@ class Access:
         if scope in g.scopes:
             return
         if not g.scopes:
-            raise Unauthorized("Sign in with an API key.")
-        raise Forbidden(f"This API key lacks the scope {scope}.")
+            raise Unauthorized("You are not signed in. Sign in with an API key.")
+        raise Forbidden(f"This API key lacks the scope {scope}. Use a key with this scope.")
 
     def sign_in(self, token: str) -> None:
         """Start a session with the API key of a token.
@@ -76,7 +76,7 @@ class Access:
         """
         key = self._keyring.find(token)
         if key is None or READ not in key.scopes:
-            raise Unauthorized(f"This is not a valid API key with the scope {READ}.")
+            raise Unauthorized(f"The API key is invalid or lacks the scope {READ}. Sign in with another key.")
         session.clear()  # the sign-in invalidates everything from before it
         session.permanent = True
         session[_SESSION] = secrets.token_urlsafe(32)
@@ -102,7 +102,9 @@ class Access:
         """
         expected, sent = session.get(_FORM, ""), request.form.get("token", "")
         if not expected or not hmac.compare_digest(expected.encode(), sent.encode()):
-            raise Forbidden("This form has expired, or was not sent from the dashboard. Reload the page.")
+            raise Forbidden(
+                "This form has expired or was not sent from the dashboard. Reload the page and try again."
+            )
 
 
 def operator() -> Operator:

@@ -89,7 +89,9 @@ def position() -> tuple[Position | None, bool]:
             time_, _, last = text.partition(",")
             at = from_iso(time_)
             if at is None:
-                raise BadRequest(f"{name} must be a time such as 2026-12-01T10:30:00Z.")
+                raise BadRequest(
+                    f"The parameter {name} must start with a time, such as 2026-12-01T10:30:00Z."
+                )
             return Position(at, ObjectId(last) if ObjectId.is_valid(last) else last), newer
     return None, False
 
@@ -147,7 +149,7 @@ def _all(conditions: list[Condition]) -> Condition:
 
 def _known(choices: dict[str, Any], name: str) -> Any:
     if name not in choices:
-        raise BadRequest(f"There is no such filter: {name:.40}")
+        raise BadRequest(f"The filter {name:.40} is unknown. Choose a filter on the page.")
     return choices[name]
 
 
@@ -166,4 +168,4 @@ def _midnight(text: str, later: timedelta = timedelta()) -> datetime:
         day = date.fromisoformat(text) + later
         return datetime.combine(day, time(), settings().operators_zone)
     except (ValueError, OverflowError):
-        raise BadRequest("A date must be written like 2026-12-01.") from None
+        raise BadRequest("Dates must have the form YYYY-MM-DD, such as 2026-12-01.") from None

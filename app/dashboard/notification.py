@@ -136,5 +136,5 @@ def _preview(found: Mapping[str, Any]) -> tuple[Preview | None, str]:
 def _document(notification_id: str) -> dict[str, Any]:
     found = notification_document(notification_id)
     if found is None:
-        raise TransactionNotFound("There is no such notification.")
+        raise TransactionNotFound("No notification has this id.")
     return found

@@ -62,11 +62,11 @@ def confirm_payment(transaction_id: str) -> str:
     found = _document(transaction_id)
     action = request.form.get("action", "")
     if action not in _possible(found):
-        raise BadRequest("The payment's current status does not allow this.")
+        raise BadRequest("The payment's current status does not allow this action. Reload the payment.")
     amount = _amount(request.form.get("amount")) if action == "refund" else decimal_of(found.get("amount"))
     reason = request.form.get("reason", "").strip()[:_REASON_LENGTH]
     if action == "refund" and not reason:
-        raise BadRequest("Give a reason for the refund.")
+        raise BadRequest("The reason is missing. Enter a reason for the refund.")
     # The id is chosen here, so that sending the next form again makes no second refund.
     refund_id = new_id("REF-")
     return page(
@@ -82,7 +82,7 @@ def act_on_payment(transaction_id: str) -> Any:
     found = services().payments.books.get(transaction_id)
     act = _ACTS.get(request.form.get("action", ""))
     if act is None:
-        raise BadRequest("There is no such action.")
+        raise BadRequest("The action is unknown. Go back to the payment and choose another.")
     try:
         flash(act(found, request.form))
     except Problem as problem:
@@ -93,7 +93,7 @@ def act_on_payment(transaction_id: str) -> Any:
 def _refund(payment: Payment, form: Mapping[str, str]) -> str:
     refund_id = form.get("refund_id", "")
     if not _REFUND_ID.fullmatch(refund_id):
-        raise BadRequest("The refund has no id. Go back to the payment.")
+        raise BadRequest("The refund id is missing or invalid. Go back to the payment and start again.")
     amount = _amount(form.get("amount"))
     reason = form.get("reason", "").strip()[:_REASON_LENGTH] or "operator"
     details = {"amount": amount, "currency": payment.currency, "refund": refund_id}
@@ -179,9 +179,9 @@ def _amount(text: str | None) -> Decimal:
     try:
         amount = Decimal((text or "").strip())
     except InvalidOperation:
-        raise BadRequest("The amount must be a number such as 12.50.") from None
+        raise BadRequest("The amount must be a number, such as 12.50.") from None
     if not amount.is_finite() or amount <= 0 or abs(amount) > Decimal(10) ** 12:
-        raise BadRequest("The amount must be greater than 0.")
+        raise BadRequest("The amount must be greater than 0 and at most 1,000,000,000,000.")
     return amount
 
 

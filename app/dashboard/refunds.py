@@ -88,9 +88,11 @@ def confirm_refunds(run_id: str) -> Any:
     run = runs.find(run_id)
     if run.status == RunStatus.PLANNED:
         if run.created_at < utcnow() - PLAN_AGE:
-            raise InvalidRequest("The plan is too old: payments may have changed. Plan again.")
+            raise InvalidRequest(
+                "The plan has expired, because payments may have changed. Create a new plan."
+            )
         if not repeats_total(request.form.get("total", ""), run.totals):
-            return refund_run(run_id, "That is not the total. Nothing was refunded.")
+            return refund_run(run_id, "The total that you entered is wrong. Nothing was refunded.")
     bulk_refunds.confirm(runs, run, operator())
     return redirect(url_for("dashboard.refund_run", run_id=run_id))
 
@@ -109,7 +111,7 @@ def _submitted_list() -> tuple[Sequence[Entry], str]:
     """Return the form's list, and its source."""
     pasted, showtime = (request.form.get(name, "").strip() for name in ("list", "showtime"))
     if bool(pasted) == bool(showtime):
-        raise InvalidRequest("Paste a list or enter a showtime.")
+        raise InvalidRequest("Either paste a list or enter a showtime.")
     if pasted:
         return read_list(pasted.encode()), "a pasted list"
     given = {field: request.form.get(name, "").strip() for name, field in _DETAILS.items()}

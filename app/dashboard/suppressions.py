@@ -56,5 +56,5 @@ def remove_suppression() -> Any:
 def _field(name: str, longest: int) -> str:
     value = request.form.get(name, "").strip()[:longest]
     if not value:
-        raise InvalidRequest(f"Fill in the field {name}.")
+        raise InvalidRequest(f"The field {name} must not be empty.")
     return value

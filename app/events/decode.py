@@ -49,22 +49,22 @@ def decode_event(body: bytes) -> dict[str, Any]:
             field name, or a number outside of 64 bits.
     """
     if len(body) > MAX_EVENT_BYTES:
-        raise InvalidEvent(f"the body is larger than {MAX_EVENT_BYTES} bytes")
+        raise InvalidEvent(f"the body must have at most {MAX_EVENT_BYTES} bytes")
     try:
         event = _DECODER.decode(body.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise InvalidEvent(f"the body is not UTF-8 (byte {error.start})") from None
+        raise InvalidEvent(f"the body is not valid UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
-        raise InvalidEvent(f"the body is not JSON: {error.msg} (character {error.pos})") from None
+        raise InvalidEvent(f"the body is not valid JSON: {error.msg} (character {error.pos})") from None
     except RecursionError:
         raise InvalidEvent(_TOO_DEEP) from None
     if not isinstance(event, dict):
-        raise InvalidEvent("the body is not a JSON object")
+        raise InvalidEvent("the body must be a JSON object")
     checked: dict[str, Any] = _checked(event, "", 1)
     return checked
 
 
-_TOO_DEEP = f"it is nested deeper than {MAX_DEPTH} levels"
+_TOO_DEEP = f"the body must not be nested deeper than {MAX_DEPTH} levels"
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         # Which of the two is used depends on the language (RFC 8259, section 4).
         names = [name for name, _ in pairs]
         repeated = next(name for name in names if names.count(name) > 1)
-        raise InvalidEvent(f"the field {shown_name(repeated)} occurs twice")
+        raise InvalidEvent(f"the field {shown_name(repeated)} must occur only once")
     return members
 
 
@@ -82,7 +82,7 @@ def _integer(digits: str) -> float:
 
 
 def _constant(name: str) -> float:
-    raise InvalidEvent(f"the body is not JSON: JSON has no {name}")
+    raise InvalidEvent(f"the body is not valid JSON: {name} is not a JSON value")
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_int=_integer, parse_constant=_constant)
@@ -98,12 +98,15 @@ def _checked(value: Any, path: str, depth: int) -> Any:
         case dict():
             for name in value:
                 if not _NAME.match(name):
-                    raise InvalidEvent(f"the field name {shown_name(path + name)} can't be stored")
+                    raise InvalidEvent(
+                        f"the field name {shown_name(path + name)} must not begin with $, "
+                        "or contain NUL or unpaired surrogates"
+                    )
             return {name: _checked(member, f"{path}{name}.", depth + 1) for name, member in value.items()}
         case list():
             return [_checked(item, path, depth + 1) for item in value]
         case int() | float() if not MIN_NUMBER <= value <= MAX_NUMBER:
-            raise InvalidEvent(f"{shown_name(path.removesuffix('.'))}: the number does not fit in 64 bits")
+            raise InvalidEvent(f"{shown_name(path.removesuffix('.'))}: the number must fit in 64 bits")
         case _:
             return value
 

@@ -85,7 +85,7 @@ class Email(fields.String):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text: str = super()._deserialize(value, attr, data, **kwargs)
         if len(text) > self.MAX_LENGTH:
-            raise ValidationError(f"Longer than maximum length {self.MAX_LENGTH}.")
+            raise ValidationError(f"Must have at most {self.MAX_LENGTH} characters.")
         try:
             return str(parse_address(text)) if text else text
         except InvalidAddress as error:
@@ -99,7 +99,7 @@ class Money(fields.Field[Decimal]):
         if isinstance(value, str) and re.search(AMOUNT_PATTERN, value):
             return Decimal(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValidationError("Must be a number, or a string of one such as 25.50.")
+            raise ValidationError("Must be a number, or a string that contains a number, such as 25.50.")
         if not 0 <= value <= MAX_AMOUNT:  # false for NaN as well
             raise ValidationError(f"Must be from 0 to {MAX_AMOUNT}.")
         return Decimal(str(value))
@@ -114,7 +114,7 @@ class Minutes(fields.Field[int]):
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
             raise ValidationError("Must be a whole number.")
         if not 0 <= value <= self.LONGEST:
-            raise ValidationError(f"Must be from 0 to {self.LONGEST}.")
+            raise ValidationError(f"Must be from 0 to {self.LONGEST} minutes.")
         return int(value)
 
 
@@ -137,5 +137,5 @@ class Version(fields.Field[Any]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         # 1 == True == 1.0 in Python, but not in JSON Schema: only 1 and 1.0 are equal there.
         if isinstance(value, bool) or not isinstance(value, int | float | str) or value not in VERSIONS:
-            raise ValidationError("Unknown version. Must be 1.")
+            raise ValidationError("Must be 1, the only version of the schema.")
         return value

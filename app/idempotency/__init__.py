@@ -195,7 +195,7 @@ def begin(
         store.remove_expired(claim_id, now - KEY_LIFETIME)
         return begin(store, claim_id, fingerprint, transaction_id, lease)
     if first.fingerprint != fingerprint:
-        raise IdempotencyKeyReused("This Idempotency-Key was used for another request. Use a new one.")
+        raise IdempotencyKeyReused("This Idempotency-Key was used for another request. Use a new key.")
     if first.response:
         metrics.REPLAYS.inc()
         return Attempt(first.transaction_id, replayed=first.response)

@@ -86,7 +86,7 @@ def accept(queue: str, body: bytes, origin: Origin | None, *, dead: bool = False
     channel = next((row for row in CHANNELS.values() if queue.endswith(row.queue)), None)
     if channel:
         return _delivery(channel, body, dead)
-    raise Refused(f"the queue {shown_name(queue)} has no actor")
+    raise Refused(f"no actor consumes the queue {shown_name(queue)}")
 
 
 def _event(family: str, body: bytes, origin: Origin | None, dead: bool) -> MessageData:
@@ -103,11 +103,11 @@ def _event(family: str, body: bytes, origin: Origin | None, dead: bool) -> Messa
         raise Refused("the body is a Dramatiq message; this queue accepts only events as plain JSON")
     event_type = event.get("event_type")
     if not isinstance(event_type, str):
-        raise Refused("it has no event_type")
+        raise Refused("the field event_type is missing or not a string")
     if origin and origin.exchange and origin.routing_key != event_type:
         # RabbitMQ checks who may publish under which routing key, so the body must not say otherwise.
         raise Refused(
-            f"its event_type {shown_name(event_type)} differs from its routing key "
+            f"the event_type {shown_name(event_type)} differs from the routing key "
             f"{shown_name(origin.routing_key)}"
         )
     if event_type.partition(".")[0] != family:
@@ -125,13 +125,13 @@ def _is_for_notify(message: MessageData) -> bool:
 def _delivery(channel: Channel, body: bytes, dead: bool) -> MessageData:
     own = _own_message(body, dead)
     if own is None:
-        raise Refused("not a message of movieapp")
+        raise Refused("the body is not a message of movieapp")
     if own["actor_name"] != channel.actor:
-        raise Refused(f"this queue is for the actor {channel.actor}")
+        raise Refused(f"this queue accepts only messages for the actor {channel.actor}")
     match own["args"]:
         case [str()] if own["kwargs"].keys() <= {"given_up"}:
             return own
-    raise Refused(f"the actor {channel.actor} requires the id of one notification")
+    raise Refused(f"a message for the actor {channel.actor} must contain one notification id")
 
 
 def _own_message(body: bytes, dead: bool) -> MessageData | None:

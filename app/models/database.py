@@ -83,13 +83,13 @@ class Record(mongoengine.Document):
         if collection.database.client.is_mongos:
             raise ServiceUnavailable(
                 "The database is sharded, so a booking could be paid twice. Nothing was done. "
-                "An operator has to run: movieapp check"
+                "An operator must run: movieapp check"
             )
         if missing := cls.missing_indexes():
             if collection.find_one({}, ["_id"]) is not None:
                 raise ServiceUnavailable(
                     f"The database lacks the indexes {', '.join(missing)}, so nothing was tried. "
-                    "An operator has to run: movieapp migrate"
+                    "An operator must run: movieapp migrate"
                 )
             cls.ensure_indexes()
 

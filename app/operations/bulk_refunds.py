@@ -94,7 +94,7 @@ def confirm(runs: RunStore, run: Run, operator: Operator) -> None:
     """
     _record(operator, "refunds.bulk" if run.status == RunStatus.PLANNED else "refunds.resume", run)
     if not runs.begin(run.id, utcnow()) and runs.find(run.id).status == RunStatus.FINISHED:
-        raise InvalidRequest(f"{run.id} is finished.")
+        raise InvalidRequest(f"The bulk refund {run.id} is finished. Plan a new one.")
 
 
 def stop(runs: RunStore, run: Run, operator: Operator) -> None:
@@ -106,7 +106,9 @@ def stop(runs: RunStore, run: Run, operator: Operator) -> None:
     """
     _record(operator, "refunds.stop", run)
     if not runs.stop(run.id):
-        raise InvalidRequest(f"{run.id} is not running: it is {runs.find(run.id).status}.")
+        raise InvalidRequest(
+            f"The bulk refund {run.id} is not running: its status is {runs.find(run.id).status}."
+        )
 
 
 def results(runs: RunStore, ledger: Ledger, run_id: str) -> list[Result]:

@@ -171,7 +171,7 @@ def resend(
         dispatch(notification)
     except (BrokerConnectionError, redis.RedisError) as error:
         raise ServiceUnavailable(
-            f"The broker is unavailable ({type(error).__name__}). {notification_id} is marked to be resent, "
-            "and a worker queues it once the broker is available."
+            f"The broker is unavailable ({type(error).__name__}). A worker will queue the notification "
+            f"{notification_id} when the broker is available again."
         ) from error
     return None

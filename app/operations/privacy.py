@@ -197,7 +197,7 @@ class Privacy:
         if not dry_run:
             with storage_errors():
                 if not notifications.erase(delivery):
-                    done.left[str(delivery.id)] = "it is being sent or has just changed; run this again"
+                    done.left[str(delivery.id)] = "being sent, or changed just now; run the command again"
                     return
         done.notifications.append(str(delivery.id))
 
@@ -207,7 +207,7 @@ class Privacy:
         _, unavailable = dead_letters.count(letters, self._queues())
         if unavailable:
             raise InvalidRequest(
-                f"Dead letters of {', '.join(unavailable)} can't be read now. Run this again."
+                f"The dead letters of {', '.join(unavailable)} are unavailable. Run the command again later."
             )
         with closing(dead_letters.find(letters, self._queues(), Selection())) as found:
             for case in found:

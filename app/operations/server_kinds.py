@@ -30,8 +30,8 @@ _CLUSTER = (
     "cluster keeps on different nodes. Name one server, or a primary with replicas (docs/scaling.md)."
 )
 _STREAM = (
-    "the queue is a stream: it keeps what was handled, and has no dead letters. "
-    "Delete it, and start a worker: it declares a classic or quorum queue (docs/scaling.md)."
+    "the queue is a stream, which keeps handled messages and has no dead letters. "
+    "Delete the queue and start a worker, which declares a classic or quorum queue (docs/scaling.md)."
 )
 
 

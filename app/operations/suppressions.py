@@ -35,7 +35,7 @@ def channel_of(address: str) -> ChannelName:
         phonenumbers.parse(address)
     except phonenumbers.NumberParseException:
         raise InvalidRequest(
-            "This is neither an email address nor a phone number with + and a country code."
+            "The address must be an email address, or a phone number with + and a country code."
         ) from None
     return ChannelName.SMS
 

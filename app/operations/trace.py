@@ -68,7 +68,9 @@ def story(search: str) -> Story:
     with storage_errors():
         payments, notifications = _found(search)
         if not payments and not notifications:
-            raise TransactionNotFound("No record has this id or address.", transaction_id=search)
+            raise TransactionNotFound(
+                "No payment or notification matches this id or address.", transaction_id=search
+            )
         entries = [entry for payment in payments for entry in _of_payment(payment)]
         entries += [entry for notification in notifications for entry in _of_notification(notification)]
         entries += map(_of_operator, actions_on(_ids(payments, notifications)))

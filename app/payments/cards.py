@@ -29,7 +29,7 @@ def check_card(card: CardDetails, now: datetime) -> None:
     length = 4 if _AMEX.match(card.number) else 3
     if not re.fullmatch(rf"[0-9]{{{length}}}", card.cvv):
         raise InvalidCard(
-            f"The security code of this card has {length} digits. Please check it.", field="cvv"
+            f"The security code of this card must have {length} digits. Please check it.", field="cvv"
         )
     if not 1 <= card.month <= 12:
         raise InvalidCard("The expiry month is incorrect. Please check it.", field="expiry_month")

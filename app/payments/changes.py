@@ -67,7 +67,7 @@ def opened(
         recover_in: time from this attempt until recovery looks up the outcome.
     """
     if order.currency is None:
-        raise ValueError("the order has no currency")
+        raise ValueError("the order must have a currency")
     return Payment(
         id=transaction_id,
         status=PaymentStatus.PENDING,
@@ -230,7 +230,10 @@ def refund_reserved(
         return payment  # another attempt of the same request was faster
     check_refundable(payment)
     if refund.amount > payment.refundable:
-        raise RefundNotAllowed("The amount exceeds what is left of this payment.", transaction_id=payment.id)
+        raise RefundNotAllowed(
+            f"The refund exceeds the amount left to refund, {payment.refundable} {payment.currency}.",
+            transaction_id=payment.id,
+        )
     return _with_new_refund(payment, refund, actor, now, recover_in)
 
 
@@ -242,12 +245,12 @@ def check_refundable(payment: Payment) -> None:
     """
     details = {"transaction_id": payment.id}
     if payment.status not in REFUNDABLE:
-        raise RefundNotAllowed(f"The payment is {payment.status}.", **details)
+        raise RefundNotAllowed(f"The payment can't be refunded: its status is {payment.status}.", **details)
     if any(dispute.holds_money for dispute in payment.disputes):
-        message = "The payment is disputed: the cardholder's bank decides about the money."
+        message = "A disputed payment can't be refunded: the cardholder's bank decides the dispute."
         raise RefundNotAllowed(message, **details)
     if len(payment.refunds) >= MAX_REFUNDS:
-        raise RefundNotAllowed("This payment has been refunded too many times.", **details)
+        raise RefundNotAllowed(f"This payment already has {MAX_REFUNDS} refunds, the maximum.", **details)
 
 
 def stray_refund_reserved(

@@ -139,7 +139,7 @@ class Refunds:
     def _refund_at_gateway(self, payment: Payment, refund_id: str) -> RefundOutcome:
         charge = payment.stray_charge or payment.gateway_id
         if charge is None:
-            raise ValueError(f"{payment.id} has no gateway id yet")
+            raise ValueError(f"the payment {payment.id} has no gateway id yet")
         amount = _refund_of(payment, refund_id).amount
         return self._gateway.refund(RefundRequest(refund_id, charge, amount, payment.currency))
 
@@ -271,7 +271,7 @@ class Refunds:
 def _refund_of(payment: Payment, refund_id: str) -> Refund:
     refund = payment.refund(refund_id)
     if refund is None:
-        raise ValueError(f"{payment.id} has no refund {refund_id}")
+        raise ValueError(f"the payment {payment.id} has no refund {refund_id}")
     return refund
 
 
@@ -304,12 +304,14 @@ def _agrees(payment: Payment, own_refund: Refund | None, fact: GatewayRefund) ->
 
 def _allowed_amount(payment: Payment, order: RefundOrder) -> Decimal:
     if order.booking_id != payment.booking_id or order.user_id != payment.user_id:
-        raise RefundNotAllowed("The payment is of another booking or user.", transaction_id=payment.id)
+        raise RefundNotAllowed("The payment belongs to another booking or user.", transaction_id=payment.id)
     changes.check_refundable(payment)
     left = payment.refundable
     amount = left if order.amount is None else order.amount
     if amount > left or left == 0:
-        raise RefundNotAllowed(f"Only {left} {payment.currency} are left to refund.", left=float(left))
+        raise RefundNotAllowed(
+            f"The refund exceeds the amount left to refund, {left} {payment.currency}.", left=float(left)
+        )
     try:
         return canonical_amount(amount, payment.currency)
     except InvalidAmount as error:

@@ -239,7 +239,7 @@ class Payments:
             GatewayError: the gateway is unavailable.
         """
         if payment.gateway_id is None:
-            raise ValueError(f"{payment.id} has no gateway id yet")
+            raise ValueError(f"the payment {payment.id} has no gateway id yet")
         fact = self.gateway.payment(payment.gateway_id)
         if fact is None:
             log.error(
@@ -328,7 +328,7 @@ class Payments:
                     payment = self.record(payment, fact.outcome, actor)
         if payment.status != PaymentStatus.CANCELED:
             raise CancelNotAllowed(
-                f"The payment can't be canceled: it is {payment.status}.",
+                f"The payment can't be canceled: its status is {payment.status}.",
                 transaction_id=payment.id,
                 status=payment.status,
             )
@@ -397,16 +397,21 @@ class Payments:
     def _check(self, order: PaymentOrder) -> PaymentOrder:
         """Check an order. Return it with currency and amount in canonical form."""
         if order.payment_method not in self.settings.payment_methods:
-            raise InvalidRequest("This payment method is not enabled.", field="payment_method")
+            raise InvalidRequest(
+                "This payment method is disabled. Use one that GET /payment/methods shows as enabled.",
+                field="payment_method",
+            )
         if order.return_url and not self._may_return_to(order.return_url):
             schemes = ", ".join(("https", *self.settings.return_url_schemes))
-            raise InvalidRequest(f"return_url must have one of the schemes: {schemes}.", field="return_url")
+            raise InvalidRequest(
+                f"return_url must start with one of these schemes: {schemes}.", field="return_url"
+            )
         currency = order.currency or self.settings.default_currency
         limit = self.settings.max_payment(currency)
         if limit is not None and order.amount > limit:
             raise InvalidAmount(f"amount must be at most {limit} {currency}.", field="amount")
         if order.amount >= _BEYOND_ANY_PRICE:
-            raise InvalidAmount("amount is too large.", field="amount")
+            raise InvalidAmount(f"amount must be less than {_BEYOND_ANY_PRICE}.", field="amount")
         return replace(order, currency=currency, amount=canonical_amount(order.amount, currency))
 
     def _may_return_to(self, url: str) -> bool:
@@ -453,7 +458,10 @@ class Payments:
             return None
         if order.card is None:
             if live:
-                raise InvalidRequest("A payment_token (pm_…) is required.", field="payment_token")
+                raise InvalidRequest(
+                    "payment_token is missing. Send a PaymentMethod id (pm_…) created with Stripe.js.",
+                    field="payment_token",
+                )
             return self.gateway.default_test_method
         if live and not self.settings.allow_raw_card_data:
             raise InvalidRequest(

@@ -154,7 +154,10 @@ def _optional_smtp_url(value: SecretStr) -> SecretStr:
     except ValueError:
         valid = False
     if not valid:
-        raise ValueError("must be smtp://user:password@host:port or smtps://…; ?security=none may follow")
+        raise ValueError(
+            "must be smtp://user:password@host:port or smtps://user:password@host:port, "
+            "optionally followed by ?security=none, starttls, or ssl"
+        )
     return value
 
 
@@ -169,7 +172,7 @@ def _optional_imap_url(value: SecretStr) -> SecretStr:
     except ValueError:
         valid = False
     if not valid:
-        raise ValueError("must be imaps://user:password@host/INBOX; write @ in the user's name as %40")
+        raise ValueError("must be imaps://user:password@host/INBOX; write @ in the user name as %40")
     return value
 
 
@@ -190,7 +193,7 @@ def _zone(value: str) -> str:
 
 def _brand_color(value: str) -> str:
     if not re.fullmatch(r"#[0-9a-fA-F]{6}", value):
-        raise ValueError("must be a color such as #3f3d94")
+        raise ValueError("must be a hexadecimal color with six digits, such as #3f3d94")
     if contrast(value, "#ffffff") < MINIMUM_CONTRAST:
         raise ValueError("must be dark enough for white text (WCAG 2, contrast 4.5:1)")
     return value
@@ -202,7 +205,7 @@ def _rate_limits(value: str) -> str:
     try:
         parse_many(value)
     except ValueError:
-        raise ValueError("must be limits such as 100 per minute; 20 per 10 seconds") from None
+        raise ValueError("must be rate limits, such as 100 per minute; 20 per 10 seconds") from None
     return value
 
 
@@ -213,7 +216,7 @@ def _recipient_limits(value: str) -> str:
 
 def _countries(value: tuple[str, ...]) -> tuple[str, ...]:
     if not all(map(_COUNTRY.fullmatch, value)):
-        raise ValueError("must be ISO 3166 codes such as US,CA, or any")
+        raise ValueError("must be ISO 3166 country codes, such as US,CA; or the word any")
     return value
 
 
@@ -235,10 +238,10 @@ def _limits_by_currency(value: str) -> dict[str, Decimal]:
         if currency and currency not in CURRENCIES:
             raise ValueError(f"{currency!r} is not an ISO 4217 currency code that Stripe supports")
         if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,3})?", amount) or not Decimal(amount):
-            raise ValueError("must be an amount above 0, or one for each currency: USD:10000,JPY:1500000")
+            raise ValueError("must be an amount above 0, or one per currency, such as USD:10000,JPY:1500000")
         limits[currency] = Decimal(amount)
     if "" in limits and len(limits) > 1:
-        raise ValueError("must be one amount, or one for each currency: USD:10000,JPY:1500000")
+        raise ValueError("must be only one amount, or one per currency, such as USD:10000,JPY:1500000")
     return limits
 
 
@@ -249,9 +252,7 @@ def _checked_limits(value: str) -> str:
 
 def _queue_type(value: Any) -> Any:
     if value == "stream":
-        raise ValueError(
-            "must be classic or quorum: a stream keeps what was handled, and has no dead letters"
-        )
+        raise ValueError("must be classic or quorum: a stream keeps handled messages and has no dead letters")
     return value
 
 
@@ -763,9 +764,9 @@ class Settings(BaseSettings):
         if not self.is_gateway_live:
             raise ValueError("PAYMENT_GATEWAY_API_KEY: must be a live key (sk_live_…) in production")
         if not self.trusted_proxies:
-            raise ValueError("TRUSTED_PROXIES: must be the number of TLS-terminating proxies, in production")
+            raise ValueError("TRUSTED_PROXIES: must be the number of TLS-terminating proxies in production")
         if not self.public_url.startswith("https://"):
-            raise ValueError("PUBLIC_URL: must be the API's https:// URL, in production")
+            raise ValueError("PUBLIC_URL: must be the https:// URL of the API in production")
         if self.broker is not Broker.RABBITMQ:
             raise ValueError("RABBITMQ_URL: must be amqp:// or amqps:// in production")
 
@@ -788,15 +789,15 @@ class Settings(BaseSettings):
         elif self.smtp_username and not self.smtp_password.get_secret_value():
             raise ValueError("SMTP_PASSWORD: must be set when SMTP_USERNAME is set")
         if self.smtp_ca_file and not self.smtp_ca_file.is_file():
-            raise ValueError("SMTP_CA_FILE: no such file")
+            raise ValueError("SMTP_CA_FILE: must name an existing file")
         if self.bounce_mailbox_ca_file and not self.bounce_mailbox_ca_file.is_file():
-            raise ValueError("BOUNCE_MAILBOX_CA_FILE: no such file")
+            raise ValueError("BOUNCE_MAILBOX_CA_FILE: must name an existing file")
         if self.sms_provider == "twilio":
             self._ready_for_twilio()
         self._ready_for_wallets()
         if self.otel_exporter_otlp_endpoint and not _is_installed("opentelemetry.exporter"):
             raise ValueError(
-                "OTEL_EXPORTER_OTLP_ENDPOINT: needs OpenTelemetry: pip install 'movieapp[tracing]'"
+                "OTEL_EXPORTER_OTLP_ENDPOINT: requires OpenTelemetry: pip install 'movieapp[tracing]'"
             )
         return self
 
@@ -816,12 +817,12 @@ class Settings(BaseSettings):
             if not getattr(self, name):
                 raise ValueError(f"{name.upper()}: must be set when SMTP_AUTH is xoauth2")
         if not _is_installed("requests_oauthlib"):
-            raise ValueError("SMTP_AUTH: xoauth2 needs requests-oauthlib: pip install 'movieapp[oauth]'")
+            raise ValueError("SMTP_AUTH: xoauth2 requires requests-oauthlib: pip install 'movieapp[oauth]'")
 
     def _ready_for_wallets(self) -> None:
-        credentials = (self.apple_pass_certificate, self.google_wallet_service_account)
-        if any(field.get_secret_value() for field in credentials) and not _is_installed("cryptography"):
-            raise ValueError("Wallet passes need cryptography: pip install 'movieapp[wallet]'")
+        for name in ("apple_pass_certificate", "google_wallet_service_account"):
+            if getattr(self, name).get_secret_value() and not _is_installed("cryptography"):
+                raise ValueError(f"{name.upper()}: requires cryptography: pip install 'movieapp[wallet]'")
         # Both raise an error that names the missing or invalid setting.
         _ = self.apple_wallet, self.google_wallet
         if self.wallet_logo_file:
@@ -832,7 +833,7 @@ class Settings(BaseSettings):
             if not str(getattr(self, name)):
                 raise ValueError(f"{name.upper()}: must be set when SMS_PROVIDER is twilio")
         if not _is_installed("twilio"):
-            raise ValueError("SMS_PROVIDER: twilio needs Twilio's SDK: pip install 'movieapp[sms]'")
+            raise ValueError("SMS_PROVIDER: twilio requires Twilio's SDK: pip install 'movieapp[sms]'")
 
 
 def load_settings(env_files: Sequence[Path] = (Path(".env"),), secrets_dir: Path | None = None) -> Settings:
@@ -867,6 +868,6 @@ def load_settings(env_files: Sequence[Path] = (Path(".env"),), secrets_dir: Path
 def _secrets_dir() -> Path | None:
     if named := os.environ.get("SECRETS_DIR"):
         if not Path(named).is_dir():
-            raise SettingsError("SECRETS_DIR: no such directory")
+            raise SettingsError("SECRETS_DIR: must name an existing directory")
         return Path(named)
     return _MOUNTED_SECRETS if _MOUNTED_SECRETS.is_dir() else None

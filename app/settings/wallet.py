@@ -75,22 +75,30 @@ def apple_credentials(certificate: str, key: str, password: str, intermediate: s
     from cryptography.exceptions import InvalidSignature
     from cryptography.x509.oid import NameOID
 
+    required = {
+        "APPLE_PASS_CERTIFICATE": certificate,
+        "APPLE_WWDR_CERTIFICATE": intermediate,
+        "APPLE_PASS_KEY": key,
+    }
+    for name, value in required.items():
+        if not value:
+            raise ValueError(f"{name}: must be set when any other setting of Apple Wallet is set")
     ours = _certificate("APPLE_PASS_CERTIFICATE", certificate)
     wwdr = _certificate("APPLE_WWDR_CERTIFICATE", intermediate)
     private = _rsa_key("APPLE_PASS_KEY", key, password)
     if private.public_key() != ours.public_key():
-        raise ValueError("APPLE_PASS_KEY: must be the key of APPLE_PASS_CERTIFICATE")
+        raise ValueError("APPLE_PASS_KEY: must be the private key of APPLE_PASS_CERTIFICATE")
     try:
         ours.verify_directly_issued_by(wwdr)
     except (ValueError, TypeError, InvalidSignature):
         issuer = ours.issuer.rfc4514_string()
         raise ValueError(
-            f"APPLE_WWDR_CERTIFICATE: must be the issuer of APPLE_PASS_CERTIFICATE: {issuer}"
+            f"APPLE_WWDR_CERTIFICATE: must be the certificate that issued APPLE_PASS_CERTIFICATE: {issuer}"
         ) from None
     names = {each.oid: str(each.value) for each in ours.subject}
     pass_type_id, team_id = names.get(NameOID.USER_ID), names.get(NameOID.ORGANIZATIONAL_UNIT_NAME)
     if not pass_type_id or not team_id:
-        raise ValueError("APPLE_PASS_CERTIFICATE: must be a Pass Type ID certificate, with UID and OU")
+        raise ValueError("APPLE_PASS_CERTIFICATE: must be a Pass Type ID certificate with UID and OU")
     return AppleCredentials(ours, wwdr, private, pass_type_id, team_id)
 
 
@@ -105,13 +113,13 @@ def google_credentials(issuer_id: str, service_account: str) -> GoogleCredential
         ValueError: one is missing or unreadable. Names the setting.
     """
     if not issuer_id:
-        raise ValueError("GOOGLE_WALLET_ISSUER_ID: must be set with GOOGLE_WALLET_SERVICE_ACCOUNT")
+        raise ValueError("GOOGLE_WALLET_ISSUER_ID: must be set when GOOGLE_WALLET_SERVICE_ACCOUNT is set")
     name = "GOOGLE_WALLET_SERVICE_ACCOUNT"
     try:
         account = json.loads(service_account)
         email, key = account["client_email"], account["private_key"]
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{name}: must be a service account's JSON key file") from None
+        raise ValueError(f"{name}: must be the JSON key of a service account") from None
     return GoogleCredentials(issuer_id, str(email), _rsa_key(name, str(key), ""))
 
 
@@ -124,13 +132,13 @@ def read_logo(path: Path) -> bytes:
     try:
         png = path.read_bytes()
     except OSError:
-        raise ValueError("WALLET_LOGO_FILE: no such file") from None
+        raise ValueError("WALLET_LOGO_FILE: must name a readable file") from None
     if not png.startswith(_PNG_SIGNATURE) or len(png) < 24:
-        raise ValueError("WALLET_LOGO_FILE: must be a PNG")
+        raise ValueError("WALLET_LOGO_FILE: must be a PNG image")
     width, height = struct.unpack(">2I", png[16:24])
     if width > _LOGO_WIDTH or height > _LOGO_HEIGHT or len(png) > _LOGO_BYTES:
         raise ValueError(
-            f"WALLET_LOGO_FILE: must have at most {_LOGO_WIDTH} × {_LOGO_HEIGHT} pixels, "
+            f"WALLET_LOGO_FILE: must have at most {_LOGO_WIDTH} × {_LOGO_HEIGHT} pixels "
             f"and {_LOGO_BYTES} bytes"
         )
     return png
@@ -139,12 +147,10 @@ def read_logo(path: Path) -> bytes:
 def _certificate(name: str, pem: str) -> Certificate:
     from cryptography.x509 import load_pem_x509_certificate
 
-    if not pem:
-        raise ValueError(f"{name}: must be set with the other settings of Apple Wallet")
     try:
         return load_pem_x509_certificate(pem.encode())
     except ValueError:
-        raise ValueError(f"{name}: must be a certificate in PEM (-----BEGIN CERTIFICATE-----)") from None
+        raise ValueError(f"{name}: must be a PEM certificate (-----BEGIN CERTIFICATE-----)") from None
 
 
 def _rsa_key(name: str, pem: str, password: str) -> RSAPrivateKey:
@@ -152,12 +158,10 @@ def _rsa_key(name: str, pem: str, password: str) -> RSAPrivateKey:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    if not pem:
-        raise ValueError(f"{name}: must be set with the other settings of Apple Wallet")
     try:
         key = load_pem_private_key(pem.encode(), password.encode() or None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise ValueError(f"{name}: must be a private key in PEM, with its password if it has one") from None
+        raise ValueError(f"{name}: must be a PEM private key, with the right password if encrypted") from None
     if not isinstance(key, RSAPrivateKey):
         raise ValueError(f"{name}: must be an RSA key")  # noqa: TRY004 - of the setting, not of the program
     return key

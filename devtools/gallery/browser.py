@@ -42,10 +42,10 @@ def chromium() -> Iterator[Browser]:
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        raise NoBrowser("playwright is not installed: pip install 'movieapp[browser]'") from None
+        raise NoBrowser("Playwright is not installed. Run: pip install 'movieapp[browser]'") from None
     executable = next(filter(None, map(shutil.which, _NAMES)), None)
     if executable is None:
-        raise NoBrowser("no Chromium is installed (Debian: apt-get install chromium)")
+        raise NoBrowser("Chromium is not installed. On Debian, run: apt-get install chromium")
     with (
         sync_playwright() as playwright,
         playwright.chromium.launch(executable_path=executable, args=_FLAGS) as browser,

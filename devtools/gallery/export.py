@@ -68,7 +68,7 @@ def _empty(folder: Path) -> None:
     marks = (folder / mark for mark in _MARKS)
     ours = any(mark.is_file() and "movieapp templates gallery" in mark.read_text("utf-8") for mark in marks)
     if any(folder.iterdir()) and not ours:
-        raise ForeignFolder(f"{folder} is not empty and holds no gallery")
+        raise ForeignFolder(f"{folder} is not empty and contains no gallery. Choose another folder.")
     for pattern in _GALLERY_FILES:
         for path in folder.glob(pattern):
             path.unlink()

@@ -187,7 +187,7 @@ def _must_be_free(port: int, purpose: str, option: str) -> None:
             probe.bind((_HOST, port))
         except OSError as error:
             raise PortTaken(
-                f"port {port}, for {purpose}, can't be used ({error.strerror}); see {option}"
+                f"Cannot listen on port {port} for {purpose} ({error.strerror}). Choose another {option}."
             ) from None
 
 

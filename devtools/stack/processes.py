@@ -101,7 +101,7 @@ class Children:
         for spec, process in chain.from_iterable(self._groups):
             code = process.poll()
             if code is not None:
-                raise ChildDied(f"{spec.name} ended with code {code}.\n{self._tail(spec)}")
+                raise ChildDied(f"{spec.name} exited with code {code}.\n{self._tail(spec)}")
 
     def stop(self, timeout: float = 4.5) -> None:
         """Stop all groups in reverse order. Kill the processes of a group that remain after `timeout`

@@ -27,7 +27,9 @@ def main(host: str, port: int, db: Path, webhook_url: str, webhook_secret: str) 
         python -m devtools.stripe_simulator --port 12111 --db stripe.sqlite3
     """
     if webhook_url and not webhook_url.startswith(("http://", "https://")):
-        raise click.BadParameter("must begin with http:// or https://", param_hint="--webhook-url")
+        raise click.BadParameter(
+            "must be a URL that begins with http:// or https://", param_hint="--webhook-url"
+        )
     # gunicorn would retry a port in use for seconds, and report a database's error with a traceback.
     try:
         Store(db).close()
@@ -39,7 +41,9 @@ def main(host: str, port: int, db: Path, webhook_url: str, webhook_secret: str) 
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
     except OSError as error:
-        raise click.ClickException(f"{host}:{port} can't be used ({os.strerror(error.errno or 0)})") from None
+        raise click.ClickException(
+            f"Cannot listen on {host}:{port} ({os.strerror(error.errno or 0)}). Choose another --port."
+        ) from None
     app = f"devtools.stripe_simulator.app:open_app({str(db)!r}, {webhook_url!r}, {webhook_secret!r})"
     command = [sys.executable, "-m", "gunicorn", "-c", "python:devtools.stripe_simulator.gunicorn_conf"]
     os.execv(sys.executable, [*command, "--bind", f"{host}:{port}", app])  # noqa: S606 - no shell needed

@@ -171,7 +171,7 @@ def _name_request() -> None:
     kind = _TEST_KEY.fullmatch(g.api_key)
     if not kind or (kind[1] != "p" and not sent):
         # The key is not echoed, because it may be a live one.
-        raise StripeError(401, "Invalid API key: the simulator takes test keys, sk_test_….")
+        raise StripeError(401, "Invalid API key: the simulator accepts only test keys (sk_test_…).")
     g.is_publishable = kind[1] == "p"
 
 

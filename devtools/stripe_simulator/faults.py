@@ -138,7 +138,7 @@ def _is_number(value: Any) -> bool:
 #: Requirement of each member, as text and as a check.
 _MEMBERS: dict[str, tuple[str, Any]] = {
     "match": (
-        'a method and the beginning of a path, as "POST /v1/payment_intents"',
+        'a method and the beginning of a path, such as "POST /v1/payment_intents"',
         lambda value: isinstance(value, str) and _MATCH.fullmatch(value),
     ),
     "kind": (f"one of {', '.join(KINDS)}", lambda value: value in KINDS),

@@ -81,7 +81,7 @@ class Idempotency:
             yield Claim()
             return
         if len(key) > _MAX_KEY_LENGTH:
-            raise StripeError(400, f"An idempotency key has at most {_MAX_KEY_LENGTH} characters.")
+            raise StripeError(400, f"The idempotency key must have at most {_MAX_KEY_LENGTH} characters.")
         account = _digest(api_key)
         fingerprint = _digest(json.dumps([path, without_card_number(params)], sort_keys=True))
         now = self._clock.now()
@@ -114,7 +114,7 @@ class Idempotency:
             if seen != fingerprint:
                 raise StripeError(
                     400,
-                    "An idempotency key can only be used again with the parameters it was first used with.",
+                    "The idempotency key was used with other parameters. Use a new key.",
                     kind="idempotency_error",
                 )
             return StoredResponse(*response)

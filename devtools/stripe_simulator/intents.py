@@ -28,7 +28,7 @@ def create(call: Call, params: Params) -> Record:
     params.choice("confirmation_method", ("automatic",))
     confirmed = params.flag("confirm")
     if "return_url" in params and not confirmed:
-        raise StripeError(400, "return_url is only for confirm=true.", param="return_url")
+        raise StripeError(400, "return_url requires confirm=true.", param="return_url")
     intent = call.new(
         "payment_intent",
         "pi",
@@ -93,7 +93,7 @@ def _confirm(call: Call, intent: Record, params: Params) -> Record:
     if method_id is None:
         raise StripeError(
             400,
-            "A payment method is needed to confirm this PaymentIntent.",
+            "A payment method is required to confirm this PaymentIntent.",
             code="payment_intent_unexpected_state",
             payment_intent=intent,
         )
@@ -102,7 +102,7 @@ def _confirm(call: Call, intent: Record, params: Params) -> Record:
     if automatic and automatic["allow_redirects"] == "always" and not return_url:
         raise StripeError(
             400,
-            "With automatic_payment_methods the customer may be redirected: give a return_url, or"
+            "automatic_payment_methods may redirect the customer: send a return_url, or"
             " automatic_payment_methods[allow_redirects]=never.",
             param="return_url",
         )
@@ -121,7 +121,9 @@ def _payment_method_types(params: Params) -> dict[str, Any]:
     types = params.items("payment_method_types") or ["card"]
     if unknown := sorted(set(types) - set(payment_methods.TYPES)):
         raise StripeError(
-            400, f"The payment method type {unknown[0]} is not simulated.", param="payment_method_types"
+            400,
+            f"The payment method type {unknown[0]} is not simulated. Use card or paypal.",
+            param="payment_method_types",
         )
     return {"automatic_payment_methods": None, "payment_method_types": types}
 
@@ -137,7 +139,7 @@ def _take_method(call: Call, intent: Record, params: Params) -> None:
     if method["type"] not in intent["payment_method_types"]:
         raise StripeError(
             400,
-            f"A PaymentMethod of the type {method['type']} is not allowed for this PaymentIntent.",
+            f"A PaymentMethod of type {method['type']} is not allowed for this PaymentIntent.",
             code="payment_intent_incompatible_payment_method",
             param="payment_method",
         )

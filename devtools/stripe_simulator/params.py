@@ -42,7 +42,7 @@ class Params:
             raise self._refused(name, "Missing required param", "parameter_missing")
         value = self.text(name)
         if value is None:
-            raise self._refused(name, "An empty string was passed for", "parameter_invalid_empty")
+            raise self._refused(name, "Must not be an empty string", "parameter_invalid_empty")
         return value
 
     def integer(self, name: str, least: int = 0) -> int | None:
@@ -107,14 +107,18 @@ class Params:
             return current or {}
         found = self.group("metadata")._values
         if len(found) > _METADATA_KEYS:
-            raise self._refused("metadata", f"More than {_METADATA_KEYS} keys")
+            raise self._refused("metadata", f"Metadata must have at most {_METADATA_KEYS} keys")
         for key, value in found.items():
             if not isinstance(value, str):
-                raise self._refused("metadata", "Not a string")
+                raise self._refused("metadata", "Metadata values must be strings")
             if len(key) > _METADATA_KEY_LENGTH:
-                raise self._refused("metadata", f"A key has more than {_METADATA_KEY_LENGTH} characters")
+                raise self._refused(
+                    "metadata", f"Metadata keys must have at most {_METADATA_KEY_LENGTH} characters"
+                )
             if len(value) > _METADATA_VALUE_LENGTH:
-                raise self._refused("metadata", f"A value has more than {_METADATA_VALUE_LENGTH} characters")
+                raise self._refused(
+                    "metadata", f"Metadata values must have at most {_METADATA_VALUE_LENGTH} characters"
+                )
         merged = (current or {}) | found if found else {}
         return {key: value for key, value in merged.items() if value}
 

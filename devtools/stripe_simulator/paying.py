@@ -91,7 +91,10 @@ def _ask_customer(call: Call, intent: Record, method: Record, return_url: str | 
         action = {"type": "redirect_to_url", "redirect_to_url": redirect}
     elif method["type"] != "card":
         raise StripeError(
-            400, "A return_url is needed to confirm.", code="parameter_missing", param="return_url"
+            400,
+            "A return_url is required to confirm this PaymentIntent.",
+            code="parameter_missing",
+            param="return_url",
         )
     intent |= {"status": "requires_action", "next_action": action, "last_payment_error": None}
     call.save(intent)

@@ -92,7 +92,7 @@ def _recognized(card: Params) -> TestCard:
     if number not in NUMBERS:
         raise _card_error(
             "card_declined",
-            "Your card was declined. This is a test, and its number is not one of the test cards.",
+            "Your card was declined. In test mode, use a test card: https://docs.stripe.com/testing",
             "number",
             decline_code="test_mode_live_card",
         )

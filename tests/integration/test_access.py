@@ -126,7 +126,10 @@ def test_production_requires_https_and_sends_hsts(make_client: Any) -> None:
         dashboard_secret_key=SecretStr("x" * 32),
     )
     plain = client.get("/payment/methods")
-    assert (plain.status_code, plain.json["error"]["message"]) == (403, "Use HTTPS.")
+    assert (plain.status_code, plain.json["error"]["message"]) == (
+        403,
+        "Plain HTTP is not accepted. Use HTTPS.",
+    )
     assert client.get("/health").status_code == 200
     assert client.get("/metrics").status_code == 404, "only their own listener has them"
     own = client.get("/metrics", base_url="http://127.0.0.1:9464")
@@ -244,5 +247,5 @@ def test_production_does_not_start_without_an_active_key(redis_settings: Setting
     )
     assert (done.returncode, done.stderr) == (
         1,
-        "Error: no valid API key exists; create one with `movieapp keys create`\n",
+        "Error: No valid API key exists. Create one with `movieapp keys create`.\n",
     )

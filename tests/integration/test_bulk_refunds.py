@@ -243,7 +243,7 @@ def test_a_stopped_run_refunds_nothing_more_until_it_is_resumed(
         "refunds.resume",
     ]
     ended = movieapp(paying, "refunds", "stop", run.id)
-    assert ended.stderr == f"Error: {run.id} is not running: it is finished.\n"
+    assert ended.stderr == f"Error: The bulk refund {run.id} is not running: its status is finished.\n"
 
 
 def test_runs_are_carried_out_one_at_a_time_and_an_abandoned_run_is_taken_over(
@@ -287,7 +287,10 @@ def test_payments_changed_since_the_plan_are_named_and_not_refunded(
     refund(side, transaction_id, "BOOK-1", "20")
     carry_out(side, runs, run.id, threading.Event())
     [result] = results(runs, side.books.ledger, run.id)
-    assert (result.outcome, result.reason) == ("failed", "Only 30.00 USD are left to refund.")
+    assert (result.outcome, result.reason) == (
+        "failed",
+        "The refund exceeds the amount left to refund, 30.00 USD.",
+    )
     [charge] = stripe_simulator.charges(transaction_id)
     assert charge["amount_refunded"] == 2000
 

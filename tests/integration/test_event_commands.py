@@ -42,12 +42,12 @@ def test_a_sample_validates(settings: Settings, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"not json", "the body is not JSON: Expecting value (character 0)"),
-        (b"[1]", "the body is not a JSON object"),
+        (b"not json", "the body is not valid JSON: Expecting value (character 0)"),
+        (b"[1]", "the body must be a JSON object"),
         (b"{}", "unknown event_type None"),
         (b'{"event_type": ["x"]}', "unknown event_type ['x']"),
         (b'{"event_type": "booking.moved"}', "unknown event_type 'booking.moved'"),
-        (b" " * 300_000, "the body is larger than 262144 bytes"),
+        (b" " * 300_000, "the body must have at most 262144 bytes"),
         (
             json.dumps(sample("payment.refund") | {"reason": None, "schema_version": 2}).encode(),
             "payment.refund: reason: Missing data for required field.; schema_version: Unknown version",

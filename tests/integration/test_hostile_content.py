@@ -84,7 +84,7 @@ def test_hostile_messages_are_refused_with_a_reason_and_the_next_event_is_mailed
         assert reason.isprintable(), name
         assert len(reason) <= 500, name
     assert "accepts only events as plain JSON" in str(reasons[CORPUS["envelope in ten years"]])
-    assert "differs from its routing key booking.confirmed" in str(reasons[CORPUS["other type"]])
+    assert "differs from the routing key booking.confirmed" in str(reasons[CORPUS["other type"]])
 
 
 def test_messages_delayed_by_ten_years_do_not_delay_others(
@@ -119,7 +119,7 @@ def test_a_copy_with_another_routing_key_is_a_dead_letter(
             wait_for(partial(both_are_dead, queue), 20, "not dead-lettered")
             for reason in dead(settings, queue).values():
                 assert reason == (
-                    "its event_type payment.success differs from its routing key booking.confirmed"
+                    "the event_type payment.success differs from the routing key booking.confirmed"
                 )
     assert not Notification.objects.count()
     assert mail_sink.mails == []

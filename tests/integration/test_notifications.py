@@ -212,7 +212,7 @@ def test_a_publisher_needs_only_an_amqp_client(
     with closing(open_dead_letters(settings)) as letters:
         queue = f"{settings.namespace}notification.booking_events"
         reasons = [case.error for case in find(letters, [queue], Selection())]
-    assert "its event_type payment.success differs from its routing key booking.confirmed" in reasons
+    assert "the event_type payment.success differs from the routing key booking.confirmed" in reasons
     worker.stop()
     counts = broker.get_queue_message_counts(f"{settings.namespace}notification.booking_events")
     assert counts == (0, 0, 4), "every message was acknowledged or dead-lettered"

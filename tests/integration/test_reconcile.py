@@ -294,4 +294,7 @@ def test_any_id_leads_to_the_whole_timeline(client: FlaskClient, books: Settings
     for search in (refund_id, "BOOK-1", record.gateway_id, "asked-for-1", event_id, "m1@example.com"):
         assert output(search) == story, search
     unknown = movieapp(books, "trace", "nothing")
-    assert (unknown.returncode, unknown.stderr) == (1, "Error: No record has this id or address.\n")
+    assert (unknown.returncode, unknown.stderr) == (
+        1,
+        "Error: No payment or notification matches this id or address.\n",
+    )

@@ -117,7 +117,7 @@ def test_a_file_without_an_event_is_named(settings: Settings, data: Any, content
 
 def test_an_event_of_another_template_is_refused(settings: Settings, data: Any) -> None:
     line = refused(settings, "payment_success", "--data", data(sample("payment_refund")))
-    assert "has the template payment_refund" in line
+    assert "uses the template payment_refund" in line
 
 
 def test_wrong_use_lists_the_valid_choices(settings: Settings, tmp_path: Path) -> None:

@@ -47,7 +47,10 @@ def refused(response: Any) -> dict[str, Any]:
     # A generated request id is random hexadecimal and may contain any four digits.
     assert "5105" not in _OUR_REQUEST_ID.sub("", f"{response.text} {response.headers}")
     error = response.json["error"]
-    assert (error["code"], error["message"]) == ("VALIDATION_ERROR", "The request is not valid.")
+    assert (error["code"], error["message"]) == (
+        "VALIDATION_ERROR",
+        "The request is invalid: see details.fields.",
+    )
     fields: dict[str, Any] = error["details"]["fields"]
     return fields
 
@@ -118,9 +121,9 @@ def test_a_request_id_with_a_card_number_is_replaced_everywhere(client: FlaskCli
     assert response.headers["X-Request-ID"].startswith("req_")
 
 
-BLANK = "Must not begin or end with a blank."
+BLANK = "Must not begin or end with whitespace."
 INVISIBLE = "Must not contain control, format, or other invisible characters."
-CONTROL = "Must not contain control characters."
+CONTROL = "Must not contain control characters or unpaired surrogates."
 
 
 @pytest.mark.parametrize(

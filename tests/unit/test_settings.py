@@ -159,7 +159,7 @@ def test_an_invalid_secret_is_named_and_not_shown(monkeypatch: pytest.MonkeyPatc
 
 def test_secrets_that_cannot_be_read_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SECRETS_DIR", str(tmp_path / "none"))
-    with pytest.raises(SettingsError, match=r"^SECRETS_DIR: no such directory$"):
+    with pytest.raises(SettingsError, match=r"^SECRETS_DIR: must name an existing directory$"):
         load()
     (tmp_path / "smtp_password").touch()
 

@@ -56,7 +56,7 @@ OTHER = make_chain(owner="other")
         ({"apple_pass_certificate": ""}, "APPLE_PASS_CERTIFICATE: must be set"),
         ({"apple_pass_certificate": "hunter2"}, "APPLE_PASS_CERTIFICATE: must be a certificate in PEM"),
         ({"apple_pass_key": "hunter2"}, "APPLE_PASS_KEY: must be a private key in PEM"),
-        ({"apple_pass_key": OTHER.key}, "APPLE_PASS_KEY: must be the key of APPLE_PASS_CERTIFICATE"),
+        ({"apple_pass_key": OTHER.key}, "APPLE_PASS_KEY: must be the private key of APPLE_PASS_CERTIFICATE"),
         (
             {"apple_wwdr_certificate": OTHER.intermediate},
             "APPLE_WWDR_CERTIFICATE: must be the issuer",
@@ -67,7 +67,7 @@ OTHER = make_chain(owner="other")
             {"google_wallet_service_account": json.dumps({"client_email": "a@b", "private_key": "hunter2"})},
             "GOOGLE_WALLET_SERVICE_ACCOUNT: must be a private key",
         ),
-        ({"wallet_logo_file": "/nowhere.png"}, "WALLET_LOGO_FILE: no such file"),
+        ({"wallet_logo_file": "/nowhere.png"}, "WALLET_LOGO_FILE: must name a readable file"),
     ],
 )
 def test_invalid_wallet_settings_stop_the_start(

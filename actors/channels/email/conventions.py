@@ -59,7 +59,7 @@ class Conventions:
         """
         currency = str(event.get("currency") or default_currency).upper()
         if currency not in CURRENCY_CODES:
-            raise Unpresentable("currency is not an ISO 4217 code")
+            raise Unpresentable("currency must be an ISO 4217 code")
         locale = known_locale(str(event.get("locale") or "")) or _ENGLISH
         return cls(locale, str(event.get("timezone") or ""), default_zone, currency)
 
@@ -78,7 +78,7 @@ class Conventions:
         except (InvalidOperation, ValueError):
             amount = Decimal("NaN")
         if isinstance(value, bool) or not amount.is_finite() or not 0 <= amount < _LARGEST:
-            raise Unpresentable("is not an amount of money")
+            raise Unpresentable("must be an amount of money, such as 25.50")
         amount += 0  # no minus before zero
         digits = _MINOR_UNITS.get(self.currency, get_currency_precision(self.currency))
         pattern = copy(self.locale.currency_formats["standard"])

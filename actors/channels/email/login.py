@@ -42,7 +42,7 @@ def log_in(server: Server, offered: list[str], send_command: SendCommand) -> Non
             AuthenticationFailed,
             Phase.AUTH,
             None,
-            f"SMTP_AUTH is {server.auth}, {server.address} offers {' '.join(offered) or 'no AUTH at all'}",
+            f"SMTP_AUTH is {server.auth}, but {server.address} offers {' '.join(offered) or 'no AUTH'}",
             "Check SMTP_AUTH and SMTP_SECURITY",
         )
     reply = _exchange(mechanism, server, send_command)

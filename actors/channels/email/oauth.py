@@ -69,9 +69,9 @@ def _fetch(endpoint: TokenEndpoint, refresh_token: str) -> tuple[str, float]:
             return str(token["access_token"]), float(token.get("expires_in") or 300)
     except OAuth2Error as error:
         # Its text is the endpoint's `error` and `error_description`, which contain no secret.
-        reason = f"the token endpoint refuses: {error.error} {error.description or ''}".strip()
+        reason = f"the token endpoint refused the request: {error.error} {error.description or ''}".strip()
         advice = "Check SMTP_OAUTH2_CLIENT_ID, _CLIENT_SECRET, _SCOPE, and a refresh token in SMTP_PASSWORD"
         raise smtp_error(AuthenticationFailed, "auth", None, reason, advice) from None
     except (requests.RequestException, KeyError, ValueError) as error:
-        reason = f"the token endpoint did not give a token: {type(error).__name__}"
+        reason = f"the token endpoint returned no token: {type(error).__name__}"
         raise smtp_error(Postponed, "auth", None, reason, "Check SMTP_OAUTH2_TOKEN_URL") from None

@@ -46,7 +46,7 @@ def text(_: Conventions, value: Any) -> str:
     dot, and before the slashes of a scheme, prevents this.
     """
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise Unpresentable("is not text")
+        raise Unpresentable("must be text")
     return _DOT.sub(r"\1 ", _SCHEME.sub(": //", one_line(str(value), _MAX_TEXT_LENGTH)))
 
 
@@ -59,7 +59,7 @@ def person(conventions: Conventions, value: Any) -> str | None:
 def identifier(_: Conventions, value: Any) -> str:
     """Return an id unchanged, because people copy it and scanners compare it."""
     if not isinstance(value, str):
-        raise Unpresentable("is not an id")
+        raise Unpresentable("must be an id")
     exact = len(value) <= _MAX_TEXT_LENGTH and re.search(ID_PATTERN, value)
     return value if exact else one_line(value, _MAX_TEXT_LENGTH)
 
@@ -67,7 +67,7 @@ def identifier(_: Conventions, value: Any) -> str:
 def items(value: Any) -> list[Any]:
     """Return the members of a list, without nulls."""
     if not isinstance(value, list | tuple):
-        raise Unpresentable("is not a list")
+        raise Unpresentable("must be a list")
     return [item for item in value if item is not None]
 
 
@@ -83,7 +83,7 @@ def flag(_: Conventions, value: Any) -> bool:
     try:
         return bool(_BOOLEAN.deserialize(value))
     except ValidationError:
-        raise Unpresentable("is neither true nor false") from None
+        raise Unpresentable("must be true or false") from None
 
 
 def url(_: Conventions, value: Any) -> str | None:
@@ -110,7 +110,7 @@ def minutes(conventions: Conventions, value: Any) -> str | None:
     try:
         total = int(value)
     except (TypeError, ValueError, OverflowError):
-        raise Unpresentable("is not a number of minutes") from None
+        raise Unpresentable("must be a number of minutes") from None
     hours, rest = divmod(total, 60)
     if not 0 < total < _MAX_RUNNING_TIME_MINUTES:
         return None

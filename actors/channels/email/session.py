@@ -202,7 +202,11 @@ class Session:
         if not self._smtp.has_extn("starttls"):
             # Never fall back to plaintext: an attacker could have removed the offer of STARTTLS.
             raise smtp_error(
-                Postponed, Phase.STARTTLS, None, f"{self._server.address} does not offer STARTTLS"
+                Postponed,
+                Phase.STARTTLS,
+                None,
+                f"{self._server.address} does not offer STARTTLS",
+                "Check SMTP_PORT and SMTP_SECURITY",
             )
         with self._phase(Phase.STARTTLS):
             self._smtp.starttls(context=self._server.tls)
@@ -220,7 +224,7 @@ class Session:
                 self._command(phase, partial(self._smtp.docmd, line))
             return
         if not all(line.isprintable() for _, line in commands):
-            raise ValueError("a line break in an SMTP command")
+            raise ValueError("an SMTP command must have only printable characters")
         self._together("".join(f"{line}\r\n" for _, line in commands), [phase for phase, _ in commands])
 
     def _together(self, lines: str, phases: list[Phase]) -> None:
@@ -298,7 +302,9 @@ class Session:
     def _time_for(self, phase: Phase) -> float:
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise smtp_error(Postponed, phase, None, f"{self._server.address} is too slow: out of time")
+            raise smtp_error(
+                Postponed, phase, None, f"{self._server.address} exceeded the time limit for a message"
+            )
         return min(self._server.timeout, left)
 
     def _limit(self, seconds: float) -> None:

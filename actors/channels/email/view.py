@@ -38,14 +38,14 @@ _CODE_FIELDS = {"payment_method", "reason"}
 def _showtimes(conventions: Conventions, value: Any) -> list[dict[str, Any]]:
     others = presenters.items(value)[:_MAX_SHOWTIMES]
     if not all(isinstance(other, Mapping) for other in others):
-        raise Unpresentable("is not a list of showtimes")
+        raise Unpresentable("must be a list of showtimes")
     return [_present(conventions, other, ("showtime", "cinema_name", "booking_url")) for other in others]
 
 
 def _tickets(conventions: Conventions, value: Any) -> list[dict[str, Any]]:
     tickets = presenters.items(value)
     if not all(isinstance(ticket, Mapping) for ticket in tickets):
-        raise Unpresentable("is no list of tickets")
+        raise Unpresentable("must be a list of tickets")
     return [_present(conventions, ticket, ("seat", "code", "category", "holder_name")) for ticket in tickets]
 
 

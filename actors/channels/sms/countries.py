@@ -65,7 +65,7 @@ class Countries:
         if _NO_COUNTRY in regions:
             raise NotAllowed(f"{prefix} is not a country code: it belongs to a satellite or special network")
         if kind := _EXPENSIVE.get(phonenumbers.number_type(parsed)):
-            raise NotAllowed(f"the number is {kind}")
+            raise NotAllowed(f"the phone number is {kind}")
         if self._allowed is None:
             return
         # libphonenumber may not know a new range yet, so its prefix decides.

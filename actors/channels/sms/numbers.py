@@ -31,7 +31,9 @@ def e164(number: str) -> str:
     try:
         parsed = phonenumbers.parse(number)
     except NumberParseException as error:
-        raise PermanentFailure("the phone number is not valid: it requires + and a country code") from error
+        raise PermanentFailure(
+            "the phone number is not valid: it must start with + and a country code"
+        ) from error
     result = phonenumbers.is_possible_number_with_reason(parsed)
     if result != ValidationResult.IS_POSSIBLE:
         raise PermanentFailure(f"the phone number is not valid: {_REASONS[result]}")

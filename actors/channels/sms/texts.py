@@ -191,9 +191,11 @@ class Texts:
             fields = self._fields(event, conventions, language, text.in_gsm7)
             return _fitting(text, fields, with_codes=with_codes)
         except Unpresentable as error:
-            raise PermanentFailure(f"no SMS for {event_type}: the field {error}") from error
+            raise PermanentFailure(f"the SMS for {event_type} can't be written: the field {error}") from error
         except KeyError as error:
-            raise PermanentFailure(f"no SMS for {event_type}: the field {error} is missing") from error
+            raise PermanentFailure(
+                f"the SMS for {event_type} can't be written: the field {error} is missing"
+            ) from error
 
     def _fields(
         self, event: Mapping[str, Any], conventions: Conventions, language: Language, in_gsm7: bool

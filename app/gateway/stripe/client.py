@@ -100,7 +100,7 @@ class StripeApi:
         try:
             return parsedate_to_datetime(response.headers["Date"])
         except (KeyError, ValueError) as error:
-            raise stripe.APIError("The response has no date.") from error
+            raise stripe.APIError("Stripe's response has no valid Date header.") from error
 
     def _send(
         self, method: str, path: str, params: Mapping[str, Any] | None, idempotency_key: str | None
@@ -140,9 +140,9 @@ class StripeApi:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             # The SDK failed to parse a response that is not Stripe's, for example {"error": "text"} of a
             # proxy.
-            raise stripe.APIError("Stripe's response can't be parsed.") from error
+            raise stripe.APIError("The response can't be parsed. Check PAYMENT_GATEWAY_URL.") from error
         if not isinstance(response.data, dict) or "object" not in response.data:
-            raise stripe.APIError("The response is not an object of Stripe's API.", http_status=response.code)
+            raise stripe.APIError("The response is not a Stripe API object.", http_status=response.code)
         return response
 
 

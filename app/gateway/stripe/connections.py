@@ -43,7 +43,7 @@ class _TimedReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         remaining = self._deadline - time.monotonic()
         if remaining <= 0:
-            raise TimeoutError("The response took too long.")
+            raise TimeoutError("The response was not complete within the read timeout.")
         self._sock.settimeout(remaining)
         return self._file.readinto(buffer)
 
@@ -99,7 +99,9 @@ class _TimedConnection(HTTPConnection):
             else:
                 return sock
         if isinstance(failure, TimeoutError):
-            raise ConnectTimeoutError(self, f"Connecting to {self.host} took too long.") from failure
+            raise ConnectTimeoutError(
+                self, f"Connecting to {self.host} exceeded the connect timeout."
+            ) from failure
         raise NewConnectionError(self, f"Connecting to {self.host} failed: {failure}") from failure
 
 

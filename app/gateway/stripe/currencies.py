@@ -23,7 +23,7 @@ def to_minor(amount: Decimal, currency: str) -> int:
     """
     minor = amount.scaleb(_decimals(currency))
     if minor != int(minor):
-        raise ValueError(f"{currency} has {_decimals(currency)} decimals")
+        raise ValueError(f"the amount must have at most {_decimals(currency)} decimals in {currency}")
     return int(minor)
 
 

@@ -234,4 +234,4 @@ def _usable_response() -> Iterator[None]:
     try:
         yield
     except stripe.StripeError as error:
-        raise GatewayUnavailable(f"The gateway did not respond: {reason(error)}.") from error
+        raise GatewayUnavailable(f"The request to the gateway failed: {reason(error)}.") from error

@@ -29,6 +29,7 @@ def method_for(number: str) -> str:
     method = TEST_METHODS.get(number)
     if method is None:
         raise InvalidCard(
-            "This number is not one of the test cards: https://docs.stripe.com/testing", field="card_number"
+            "This is not a test card number. Use one from https://docs.stripe.com/testing",
+            field="card_number",
         )
     return method

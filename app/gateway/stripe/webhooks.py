@@ -35,7 +35,7 @@ def read_webhook(payload: bytes, signature: str, secrets: Sequence[str]) -> Gate
             raise BadWebhook("signature mismatch, or the timestamp is outside the tolerance")
         return _read(json.loads(text))
     except (ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
-        raise BadWebhook("the body is not an event") from error
+        raise BadWebhook("the body is not a Stripe event") from error
 
 
 def _is_signed(payload: str, signature: str, secret: str) -> bool:

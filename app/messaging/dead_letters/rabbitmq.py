@@ -70,7 +70,9 @@ class RabbitDeadLetters:
                 total = waiting if total is None else total
                 for place, (method, properties, body) in zip(range(waiting), deliveries, strict=False):
                     if method is None:
-                        raise ServiceUnavailable(f"RabbitMQ sends no more of the dead letters of {queue}.")
+                        raise ServiceUnavailable(
+                            f"RabbitMQ did not send all dead letters of {queue}. Try again."
+                        )
                     if place < kept:
                         continue
                     seen += 1
@@ -166,13 +168,15 @@ def _first(channel: BlockingChannel, queue: str) -> Any:
         found = channel.queue_declare(f"{queue}.XQ", passive=True).method
     except pika.exceptions.ChannelClosedByBroker as error:
         if is_on_a_node_that_is_down(error):
-            raise QueueUnavailable(f"The dead letters of {queue} are on a node that is down.") from error
+            raise QueueUnavailable(
+                f"The dead letters of {queue} are on a node that is down. Start the node."
+            ) from error
         if error.reply_code == _NOT_FOUND:
             return None
         raise
     if found.consumer_count:
         raise ServiceUnavailable(
-            f"Another command is changing the dead letters of {queue}. Try again when it has finished."
+            f"Another command is changing the dead letters of {queue}. Wait until that command ends."
         )
     first = channel.basic_get(f"{queue}.XQ")
     return first if first[0] else None
@@ -186,9 +190,9 @@ def _failures() -> Iterator[None]:
     except pika.exceptions.UnroutableError as error:
         queue = error.messages[0].method.routing_key
         raise ServiceUnavailable(
-            f"There is no queue {queue}; start a worker once, it declares it."
+            f"The queue {queue} does not exist. Start a worker to declare the queue."
         ) from error
     except pika.exceptions.ChannelClosedByBroker as error:
-        raise ServiceUnavailable(f"RabbitMQ refused: {error.reply_text}") from error
+        raise ServiceUnavailable(f"RabbitMQ refused the operation: {error.reply_text}") from error
     except (pika.exceptions.AMQPError, OSError) as error:
         raise unavailable("RabbitMQ", error) from error

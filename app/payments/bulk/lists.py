@@ -22,8 +22,8 @@ _FIELDS = {"transaction_id": "transaction_id", "transaction": "transaction_id", 
 _FIELDS |= {"booking": "booking_id"}
 
 _EXPECTED = (
-    "Expected CSV with a column transaction_id or booking_id, one id a line, or a JSON list of ids or of "
-    "objects with these members."
+    "The list must be CSV with a column transaction_id or booking_id, text with one id per line, or a JSON "
+    "list of ids or of objects with a transaction_id or booking_id."
 )
 
 
@@ -37,16 +37,16 @@ def read_list(data: bytes) -> list[Entry]:
         InvalidRequest: the list is neither CSV nor JSON, too long, or empty. The message has the line number.
     """
     if len(data) > MAX_LIST_BYTES:
-        raise InvalidRequest(f"The list is larger than {MAX_LIST_BYTES} bytes.")
+        raise InvalidRequest(f"The list is larger than {MAX_LIST_BYTES} bytes. Split it.")
     try:
         text = data.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
-        raise InvalidRequest("The list is not text in UTF-8.") from None
+        raise InvalidRequest("The list is not valid UTF-8. Save the list as UTF-8 text.") from None
     rows = _json_rows(text) if text[:1] in ("[", "{") else _csv_rows(text)
     entries: list[Entry] = []
     for number, row in rows:
         if len(entries) == MAX_LINES:
-            raise InvalidRequest(f"The list has more than {MAX_LINES} entries: split it.")
+            raise InvalidRequest(f"The list has more than {MAX_LINES} entries. Split it.")
         entries.append(_entry(number, row))
     if not entries:
         raise InvalidRequest(f"The list has no entries. {_EXPECTED}")
@@ -94,7 +94,7 @@ def _csv_rows(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
 def _only(row: Iterable[str]) -> Mapping[str, str]:
     cells = list(row)
     if len(cells) != 1:
-        raise InvalidRequest(f"The first line of the list names no column. {_EXPECTED}")
+        raise InvalidRequest(f"The first line has no column transaction_id or booking_id. {_EXPECTED}")
     return _named(cells[0].strip())
 
 

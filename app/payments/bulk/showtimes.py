@@ -63,7 +63,9 @@ def find_bookings(screening: Screening) -> list[Entry]:
             if _is_at(found["event_data"], screening.showtime)
         }
         if len(bookings) > MAX_LINES:
-            raise InvalidRequest(f"More than {MAX_LINES} bookings match: name the movie, cinema, and screen.")
+            raise InvalidRequest(
+                f"More than {MAX_LINES} bookings match. Also give the movie, cinema, and screen."
+            )
         events = _events_of(sorted(bookings))
     return bookings_at(screening, events)
 
@@ -95,7 +97,9 @@ def bookings_at(screening: Screening, events: Iterable[Mapping[str, Any]]) -> li
         and all(state.get(name) == value for name, value in screening.details.items())
     }
     if not matching:
-        raise InvalidRequest(f"No booking of this screening is known: {screening.name}.")
+        raise InvalidRequest(
+            f"No booking on record matches this screening: {screening.name}. Check each value."
+        )
     _check_unambiguous(screening, list(matching.values()))
     return [
         Entry(number, booking_id=booking_id, eligible=booking_id not in refused)
@@ -108,7 +112,9 @@ def _check_unambiguous(screening: Screening, states: Sequence[Mapping[str, Any]]
         found = sorted({str(state.get(name) or "–") for state in states})
         if name not in screening.details and len(found) > 1:
             shown = "; ".join(found[:5])
-            raise InvalidRequest(f"Bookings of several screenings match: {shown}. Pass {option}.")
+            raise InvalidRequest(
+                f"The bookings are for several screenings: {shown}. Choose one with {option}."
+            )
 
 
 def _events_of(booking_ids: Sequence[str]) -> list[dict[str, Any]]:

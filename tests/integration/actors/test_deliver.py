@@ -163,7 +163,7 @@ def test_the_message_of_an_abandoned_delivery_becomes_its_dead_letter(
 ) -> None:
     Notification.objects(id=created.id).update_one(set__status="failed", unset__due_at=True)
     deliver(str(created.id))
-    with pytest.raises(DeliveryFailed, match=r"^the inline attempt failed$"):
+    with pytest.raises(DeliveryFailed, match=r"^the inline attempt failed permanently$"):
         deliver(str(created.id), given_up=True)
     assert channel.sent == []
 
@@ -172,7 +172,9 @@ def test_a_leased_delivery_is_tried_after_its_lease_expires(
     deliver: Deliver, channel: Channel, created: Notification
 ) -> None:
     deliveries.claim(str(created.id), LEASE)
-    with pytest.raises(dramatiq.Retry, match=r"^not due, or another worker has it$") as retry:
+    with pytest.raises(
+        dramatiq.Retry, match=r"^the delivery is not due, or another worker holds its lease$"
+    ) as retry:
         deliver(str(created.id))
     assert 0 < LEASE / timedelta(milliseconds=1) - delay_of(retry) < 60_000
     assert channel.sent == []

@@ -133,7 +133,7 @@ def test_the_list_of_differing_fields_is_truncated() -> None:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (10**30, "^a number in it has more than 64 bits$"),
+        (10**30, "^a number in the event has more than 64 bits$"),
         ("\ud800", "the delivery can't be stored: .+surrogates not allowed"),
     ],
 )

@@ -62,7 +62,8 @@ def test_a_failed_start_gives_the_reason_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", simulator.port)):
         done = run(simulator)
     assert done.returncode == 1
-    assert done.stderr == f"Error: 127.0.0.1:{simulator.port} can't be used (Address already in use)\n"
+    problem = f"Cannot listen on 127.0.0.1:{simulator.port} (Address already in use)"
+    assert done.stderr == f"Error: {problem}. Choose another --port.\n"
     simulator = Simulator(tmp_path / "nowhere")
     done = run(simulator)
     assert done.returncode == 1

@@ -231,7 +231,9 @@ def test_a_read_without_a_usable_response_raises_an_error(failure: Any) -> None:
         lambda: stripe.clock(),
     ]
     for read in reads:
-        with pytest.raises(GatewayUnavailable, match=r"^The gateway did not respond: [A-Za-z]+( \d+)?\.$"):
+        with pytest.raises(
+            GatewayUnavailable, match=r"^The request to the gateway failed: [A-Za-z]+( \d+)?\.$"
+        ):
             read()
     assert issubclass(GatewayUnavailable, GatewayError)
 

@@ -44,13 +44,13 @@ def test_amounts_are_formatted_for_the_locale(
 
 @pytest.mark.parametrize("amount", [True, "", "NaN", "Infinity", -0.01, "1e13", "1e999999999", [], {}, "$5"])
 def test_an_invalid_amount_is_refused(amount: object) -> None:
-    with pytest.raises(Unpresentable, match="is not an amount of money"):
+    with pytest.raises(Unpresentable, match="must be an amount of money"):
         conventions().money(amount)
 
 
 @pytest.mark.parametrize("currency", ["US", "<b>", "USDX", 12, "ÄÖÜ", "840", "ZZZ"])
 def test_an_invalid_currency_is_refused(currency: object) -> None:
-    with pytest.raises(Unpresentable, match="currency is not an ISO 4217 code"):
+    with pytest.raises(Unpresentable, match="currency must be an ISO 4217 code"):
         conventions(currency=currency)
 
 

@@ -214,7 +214,7 @@ def test_a_blank_field_counts_as_missing(renderer: Renderer) -> None:
 def test_a_value_of_the_wrong_type_is_named(
     renderer: Renderer, template: str, field: str, value: object
 ) -> None:
-    with pytest.raises(RenderError, match=rf"{template}: {field} is n"):
+    with pytest.raises(RenderError, match=rf"{template}: {field} must be"):
         rendered(renderer, template, **{field: value})
 
 

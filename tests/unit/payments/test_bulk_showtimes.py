@@ -78,11 +78,11 @@ def test_screenings_at_the_same_time_are_distinguished() -> None:
     events = [event("B-1"), event("B-2", cinema_name="Riverside"), event("B-3", screen="5")]
     with pytest.raises(InvalidRequest, match="Grand Palace; Riverside"):
         found(*events)
-    with pytest.raises(InvalidRequest, match="Pass --screen"):
+    with pytest.raises(InvalidRequest, match="Choose one with --screen"):
         found(*events, cinema_name="Grand Palace")
     assert found(*events, cinema_name="Riverside") == [Entry(1, booking_id="B-2")]
 
 
 def test_an_unknown_screening_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="No booking of this screening is known: Dune, 2036"):
+    with pytest.raises(InvalidRequest, match="No booking on record matches this screening: Dune, 2036"):
         bookings_at(Screening("2036-01-01T20:00:00Z", {"movie_title": "Dune"}), [])

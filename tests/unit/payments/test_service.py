@@ -196,7 +196,7 @@ def test_an_order_at_the_limits_is_accepted(site: Site, changes: dict[str, Any])
 def test_a_refused_return_url_names_the_schemes(site: Site) -> None:
     site.with_settings(return_url_schemes=("cinemaapp",))
     with pytest.raises(
-        InvalidRequest, match=r"^return_url must have one of the schemes: https, cinemaapp\.$"
+        InvalidRequest, match=r"^return_url must start with one of these schemes: https, cinemaapp\.$"
     ):
         site.pay(return_url="http://shop.example/")
 
@@ -231,7 +231,7 @@ def live(site: Site, **changes: Any) -> Site:
 
 def test_live_mode_requires_a_token_and_refuses_card_numbers(site: Site) -> None:
     for fields, message in (
-        ({"card": None}, r"A payment_token \(pm_…\) is required"),
+        ({"card": None}, "payment_token is missing"),
         ({"card": CARD}, "Raw card numbers are not accepted"),
     ):
         with pytest.raises(InvalidRequest, match=message) as refused:
@@ -585,7 +585,7 @@ def test_a_payment_that_waits_for_its_customer_can_be_canceled(site: Site) -> No
 def test_a_charge_before_the_cancellation_is_recorded(site: Site) -> None:
     waiting(site)
     site.gateway.after_cancel = site.fact(Charged("pi_1"))
-    with pytest.raises(CancelNotAllowed, match="it is completed") as refused:
+    with pytest.raises(CancelNotAllowed, match="its status is completed") as refused:
         site.payments.cancel(cancel_order())
     assert refused.value.details == {"transaction_id": TXN, "status": "completed"}
     assert site.stored().status == P.COMPLETED

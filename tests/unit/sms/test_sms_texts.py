@@ -312,7 +312,7 @@ def test_amounts_are_formatted_as_in_mails_within_gsm7(
 
 @pytest.mark.parametrize(
     ("changes", "field"),
-    [({"amount": "much"}, "amount is not an amount"), ({"booking_id": " "}, "booking_id")],
+    [({"amount": "much"}, "amount must be an amount"), ({"booking_id": " "}, "booking_id")],
 )
 def test_an_event_without_a_needed_field_fails_naming_the_field(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(PermanentFailure, match=field):

@@ -46,7 +46,9 @@ class Bulkhead:
         """
         with self._slot_freed:
             if not self._has_slot(share) and not self._wait_for_slot(share):
-                raise GatewayError("The payment gateway is slow. Nothing was charged; please try again soon.")
+                raise GatewayError(
+                    "The payment gateway is slow, so nothing was requested from it. Please try again soon."
+                )
             self._in_flight[share] += 1
         try:
             yield

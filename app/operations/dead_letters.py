@@ -32,9 +32,9 @@ _PREFETCH_COUNT = 1_000
 
 REPLAYED = "replayed"
 #: Why a dead letter is not replayed.
-UNRECORDED = "its delivery's record is gone; replaying would do nothing"
-UNCERTAIN = "the mail may have arrived; --include-uncertain sends it again"
-CHANGED = "its delivery has just changed"
+UNRECORDED = "the record of the delivery was deleted, so a replay would do nothing"
+UNCERTAIN = "the email may have arrived; pass --include-uncertain to send it again"
+CHANGED = "the delivery changed during the replay; try again"
 
 
 @dataclass(frozen=True)
@@ -271,7 +271,7 @@ def _refusal(event: dict[str, Any]) -> str | None:
     with storage_errors():
         first = Notification.objects(event_id=event["event_id"]).only("event_data").first()
     if first and canonical(first.event_data) != canonical(event):
-        return "its event_id is known with another content"
+        return "an earlier event with this event_id has other content"
     return None
 
 

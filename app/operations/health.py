@@ -169,7 +169,9 @@ def _queues(settings: Settings, _timeout: float) -> Iterator[Finding]:
     try:
         depths = queue_depths(settings)
     except Problem as problem:
-        yield Finding("queues", Level.BAD, problem.message, "Check RABBITMQ_URL and its password.")
+        yield Finding(
+            "queues", Level.BAD, problem.message, "Check the server and the password in RABBITMQ_URL."
+        )
         return
     yield Finding("queue depth", Level.OK, f"{sum(depth.ready for depth in depths)} messages wait")
     if settings.broker is Broker.RABBITMQ:
@@ -206,7 +208,7 @@ def _server_version(settings: Settings) -> Iterator[Finding]:
         yield Finding("rabbitmq", Level.OK, f"version {shown}")
     else:
         what = f"version {shown or 'unknown'} is older than {minimum}"
-        advice = "Upgrade: CC and BCC headers bypass its topic permissions (docs/rabbitmq-access.md)."
+        advice = "Upgrade RabbitMQ: CC and BCC headers bypass topic permissions (docs/rabbitmq-access.md)."
         yield Finding("rabbitmq", Level.WARNING, what, advice)
 
 
@@ -219,7 +221,7 @@ def _queue_states(settings: Settings) -> Iterator[Finding]:
             yield _refused("queues", f"{queue.name}: {reason}")
         elif queue.failure:
             yield Finding(
-                "queues", Level.BAD, f"{queue.name}: {queue.failure}", "See docs/deployment.md, queues."
+                "queues", Level.BAD, f"{queue.name}: {queue.failure}", "See RabbitMQ in docs/deployment.md."
             )
         elif not queue.declared:
             advice = "Start a worker, which declares the queue."
@@ -270,13 +272,13 @@ def _gateway_api(settings: Settings, timeout: float) -> Iterator[Finding]:
         if level is Level.OK
         else "Synchronize this machine's clock with NTP. With a wrong clock, the API refuses webhooks."
     )
-    yield Finding("clock", level, f"{skew:.0f} s from the gateway's", advice)
+    yield Finding("clock", level, f"differs from the gateway's clock by {skew:.0f} s", advice)
 
 
 def _webhooks(settings: Settings, _timeout: float) -> Iterator[Finding]:
     if not settings.webhook_secrets:
         advice = "Set STRIPE_WEBHOOK_SECRET. Without webhooks, 3-D Secure payments wait for the next sweep."
-        yield Finding("webhooks", Level.WARNING, "no secret", advice)
+        yield Finding("webhooks", Level.WARNING, "STRIPE_WEBHOOK_SECRET is not set", advice)
         return
     received = last_received()
     if received is None:

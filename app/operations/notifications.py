@@ -24,9 +24,9 @@ from app.privacy.redaction import redacted, redacted_reply
 
 #: Status → why a delivery with this status is not resent. Other statuses are resent.
 _NOT_RESENT = {
-    DeliveryStatus.SENDING: "it is being sent right now",
-    DeliveryStatus.SENT: "it was sent; with --force it goes out a second time",
-    DeliveryStatus.DELIVERED: "it was delivered; with --force it goes out a second time",
+    DeliveryStatus.SENDING: "being sent now",
+    DeliveryStatus.SENT: "already sent; pass --force to send it again",
+    DeliveryStatus.DELIVERED: "already delivered; pass --force to send it again",
 }
 
 #: The statuses among these that --force resends.
@@ -158,15 +158,15 @@ def resend(
     """
     notification = by_ids([notification_id]).get(notification_id)
     if notification is None:
-        return "there is no such notification"
+        return "no notification has this id"
     if notification.recipient is None:
-        return "it has no recipient"
+        return "the notification has no recipient"
     if notification.status in _NOT_RESENT and not (force and notification.status in _FORCED):
         return _NOT_RESENT[notification.status]
     details = {"event": notification.event_id, "was": notification.status, "force": force}
     record_action(operator, "notifications.resend", notification_id, details)
     if not requeue(notification, f"resent, was {notification.status}", past_suppression=force):
-        return "it has just changed; check it again"
+        return "the notification has just changed; check its status"
     try:
         dispatch(notification)
     except (BrokerConnectionError, redis.RedisError) as error:

@@ -27,7 +27,7 @@ def open_dispute(call: Call, charge_id: str, reason: str, *, inquiry: bool = Fal
     """
     charge = call.get("charge", charge_id)
     if charge["status"] != "succeeded" or charge["disputed"]:
-        raise StripeError(400, "Only a successful charge can be disputed, and only once.")
+        raise StripeError(400, "Only a successful charge without an earlier dispute can be disputed.")
     dispute = call.new(
         "dispute",
         "dp",

@@ -352,4 +352,4 @@ def test_the_bookings_of_a_screening_are_found_in_the_events(
     assert Transaction.objects(status="refunded").count() == 2
     missing = movieapp(paying, "refunds", "bulk", "--showtime", told, "--movie", "Dune", "--yes")
     assert missing.returncode == 1
-    assert "No booking of this screening is known" in missing.stderr
+    assert "No booking on record matches this screening" in missing.stderr

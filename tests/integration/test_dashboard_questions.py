@@ -127,7 +127,7 @@ def test_the_eight_questions_take_three_clicks_at_most(app: Flask) -> None:
 
     todo = Visitor(client)
     todo.click("Dead letters in notification.email")
-    todo.sees("no such user", "The address is wrong. Ask the customer, then drop it.")
+    todo.sees("no such user", "The address is wrong. Ask the customer, then drop this one.")
 
     mails = Visitor(client)
     mails.search("Notifications", ADDRESS)

@@ -118,12 +118,12 @@ def test_each_kind_of_dead_letter_has_its_reason(stack: Settings) -> None:
     errors = [letter["error"] for letter in listed(stack)]
     assert errors[0].startswith("booking.cancelled: booking_id: Missing data")
     assert errors[1].startswith("unknown event_type 'booking.\\x1b[2Jmoved'; must be one of booking.")
-    assert errors[2] == "its event_id is known with another content"
+    assert errors[2] == "an earlier event with this event_id has other content"
     assert errors[3] == "the body is not valid UTF-8 at byte 0"
     assert errors[4:] == [
         "the body is a Dramatiq message; this queue accepts only events as plain JSON",
         "550 5.1.1 no such user",
-        "its delivery's record is gone; replaying would do nothing",
+        "the record of the delivery was deleted, so a replay would do nothing",
     ]
 
     plain = movieapp(stack, "dead-letters", "list")
@@ -207,8 +207,8 @@ def test_replayed_deliveries_are_sent_once_whatever_their_status(
 
     tried = movieapp(stack, "dlq", "replay", "--dry-run", "--json")
     left = {
-        "the mail may have arrived; --include-uncertain sends it again": 1,
-        "its delivery's record is gone; replaying would do nothing": 1,
+        "the email may have arrived; pass --include-uncertain to send it again": 1,
+        "the record of the delivery was deleted, so a replay would do nothing": 1,
     }
     assert (tried.returncode, json.loads(tried.stdout)) == (1, {"replayed": 3, "left": left, "dry_run": True})
     assert dead(stack, "notification.email") == 5

@@ -105,8 +105,8 @@ def test_resend_reports_queued_and_refused_notifications(stack: Settings) -> Non
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
         f"{failed.id}  queued",
-        f"{sent.id}  refused: it was sent; with --force it goes out a second time",
-        "unknown  refused: there is no such notification",
+        f"{sent.id}  refused: already sent; pass --force to send it again",
+        "unknown  refused: no notification has this id",
     ]
     failed.reload()
     assert (failed.status, failed.retry_count) == ("queued", 0)
@@ -155,9 +155,9 @@ def test_a_notification_that_cannot_be_resent_is_unchanged(stack: Settings) -> N
         pytest.fail("queued")
 
     sending = record("sending", 1)
-    assert resend(str(sending.id), dispatch, OPERATOR, force=True) == "it is being sent right now"
+    assert resend(str(sending.id), dispatch, OPERATOR, force=True) == "being sent now"
     nobody = record("skipped", 2, recipient=None)
-    assert resend(str(nobody.id), dispatch, OPERATOR, force=True) == "it has no recipient"
+    assert resend(str(nobody.id), dispatch, OPERATOR, force=True) == "the notification has no recipient"
     assert [sending.reload().status, nobody.reload().status] == ["sending", "skipped"]
 
 
@@ -168,7 +168,7 @@ def test_without_a_broker_the_sweep_queues_a_resent_notification(broker_settings
     failed = record("failed")
     with (
         closing(make_broker(unavailable)) as broker,
-        pytest.raises(ServiceUnavailable, match="a worker queues it"),
+        pytest.raises(ServiceUnavailable, match="A worker will queue the notification"),
     ):
         resend(str(failed.id), Dispatch(broker, Topology.of(unavailable)), OPERATOR, force=False)
     failed.reload()

@@ -257,7 +257,7 @@ def test_while_connections_are_limited_a_mail_waits_for_one() -> None:
         raise smtp_error(TooManyConnections, "mail", 432, "too many")
     with (
         limit.connection(60),
-        pytest.raises(OutOfTurn, match="as many connections as the server allows"),
+        pytest.raises(OutOfTurn, match="all connections that the server allows"),
         limit.connection(0),
     ):
         pass

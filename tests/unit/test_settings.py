@@ -23,7 +23,7 @@ def load() -> Settings:
         ("RATELIMIT_PAYMENTS", "5 per fortnight", "such as 100 per minute"),
         ("SMTP_PORT", "70000", "less than or equal to 65535"),
         ("SMTP_SECURITY", "tls", "'starttls'"),
-        ("SMTP_CA_FILE", "/nowhere.pem", "no such file"),
+        ("SMTP_CA_FILE", "/nowhere.pem", "must name an existing file"),
         ("FROM_NAME", "Movies, Inc.", "must not contain"),
         ("FROM_EMAIL", "nobody", "email address"),
         ("PAYMENT_METHODS", "credit_card,cash", "'paypal'"),

@@ -54,18 +54,18 @@ OTHER = make_chain(owner="other")
     [
         ({"apple_pass_key": ""}, "APPLE_PASS_KEY: must be set"),
         ({"apple_pass_certificate": ""}, "APPLE_PASS_CERTIFICATE: must be set"),
-        ({"apple_pass_certificate": "hunter2"}, "APPLE_PASS_CERTIFICATE: must be a certificate in PEM"),
-        ({"apple_pass_key": "hunter2"}, "APPLE_PASS_KEY: must be a private key in PEM"),
+        ({"apple_pass_certificate": "hunter2"}, "APPLE_PASS_CERTIFICATE: must be a PEM certificate"),
+        ({"apple_pass_key": "hunter2"}, "APPLE_PASS_KEY: must be a PEM private key"),
         ({"apple_pass_key": OTHER.key}, "APPLE_PASS_KEY: must be the private key of APPLE_PASS_CERTIFICATE"),
         (
             {"apple_wwdr_certificate": OTHER.intermediate},
-            "APPLE_WWDR_CERTIFICATE: must be the issuer",
+            "APPLE_WWDR_CERTIFICATE: must be the certificate that issued",
         ),
         ({"google_wallet_issuer_id": ""}, "GOOGLE_WALLET_ISSUER_ID: must be set"),
-        ({"google_wallet_service_account": ""}, "GOOGLE_WALLET_SERVICE_ACCOUNT: must be a service account"),
+        ({"google_wallet_service_account": ""}, "GOOGLE_WALLET_SERVICE_ACCOUNT: must be the JSON key"),
         (
             {"google_wallet_service_account": json.dumps({"client_email": "a@b", "private_key": "hunter2"})},
-            "GOOGLE_WALLET_SERVICE_ACCOUNT: must be a private key",
+            "GOOGLE_WALLET_SERVICE_ACCOUNT: must be a PEM private key",
         ),
         ({"wallet_logo_file": "/nowhere.png"}, "WALLET_LOGO_FILE: must name a readable file"),
     ],

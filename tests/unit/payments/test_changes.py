@@ -311,7 +311,9 @@ def test_an_open_or_lost_dispute_prevents_a_refund(status: str, holds_money: boo
     if not holds_money:
         changes.check_refundable(before)
         return
-    with pytest.raises(RefundNotAllowed, match="disputed payment can't be refunded: the cardholder's bank decides") as refused:
+    with pytest.raises(
+        RefundNotAllowed, match="disputed payment can't be refunded: the cardholder's bank decides"
+    ) as refused:
         changes.check_refundable(before)
     assert refused.value.details == {"transaction_id": TXN}
 

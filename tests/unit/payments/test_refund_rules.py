@@ -150,7 +150,9 @@ def test_nothing_is_left_after_a_full_reservation(site: Site, paid: Payment) -> 
     site.gateway.refund_outcome = Unknown("timeout")
     refunded(site, None)
     for amount in (None, "0.01"):
-        with pytest.raises(RefundNotAllowed, match=r"^The refund exceeds the amount left to refund, 0\.00 USD\.$"):
+        with pytest.raises(
+            RefundNotAllowed, match=r"^The refund exceeds the amount left to refund, 0\.00 USD\.$"
+        ):
             refunded(site, amount, "REF-2")
 
 

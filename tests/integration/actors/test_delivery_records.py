@@ -118,7 +118,7 @@ def test_a_repeated_event_finds_its_delivery(log_lines: LogLines) -> None:
 def test_a_different_event_with_the_same_id_reports_the_differing_fields() -> None:
     event = dict(new().event_data)
     changed = event | {"seats": ["Z9"], "extra": 1}
-    with pytest.raises(deliveries.ConflictingEvent, match=r"with other values of extra, seats$"):
+    with pytest.raises(deliveries.ConflictingEvent, match=r"has other values of extra, seats$"):
         deliveries.record(changed, ChannelName.EMAIL, "booking_confirmation", "jane@example.com")
 
 

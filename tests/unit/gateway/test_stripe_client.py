@@ -222,5 +222,5 @@ def test_the_gateway_clock_is_the_date_header_of_a_response(clock: Clock) -> Non
     api = StripeApi(settings(), FakeTransport((200, {"object": "balance"}, date)))
     assert api.clock() == datetime(2025, 12, 1, 18, 30, 2, tzinfo=UTC)
     for headers in ({}, {"Date": "soon"}):
-        with pytest.raises(stripe.APIError, match="date"):
+        with pytest.raises(stripe.APIError, match="Date header"):
             StripeApi(settings(), FakeTransport((200, {"object": "balance"}, headers))).clock()

@@ -331,5 +331,5 @@ def test_a_failed_tokenization_has_its_outcome(failure: Any, result: Any) -> Non
 def test_test_cards_map_to_payment_methods() -> None:
     stripe, _ = gateway({})
     assert stripe.test_method(CARD) == "pm_card_visa"
-    with pytest.raises(InvalidCard, match="test cards"):
+    with pytest.raises(InvalidCard, match="not a test card number"):
         stripe.test_method(replace(CARD, number="4000000000000010"))

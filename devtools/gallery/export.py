@@ -38,10 +38,11 @@ def export(settings: Settings, folder: Path, *, screenshots: bool) -> int:
         NoBrowser: screenshots are requested, and no browser is installed.
         RenderError: a sample does not fit its template.
     """
-    site = Site(settings, screenshots=screenshots)
-    pages = {path: site.content(path) for path in site.paths()}
-    # Delete files only after every step that can fail.
+    _refuse_a_foreign(folder)
     with chromium() if screenshots else nullcontext() as browser:
+        site = Site(settings, screenshots=screenshots)
+        pages = {path: site.content(path) for path in site.paths()}
+        # Delete files only after every step that can fail.
         _empty(folder)
         for path, content in pages.items():
             (folder / path).write_text(content, "utf-8")
@@ -63,12 +64,15 @@ def sources(site: Site) -> dict[str, str]:
     }
 
 
-def _empty(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def _refuse_a_foreign(folder: Path) -> None:
     marks = (folder / mark for mark in _MARKS)
     ours = any(mark.is_file() and "movieapp templates gallery" in mark.read_text("utf-8") for mark in marks)
-    if any(folder.iterdir()) and not ours:
+    if folder.exists() and any(folder.iterdir()) and not ours:
         raise ForeignFolder(f"{folder} is not empty and contains no gallery. Choose another folder.")
+
+
+def _empty(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     for pattern in _GALLERY_FILES:
         for path in folder.glob(pattern):
             path.unlink()

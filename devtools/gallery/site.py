@@ -57,11 +57,12 @@ MODES = (Mode("light", 640, "light"), Mode("dark", 640, "dark"), Mode("phone", 3
 
 def exhibits() -> list[Exhibit]:
     """Return every template with every sample in every language."""
+    spoken = languages()
     return [
         Exhibit(template, variant, language)
         for template in TEMPLATES
         for variant in variants(template)
-        for language in languages()
+        for language in spoken
     ]
 
 
@@ -111,7 +112,9 @@ class Site:
         if screenshots:
             # The page that GitHub shows for the folder.
             self._makers["README.md"] = partial(self._overview, "README.md")
+        self._exhibits: dict[str, list[Exhibit]] = {template: [] for template in TEMPLATES}
         for exhibit in exhibits():
+            self._exhibits[exhibit.template].append(exhibit)
             self._makers[f"{exhibit.name}.html"] = partial(self._page, exhibit)
             self._makers[f"{exhibit.name}.mail.html"] = partial(self._mail, exhibit)
 
@@ -137,9 +140,9 @@ class Site:
             {
                 "template": template,
                 "events": [event for event, kind in DELIVERED.items() if kind.template == template],
-                "exhibits": [exhibit for exhibit in exhibits() if exhibit.template == template],
+                "exhibits": shown,
             }
-            for template in TEMPLATES
+            for template, shown in self._exhibits.items()
         ]
         return _PAGES.get_template(page).render(self._shown, shelves=shelves)
 
@@ -148,7 +151,7 @@ class Site:
             self._shown,
             exhibit=exhibit,
             preview=self._preview(exhibit),
-            siblings=[other for other in exhibits() if other.template == exhibit.template],
+            siblings=self._exhibits[exhibit.template],
             templates=TEMPLATES,
         )
 

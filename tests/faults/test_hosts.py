@@ -160,6 +160,15 @@ class Load:
         self._stop.set()
 
 
+def _unsent(load: Load) -> str:
+    """Describe the payments whose email is not sent."""
+    sent = Notification.objects(status="sent")
+    others = [each.to_json() for each in Notification.objects(status__ne="sent")]
+    missing = {*load.paid} - {*Notification.objects.scalar("booking_id")}
+    announced = [each.to_json() for each in Transaction.objects(booking_id__in=missing)]
+    return f"{sent.count()} sent, {len(load.paid)} paid; not sent: {others}; no email: {announced}"
+
+
 def test_a_host_partitioned_under_load_loses_and_duplicates_nothing(
     lan: Network,
     nodes: list[ClusterNode],
@@ -194,9 +203,7 @@ def test_a_host_partitioned_under_load_loses_and_duplicates_nothing(
         for customer in customers:
             customer.result()
         sent = Notification.objects(status="sent")
-        wait_for(
-            lambda: sent.count() >= len(load.paid), 60, lambda: f"{sent.count()} sent, {len(load.paid)} paid"
-        )
+        wait_for(lambda: sent.count() >= len(load.paid), 60, lambda: _unsent(load))
         wait_for(lambda: not Transaction.objects(outbox_since__ne=None), 60, "an event is not published")
 
     payments = {each.id: each for each in Transaction.objects(status="completed")}

@@ -94,7 +94,6 @@ print(email_templates.__file__)
     assert run(installed, tmp_path, "-c", script).startswith(str(installed))
 
 
-@pytest.mark.timeout(400)
 def test_the_whole_system_runs_from_the_wheel_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv/bin/python"

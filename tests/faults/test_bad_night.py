@@ -75,7 +75,6 @@ def waiting(settings: Settings) -> int:
         return sum(channel.queue_declare(name, passive=True).method.message_count for name in names)
 
 
-@pytest.mark.timeout(600)
 def test_every_mail_is_sent_once_after_a_night_of_outages(
     rabbit_settings: Settings, stripe_simulator: StripeSimulator, smtpd: Smtpd, tmp_path: Path
 ) -> None:

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from app.settings import Settings
     from tests.support.stripe import StripeSimulator
 
-pytestmark = pytest.mark.timeout(600)
-
 #: Number of refunds: 120 keep the suite fast; BULK_REFUNDS=1000 runs more.
 COUNT = int(os.environ.get("BULK_REFUNDS", "120"))
 REFUND = "POST /v1/refunds"

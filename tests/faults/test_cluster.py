@@ -25,8 +25,6 @@ from tests.support.commands import movieapp
 from tests.support.mail import MailSink
 from tests.support.wait import wait_for
 
-pytestmark = pytest.mark.timeout(400)
-
 BOOKINGS = "notification.booking_events"
 
 

@@ -89,7 +89,6 @@ def processor_time() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-@pytest.mark.timeout(600)
 def test_a_killed_replay_loses_no_dead_letter(
     rabbit_settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

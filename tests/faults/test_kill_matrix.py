@@ -43,8 +43,6 @@ from tests.support.wait import wait_for, wait_within
 if TYPE_CHECKING:
     from tests.support.stripe import StripeSimulator
 
-pytestmark = pytest.mark.timeout(600)
-
 SECRET = "whsec_tests"
 CREATE = "POST /v1/payment_intents"
 REFUND = "POST /v1/refunds"

@@ -11,7 +11,6 @@ from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import redis
 
 from app import models
@@ -48,7 +47,6 @@ def event(number: int) -> dict[str, Any]:
     }
 
 
-@pytest.mark.timeout(600)
 def test_an_event_is_mailed_wherever_its_worker_dies(
     rabbit_settings: Settings, mail_sink: MailSink, tmp_path: Path
 ) -> None:

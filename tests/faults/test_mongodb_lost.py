@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from app.settings import Settings
     from tests.support.stripe import StripeSimulator
 
-pytestmark = pytest.mark.timeout(600)
-
 PAYMENT = {"user_id": "user_1", "amount": 50, "payment_method": "credit_card"}
 
 

@@ -8,8 +8,6 @@ from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from actors import deliveries
 from app import models
 from app.channels import ChannelName
@@ -71,7 +69,6 @@ def plan(number: int) -> Notification:
     return notification
 
 
-@pytest.mark.timeout(600)
 def test_exactly_one_reminder_is_sent_wherever_its_worker_is_killed(
     rabbit_settings: Settings, mail_sink: MailSink, tmp_path: Path
 ) -> None:

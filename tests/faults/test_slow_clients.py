@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from app.settings import Settings
     from tests.support.stripe import StripeSimulator
 
-pytestmark = pytest.mark.timeout(600)
-
 PAYMENT = {"user_id": "user_1", "booking_id": "BOOK-1", "amount": 9, "payment_method": "credit_card"}
 POST = "POST /payment/process HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 

@@ -10,7 +10,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from pydantic import SecretStr
 
 from app import models
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from app.settings import Settings
     from tests.support.mail import MailSink
     from tests.support.stripe import StripeSimulator
-
-pytestmark = pytest.mark.timeout(600)
 
 #: Commands that run until they are stopped. tests/e2e/test_dev.py and every test with a server or worker
 #: cover them.

@@ -163,9 +163,9 @@ class Load:
 def _unsent(load: Load) -> str:
     """Describe the payments whose email is not sent."""
     sent = Notification.objects(status="sent")
-    others = [each.to_json() for each in Notification.objects(status__ne="sent")]
+    others = [each.to_mongo().to_dict() for each in Notification.objects(status__ne="sent")]
     missing = {*load.paid} - {*Notification.objects.scalar("booking_id")}
-    announced = [each.to_json() for each in Transaction.objects(booking_id__in=missing)]
+    announced = [each.to_mongo().to_dict() for each in Transaction.objects(booking_id__in=missing)]
     return f"{sent.count()} sent, {len(load.paid)} paid; not sent: {others}; no email: {announced}"
 
 

@@ -61,7 +61,7 @@ class Children:
         #: Number of children started at the same time.
         self._groups: list[list[tuple[Spec, subprocess.Popen[bytes]]]] = []
 
-    def start(self, specs: Sequence[Spec], environment: Mapping[str, str], timeout: float = 30.0) -> None:
+    def start(self, specs: Sequence[Spec], environment: Mapping[str, str], timeout: float = 90.0) -> None:
         """Start `specs` concurrently, and wait until all are ready.
 
         Raises:

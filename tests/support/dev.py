@@ -50,7 +50,7 @@ class Dev:
         self.children: list[psutil.Process] = []
 
     def wait_until_healthy(self) -> None:
-        wait_for(lambda: self.said("Ctrl-C stops everything") or self.ended(), 60, self.printed().decode)
+        wait_for(lambda: self.said("Ctrl-C stops everything") or self.ended(), 120, self.printed().decode)
         assert not self.ended(), self.printed().decode()
         self.children = psutil.Process(self.process.pid).children(recursive=True)
 

@@ -215,7 +215,7 @@ def test_replayed_deliveries_are_sent_once_whatever_their_status(
 
     done = movieapp(stack, "dlq", "replay", "--yes")
     assert (done.returncode, done.stdout) == (1, "3 replayed.\n")
-    assert "1 not replayed: the mail may have arrived" in done.stderr
+    assert "1 not replayed: the email may have arrived" in done.stderr
     assert dead(stack, "notification.email") == 2
     worker()
     assert mail_sink.wait(1)[0]["To"] == EVENT["user_email"]

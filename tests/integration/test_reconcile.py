@@ -199,7 +199,7 @@ def test_an_unresponsive_gateway_is_reported_in_one_line(books: Settings) -> Non
     unavailable = books.model_copy(update={"payment_gateway_url": "http://127.0.0.1:1"})
     done = movieapp(unavailable, "payments", "reconcile")
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: The gateway did not respond")
+    assert done.stderr.startswith("Error: The request to the gateway failed")
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -132,7 +132,7 @@ class Deliver:
         claimed = deliveries.claim(notification_id, self.sender.lease)
         if claimed is None:
             if given_up and deliveries.is_given_up(notification_id):
-                raise DeliveryFailed("the inline attempt failed permanently")
+                raise DeliveryFailed("the inline delivery attempt failed permanently")
             return
         if isinstance(claimed, deliveries.Busy):
             wait = int((claimed.until - utcnow()).total_seconds() * 1_000)

@@ -113,7 +113,7 @@ def _compare(known: dict[str, Any], event: dict[str, Any]) -> None:
     fields = known.keys() | event.keys()
     differing = sorted(name for name in fields if canonical(known.get(name)) != canonical(event.get(name)))
     raise ConflictingEvent(
-        f"an earlier event with this event_id has other values of {', '.join(differing)[:300]}"
+        f"an earlier event with this event_id has different values for {', '.join(differing)[:300]}"
     )
 
 

@@ -31,7 +31,9 @@ def audit() -> None:
     "--operator", metavar="NAME", help="Only actions of this operator: user@host, or the name or id of a key."
 )
 @click.option(
-    "--action", metavar="NAME", help="Only this action (payments.cancel), or this kind of action (payments)."
+    "--action",
+    metavar="NAME",
+    help="Only actions named NAME, such as payments.cancel, or of the kind NAME, such as payments.",
 )
 @click.option(
     "--target", metavar="ID", help="Only actions on the payment, event, notification, or key with this id."

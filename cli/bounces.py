@@ -33,8 +33,8 @@ def bounces() -> None:
 def ingest(file: str, as_json: bool) -> None:
     """Process the bounce message in FILE, and print the result.
 
-    Pass - as FILE to read standard input, for example in a mail server's pipe. Processing a message twice has
-    no further effect.
+    Pass - as FILE to read standard input, for example in a mail server's pipe. Processing a message again
+    has no further effect.
 
     \b
     Exit codes:
@@ -42,7 +42,7 @@ def ingest(file: str, as_json: bool) -> None:
             no sent email.
         2   The arguments are invalid.
         75  The message is not processed, for example because MongoDB is
-            unavailable. Mail servers keep it, and try again later.
+            unavailable. Mail servers keep it and try again later.
 
     \b
     Examples:

@@ -47,21 +47,21 @@ def _picking(command: Callable[..., None]) -> Callable[..., None]:
                 "queues",
                 multiple=True,
                 type=click.Choice(QUEUES),
-                help="Only dead letters of this queue; may be repeated.",
+                help="Only dead letters of this queue (repeatable).",
             ),
             click.option("--event-type", metavar="TYPE", help="Only dead letters of this event type."),
-            click.option("--error", metavar="TEXT", help="Only dead letters with TEXT in the error."),
+            click.option("--error", metavar="TEXT", help="Only dead letters whose error contains TEXT."),
             click.option(
                 "--older-than",
                 type=moment,
                 metavar="AGE|TIME",
-                help="Only dead letters older than AGE (2h, 7d), or from before TIME (ISO 8601).",
+                help="Only dead letters older than AGE (such as 2h or 7d), or from before TIME (ISO 8601).",
             ),
             click.option(
                 "--newer-than",
                 type=moment,
                 metavar="AGE|TIME",
-                help="Only dead letters newer than AGE (2h, 7d), or from after TIME (ISO 8601).",
+                help="Only dead letters newer than AGE (such as 2h or 7d), or from after TIME (ISO 8601).",
             ),
         )
     ):
@@ -71,9 +71,10 @@ def _picking(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """List, show, replay, and drop dead letters: messages that no worker will try again.
+    """List, show, replay, and drop dead letters.
 
-    Dead letters never expire. `dlq` is short for `dead-letters`.
+    A dead letter is a message that no worker will try again. Dead letters never expire.
+    `dlq` is short for `dead-letters`.
 
     \b
     Examples:
@@ -115,6 +116,8 @@ def list_all(listing: Listing, queues: tuple[str, ...], **picked: Any) -> None:
 def show(letter_id: str, as_json: bool) -> None:
     """Show the error, attempts, and event of a dead letter.
 
+    ID is the id that `dead-letters list` shows.
+
     \b
     Example:
         movieapp dead-letters show 0f3c9a5be771
@@ -154,9 +157,11 @@ def show(letter_id: str, as_json: bool) -> None:
 @click.option(
     "--include-uncertain",
     is_flag=True,
-    help="Also replay emails that may have arrived; customers may get them twice.",
+    help="Also replay emails that may have been delivered. Customers may get them twice.",
 )
-@click.option("--dry-run", is_flag=True, help="Show how many would be replayed, and change nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show how many dead letters would be replayed, and change nothing."
+)
 @yes_option
 @json_option
 @expected_failures
@@ -173,10 +178,12 @@ def replay(
 ) -> None:
     """Put dead letters back onto their queues, by id or by filter.
 
-    Replays all dead letters if neither ids nor filters are given, after a confirmation. You can interrupt and
-    repeat the command: a message is back on its queue before its dead letter is deleted, and messages that
-    were sent are not sent again. Exit code: 0 if every selected dead letter is replayed, 1 if one is not, or
-    if none matches.
+    Without ids or filters, replays all dead letters. It asks for confirmation first, unless --yes is passed.
+    With ids or filters, it does not ask.
+
+    You can interrupt and repeat the command. It deletes a dead letter only after the message is back on its
+    queue. Workers do not send an email or SMS again that was already sent. Exit code: 0 if every selected
+    dead letter is replayed, 1 if any is not or if none matches.
 
     \b
     Example:
@@ -212,7 +219,9 @@ def replay(
 @dead_letters.command()
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @_picking
-@click.option("--dry-run", is_flag=True, help="Show how many would be deleted, and delete nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show how many dead letters would be deleted, and delete nothing."
+)
 @yes_option
 @json_option
 @expected_failures
@@ -226,8 +235,9 @@ def drop(
 ) -> None:
     """Permanently delete dead letters, by id or by filter.
 
-    Deletes all dead letters if neither ids nor filters are given. Always asks for confirmation. The records
-    of the notifications are kept, so `movieapp notifications resend` can still send the emails and SMS.
+    Deletes all dead letters if neither ids nor filters are given. Asks for confirmation, even with filters,
+    unless --yes is passed. The command keeps the notifications' records, from which
+    `movieapp notifications resend` can still send the emails and SMS.
 
     \b
     Example:

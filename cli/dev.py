@@ -34,16 +34,16 @@ _PORT = click.IntRange(1, 65535)
 @click.option(
     "--inbox-port", type=_PORT, default=1080, show_default=True, help="Port of the mail catcher's web inbox."
 )
-@click.option("--reset", is_flag=True, help="Delete the data of earlier runs first.")
+@click.option("--reset", is_flag=True, help="Delete the data of earlier runs before starting.")
 @click.option(
-    "--data-dir", type=options.DATA_DIR_TYPE, help="Data directory; overrides `movieapp --data-dir`."
+    "--data-dir", type=options.DATA_DIR_TYPE, help="Directory for the data. Overrides `movieapp --data-dir`."
 )
 def dev(port: int, smtp_port: int, inbox_port: int, reset: bool, data_dir: Path | None) -> None:
     """Run the whole system on this machine, with no external servers, accounts, or network.
 
     Starts Valkey, SecantusDB (which speaks MongoDB's protocol), a mail catcher, a Stripe simulator, the API,
-    and a worker. To use a server of your own instead, set its variable (RABBITMQ_URL, MONGODB_URI, …) in the
-    environment or in .env. Ctrl-C stops everything. The data is kept for the next run.
+    and a worker. To use one of your own servers instead, set its variable, such as RABBITMQ_URL or
+    MONGODB_URI, in the environment or in .env. Ctrl-C stops everything. The data is kept for the next run.
 
     \b
     Example:
@@ -63,14 +63,16 @@ def dev(port: int, smtp_port: int, inbox_port: int, reset: bool, data_dir: Path 
         )
     missing = stacks.missing_packages()
     if missing:
-        raise click.ClickException(f"not installed: {', '.join(missing)}. Run: pip install 'movieapp[dev]'")
+        raise click.ClickException(
+            f"required packages are not installed: {', '.join(missing)}. Run: pip install 'movieapp[dev]'"
+        )
 
     data_dir = (data_dir or options.data_dir()).absolute()
     data_dir.mkdir(parents=True, exist_ok=True)
     stack_file = StackFile(data_dir)
     if not stack_file.acquire():
         raise click.ClickException(
-            f"Another `movieapp dev` uses {data_dir}. Stop it, or choose another --data-dir."
+            f"Another `movieapp dev` uses {data_dir}. Stop that process, or choose another --data-dir."
         )
     try:
         if reset:

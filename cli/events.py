@@ -28,7 +28,7 @@ _event_file = click.argument("file", type=click.File("rb"))
 
 @click.group()
 def events() -> None:
-    """Print sample events; validate and publish events.
+    """Print sample events, and validate and publish events.
 
     \b
     Example:
@@ -41,13 +41,14 @@ def events() -> None:
 @click.option(
     "--new-id",
     is_flag=True,
-    help="Use a new event_id, so that workers do not ignore the event as a duplicate.",
+    help="Use a new event_id. Workers ignore an event whose event_id they have handled.",
 )
 @click.option("--to", metavar="ADDRESS", help="Email address of the recipient (user_email).")
 def sample(name: str, new_id: bool, to: str | None) -> None:
     """Print a sample event of TYPE.
 
-    TYPE is an event type, or booking.confirmed.minimal for a sample without the optional fields.
+    TYPE is an event type, such as booking.confirmed. For a sample without optional fields, pass
+    booking.confirmed.minimal.
 
     \b
     Example:
@@ -68,7 +69,7 @@ def sample(name: str, new_id: bool, to: str | None) -> None:
 @_event_file
 @json_option
 def validate(file: IO[bytes], as_json: bool) -> None:
-    """Validate the event in FILE as the worker does.
+    """Validate the event in FILE with the same checks as the worker.
 
     Pass - as FILE to read standard input. Exit code: 0 if the event is valid, 1 if not.
 
@@ -118,10 +119,10 @@ def publish(file: IO[bytes]) -> None:
     try:
         event = read_event(file)
     except InvalidEvent as error:
-        raise click.ClickException(f"refused: {error}") from None
+        raise click.ClickException(f"the event was refused: {error}") from None
     with closing(make_publisher(settings)) as publisher:
         try:
             publisher.publish(OutgoingEvent(event["event_id"], event["event_type"], dumps(event)))
         except PublishError as error:
-            raise click.ClickException(f"not published: {error}") from None
+            raise click.ClickException(f"the event was not published: {error}") from None
     click.echo(f"{event['event_id']} is published.")

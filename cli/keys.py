@@ -39,14 +39,14 @@ def keys() -> None:
     multiple=True,
     required=True,
     type=click.Choice(SCOPES),
-    help="Grant this scope to the key; may be repeated.",
+    help="Grant this scope to the key (repeatable).",
 )
 @json_option
 @expected_failures
 def create(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
     """Create an API key named NAME, and print its token.
 
-    Store the token safely: movieapp keeps only a hash of it, and can't show it again.
+    Store the token safely. movieapp keeps only a hash of the token, and can't show the token again.
 
     \b
     Example:

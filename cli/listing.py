@@ -35,7 +35,7 @@ class TimeZone(click.ParamType[Any]):
         try:
             return ZoneInfo(value)
         except (ValueError, ZoneInfoNotFoundError, OSError):
-            self.fail(f"{value!r} is not an IANA time zone, such as Europe/Berlin.", param, ctx)
+            self.fail(f"{value!r} is not an IANA time zone. Use a name such as Europe/Berlin.", param, ctx)
 
 
 def _use_zone(_context: click.Context, _parameter: click.Parameter, value: Any) -> Any:
@@ -48,7 +48,7 @@ def timezone_option(purpose: str) -> Callable[[Any], Any]:
     """Return the decorator that adds `--timezone`.
 
     Args:
-        purpose: first words of its help, up to ZONE.
+        purpose: its help, which explains ZONE.
     """
     return click.option(
         "--timezone",
@@ -56,7 +56,7 @@ def timezone_option(purpose: str) -> Callable[[Any], Any]:
         metavar="ZONE",
         callback=_use_zone,
         expose_value=False,
-        help=f"{purpose} ZONE, such as Europe/Berlin.  [default: DASHBOARD_TIMEZONE]",
+        help=f"{purpose}  [default: DASHBOARD_TIMEZONE]",
     )
 
 
@@ -133,13 +133,13 @@ def listing_options(*, bounded: bool = True, has_times: bool = True) -> Callable
         bounded: whether a table stops after `DEFAULT_ROWS`.
         has_times: whether the rows have times, which `--timezone` changes.
     """
-    rows = "; all rows unless --limit is given" if bounded else ""
+    rows = ", with all rows unless --limit is given" if bounded else ""
     options: list[Callable[[Any], Any]] = [
         click.option("--json", "as_json", is_flag=True, help=f"Print JSON{rows}."),
         click.option("--csv", "as_csv", is_flag=True, help=f"Print CSV{rows}."),
     ]
     if has_times:
-        options.append(timezone_option("On a terminal, show times in"))
+        options.append(timezone_option("On a terminal, show times in ZONE, such as Europe/Berlin."))
     if bounded:
         limit = click.option(
             "--limit",

@@ -118,7 +118,7 @@ class LazyGroup(click.Group):
     show_default=True,
     envvar="MOVIEAPP_DATA_DIR",
     show_envvar=True,
-    help="Data directory of `movieapp dev`. While it runs, other commands use its servers.",
+    help="Data directory of `movieapp dev`. While `movieapp dev` runs, other commands use its servers.",
 )
 def main(data_dir: Path) -> None:
     """Run and operate the payment and notification services of a movie-ticket booking system.

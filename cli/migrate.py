@@ -16,12 +16,12 @@ def migrate(drop_obsolete: bool, as_json: bool) -> None:
     """Build missing database indexes.
 
     Workers also build missing indexes when they start. If the database is large, run this command before you
-    upgrade movieapp: a process refuses to use a collection that has documents but lacks an index. You can
+    upgrade movieapp. A process refuses to use a collection that has documents but lacks an index. You can
     repeat the command, and run it while the system is up.
 
-    Each index costs memory, and a write for every payment. Drop obsolete indexes once every process runs this
-    version. If you then roll back, processes of the earlier version wait until a worker of that version has
-    built these indexes again.
+    Each index uses memory, and adds a write for every payment. Drop obsolete indexes once every process runs
+    this version. If you then roll back, processes of the earlier version wait until a worker of that version
+    has built the dropped indexes again.
 
     \b
     Examples:

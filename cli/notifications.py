@@ -69,7 +69,7 @@ def notifications() -> None:
 @click.option(
     "--channel",
     type=click.Choice([channel.value for channel in ChannelName]),
-    help="Only notifications over this channel.",
+    help="Only notifications of this channel.",
 )
 @click.option("--booking", "booking_id", metavar="ID", help="Only notifications about this booking.")
 @click.option(
@@ -108,8 +108,9 @@ def list_all(listing: Listing, **criteria: Any) -> None:
 def reasons(listing: Listing, status: str | None, since: datetime | None) -> None:
     """Group notifications by reason, status, and channel.
 
-    The reason is why the notifications failed, wait, or were skipped. Shows, for each group, the number of
-    notifications, recipients, and bookings, and the time of the first and last notification.
+    A reason says why notifications failed, are waiting, or were skipped. For each group, the command shows
+    the number of notifications, recipients, and bookings. It also shows the times of the first and the last
+    notification.
 
     \b
     Example:
@@ -165,8 +166,8 @@ def show(notification_id: str, as_json: bool) -> None:
 def resend(ids: tuple[str, ...], force: bool, as_json: bool) -> None:
     """Queue notifications to be sent again.
 
-    Emails keep their Message-ID. The audit log names the operator. Without --force, the command refuses
-    notifications that were sent or delivered, and suppressed recipients get nothing. With --force,
+    A resent email keeps its Message-ID. The audit log names the operator. Without --force, the command
+    refuses notifications that were sent or delivered. Suppressed recipients then get nothing. With --force,
     suppressed recipients get the notification and stay suppressed. The command always refuses a notification
     that is being sent. Exit code: 0 if every notification is queued, 1 if not.
 

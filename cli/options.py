@@ -51,7 +51,7 @@ def moment(value: str) -> datetime:
         time = datetime.fromisoformat(value)
     except (ValueError, OverflowError):
         expected = "an age, such as 2h, or a time, such as 2026-12-01T10:30:00Z"
-        raise click.BadParameter(f"{value!r} must be {expected}.") from None
+        raise click.BadParameter(f"must be {expected}, got {value!r}.") from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
@@ -68,7 +68,7 @@ def since_option(which: str, default: str | None = None) -> Callable[[Any], Any]
         metavar="AGE|TIME",
         default=default,
         show_default=default is not None,
-        help=f"Only {which} at most AGE (2h, 7d) ago, or since TIME (ISO 8601).",
+        help=f"Only {which} at most AGE (such as 2h or 7d) ago, or since TIME (ISO 8601).",
     )
 
 
@@ -120,7 +120,7 @@ def no_stack(setting: str) -> str | None:
         return None
     where = data_dir()
     shown = where if where.is_absolute() else f"./{where}"
-    return f"No running stack in {shown}; start it with movieapp dev or set {setting.upper()}."
+    return f"No stack is running in {shown}. Start one with `movieapp dev`, or set {setting.upper()}."
 
 
 def settings_for(data_dir: Path) -> Settings:

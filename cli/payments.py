@@ -116,7 +116,7 @@ def list_payments(
 @listing_options(bounded=False)
 @expected_failures
 def totals(listing: Listing, status: str | None, since: datetime | None) -> None:
-    """Count and total payments by status, error, and currency.
+    """Show the number and total amount of payments by status, error, and currency.
 
     \b
     Example:
@@ -139,7 +139,7 @@ def totals(listing: Listing, status: str | None, since: datetime | None) -> None
 def show(payment_id: str, as_json: bool) -> None:
     """Show a payment and its history.
 
-    ID is the id of the payment, or of one of its refunds.
+    ID is the id of the payment (TXN-…) or of one of its refunds (REF-…).
 
     \b
     Example:
@@ -176,10 +176,10 @@ def show(payment_id: str, as_json: bool) -> None:
 @json_option
 @expected_failures
 def cancel(payment_id: str, reason: str | None, yes: bool, as_json: bool) -> None:
-    """Cancel a payment that waits for the customer.
+    """Cancel a payment that is waiting for the customer to confirm it.
 
     The customer can then pay for the booking again. Exit code: 0 if the payment is canceled, 1 if its status
-    does not allow that.
+    does not allow cancellation.
 
     \b
     Example:
@@ -202,20 +202,20 @@ def cancel(payment_id: str, reason: str | None, yes: bool, as_json: bool) -> Non
 
 @payments.command()
 @since_option("payments, refunds, and disputes created", default="24h")
-@click.option("--dry-run", is_flag=True, help="Change nothing, and do not record outcomes that were unknown.")
 @click.option(
-    "--repair", is_flag=True, help="Repair the differences that movieapp can repair, after showing the plan."
+    "--dry-run", is_flag=True, help="Show differences, but look up no unknown outcomes and record nothing."
 )
+@click.option("--repair", is_flag=True, help="Repair the differences that movieapp can repair.")
 @yes_option
 @json_option
 @expected_failures
 def reconcile(since: datetime, dry_run: bool, repair: bool, yes: bool, as_json: bool) -> None:
-    """Compare recorded payments with those at the gateway.
+    """Compare recorded payments, refunds, and disputes with those at the gateway.
 
     First looks up the payments and refunds whose outcome is unknown, and records the outcomes. Then lists the
-    differences between payments, refunds, and disputes, in both directions. With --repair, shows the plan,
-    asks for confirmation, and carries out the repairs; the audit log has each repair. Exit code: 0 if no
-    difference is left, 1 if one is.
+    payments, refunds, and disputes that differ, and those that only one side has. With --repair, shows the
+    plan, asks for confirmation unless --yes is passed, and carries out the repairs. The audit log records
+    each repair. Exit code: 0 if no difference is left, 1 if any is left.
 
     \b
     Example, for cron:

@@ -22,9 +22,9 @@ def _person_options(command: Callable[..., None]) -> Any:
     """Decorate a command with the options that name a person."""
     for name, metavar, what in reversed(
         (
-            ("user", "ID", "User id of the person; may be repeated."),
-            ("email", "ADDRESS", "Email address of the person; may be repeated."),
-            ("phone", "NUMBER", "Phone number of the person, with the country code; may be repeated."),
+            ("user", "ID", "User id of the person (repeatable)."),
+            ("email", "ADDRESS", "Email address of the person (repeatable)."),
+            ("phone", "NUMBER", "Phone number of the person, with + and the country code (repeatable)."),
         )
     ):
         command = click.option(f"--{name}", f"{name}s", multiple=True, metavar=metavar, help=what)(command)
@@ -86,7 +86,7 @@ def export(
 
 @privacy.command()
 @_person_options
-@click.option("--dry-run", is_flag=True, help="Show what would be erased, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show which data would be erased, and change nothing.")
 @yes_option
 @json_option
 @expected_failures
@@ -100,8 +100,9 @@ def erase(
 ) -> None:
     """Erase a person's data, and keep accounting data.
 
-    Amounts, ids, and statuses are accounting data. An old event about the person is redacted if it is
-    replayed. Exit code: 0 if all personal data is erased, 1 if some is left. The report lists what is left.
+    Amounts, ids, and statuses are accounting data. If an old event about the person is
+    replayed, movieapp redacts it. Exit code: 0 if all personal data is erased, 1 if some is left. The report
+    lists the data that is left.
 
     \b
     Example:

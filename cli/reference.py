@@ -20,7 +20,7 @@ settings come from the environment and `.env` ([.env.example](../.env.example)).
 | 1 | the check or the action failed; the output says why |
 | 2 | invalid arguments |
 
-`movieapp bounces ingest` also has the exit code 75.
+`movieapp bounces ingest` exits with 75 if a mail server should keep the message and try again later.
 
 Colors, aligned tables, and progress bars appear only on a terminal. With `--json`, a command prints only JSON
 to standard output.

@@ -49,7 +49,9 @@ def refunds() -> None:
 @refunds.command()
 @click.argument("file", type=click.File("rb"), required=False)
 @click.option(
-    "--showtime", metavar="TIME", help="Refund all bookings of the screening at TIME, instead of a list."
+    "--showtime",
+    metavar="TIME",
+    help="Refund the bookings of the screening at TIME (in ISO 8601, or as in the events).",
 )
 @click.option("--movie", metavar="TITLE", help="With --showtime: only screenings of this movie.")
 @click.option("--cinema", metavar="NAME", help="With --showtime: only screenings in this cinema.")
@@ -62,12 +64,12 @@ def refunds() -> None:
     type=click.FloatRange(0.1, MAX_RATE),
     default=DEFAULT_RATE,
     show_default=True,
-    help="Maximum number of refunds per second. By default, Stripe allows 25.",
+    help="Maximum number of refunds per second. Stripe's default limit is 25.",
 )
 @click.option(
     "--resume",
     metavar="RUN",
-    help="Resume the bulk refund RUN with its own reason and rate, instead of a list.",
+    help="Resume the bulk refund with the id RUN, with its original reason and rate.",
 )
 @json_option
 @csv_option
@@ -88,13 +90,13 @@ def bulk(
 ) -> None:
     """Refund the remaining amount of every payment on a list.
 
-    FILE is CSV or JSON with payments (transaction_id), bookings (booking_id), or both. Pass - as FILE to read
-    standard input. Instead of FILE, --showtime finds the bookings of a screening in the events from the
+    FILE is a CSV or JSON list of payments (transaction_id), bookings (booking_id), or both. Pass - as FILE to
+    read standard input. Instead of FILE, --showtime finds the bookings of a screening in the events from the
     booking service.
 
-    The command shows the totals and the lines that it can't refund, and asks you to type the total. After an
-    interruption, run it again with the same list or with --resume: nothing is refunded twice. Exit code: 0 if
-    every payment on the list is refunded, or after --dry-run; 1 if a payment is not refunded.
+    The command shows the totals and the lines that it can't refund. Unless --yes is passed, it then asks you
+    to type the total. After an interruption, run it again with the same list or with --resume. It refunds no
+    payment twice. Exit code: 0 after --dry-run, or if every payment on the list is refunded; 1 otherwise.
 
     \b
     Examples:
@@ -164,8 +166,8 @@ def list_runs(listing: Listing) -> None:
 def show(run_id: str, as_json: bool, as_csv: bool) -> None:
     """Show the result of each line of a bulk refund.
 
-    The results show the current state of each payment. Exit code: 0 if every payment on the list is refunded,
-    1 if not.
+    RUN is the id that `refunds list` shows. The results include the current status of each payment. Exit
+    code: 0 if every payment of the bulk refund is refunded, 1 if not.
 
     \b
     Example:
@@ -182,9 +184,10 @@ def show(run_id: str, as_json: bool, as_csv: bool) -> None:
 @click.argument("run_id", metavar="RUN")
 @expected_failures
 def stop(run_id: str) -> None:
-    """Stop a bulk refund before its next refund.
+    """Stop a bulk refund before it starts another refund.
 
-    Completed refunds are not reversed. To continue, pass RUN to `refunds bulk --resume`.
+    RUN is the id that `refunds list` shows. Completed refunds are not reversed. To continue the bulk refund,
+    pass RUN to `refunds bulk --resume`.
 
     \b
     Example:

@@ -30,7 +30,7 @@ _DAY = timedelta(days=1)
 
 @click.command()
 @since_option("payments and notifications recorded", default="24h")
-@click.option("--watch", is_flag=True, help="Refresh the statistics until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Refresh the statistics until you press Ctrl-C.")
 @click.option(
     "--interval",
     type=click.IntRange(1, 3_600),
@@ -38,15 +38,16 @@ _DAY = timedelta(days=1)
     show_default=True,
     help="With --watch: seconds between refreshes.",
 )
-@timezone_option("Show times, and start days, in")
+@timezone_option("Show times in ZONE, such as Europe/Berlin, and start each day at midnight in ZONE.")
 @json_option
 @expected_failures
 def stats(since: datetime, watch: bool, interval: int, as_json: bool) -> None:
     """Show success rates, latencies, failures, revenue, and queues.
 
-    Processing time is the time from a request to a completed payment; it excludes payments that the customer
-    had to confirm. "Event to acceptance" is the time from an event to the acceptance of the email or SMS by a
-    server. Percentiles use at most the newest 10,000 payments, and the newest 10,000 emails and SMS.
+    "Processing" is the time from a request to a completed payment. It excludes payments that the customer had
+    to confirm. "Event to acceptance" is the time from an event until a mail server or SMS provider accepts
+    the email or SMS. Percentiles use only the newest 10,000 completed payments, and the newest 10,000
+    accepted emails and SMS.
 
     \b
     Examples:

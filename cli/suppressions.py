@@ -50,7 +50,7 @@ def suppressions() -> None:
     type=click.Choice([channel.value for channel in ChannelName]),
     help="Only suppressions of this channel.",
 )
-@click.option("--reason", type=click.Choice(REASONS), help="Only suppressions for this reason.")
+@click.option("--reason", type=click.Choice(REASONS), help="Only suppressions with this reason.")
 @click.option(
     "--address", metavar="ADDRESS", help="Only the suppression of this email address or phone number."
 )
@@ -59,8 +59,8 @@ def suppressions() -> None:
 def list_all(listing: Listing, channel: str | None, reason: str | None, address: str | None) -> None:
     """List active suppressions, newest first.
 
-    Addresses are stored as keyed hashes. The list shows only the domain of an email address, and the first
-    and last digits of a phone number. To find the suppression of an address, pass --address.
+    movieapp stores addresses as keyed hashes. The list shows only the domain of an email address, and the
+    first and last digits of a phone number. To find the suppression of an address, pass --address.
 
     \b
     Examples:
@@ -90,8 +90,8 @@ def list_all(listing: Listing, channel: str | None, reason: str | None, address:
 def add(address: str, reason: str, as_json: bool) -> None:
     """Suppress ADDRESS, an email address or a phone number.
 
-    The suppression ends after SUPPRESSION_DAYS. Only an operator can end it earlier; a START message from the
-    phone does not.
+    The suppression ends after SUPPRESSION_DAYS. Only an operator can end it earlier. A START message from the
+    phone does not end it.
 
     \b
     Example:
@@ -117,7 +117,8 @@ def add(address: str, reason: str, as_json: bool) -> None:
 def remove(target: str, reason: str, as_json: bool) -> None:
     """Remove a suppression, by address or by id.
 
-    `suppressions list` shows the ids. Exit code: 0 if the suppression is removed, 1 if there is none.
+    `suppressions list` shows the ids. Exit code: 0 if the suppression is removed, 1 if the recipient is not
+    suppressed.
 
     \b
     Example:

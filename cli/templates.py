@@ -53,9 +53,9 @@ def list_all(listing: Listing) -> None:
 @click.option(
     "--data",
     type=click.File("rb"),
-    help="Read the event, as JSON, from this file or from - for standard input.  [default: a full sample]",
+    help="Read the event as JSON from this file, or from standard input if -.  [default: a full sample]",
 )
-@click.option("--locale", metavar="TAG", help="Use this locale, such as de or en-GB, instead of the event's.")
+@click.option("--locale", metavar="TAG", help="Render in this locale, such as de or en-GB.")
 @click.option(
     "--text", "part", flag_value="text", default="text", help="Print the plain-text part.  [default]"
 )
@@ -75,7 +75,7 @@ def render(
     part: str,
     output: Path | None,
 ) -> None:
-    """Render TEMPLATE as the worker does, and print the email.
+    """Render an email from TEMPLATE as the worker does, and print the email.
 
     `templates list` shows the names of the templates.
 
@@ -88,7 +88,7 @@ def render(
     from devtools.gallery.preview import Previewer
 
     if template not in TEMPLATES:
-        raise click.UsageError(f"unknown template {template}; must be one of {', '.join(TEMPLATES)}")
+        raise click.UsageError(f"unknown template {template}. Valid templates: {', '.join(TEMPLATES)}")
     event = _event(template, data)
     if locale:
         event["locale"] = locale
@@ -112,7 +112,7 @@ def render(
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("build/gallery"),
     show_default=True,
-    help="Write to this directory, and replace any gallery in it.",
+    help="Write to this directory, and replace a gallery that is in it.",
 )
 @click.option(
     "--screenshots", is_flag=True, help="Add a screenshot of each email. Requires Chromium and Playwright."

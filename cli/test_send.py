@@ -16,9 +16,9 @@ from cli.options import command_settings, template_argument
 @click.option(
     "--data",
     type=click.File("rb"),
-    help="Read the event, as JSON, from this file or from - for standard input.  [default: a full sample]",
+    help="Read the event as JSON from this file, or from standard input if -.  [default: a full sample]",
 )
-@click.option("--via-queue", is_flag=True, help="Publish the event; a worker then sends the email.")
+@click.option("--via-queue", is_flag=True, help="Publish the event, so that a worker sends the email.")
 def test_send(template: str, recipient: str, data: IO[bytes] | None, via_queue: bool) -> None:
     """Send a sample email, rendered from TEMPLATE.
 
@@ -41,7 +41,7 @@ def test_send(template: str, recipient: str, data: IO[bytes] | None, via_queue: 
     from app.models import Notification
 
     if template not in TEMPLATES:
-        raise click.UsageError(f"unknown template {template}; must be one of {', '.join(TEMPLATES)}")
+        raise click.UsageError(f"unknown template {template}. Valid templates: {', '.join(TEMPLATES)}")
     event = _event(template, recipient, data)
     try:
         if via_queue:

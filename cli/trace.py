@@ -29,7 +29,7 @@ def trace(listing: Listing, search: str) -> None:
 
     ID is the id of a payment, refund, booking, user, HTTP request, event, or notification; the id of a
     PaymentIntent, refund, charge, or dispute at Stripe; or the Message-ID of an email. A unique prefix of an
-    id is enough. ADDRESS is an email address or a phone number. Case does not matter in ids and addresses.
+    id is enough. ADDRESS is an email address or a phone number. Ids and addresses are not case-sensitive.
 
     \b
     Examples:

@@ -19,7 +19,11 @@ _REDIS_POLL_MS = 100
 
 @click.command()
 @click.option(
-    "--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Number of processes."
+    "--processes",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Number of worker processes.",
 )
 @click.option(
     "--threads",
@@ -32,7 +36,7 @@ _REDIS_POLL_MS = 100
     "--queues",
     multiple=True,
     metavar="QUEUE",
-    help="Consume only this queue; may be repeated.  [default: all queues]",
+    help="Consume only this queue (repeatable).  [default: all queues]",
 )
 def worker(processes: int, threads: int, queues: tuple[str, ...]) -> None:
     """Send emails and SMS for events, and run periodic tasks.

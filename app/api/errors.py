@@ -55,11 +55,11 @@ _HTTP_ERRORS: dict[int, tuple[str, str]] = {
     ),
     413: ("PAYLOAD_TOO_LARGE", "The request body is too large."),
     415: ("UNSUPPORTED_MEDIA_TYPE", "Send the body as application/json."),
-    422: ("VALIDATION_ERROR", "The request is invalid: see details.fields."),
+    422: ("VALIDATION_ERROR", "The request is invalid. See details.fields."),
     429: ("RATE_LIMITED", "Too many requests. Please wait and try again."),
 }
-_MALFORMED = ("VALIDATION_ERROR", "The request could not be understood.")
-_INTERNAL = ("INTERNAL_ERROR", "Something went wrong on our side. It has been logged.")
+_MALFORMED = ("VALIDATION_ERROR", "The request is malformed. Check the body and the headers.")
+_INTERNAL = ("INTERNAL_ERROR", "An internal error occurred. The service has logged the error.")
 
 #: Messages of domain errors, for OpenAPI's examples.
 _EXAMPLES = {
@@ -78,7 +78,9 @@ _EXAMPLES = {
     "IDEMPOTENCY_KEY_REUSED": "This Idempotency-Key was used for another request. Use a new key.",
     "TOO_MANY_ATTEMPTS": "Too many payment attempts. Please try again later.",
     "PAYMENT_GATEWAY_ERROR": "The payment could not be made. Nothing was charged; please try again soon.",
-    "SERVICE_UNAVAILABLE": "The database is unavailable, so nothing was tried. Please try again soon.",
+    "SERVICE_UNAVAILABLE": (
+        "The database is unavailable, so the request was not processed. Please try again soon."
+    ),
 }
 
 #: Error code → the Retry-After header, in seconds.

@@ -13,7 +13,7 @@ from app.clock import iso
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON value")
+    raise ValueError(f"{name} is not a valid JSON value")
 
 
 #: Powers of ten beyond which arithmetic with a number would fail.
@@ -50,7 +50,7 @@ def _default(value: object) -> Any:
         return float(value)
     if isinstance(value, datetime):
         return iso(value)
-    raise TypeError(f"a {type(value).__name__} can't be converted to JSON")
+    raise TypeError(f"a value of type {type(value).__name__} can't be converted to JSON")
 
 
 _encoder = json.JSONEncoder(default=_default, separators=(",", ":"), ensure_ascii=False)

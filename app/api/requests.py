@@ -59,7 +59,7 @@ def refuse_card_numbers() -> None:
     places |= {"path": request.path, "query": request.query_string.decode("latin-1")}
     found = {name: [_NO_CARD_NUMBER] for name, text in places.items() if holds_card_number(text)}
     if found:
-        raise InvalidRequest("The request is invalid: see details.fields.", fields=found)
+        raise InvalidRequest("The request is invalid. See details.fields.", fields=found)
 
 
 def _card_numbers(body: Any) -> Iterator[tuple[Sequence[str], str]]:
@@ -220,5 +220,5 @@ class Digits(fields.Field[str]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
         if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,4}", text):
-            raise ValidationError("Must be a whole number of 1 to 4 digits.")
+            raise ValidationError("Must be a whole number with 1 to 4 digits.")
         return text

@@ -82,7 +82,7 @@ def act_on_payment(transaction_id: str) -> Any:
     found = services().payments.books.get(transaction_id)
     act = _ACTS.get(request.form.get("action", ""))
     if act is None:
-        raise BadRequest("The action is unknown. Go back to the payment and choose another.")
+        raise BadRequest("The action is unknown. Go back to the payment and choose another action.")
     try:
         flash(act(found, request.form))
     except Problem as problem:

@@ -54,7 +54,7 @@ def check_event(event: dict[str, Any]) -> tuple[dict[str, Any], EventType]:
     event_type = event.get("event_type")
     kind = CATALOG.get(event_type) if isinstance(event_type, str) else None
     if kind is None:
-        raise InvalidEvent(f"unknown event_type {event_type!r:.100}; must be one of {', '.join(CATALOG)}")
+        raise InvalidEvent(f"unknown event_type {event_type!r:.100}. Valid types: {', '.join(CATALOG)}")
     event = without_nulls(event)
     errors = kind.schema.validate(event)
     if errors:

@@ -47,7 +47,7 @@ class Bulkhead:
         with self._slot_freed:
             if not self._has_slot(share) and not self._wait_for_slot(share):
                 raise GatewayError(
-                    "The payment gateway is slow. Nothing was charged or refunded; please try again soon."
+                    "The payment gateway is slow. Nothing was charged or refunded. Please try again soon."
                 )
             self._in_flight[share] += 1
         try:

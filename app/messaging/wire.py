@@ -131,7 +131,7 @@ def _delivery(channel: Channel, body: bytes, dead: bool) -> MessageData:
     match own["args"]:
         case [str()] if own["kwargs"].keys() <= {"given_up"}:
             return own
-    raise Refused(f"a message for the actor {channel.actor} must contain one notification id")
+    raise Refused(f"a message for the actor {channel.actor} must contain exactly one notification id")
 
 
 def _own_message(body: bytes, dead: bool) -> MessageData | None:

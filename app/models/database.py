@@ -88,8 +88,8 @@ class Record(mongoengine.Document):
         if missing := cls.missing_indexes():
             if collection.find_one({}, ["_id"]) is not None:
                 raise ServiceUnavailable(
-                    f"The database lacks the indexes {', '.join(missing)}, so nothing was tried. "
-                    "An operator must run: movieapp migrate"
+                    f"The database lacks the indexes {', '.join(missing)}, so the request was not "
+                    "processed. An operator must run: movieapp migrate"
                 )
             cls.ensure_indexes()
 
@@ -271,7 +271,7 @@ def storage_errors() -> Iterator[None]:
         mongoengine.connection.ConnectionFailure,
     ) as error:
         raise ServiceUnavailable(
-            "The database is unavailable, so nothing was tried. Please try again soon."
+            "The database is unavailable, so the request was not processed. Please try again soon."
         ) from error
 
 
@@ -295,5 +295,6 @@ def storage_writes() -> Iterator[None]:
             pymongo.errors.ExecutionTimeout,
         ) as error:
             raise Unacknowledged(
-                "The database did not acknowledge the request, so nothing was tried. Please try again soon."
+                "The database did not acknowledge the data, so the request was not processed. "
+                "Please try again soon."
             ) from error

@@ -94,7 +94,7 @@ def confirm(runs: RunStore, run: Run, operator: Operator) -> None:
     """
     _record(operator, "refunds.bulk" if run.status == RunStatus.PLANNED else "refunds.resume", run)
     if not runs.begin(run.id, utcnow()) and runs.find(run.id).status == RunStatus.FINISHED:
-        raise InvalidRequest(f"The bulk refund {run.id} is finished. Plan a new one.")
+        raise InvalidRequest(f"The bulk refund {run.id} is finished. Plan a new bulk refund.")
 
 
 def stop(runs: RunStore, run: Run, operator: Operator) -> None:

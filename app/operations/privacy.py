@@ -207,7 +207,8 @@ class Privacy:
         _, unavailable = dead_letters.count(letters, self._queues())
         if unavailable:
             raise InvalidRequest(
-                f"The dead letters of {', '.join(unavailable)} are unavailable. Run the command again later."
+                f"The dead letters of the queues {', '.join(unavailable)} are unavailable. "
+                "Run the command again later."
             )
         with closing(dead_letters.find(letters, self._queues(), Selection())) as found:
             for case in found:

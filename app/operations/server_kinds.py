@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 _TIMEOUT_SECONDS = 1.0
 
 _SHARDED = (
-    "MONGODB_URI leads to mongos, the router of a sharded cluster: the unique index that keeps a booking "
-    "from being paid twice does not hold across shards. Name a replica set (docs/scaling.md)."
+    "MONGODB_URI leads to mongos, the router of a sharded cluster, on which a booking could be paid twice. "
+    "Use a replica set instead (docs/scaling.md)."
 )
 _CLUSTER = (
-    "{setting} leads to a node of a Redis Cluster: scripts and transactions use several keys, which a "
-    "cluster keeps on different nodes. Name one server, or a primary with replicas (docs/scaling.md)."
+    "{setting} leads to a node of a Redis Cluster, on which scripts and transactions that use several keys "
+    "fail. Use one server, or a primary with replicas (docs/scaling.md)."
 )
 _STREAM = (
     "the queue is a stream, which keeps handled messages and has no dead letters. "

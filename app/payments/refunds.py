@@ -130,7 +130,7 @@ class Refunds:
         if refund.status == RefundStatus.FAILED:
             if isinstance(outcome, Refused) and outcome.transient:
                 raise GatewayError(
-                    "The refund could not be made. Nothing was refunded; please try again soon.",
+                    "The refund could not be made. Nothing was refunded. Please try again soon.",
                     transaction_id=payment.id,
                 )
             raise _refused(payment, refund_id)

@@ -205,7 +205,7 @@ def _rate_limits(value: str) -> str:
     try:
         parse_many(value)
     except ValueError:
-        raise ValueError("must be rate limits, such as 100 per minute; 20 per 10 seconds") from None
+        raise ValueError("must be rate limits, such as '100 per minute; 20 per 10 seconds'") from None
     return value
 
 
@@ -216,7 +216,7 @@ def _recipient_limits(value: str) -> str:
 
 def _countries(value: tuple[str, ...]) -> tuple[str, ...]:
     if not all(map(_COUNTRY.fullmatch, value)):
-        raise ValueError("must be ISO 3166 country codes, such as US,CA; or the word any")
+        raise ValueError("must be comma-separated two-letter ISO 3166 country codes, such as US,CA, or 'any'")
     return value
 
 
@@ -238,10 +238,12 @@ def _limits_by_currency(value: str) -> dict[str, Decimal]:
         if currency and currency not in CURRENCIES:
             raise ValueError(f"{currency!r} is not an ISO 4217 currency code that Stripe supports")
         if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,3})?", amount) or not Decimal(amount):
-            raise ValueError("must be an amount above 0, or one per currency, such as USD:10000,JPY:1500000")
+            raise ValueError(
+                "must be one amount above 0, or one for each currency, such as USD:10000,JPY:1500000"
+            )
         limits[currency] = Decimal(amount)
     if "" in limits and len(limits) > 1:
-        raise ValueError("must be only one amount, or one per currency, such as USD:10000,JPY:1500000")
+        raise ValueError("must be one amount, or one for each currency, such as USD:10000,JPY:1500000")
     return limits
 
 
@@ -764,11 +766,13 @@ class Settings(BaseSettings):
         if not self.is_gateway_live:
             raise ValueError("PAYMENT_GATEWAY_API_KEY: must be a live key (sk_live_…) in production")
         if not self.trusted_proxies:
-            raise ValueError("TRUSTED_PROXIES: must be the number of TLS-terminating proxies in production")
+            raise ValueError(
+                "TRUSTED_PROXIES: must be the number of TLS-terminating proxies, at least 1, in production"
+            )
         if not self.public_url.startswith("https://"):
             raise ValueError("PUBLIC_URL: must be the https:// URL of the API in production")
         if self.broker is not Broker.RABBITMQ:
-            raise ValueError("RABBITMQ_URL: must be amqp:// or amqps:// in production")
+            raise ValueError("RABBITMQ_URL: must start with amqp:// or amqps:// in production")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -777,8 +781,9 @@ class Settings(BaseSettings):
         if self.gateway_time_budget >= self.web_timeout:
             raise ValueError(
                 f"WEB_TIMEOUT: must exceed {self.gateway_time_budget:.0f} s, the longest gateway call that "
-                "PAYMENT_GATEWAY_CONNECT_TIMEOUT, _READ_TIMEOUT, and _MAX_RETRIES allow. Otherwise gunicorn "
-                "kills workers during charges. Raise WEB_TIMEOUT, or lower those settings"
+                "PAYMENT_GATEWAY_CONNECT_TIMEOUT, PAYMENT_GATEWAY_READ_TIMEOUT, and "
+                "PAYMENT_GATEWAY_MAX_RETRIES allow. Otherwise gunicorn kills workers during charges. "
+                "Raise WEB_TIMEOUT, or lower those settings"
             )
         if 0 < len(self.dashboard_secret_key.get_secret_value()) < _SECRET_KEY_LENGTH:
             raise ValueError(f"DASHBOARD_SECRET_KEY: must have at least {_SECRET_KEY_LENGTH} characters")

@@ -161,7 +161,9 @@ def _rsa_key(name: str, pem: str, password: str) -> RSAPrivateKey:
     try:
         key = load_pem_private_key(pem.encode(), password.encode() or None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise ValueError(f"{name}: must be a PEM private key, with the right password if encrypted") from None
+        raise ValueError(
+            f"{name}: must be a PEM private key, unencrypted or with its correct password"
+        ) from None
     if not isinstance(key, RSAPrivateKey):
         raise ValueError(f"{name}: must be an RSA key")  # noqa: TRY004 - of the setting, not of the program
     return key

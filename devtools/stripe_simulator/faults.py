@@ -163,7 +163,7 @@ def parse(body: dict[str, Any]) -> Fault:
     """
     for name in ("match", "kind", *body):
         if name not in _MEMBERS:
-            raise StripeError(400, f"unknown member {name}; must be one of {', '.join(_MEMBERS)}", param=name)
+            raise StripeError(400, f"unknown member {name}. Valid members: {', '.join(_MEMBERS)}", param=name)
         words, is_right = _MEMBERS[name]
         if name not in body or not is_right(body[name]):
             raise StripeError(400, f"{name} must be {words}", param=name)

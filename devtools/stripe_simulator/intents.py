@@ -102,7 +102,7 @@ def _confirm(call: Call, intent: Record, params: Params) -> Record:
     if automatic and automatic["allow_redirects"] == "always" and not return_url:
         raise StripeError(
             400,
-            "automatic_payment_methods may redirect the customer: send a return_url, or"
+            "automatic_payment_methods may redirect the customer. Send a return_url, or"
             " automatic_payment_methods[allow_redirects]=never.",
             param="return_url",
         )

@@ -59,7 +59,9 @@ class Store:
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             (tables,) = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             if tables and version != _VERSION:
-                raise sqlite3.DatabaseError("another version of the simulator created this file; delete it")
+                raise sqlite3.DatabaseError(
+                    "another version of the simulator created this file. Delete the file"
+                )
             self._db.execute("PRAGMA journal_mode = WAL")
             # Nothing is lost when the process is killed, only when the machine is.
             self._db.execute("PRAGMA synchronous = NORMAL")

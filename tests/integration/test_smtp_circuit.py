@@ -140,7 +140,7 @@ def test_a_slowly_opened_connection_is_used_for_later_mails(
 ) -> None:
     smtpd.greeting_delay = 0.6
     with closing(Transport(Server.of(settings(smtpd)), connect_wait_seconds=0.1)) as transport:
-        with pytest.raises(OutOfTurn, match="still opening a connection"):
+        with pytest.raises(OutOfTurn, match="is not open yet"):
             transport.send(mail())
         wait_for(lambda: not is_out_of_turn(transport), 5, "the connection was not kept")
         transport.send(mail())

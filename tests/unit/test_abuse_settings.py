@@ -23,12 +23,12 @@ def test_limits_are_read() -> None:
     ["", "user", "user 9", "user 9/week", "user 0/hour", "who 9/hour", "user 9/hour; user 9/day", "9/hour"],
 )
 def test_invalid_limits_stop_the_start(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match=r"must be none, or limits such as user 9/hour 15/day; ip 30/day"):
+    with pytest.raises(ValueError, match=r"must be none, or limits such as 'user 9/hour 15/day; ip 30/day'"):
         parse_budgets(text, ("user", "ip"))
     if text:
         monkeypatch.setenv("CARD_ATTEMPT_LIMITS", text)
         with pytest.raises(
-            SettingsError, match="CARD_ATTEMPT_LIMITS: must be none, or limits such as booking"
+            SettingsError, match="CARD_ATTEMPT_LIMITS: must be none, or limits such as 'booking"
         ):
             load_settings()
 

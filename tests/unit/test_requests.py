@@ -49,7 +49,7 @@ def refused(response: Any) -> dict[str, Any]:
     error = response.json["error"]
     assert (error["code"], error["message"]) == (
         "VALIDATION_ERROR",
-        "The request is invalid: see details.fields.",
+        "The request is invalid. See details.fields.",
     )
     fields: dict[str, Any] = error["details"]["fields"]
     return fields

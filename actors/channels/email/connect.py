@@ -79,7 +79,7 @@ def _connected(server: Server, timeout: float) -> socket.socket:
             server.learned.address = address
             sock.settimeout(timeout)
             return sock
-    raise OSError(f"{server.host} does not resolve to an address")
+    raise OSError(f"the host name {server.host} does not resolve to an IP address")
 
 
 def misconfigured(server: Server, error: Exception, *, connected: bool) -> str:

@@ -70,7 +70,10 @@ def _fetch(endpoint: TokenEndpoint, refresh_token: str) -> tuple[str, float]:
     except OAuth2Error as error:
         # Its text is the endpoint's `error` and `error_description`, which contain no secret.
         reason = f"the token endpoint refused the request: {error.error} {error.description or ''}".strip()
-        advice = "Check SMTP_OAUTH2_CLIENT_ID, _CLIENT_SECRET, _SCOPE, and a refresh token in SMTP_PASSWORD"
+        advice = (
+            "Check SMTP_OAUTH2_CLIENT_ID, SMTP_OAUTH2_CLIENT_SECRET, SMTP_OAUTH2_SCOPE, and the refresh "
+            "token in SMTP_PASSWORD"
+        )
         raise smtp_error(AuthenticationFailed, "auth", None, reason, advice) from None
     except (requests.RequestException, KeyError, ValueError) as error:
         reason = f"the token endpoint returned no token: {type(error).__name__}"

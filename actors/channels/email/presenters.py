@@ -46,7 +46,7 @@ def text(_: Conventions, value: Any) -> str:
     dot, and before the slashes of a scheme, prevents this.
     """
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise Unpresentable("must be text")
+        raise Unpresentable("must be a string or an integer")
     return _DOT.sub(r"\1 ", _SCHEME.sub(": //", one_line(str(value), _MAX_TEXT_LENGTH)))
 
 
@@ -59,7 +59,7 @@ def person(conventions: Conventions, value: Any) -> str | None:
 def identifier(_: Conventions, value: Any) -> str:
     """Return an id unchanged, because people copy it and scanners compare it."""
     if not isinstance(value, str):
-        raise Unpresentable("must be an id")
+        raise Unpresentable("must be an id, which is a string")
     exact = len(value) <= _MAX_TEXT_LENGTH and re.search(ID_PATTERN, value)
     return value if exact else one_line(value, _MAX_TEXT_LENGTH)
 

@@ -154,7 +154,7 @@ class Transport:
                 kept_for_later = True
                 self._circuit.record_late()
                 future.add_done_callback(partial(self._keep_late, probe=probe))
-                raise OutOfTurn(f"{self._server.address} is still opening a connection", 5.0) from None
+                raise OutOfTurn(f"the connection to {self._server.address} is not open yet", 5.0) from None
             except Postponed as error:
                 self._circuit.failed(error, probe=probe)
                 raise

@@ -49,7 +49,7 @@ class _None:
     """Provider that refuses everything. SMS queued before SMS was disabled become dead letters."""
 
     def send(self, recipient: str, text: str, receipt_url: str | None) -> str | None:
-        raise PermanentFailure("SMS is disabled: SMS_PROVIDER is none")
+        raise PermanentFailure("SMS is disabled, because SMS_PROVIDER is none. To send SMS, set SMS_PROVIDER")
 
     def close(self) -> None:
         pass

@@ -8,10 +8,10 @@ from phonenumbers import NumberParseException, ValidationResult
 from actors.errors import PermanentFailure
 
 _REASONS = {
-    ValidationResult.INVALID_COUNTRY_CODE: "no country has that code",
+    ValidationResult.INVALID_COUNTRY_CODE: "no country has this country code",
     ValidationResult.TOO_SHORT: "it is too short",
     ValidationResult.TOO_LONG: "it is too long",
-    ValidationResult.INVALID_LENGTH: "numbers of that country have another length",
+    ValidationResult.INVALID_LENGTH: "numbers in this country have a different length",
     ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "it lacks the area code",
 }
 

@@ -140,9 +140,13 @@ class StripeApi:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             # The SDK failed to parse a response that is not Stripe's, for example {"error": "text"} of a
             # proxy.
-            raise stripe.APIError("The response can't be parsed. Check PAYMENT_GATEWAY_URL.") from error
+            raise stripe.APIError(
+                "The payment gateway's response can't be parsed. Check PAYMENT_GATEWAY_URL."
+            ) from error
         if not isinstance(response.data, dict) or "object" not in response.data:
-            raise stripe.APIError("The response is not a Stripe API object.", http_status=response.code)
+            raise stripe.APIError(
+                "The payment gateway's response is not a Stripe API object.", http_status=response.code
+            )
         return response
 
 

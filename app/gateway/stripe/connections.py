@@ -43,7 +43,7 @@ class _TimedReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         remaining = self._deadline - time.monotonic()
         if remaining <= 0:
-            raise TimeoutError("The response was not complete within the read timeout.")
+            raise TimeoutError("The payment gateway's response was not complete within the read timeout.")
         self._sock.settimeout(remaining)
         return self._file.readinto(buffer)
 

@@ -29,7 +29,7 @@ def method_for(number: str) -> str:
     method = TEST_METHODS.get(number)
     if method is None:
         raise InvalidCard(
-            "This is not a test card number. Use one from https://docs.stripe.com/testing",
+            "This is not a test card number. Use a test card from https://docs.stripe.com/testing",
             field="card_number",
         )
     return method

@@ -37,7 +37,7 @@ def read_list(data: bytes) -> list[Entry]:
         InvalidRequest: the list is neither CSV nor JSON, too long, or empty. The message has the line number.
     """
     if len(data) > MAX_LIST_BYTES:
-        raise InvalidRequest(f"The list is larger than {MAX_LIST_BYTES} bytes. Split it.")
+        raise InvalidRequest(f"The list is larger than {MAX_LIST_BYTES} bytes. Split the list.")
     try:
         text = data.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
@@ -46,7 +46,7 @@ def read_list(data: bytes) -> list[Entry]:
     entries: list[Entry] = []
     for number, row in rows:
         if len(entries) == MAX_LINES:
-            raise InvalidRequest(f"The list has more than {MAX_LINES} entries. Split it.")
+            raise InvalidRequest(f"The list has more than {MAX_LINES} entries. Split the list.")
         entries.append(_entry(number, row))
     if not entries:
         raise InvalidRequest(f"The list has no entries. {_EXPECTED}")

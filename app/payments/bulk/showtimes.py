@@ -64,7 +64,7 @@ def find_bookings(screening: Screening) -> list[Entry]:
         }
         if len(bookings) > MAX_LINES:
             raise InvalidRequest(
-                f"More than {MAX_LINES} bookings match. Also give the movie, cinema, and screen."
+                f"More than {MAX_LINES} bookings match. Also specify the movie, cinema, or screen."
             )
         events = _events_of(sorted(bookings))
     return bookings_at(screening, events)
@@ -98,7 +98,8 @@ def bookings_at(screening: Screening, events: Iterable[Mapping[str, Any]]) -> li
     }
     if not matching:
         raise InvalidRequest(
-            f"No booking on record matches this screening: {screening.name}. Check each value."
+            f"No booking on record matches this screening: {screening.name}. Check "
+            "the showtime, movie, cinema, and screen."
         )
     _check_unambiguous(screening, list(matching.values()))
     return [

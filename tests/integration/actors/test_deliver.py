@@ -163,7 +163,7 @@ def test_the_message_of_an_abandoned_delivery_becomes_its_dead_letter(
 ) -> None:
     Notification.objects(id=created.id).update_one(set__status="failed", unset__due_at=True)
     deliver(str(created.id))
-    with pytest.raises(DeliveryFailed, match=r"^the inline attempt failed permanently$"):
+    with pytest.raises(DeliveryFailed, match=r"^the inline delivery attempt failed permanently$"):
         deliver(str(created.id), given_up=True)
     assert channel.sent == []
 

@@ -118,13 +118,13 @@ def test_a_repeated_event_finds_its_delivery(log_lines: LogLines) -> None:
 def test_a_different_event_with_the_same_id_reports_the_differing_fields() -> None:
     event = dict(new().event_data)
     changed = event | {"seats": ["Z9"], "extra": 1}
-    with pytest.raises(deliveries.ConflictingEvent, match=r"has other values of extra, seats$"):
+    with pytest.raises(deliveries.ConflictingEvent, match=r"has different values for extra, seats$"):
         deliveries.record(changed, ChannelName.EMAIL, "booking_confirmation", "jane@example.com")
 
 
 def test_the_list_of_differing_fields_is_truncated() -> None:
     event = dict(new().event_data)
-    with pytest.raises(deliveries.ConflictingEvent, match=r"other values of x{300}$"):
+    with pytest.raises(deliveries.ConflictingEvent, match=r"different values for x{300}$"):
         deliveries.record(
             event | {"x" * 400: 1}, ChannelName.EMAIL, "booking_confirmation", "jane@example.com"
         )

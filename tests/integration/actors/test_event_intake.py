@@ -62,7 +62,7 @@ def test_a_different_event_with_a_known_id_is_quarantined(
     assert stub.dead(EVENTS) == ["notify"]
     (kept,) = [line for line in log_lines() if line["message"] == "event quarantined"]
     assert (kept["level"], kept["event_id"]) == ("error", event["event_id"])
-    assert kept["reason"] == "an earlier event with this event_id has other values of seats, user_email"
+    assert kept["reason"] == "an earlier event with this event_id has different values for seats, user_email"
     assert status_of(event, stored_settings) == "processed"
     assert Notification.objects.get().recipient == event["user_email"]
 

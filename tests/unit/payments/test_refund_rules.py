@@ -107,7 +107,7 @@ def test_a_refund_with_an_unknown_outcome_stays_pending_and_reserved(
     [
         (RefundFailed("re_1", "expired_or_canceled_card"), RefundNotAllowed, "gateway refused this refund"),
         (Refused("charge already refunded"), RefundNotAllowed, "gateway refused this refund"),
-        (Refused("rate limit", transient=True), GatewayError, "Nothing was refunded; please try again soon"),
+        (Refused("rate limit", transient=True), GatewayError, "Nothing was refunded. Please try again soon"),
     ],
 )
 def test_a_refund_that_was_certainly_not_made_releases_its_amount(

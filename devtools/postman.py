@@ -1,4 +1,4 @@
-"""Generate docs/postman from the OpenAPI document: requests in a working order, with checks.
+"""Generate docs/postman from the OpenAPI document: requests that run in order, with checks.
 
 python -m devtools.postman > docs/postman/movieapp.postman_collection.json
 """
@@ -45,13 +45,13 @@ _REFUND = {
     "original_transaction_id": "{{transactionId}}",
     "booking_id": "{{bookingId}}",
     "user_id": "user_1",
-    "reason": "one seat less",
+    "reason": "The customer canceled one seat.",
 }
 
 STEPS = (
-    Step("The ways to pay", "get", "/payment/methods", 200),
+    Step("List the payment methods", "get", "/payment/methods", 200),
     Step(
-        "Pay",
+        "Pay for a booking",
         "post",
         "/payment/process",
         200,
@@ -60,7 +60,7 @@ STEPS = (
         ('pm.collectionVariables.set("transactionId", answer.transaction_id);',),
     ),
     Step(
-        "Ask again with the same key: the same answer",
+        "Repeat the payment request with the same idempotency key",
         "post",
         "/payment/process",
         200,
@@ -69,7 +69,7 @@ STEPS = (
         ('pm.expect(pm.response.headers.get("Idempotency-Replayed")).to.eql("true");',),
     ),
     Step(
-        "Pay the same booking once more: refused",
+        "Try to pay for the same booking again (refused)",
         "post",
         "/payment/process",
         409,
@@ -80,7 +80,7 @@ STEPS = (
         ),
     ),
     Step(
-        "What became of it",
+        "Get the status of the payment",
         "get",
         "/payment/status/{transaction_id}",
         200,
@@ -88,17 +88,17 @@ STEPS = (
         values={"transaction_id": "{{transactionId}}"},
     ),
     Step(
-        "All payments of a booking",
+        "List all payments for the booking",
         "get",
         "/payment/booking/{booking_id}",
         200,
         checks=("pm.expect(answer.transactions).to.have.lengthOf(1);",),
         values={"booking_id": "{{bookingId}}"},
     ),
-    Step("Give a part back", "post", "/payment/refund", 200, _REFUND | {"refund_amount": 5}),
-    Step("Give the rest back", "post", "/payment/refund", 200, _REFUND),
+    Step("Refund a part of the payment", "post", "/payment/refund", 200, _REFUND | {"refund_amount": 5}),
+    Step("Refund the rest of the payment", "post", "/payment/refund", 200, _REFUND),
     Step(
-        "A card without funds",
+        "Pay with a card that has insufficient funds",
         "post",
         "/payment/process",
         400,
@@ -107,7 +107,7 @@ STEPS = (
         ('pm.expect(answer.error_code).to.eql("INSUFFICIENT_FUNDS");',),
     ),
     Step(
-        "3-D Secure",
+        "Pay with a card that requires 3-D Secure",
         "post",
         "/payment/process",
         202,
@@ -115,8 +115,8 @@ STEPS = (
         {},
         ('pm.expect(answer.status).to.eql("requires_action");',),
     ),
-    Step("The process answers", "get", "/health", 200),
-    Step("Payments are safe", "get", "/health/ready", 200),
+    Step("Check that the API is running", "get", "/health", 200),
+    Step("Check that the API is ready to take payments", "get", "/health/ready", 200),
 )
 
 
@@ -125,13 +125,20 @@ def collection(document: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "info": {
             "name": f"{document['info']['title']} {document['info']['version']}",
-            "description": "Made from the OpenAPI document. Run it from the top: it pays for a new booking.",
+            "description": (
+                "Generated from the OpenAPI document. Run the requests in order. They pay for a new booking"
+                " and refund the payment."
+            ),
             "schema": _SCHEMA,
         },
         "auth": {"type": "bearer", "bearer": [{"key": "token", "value": "{{apiKey}}", "type": "string"}]},
         "variable": [
             {"key": "baseUrl", "value": "http://localhost:8003"},
-            {"key": "apiKey", "value": "", "description": "movieapp keys create; not needed in development"},
+            {
+                "key": "apiKey",
+                "value": "",
+                "description": "API key from `movieapp keys create`. Not needed in development.",
+            },
             {"key": "bookingId", "value": ""},
             {"key": "transactionId", "value": ""},
         ],

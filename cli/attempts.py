@@ -37,7 +37,8 @@ def attempts() -> None:
 def list_all(listing: Listing) -> None:
     """List lockouts from payment, sorted by end time, latest first.
 
-    A booking, user, IP address, or card is locked out when its declines reach a limit in CARD_ATTEMPT_LIMITS.
+    movieapp locks out a booking, user, IP address, or card when the number of declined payments reaches a
+    limit in CARD_ATTEMPT_LIMITS.
 
     \b
     Example:

@@ -178,12 +178,12 @@ def replay(
 ) -> None:
     """Put dead letters back onto their queues, by id or by filter.
 
-    Without ids or filters, replays all dead letters. It asks for confirmation first, unless --yes is passed.
-    With ids or filters, it does not ask.
+    Without ids or filters, the command replays all dead letters. It first asks for confirmation, unless --yes
+    is passed. With ids or filters, the command does not ask for confirmation.
 
-    You can interrupt and repeat the command. It deletes a dead letter only after the message is back on its
-    queue. Workers do not send an email or SMS again that was already sent. Exit code: 0 if every selected
-    dead letter is replayed, 1 if any is not or if none matches.
+    You can interrupt and repeat the command. The command deletes a dead letter only after the message is back
+    on its queue. Workers do not send an email or SMS again that was already sent. Exit code: 0 if every
+    selected dead letter is replayed, 1 if any is not or if none matches.
 
     \b
     Example:

@@ -17,7 +17,7 @@ settings come from the environment and `.env` ([.env.example](../.env.example)).
 | exit code | meaning |
 |---|---|
 | 0 | success |
-| 1 | the check or the action failed; the output says why |
+| 1 | the check or the action failed, as the output explains |
 | 2 | invalid arguments |
 
 `movieapp bounces ingest` exits with 75 if a mail server should keep the message and try again later.

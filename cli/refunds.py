@@ -94,9 +94,10 @@ def bulk(
     read standard input. Instead of FILE, --showtime finds the bookings of a screening in the events from the
     booking service.
 
-    The command shows the totals and the lines that it can't refund. Unless --yes is passed, it then asks you
-    to type the total. After an interruption, run it again with the same list or with --resume. It refunds no
-    payment twice. Exit code: 0 after --dry-run, or if every payment on the list is refunded; 1 otherwise.
+    The command shows the totals and the lines that it can't refund. Unless --yes is passed, the command
+    then asks you to type the total. After an interruption, run the command again with the same list or with
+    --resume. No payment is refunded twice. Exit code: 0 after --dry-run, or if every payment on the list is
+    refunded; 1 otherwise.
 
     \b
     Examples:

@@ -90,8 +90,8 @@ def list_all(listing: Listing, channel: str | None, reason: str | None, address:
 def add(address: str, reason: str, as_json: bool) -> None:
     """Suppress ADDRESS, an email address or a phone number.
 
-    The suppression ends after SUPPRESSION_DAYS. Only an operator can end it earlier. A START message from the
-    phone does not end it.
+    The suppression ends after SUPPRESSION_DAYS. Only an operator can end the suppression earlier. A START
+    message from the phone does not end the suppression.
 
     \b
     Example:

@@ -112,7 +112,7 @@ def render(
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("build/gallery"),
     show_default=True,
-    help="Write to this directory, and replace a gallery that is in it.",
+    help="Write to this directory, and replace an existing gallery there.",
 )
 @click.option(
     "--screenshots", is_flag=True, help="Add a screenshot of each email. Requires Chromium and Playwright."

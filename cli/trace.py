@@ -27,9 +27,10 @@ _LISTED = {"at": "at", "subject": "subject", "what": "what", "detail": "detail"}
 def trace(listing: Listing, search: str) -> None:
     """Show everything stored about ID or ADDRESS, oldest first.
 
-    ID is the id of a payment, refund, booking, user, HTTP request, event, or notification; the id of a
-    PaymentIntent, refund, charge, or dispute at Stripe; or the Message-ID of an email. A unique prefix of an
-    id is enough. ADDRESS is an email address or a phone number. Ids and addresses are not case-sensitive.
+    ID is the id of a payment, refund, booking, user, HTTP request, event, or notification. ID can also be the
+    id of a PaymentIntent, refund, charge, or dispute at Stripe, or the Message-ID of an email. A unique
+    prefix of an id is enough. ADDRESS is an email address or a phone number. Ids and addresses are not
+    case-sensitive.
 
     \b
     Examples:

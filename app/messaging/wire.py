@@ -100,7 +100,7 @@ def _event(family: str, body: bytes, origin: Origin | None, dead: bool) -> Messa
     except InvalidEvent as error:
         raise Refused(str(error)) from None
     if "actor_name" in event and "queue_name" in event:
-        raise Refused("the body is a Dramatiq message; this queue accepts only events as plain JSON")
+        raise Refused("the body is a Dramatiq message. This queue accepts only events as plain JSON")
     event_type = event.get("event_type")
     if not isinstance(event_type, str):
         raise Refused("the field event_type is missing or not a string")

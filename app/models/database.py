@@ -82,7 +82,7 @@ class Record(mongoengine.Document):
     def _check_indexes(cls, collection: Collection[dict[str, Any]]) -> None:
         if collection.database.client.is_mongos:
             raise ServiceUnavailable(
-                "The database is sharded, so a booking could be paid twice. Nothing was done. "
+                "The database is sharded, so a booking could be paid twice. "
                 "An operator must run: movieapp check"
             )
         if missing := cls.missing_indexes():

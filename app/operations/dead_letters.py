@@ -271,7 +271,7 @@ def _refusal(event: dict[str, Any]) -> str | None:
     with storage_errors():
         first = Notification.objects(event_id=event["event_id"]).only("event_data").first()
     if first and canonical(first.event_data) != canonical(event):
-        return "an earlier event with this event_id has other content"
+        return "an earlier event with this event_id has different content"
     return None
 
 

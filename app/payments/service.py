@@ -398,7 +398,7 @@ class Payments:
         """Check an order. Return it with currency and amount in canonical form."""
         if order.payment_method not in self.settings.payment_methods:
             raise InvalidRequest(
-                "This payment method is disabled. Use one that GET /payment/methods shows as enabled.",
+                "This payment method is disabled. Use a method that GET /payment/methods shows as enabled.",
                 field="payment_method",
             )
         if order.return_url and not self._may_return_to(order.return_url):

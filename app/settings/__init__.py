@@ -172,7 +172,9 @@ def _optional_imap_url(value: SecretStr) -> SecretStr:
     except ValueError:
         valid = False
     if not valid:
-        raise ValueError("must be imaps://user:password@host/INBOX; write @ in the user name as %40")
+        raise ValueError(
+            "must be imaps://user:password@host/INBOX, with each @ in the user name written as %40"
+        )
     return value
 
 

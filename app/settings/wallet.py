@@ -93,7 +93,7 @@ def apple_credentials(certificate: str, key: str, password: str, intermediate: s
     except (ValueError, TypeError, InvalidSignature):
         issuer = ours.issuer.rfc4514_string()
         raise ValueError(
-            f"APPLE_WWDR_CERTIFICATE: must be the certificate that issued APPLE_PASS_CERTIFICATE: {issuer}"
+            f"APPLE_WWDR_CERTIFICATE: must be the certificate that issued APPLE_PASS_CERTIFICATE ({issuer})"
         ) from None
     names = {each.oid: str(each.value) for each in ours.subject}
     pass_type_id, team_id = names.get(NameOID.USER_ID), names.get(NameOID.ORGANIZATIONAL_UNIT_NAME)

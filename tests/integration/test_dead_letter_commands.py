@@ -118,10 +118,10 @@ def test_each_kind_of_dead_letter_has_its_reason(stack: Settings) -> None:
     errors = [letter["error"] for letter in listed(stack)]
     assert errors[0].startswith("booking.cancelled: booking_id: Missing data")
     assert errors[1].startswith("unknown event_type 'booking.\\x1b[2Jmoved'. Valid types: booking.")
-    assert errors[2] == "an earlier event with this event_id has other content"
+    assert errors[2] == "an earlier event with this event_id has different content"
     assert errors[3] == "the body is not valid UTF-8 at byte 0"
     assert errors[4:] == [
-        "the body is a Dramatiq message; this queue accepts only events as plain JSON",
+        "the body is a Dramatiq message. This queue accepts only events as plain JSON",
         "550 5.1.1 no such user",
         "the record of the delivery was deleted, so a replay would do nothing",
     ]

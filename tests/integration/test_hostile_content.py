@@ -144,7 +144,7 @@ def test_a_publishers_headers_can_neither_forge_a_reason_nor_route_a_message(
     assert (
         letter.reason
         == letter.refusal
-        == "the body is a Dramatiq message; this queue accepts only events as plain JSON"
+        == "the body is a Dramatiq message. This queue accepts only events as plain JSON"
     )
     _tag, properties = letter.handle
     assert (properties.headers["kept"], properties.expiration) == ("yes", None)

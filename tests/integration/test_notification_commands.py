@@ -105,7 +105,7 @@ def test_resend_reports_queued_and_refused_notifications(stack: Settings) -> Non
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
         f"{failed.id}  queued",
-        f"{sent.id}  refused: already sent; pass --force to send it again",
+        f"{sent.id}  refused: already sent. To send it again, pass --force",
         "unknown  refused: no notification has this id",
     ]
     failed.reload()

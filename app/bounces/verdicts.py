@@ -126,7 +126,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         _soft(Reason.CONTENT, counts=False),
-        "this email is too large; a smaller one may be accepted",
+        "this email is too large, but the server may accept a smaller email",
         codes=("2.3", "3.4"),
     ),
     Rule(
@@ -138,12 +138,12 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         _soft(Reason.MAILBOX_FULL),
-        "the mailbox is full; its owner can free space, so 5.2.2 is soft too",
+        "the mailbox is full, but its owner can free space, so 5.2.2 is soft too",
         codes=("2.2",),
     ),
     Rule(
         _soft(Reason.MAILBOX_FULL),
-        "the reply text says that the mailbox is full; the code does not matter",
+        "the reply text says that the mailbox is full, whatever the code is",
         words=compile(_FULL, IGNORECASE),
     ),
     Rule(
@@ -160,7 +160,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         _hard(Reason.NO_SUCH_RECIPIENT),
-        "Exchange Online does not know the address; from other servers, 5.4.1 means an unreachable host",
+        "Exchange Online does not know the address (from other servers, 5.4.1 means an unreachable host)",
         codes=("4.1",),
         digit="5",
         words=compile(r"recipient address rejected", IGNORECASE),
@@ -183,12 +183,12 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         _soft(Reason.POLICY, counts=False),
-        "a spam filter, a block list, or an authentication check; the recipient is not the cause",
+        "the cause is a spam filter, a blocklist, or an authentication check, not the recipient",
         codes=("7",),
     ),
     Rule(
         _soft(Reason.POLICY, counts=False),
-        "the reply text names spam, a block list, or authentication",
+        "the reply text names spam, a blocklist, or authentication",
         words=compile(_POLICY, IGNORECASE),
     ),
     Rule(
@@ -199,7 +199,7 @@ RULES: tuple[Rule, ...] = (
     Rule(_soft(Reason.EXPIRED), "a relay stopped retrying after several days", codes=("4.7",)),
     Rule(
         _soft(Reason.UNREACHABLE),
-        "no route to the host, or no reply; 5.4.4 is soft too, because a failing name server can cause it",
+        "no route to the host, or no reply (5.4.4 is soft too: a failing name server can cause it)",
         codes=("4",),
     ),
     Rule(

@@ -1,32 +1,32 @@
 #!/bin/sh
-# Gives each service a RabbitMQ user that may do what it needs and no more; takes guest away. Safe to repeat,
-# and the way to change a password. Run it where rabbitmqctl reaches the node.
-# docs/rabbitmq-access.md says what each permission is for.
+# Create a RabbitMQ user with minimal permissions for each service, and delete the user guest.
+# Run this script where rabbitmqctl can connect to the node. To change a password, run the script again.
+# docs/rabbitmq-access.md explains each permission.
 set -eu
 
 passwords="RABBITMQ_PUBLISHER_PASSWORD RABBITMQ_PAYMENTS_PASSWORD RABBITMQ_WORKER_PASSWORD"
 for name in $passwords ${RABBITMQ_ADMIN_PASSWORD:+RABBITMQ_ADMIN_PASSWORD}; do
   eval "value=\${$name:-}"
   case $value in
-    *[!A-Za-z0-9_-]*) echo "$name: only letters, digits, - and _, as it goes into URLs" >&2; exit 2 ;;
+    *[!A-Za-z0-9_-]*) echo "$name must contain only letters, digits, hyphens, and underscores, because URLs contain it." >&2; exit 2 ;;
   esac
-  [ ${#value} -ge 16 ] || { echo "$name: must be set, to 16 characters or more" >&2; exit 2; }
+  [ ${#value} -ge 16 ] || { echo "$name must be set to at least 16 characters." >&2; exit 2; }
 done
 
 case ${RABBITMQ_EXCHANGE:-}${NAMESPACE:-} in
-  *[!A-Za-z0-9._-]*) echo "RABBITMQ_EXCHANGE, NAMESPACE: only letters, digits, ., - and _ here" >&2; exit 2 ;;
+  *[!A-Za-z0-9._-]*) echo "RABBITMQ_EXCHANGE and NAMESPACE must contain only letters, digits, dots, hyphens, and underscores." >&2; exit 2 ;;
 esac
 
-# Names as in the services' settings. A dot in a name is no wildcard.
+# The names in the services' settings. A dot in a name must not match other characters.
 exact() { printf %s "$1" | sed 's/[.]/[.]/g'; }
 exchange=$(exact "${RABBITMQ_EXCHANGE:-movie_app_events}")
 queues="$(exact "${NAMESPACE:-}")notification[.](booking_events|payment_events|email|sms)([.](DQ|XQ))?"
 
-# Only where somebody wants to see the management pages.
+# The administrator for the management pages is optional.
 admin=${RABBITMQ_ADMIN_PASSWORD:+'{"name": "admin", "password": "'$RABBITMQ_ADMIN_PASSWORD'", "tags": "administrator"},'}
 all=${RABBITMQ_ADMIN_PASSWORD:+'{"user": "admin", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"},'}
 
-# On standard input, where no list of processes shows the passwords.
+# Pass the definitions on stdin, so that process lists do not show the passwords.
 rabbitmqctl -q import_definitions <<END
 {
   "users": [
@@ -69,7 +69,7 @@ rabbitmqctl -q import_definitions <<END
 }
 END
 
-# It has every permission and a password that everybody knows.
+# The user guest has all permissions and a public password.
 if rabbitmqctl -q list_users | grep -q '^guest[[:space:]]'; then
   rabbitmqctl -q delete_user guest
 fi

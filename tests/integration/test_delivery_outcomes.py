@@ -87,7 +87,7 @@ ROWS = (
     Row(
         "535 at AUTH",
         "sent",
-        "held; the worker retries the login at growing intervals until it succeeds",
+        "held while the worker retries the login at growing intervals",
         {},
         ("ssl", "localhost"),
         {"smtp_username": "user", "smtp_password": SecretStr("new password")},
@@ -141,7 +141,7 @@ ROWS = (
     Row(
         "432 at MAIL, then accepts",
         "sent",
-        "held; the worker then opens fewer connections at a time (Exchange)",
+        "held, and the worker then opens fewer connections at a time (Exchange)",
         {"mail": ["432 4.3.2 Concurrent connections limit exceeded"]},
     ),
     Row(
@@ -160,7 +160,7 @@ ROWS = (
     Row(
         "sends no reply after DATA",
         "uncertain",
-        "the server may have accepted the email; the worker waited for three times SMTP_TIMEOUT",
+        "the server may have accepted the email, although it sent no reply within three times SMTP_TIMEOUT",
         {"message": [SILENCE]},
         changes={"smtp_timeout": 0.3},
     ),
@@ -174,7 +174,7 @@ ROWS = (
     Row(
         "has an expired certificate",
         "failed",
-        "held for SMTP_RETRY_HOURS, because the certificate is not trusted; then a dead letter",
+        "held for SMTP_RETRY_HOURS, because the certificate is not trusted, and then a dead letter",
         security=("starttls", "expired"),
         changes=BRIEFLY,
         handed_over=0,
@@ -182,7 +182,7 @@ ROWS = (
     Row(
         "has a certificate for another name",
         "failed",
-        "held for SMTP_RETRY_HOURS, because the certificate is not trusted; then a dead letter",
+        "held for SMTP_RETRY_HOURS, because the certificate is not trusted, and then a dead letter",
         security=("ssl", "elsewhere"),
         changes=BRIEFLY,
         handed_over=0,

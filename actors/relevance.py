@@ -46,7 +46,7 @@ def _too_late(event: dict[str, Any], now: datetime) -> str | None:
 
 
 def latest_meaning(text: str, zone: str | None) -> datetime | None:
-    """Return the latest possible time of a showtime; None for free text.
+    """Return the latest possible time of a showtime; None for free text, and after the year 9999.
 
     Args:
         text: the showtime, with or without an offset; a date counts until its end.
@@ -58,7 +58,10 @@ def latest_meaning(text: str, zone: str | None) -> datetime | None:
         moment = datetime.combine(showtime.day, time.max, resolve_zone(zone or ""))
     if moment is None or moment.tzinfo is not None:
         return moment
-    return moment.replace(tzinfo=UTC) + _LAST_ZONE
+    try:
+        return moment.replace(tzinfo=UTC) + _LAST_ZONE
+    except OverflowError:
+        return None
 
 
 def _outdated_reminder(notification: Notification, now: datetime) -> str | None:

@@ -29,6 +29,9 @@ NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
         ("2026-12-15 8:00 PM", None, None),
         ("tomorrow", "UTC", None),
         ("", None, None),
+        # Its end in the last zone is after the year 9999.
+        ("9999-12-31", None, None),
+        ("9999-12-31T12:00:00", "Nowhere/At_All", None),
     ],
 )
 def test_an_ambiguous_showtime_means_its_latest_possible_instant(

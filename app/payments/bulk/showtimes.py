@@ -133,7 +133,10 @@ def _range(showtime: str) -> Any:
     day = time.day or (time.local.date() if time.local else None)
     if day is None:
         return showtime
-    return {"$gte": (day - _DAY).isoformat(), "$lt": (day + 2 * _DAY).isoformat()}
+    try:
+        return {"$gte": (day - _DAY).isoformat(), "$lt": (day + 2 * _DAY).isoformat()}
+    except OverflowError:  # outside the years 1 to 9999
+        return showtime
 
 
 def _is_at(event: Mapping[str, Any], showtime: str) -> bool:

@@ -316,6 +316,13 @@ def test_relevance_lasts_at_most_a_day(mails: Any) -> None:
     assert end - begin == timedelta(hours=24)
 
 
+def test_relevance_of_a_show_on_the_last_day_of_the_calendar_ends_with_the_show(mails: Any) -> None:
+    last = with_seats(1, showtime="9999-12-31T10:00:00+00:00", timezone="UTC", duration_minutes=60)
+    (content,) = contents(mails.render("booking_confirmation", last))
+    (interval,) = content["relevantDates"]
+    assert interval["endDate"] == content["expirationDate"] == "9999-12-31T11:00:00+00:00"
+
+
 def test_mails_do_not_load_cryptography_if_wallets_are_off() -> None:
     code = (
         "import sys; sys.modules['cryptography'] = None\n"

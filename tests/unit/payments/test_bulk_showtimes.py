@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from app.errors import InvalidRequest
+from app.payments.bulk import showtimes
 from app.payments.bulk.records import Entry
-from app.payments.bulk.showtimes import Screening, bookings_at
+from app.payments.bulk.showtimes import Screening, bookings_at, find_bookings
 
 SHOWTIME = "2036-12-15T20:00:00-05:00"
 FILM = {"movie_title": "The Third Man"}
@@ -86,3 +87,19 @@ def test_screenings_at_the_same_time_are_distinguished() -> None:
 def test_an_unknown_screening_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="No booking on record matches this screening: Dune, 2036"):
         bookings_at(Screening("2036-01-01T20:00:00Z", {"movie_title": "Dune"}), [])
+
+
+@pytest.mark.parametrize("showtime", ["0001-01-01", "9999-12-30", "9999-12-31T20:00:00Z"])
+def test_a_screening_at_the_ends_of_the_calendar_is_searched_verbatim(
+    monkeypatch: pytest.MonkeyPatch, showtime: str
+) -> None:
+    searched: list[Any] = []
+
+    def find(query: dict[str, Any], *fields: str) -> list[Any]:
+        searched.append(query.get("event_data.showtime"))
+        return []
+
+    monkeypatch.setattr(showtimes.Notification, "find", find)
+    with pytest.raises(InvalidRequest, match="No booking on record"):
+        find_bookings(Screening(showtime, FILM))
+    assert searched == [showtime]

@@ -173,7 +173,7 @@ def _fields(showing: Showing, ticket: Ticket, style: Style) -> dict[str, list[di
 
 def _dates(starts: datetime, ends: datetime) -> dict[str, Any]:
     begin = starts - _RELEVANT_BEFORE
-    interval = {"startDate": _w3c(begin), "endDate": _w3c(min(ends, begin + _LONGEST_INTERVAL))}
+    interval = {"startDate": _w3c(begin), "endDate": _w3c(begin + min(ends - begin, _LONGEST_INTERVAL))}
     # The first is for iOS 17 and earlier, the second for iOS 18 and later.
     return {"relevantDate": _w3c(starts), "relevantDates": [interval], "expirationDate": _w3c(ends)}
 

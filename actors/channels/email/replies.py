@@ -70,7 +70,7 @@ class Rule:
     """One row: an error, and the replies that it covers. An empty field covers all.
 
     Attributes:
-        enhanced: the start of the enhanced status code.
+        enhanced: enhanced status codes. One that ends in a period covers every code that starts with it.
         pattern: a regular expression, in any case.
         server_wide: for `Postponed`, whether every mail would get this reply.
         advice: what to do, without a period.
@@ -90,9 +90,13 @@ class Rule:
         return (
             (not self.phases or phase in self.phases)
             and (not self.codes or reply.code in self.codes)
-            and (not self.enhanced or reply.enhanced.startswith(self.enhanced))
+            and (not self.enhanced or any(_covers(entry, reply.enhanced) for entry in self.enhanced))
             and re.search(self.pattern, reply.text, re.IGNORECASE) is not None
         )
+
+
+def _covers(entry: str, enhanced: str) -> bool:
+    return enhanced.startswith(entry) if entry.endswith(".") else enhanced == entry
 
 
 _4XX, _5XX, _ANY = range(400, 500), range(500, 600), range(400, 600)
@@ -162,6 +166,14 @@ RULES: tuple[Rule, ...] = (
         "mailbox full: its owner can make room (RFC 3463, X.2.2)",
         codes=_5XX,
         enhanced=("5.2.2",),
+    ),
+    Rule(
+        TemporaryFailure,
+        "the same without that code; the mailboxes of other recipients have room",
+        codes=_ANY,
+        phases=(Phase.RCPT, Phase.AFTER_DATA),
+        pattern=r"(user|mailbox)('s)? ((mail|disk|storage) )?quota|mailbox ((message|storage|size) )?limit"
+        r"|(user|mailbox|recipient) (is )?(over quota|full)",
     ),
     Rule(TemporaryFailure, "the state of the mailbox (RFC 3463, X.2)", codes=_4XX, enhanced=("4.2.",)),
     # The server, and what it allows us.

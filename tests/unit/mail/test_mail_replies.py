@@ -25,6 +25,10 @@ from actors.errors import (
         (Phase.RCPT, 452, "4.2.2 mailbox quota exceeded", TemporaryFailure),
         (Phase.RCPT, 450, "4.2.1 receiving mail at a rate limit exceeded", TemporaryFailure),
         (Phase.RCPT, 552, "5.2.2 mailbox full", TemporaryFailure),
+        (Phase.RCPT, 552, "User mail quota exceeded", TemporaryFailure),
+        (Phase.AFTER_DATA, 552, "mailbox quota exceeded", TemporaryFailure),
+        (Phase.RCPT, 452, "mailbox message limit exceeded", TemporaryFailure),
+        (Phase.RCPT, 550, "<jane@example.com>: user is over quota", TemporaryFailure),
         # Failures of the message.
         (Phase.RCPT, 550, "5.1.1 no such user", PermanentFailure),
         (Phase.RCPT, 550, "5.1.1 <helo@example.com>: Recipient address rejected", PermanentFailure),
@@ -40,6 +44,10 @@ from actors.errors import (
         (Phase.RCPT, 400, "later", TemporaryFailure),
         (Phase.AFTER_DATA, 552, "5.3.4 message too big", PermanentFailure),
         (Phase.AFTER_DATA, 554, "5.7.1 rejected as spam", PermanentFailure),
+        # A code that only starts like the one of a row.
+        (Phase.AFTER_DATA, 554, "5.2.252 SendAsDenied", PermanentFailure),
+        (Phase.RCPT, 550, "5.4.52 refused", PermanentFailure),
+        (Phase.RCPT, 550, "5.1.80 refused", PermanentFailure),
         # Failures of the connection.
         (Phase.MAIL, 421, "4.7.0 try again later", Postponed),
         (Phase.GREETING, 554, "no SMTP service here", Postponed),
@@ -62,6 +70,8 @@ from actors.errors import (
         # Limits of the server.
         (Phase.AFTER_DATA, 454, "4.7.0 daily quota", Postponed),
         (Phase.AFTER_DATA, 550, "5.4.5 Daily user sending limit exceeded", Postponed),
+        (Phase.RCPT, 550, "Daily user sending quota exceeded", Postponed),
+        (Phase.MAIL, 552, "mail quota exceeded", Postponed),
         (Phase.RCPT, 450, "4.7.1 hourly limit exceeded", Postponed),
         (Phase.MAIL, 554, "5.7.0 too many messages", Postponed),
         # Failures of our settings.

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.errors import InvalidRequest
-from app.payments.bulk import showtimes
+from app.models import Notification
 from app.payments.bulk.records import Entry
 from app.payments.bulk.showtimes import Screening, bookings_at, find_bookings
 
@@ -99,7 +99,7 @@ def test_a_screening_at_the_ends_of_the_calendar_is_searched_verbatim(
         searched.append(query.get("event_data.showtime"))
         return []
 
-    monkeypatch.setattr(showtimes.Notification, "find", find)
+    monkeypatch.setattr(Notification, "find", find)
     with pytest.raises(InvalidRequest, match="No booking on record"):
         find_bookings(Screening(showtime, FILM))
     assert searched == [showtime]

@@ -71,6 +71,8 @@ def export(
     from app.operations.privacy import Privacy
 
     found = Privacy(settings).export(person, operator())
+    for what, explanation in found["left"].items():
+        click.echo(f"Not exported: {what}: {explanation}.", err=True)
     if output is None:
         print_json(found)
         return

@@ -16,7 +16,7 @@ from app.abuse.attempts import make_guard
 from app.channels import ChannelName
 from app.clock import utcnow
 from app.errors import InvalidRequest
-from app.messaging.dead_letters import open_dead_letters
+from app.messaging.dead_letters import DeadLetter, DeadLetters, open_dead_letters
 from app.messaging.queues import QUEUES
 from app.messaging.topology import Topology
 from app.models import Notification, Transaction, storage_errors
@@ -29,6 +29,7 @@ from app.payments.books import Books
 from app.payments.ledger.mongo import MongoLedger
 from app.payments.states import Actor
 from app.privacy.erasures import FRESH, Person, make_erasures
+from app.privacy.mentions import Mentions, Unsearchable
 from app.suppressions import make_suppressions
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Privacy:
         self._erasures = make_erasures(settings)
 
     def export(self, person: Person, operator: Operator) -> dict[str, Any]:
-        """Return everything that MongoDB and the broker store about a person.
+        """Return everything that MongoDB and the broker store about a person, and what can't be searched.
 
         Raises:
             ServiceUnavailable: MongoDB or the broker is unavailable.
@@ -103,14 +104,16 @@ class Privacy:
         named = [(ChannelName.EMAIL, each) for each in person.emails]
         named += [(ChannelName.SMS, each) for each in person.phones]
         listed = [entry for channel, each in named if (entry := suppressions.find(channel, each))]
+        left: dict[str, str] = {}
         with closing(open_dead_letters(self._settings)) as letters:
-            buried = [case.letter for case in self._cases(letters, person, deliveries)]
+            buried = [case.letter for case in self._cases(letters, person, deliveries, left)]
         return {
             "transactions": [_document(each) for each in payments],
             "notifications": [_document(each) for each in deliveries],
-            "dead_letters": [{"id": letter.id, "event": letter.event} for letter in buried],
+            "dead_letters": [_exported(letter) for letter in buried],
             "suppressions": [_document(each) for each in listed],
             "collections": HELD,
+            "left": left,
             "not_included": list(ELSEWHERE),
         }
 
@@ -141,7 +144,7 @@ class Privacy:
         for delivery in deliveries:
             self._erase_delivery(delivery, done, dry_run)
         with closing(open_dead_letters(self._settings)) as letters:
-            found = [case.letter.id for case in self._cases(letters, person, deliveries)]
+            found = [case.letter.id for case in self._cases(letters, person, deliveries, done.left)]
             if found and not dry_run:
                 picked = Selection(ids=frozenset(found))
                 dropped = dead_letters.drop(letters, self._queues(), picked, len(found), operator)
@@ -201,9 +204,11 @@ class Privacy:
                     return
         done.notifications.append(str(delivery.id))
 
-    def _cases(self, letters: Any, person: Person, deliveries: Iterable[Notification]) -> Iterator[Case]:
-        """Yield the dead letters about the person, in every queue that can be read."""
-        known = {str(delivery.id) for delivery in deliveries}
+    def _cases(
+        self, letters: DeadLetters, person: Person, deliveries: Iterable[Notification], left: dict[str, str]
+    ) -> Iterator[Case]:
+        """Yield the dead letters about the person. Add those that can't be searched to `left`."""
+        known, mentions = {str(delivery.id) for delivery in deliveries}, Mentions(person)
         _, unavailable = dead_letters.count(letters, self._queues())
         if unavailable:
             raise InvalidRequest(
@@ -212,8 +217,20 @@ class Privacy:
             )
         with closing(dead_letters.find(letters, self._queues(), Selection())) as found:
             for case in found:
-                if case.letter.notification_id in known or person.is_in(case.letter.event or {}):
-                    yield case
+                letter = case.letter
+                try:
+                    if (
+                        letter.notification_id in known
+                        or person.is_in(letter.event or {})
+                        or mentions.are_in((letter.reason or "").encode())
+                        or mentions.are_in(letter.body)
+                    ):
+                        yield case
+                except Unsearchable as error:
+                    left[letter.id] = (
+                        f"{error}; check the dead letter, and drop it if it is about this person: "
+                        f"movieapp dead-letters show {letter.id}"
+                    )
 
     def _queues(self) -> list[str]:
         topology = Topology.of(self._settings)
@@ -235,6 +252,13 @@ def _with_addresses(person: Person, payments: Iterable[Transaction]) -> Person:
     emails = {*person.emails, *(each["user_email"] for each in of_user if each.get("user_email"))}
     phones = {*person.phones, *(each["user_phone"] for each in of_user if each.get("user_phone"))}
     return Person(person.user_ids, sorted(emails), sorted(phones))
+
+
+def _exported(letter: DeadLetter) -> dict[str, Any]:
+    """Return a dead letter for an export: its event, or its body if it has no readable event."""
+    if letter.event is not None:
+        return {"id": letter.id, "event": letter.event}
+    return {"id": letter.id, "event": None, "body": letter.body.decode("utf-8", "backslashreplace")}
 
 
 def _document(record: Any) -> dict[str, Any]:

@@ -214,6 +214,35 @@ def test_a_person_active_within_the_last_minute_is_erased_later(customer: Settin
         erase(customer, Person((USER,)))
 
 
+#: Bodies that an event queue refuses, about the customer.
+REFUSED = {
+    "wrong family": json.dumps(event(event_type="payment.success")).encode(),
+    "escaped, with a number over 64 bits": json.dumps(event(amount=2**70)).replace("@", r"\u0040").encode(),
+    "repeated field": b'{"user_email": "jane.doe@example.com", "user_email": null}',
+    "truncated": b'{"user_phone": "+14155550100", "ev',
+    "nested field": json.dumps({"event_type": "booking.confirmed", "user": {"id": USER}}).encode(),
+}
+#: Bodies that a search can't read.
+UNREADABLE = b"\x1f\x8b\x08\x00compressed"
+
+
+def test_refused_messages_about_a_person_are_exported_and_erased(customer: Settings) -> None:
+    other = json.dumps(event("evt_other", **dict.fromkeys(("user_id", "user_phone")), user_email="j@b.c"))
+    bury(customer, QUEUE, [*REFUSED.values(), other.encode(), UNREADABLE])
+    person = Person((USER,), (EMAIL,), (PHONE,))
+    exported = Privacy(customer).export(person, OPERATOR)
+    bodies = [each["body"].encode() for each in exported["dead_letters"] if each["event"] is None]
+    assert sorted(bodies) == sorted(body for name, body in REFUSED.items() if name != "nested field")
+    assert len(exported["dead_letters"]) == len(REFUSED) + 1
+    [(unread, reason)] = exported["left"].items()
+    assert "the body is not text; check the dead letter, and drop it" in reason
+    report = erase(customer, person)
+    assert (len(report.dead_letters), report.left) == (len(REFUSED) + 1, {unread: reason})
+    with closing(open_dead_letters(customer)) as letters:
+        kept = [case.letter for case in find(letters, [customer.namespace + QUEUE], Selection())]
+    assert [letter.body for letter in kept] == [b'{"event_id": "x"}', other.encode(), UNREADABLE]
+
+
 def test_an_export_is_complete_and_readable_only_by_its_owner(customer: Settings, tmp_path: Path) -> None:
     output = tmp_path / "jane.json"
     done = movieapp(

@@ -108,11 +108,11 @@ def declare(broker: dramatiq.Broker, settings: Settings) -> None:
     )
     remind = partial(reminders.remind, notify.remind) if reminders.enabled else None
 
-    def give_back() -> None:
+    def catch_up() -> None:
         for channel in deliver.values():
-            channel.give_back()
+            channel.catch_up()
 
-    broker.add_middleware(Sweeps(settings, remind, give_back))
+    broker.add_middleware(Sweeps(settings, remind, catch_up))
     actor = partial(dramatiq.actor, broker=broker, throws=_FINAL)
     event_queues = list(topology.event_queues)
     actor(actor_name=NOTIFY, queue_name=event_queues[0])(notify)

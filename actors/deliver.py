@@ -114,8 +114,8 @@ class Deliver:
         self._max_retries = max_retries
         self._suppressed = suppressed
         self._exceeded = exceeded
-        #: Deliveries to give back once MongoDB is available. List operations are atomic.
-        self._held: list[Notification] = []
+        #: What to record once MongoDB is available. List operations are atomic.
+        self._unrecorded: list[Callable[[], None]] = []
 
     def __call__(self, notification_id: str, *, given_up: bool = False) -> None:
         """Send one delivery, unless it was sent before.
@@ -153,24 +153,25 @@ class Deliver:
             if not (notification.abandoned and self._is_settled(notification)):
                 self._attempt(notification)
         except _OUTAGES:
-            self._held.append(notification)
+            self._unrecorded.append(lambda: deliveries.give_back(notification))
             with suppress(*OUTAGES):
-                self.give_back()
+                self.catch_up()
             raise
 
-    def give_back(self) -> None:
-        """Give back the deliveries whose outcome an outage kept this process from recording.
+    def catch_up(self) -> None:
+        """Record the outcomes that an outage kept this process from recording. Without one, the delivery is
+        given back.
 
         Raises:
-            Exception: one of `OUTAGES`. The deliveries are kept for the next call.
+            Exception: one of `OUTAGES`. The outcomes are kept for the next call.
         """
         with suppress(IndexError):
             while True:
-                notification = self._held.pop()
+                record = self._unrecorded.pop()
                 try:
-                    deliveries.give_back(notification)
+                    record()
                 except OUTAGES:
-                    self._held.append(notification)
+                    self._unrecorded.append(record)
                     raise
 
     def _attempt(self, notification: Notification) -> None:
@@ -211,6 +212,8 @@ class Deliver:
     def _is_settled(self, notification: Notification) -> bool:
         """Return whether a delivery that another worker abandoned needs no sending."""
         receipt = self._receipts.find(notification)
+        if isinstance(receipt, Uncertain):
+            self._give_up(notification, receipt)
         if receipt is not None:
             deliveries.sent(notification, **receipt)
             log_outcome(notification, DeliveryStatus.SENT, "accepted earlier, recorded now")
@@ -227,7 +230,7 @@ class Deliver:
             self._receipts.keep(notification, sent_at, fields)
             deliveries.sent(notification, sent_at, **fields)
 
-        surely(record, OUTAGES)
+        self._record(record)
         log_outcome(notification, DeliveryStatus.SENT)
         happened = from_iso(notification.event_data.get("timestamp")) or notification.created_at
         metrics.EVENT_AGE.labels(notification.notification_type).observe(seconds(happened, sent_at))
@@ -264,13 +267,27 @@ class Deliver:
 
     def _give_up(self, notification: Notification, error: DeliveryError) -> NoReturn:
         status = DeliveryStatus.UNCERTAIN if isinstance(error, Uncertain) else DeliveryStatus.FAILED
-        surely(lambda: deliveries.end(notification, status, str(error)), OUTAGES)
+
+        def record() -> None:
+            if status is DeliveryStatus.UNCERTAIN:
+                self._receipts.keep_uncertain(notification, str(error))
+            deliveries.end(notification, status, str(error))
+
+        self._record(record)
         log_outcome(notification, status, str(error))
         raise DeliveryFailed(str(error)) from error
 
+    def _record(self, record: Callable[[], None]) -> None:
+        """Record an outcome. After a minute of outage, `catch_up` records it once MongoDB is available."""
+        try:
+            surely(record, OUTAGES)
+        except OUTAGES as error:
+            self._unrecorded.append(record)
+            log.warning("outcome not recorded yet", reason=type(error).__name__)
+
 
 def surely(act: Callable[[], None], outages: tuple[type[Exception], ...]) -> None:
-    """Record an outcome, with retries during an outage. If it is lost, the delivery is sent again.
+    """Carry out an action, with retries during an outage.
 
     Args:
         act: safe to repeat.

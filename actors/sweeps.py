@@ -53,14 +53,14 @@ class Sweeps(Middleware):
     Args:
         settings: settings of the worker.
         remind: queues the due reminders; None if reminders are disabled.
-        give_back: gives back the deliveries that an outage interrupted in this process.
+        catch_up: records the outcomes that an outage kept this process from recording.
     """
 
     def __init__(
-        self, settings: Settings, remind: Callable[[], None] | None, give_back: Callable[[], None]
+        self, settings: Settings, remind: Callable[[], None] | None, catch_up: Callable[[], None]
     ) -> None:
         self._settings = settings
-        self._give_back = give_back
+        self._catch_up = catch_up
         self._broker: Broker | None = None
         self._worker: Worker | None = None
         self._stop = threading.Event()
@@ -148,7 +148,7 @@ class Sweeps(Middleware):
         dispatch = Dispatch(self._broker, Topology.of(self._settings))
 
         def requeue() -> None:
-            self._give_back()
+            self._catch_up()
             if count := deliveries.requeue_overdue(dispatch):
                 log.warning("overdue deliveries queued again", count=count)
 

@@ -21,7 +21,6 @@ from imapclient.exceptions import IMAPClientError
 
 from app.bounces.intake import Door, Taken, take
 from app.bounces.reading import MAX_BYTES
-from app.errors import ServiceUnavailable
 from app.models import OUTAGES
 from app.telemetry.logs import get_logger
 
@@ -234,7 +233,7 @@ def _file(raw: bytes, settings: Settings, handle: Callable[..., Taken]) -> str:
     """Handle a message, and return the folder to move it to."""
     try:
         taken = handle(raw, settings, Door.MAILBOX)
-    except (ServiceUnavailable, *OUTAGES):
+    except OUTAGES:
         raise
     except Exception:  # a bug: the message must not block the others, and an operator has to read it
         log.exception("bounce not handled")

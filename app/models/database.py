@@ -21,8 +21,13 @@ if TYPE_CHECKING:
 
     from app.settings import Settings
 
-#: MongoDB is unavailable: the same operation may succeed later.
-OUTAGES = (pymongo.errors.ConnectionFailure, mongoengine.connection.ConnectionFailure)
+#: MongoDB is unavailable, or no majority has a write yet: the same operation may succeed later.
+OUTAGES = (
+    pymongo.errors.ConnectionFailure,
+    pymongo.errors.WriteConcernError,
+    mongoengine.connection.ConnectionFailure,
+    ServiceUnavailable,
+)
 
 #: Milliseconds. Short enough that a request gets 503 before it has charged anything. Callers repeat
 #: operations that must outlast an election (12 s and more): see `app.payments.books`.

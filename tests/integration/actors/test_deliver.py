@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import datetime, timedelta
 from typing import Any, cast
+from unittest.mock import Mock
 
 import dramatiq
 import pytest
@@ -17,6 +18,7 @@ from actors.errors import DeliveryError, NotAllowed, Postponed, TemporaryFailure
 from actors.receipts import Receipts
 from app import models
 from app.clock import iso, utcnow
+from app.errors import ServiceUnavailable
 from app.models import Notification
 from app.settings import Settings
 from app.telemetry import metrics
@@ -53,12 +55,15 @@ class Memory:
     """Receipts in memory."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, dict[str, Any]] = {}
+        self.kept: dict[str, dict[str, Any] | Uncertain] = {}
 
     def keep(self, notification: Notification, sent_at: datetime, fields: Mapping[str, Any]) -> None:
         self.kept[str(notification.id)] = {"sent_at": sent_at, **fields}
 
-    def find(self, notification: Notification) -> dict[str, Any] | None:
+    def keep_uncertain(self, notification: Notification, reason: str) -> None:
+        self.kept[str(notification.id)] = Uncertain(reason)
+
+    def find(self, notification: Notification) -> dict[str, Any] | Uncertain | None:
         return self.kept.get(str(notification.id))
 
 
@@ -363,10 +368,75 @@ def test_an_outage_that_outlasts_the_lease_counts_against_no_delivery(
     make_overdue(created)
     taken = deliveries.claim(str(created.id), LEASE)
     assert isinstance(taken, Notification)
-    deliver.give_back()
-    deliver.give_back()  # nothing is left
+    deliver.catch_up()
+    deliver.catch_up()  # nothing is left
     found = created.reload()
     assert (found.abandoned, found.excused, found.due_at) == (1, 1, taken.due_at), "its new lease holds"
+
+
+@pytest.mark.parametrize(
+    ("error", "record", "status"),
+    [
+        (None, "sent", "sent"),
+        (Uncertain("no reply after DATA"), "end", "uncertain"),
+        (DeliveryError("550 no such user"), "end", "failed"),
+    ],
+)
+def test_an_outcome_is_recorded_after_an_outage_of_hours_and_nothing_is_sent_again(
+    deliver: Deliver,
+    channel: Channel,
+    receipts: Memory,
+    created: Notification,
+    outages: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception | None,
+    record: str,
+    status: str,
+) -> None:
+    monkeypatch.setattr("actors.deliver.time", Clock())
+    outages(record, 200)
+    channel.error = error
+    with pytest.raises(DeliveryFailed) if error else nullcontext():
+        deliver(str(created.id))
+    receipts.kept.clear()  # Redis was unavailable too
+    for _ in range(100):
+        with suppress(AutoReconnect):
+            deliver.catch_up()
+    assert created.reload().status == status
+    assert channel.sent == [str(created.id)]
+
+
+def test_an_uncertain_delivery_is_not_sent_by_the_worker_that_takes_it_over(
+    deliver: Deliver,
+    channel: Channel,
+    receipts: Memory,
+    created: Notification,
+    outages: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("actors.deliver.time", Clock())
+    outages("end", 122)
+    channel.error = Uncertain("no reply after DATA")
+    with pytest.raises(DeliveryFailed):
+        deliver(str(created.id))
+    make_overdue(created)
+    successor = Deliver(channel, cast(Receipts, receipts), MAX_RETRIES, Suppressed())
+    with pytest.raises(DeliveryFailed, match="no reply after DATA"):
+        successor(str(created.id))
+    assert (created.reload().status, len(channel.sent)) == ("uncertain", 1)
+
+
+def test_an_outage_during_the_look_for_a_suppression_counts_against_no_delivery(
+    channel: Channel, receipts: Memory, created: Notification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suppressed = Suppressed()
+    deliver = Deliver(channel, cast(Receipts, receipts), MAX_RETRIES, suppressed)
+    with monkeypatch.context() as outage:
+        outage.setattr(suppressed, "check", Mock(side_effect=ServiceUnavailable("down")))
+        with pytest.raises(ServiceUnavailable):
+            deliver(str(created.id))
+    deliver(str(created.id))
+    assert (created.reload().status, created.abandoned, created.excused) == ("sent", 1, 1)
 
 
 def test_an_outage_while_a_mail_is_rendered_does_not_fail_it(

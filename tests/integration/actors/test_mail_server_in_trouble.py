@@ -190,7 +190,7 @@ def test_mongodb_lost_between_claim_and_record_counts_against_no_delivery(
     stub.send(confirmation())
     assert refused.wait(30)
     channel = stub.broker.get_actor("send_email").fn
-    wait_for(lambda: channel._held, 30, "the worker did not notice the outage")
+    wait_for(lambda: channel._unrecorded, 30, "the worker did not notice the outage")
     cable.restore()
     # Long before its lease of minutes ends.
     wait_for(lambda: mail_sink.mails, 45, "the mail waits for the end of a lease")

@@ -1,5 +1,6 @@
 """Classify bounces as hard or soft by enhanced status code (RFC 3463) and reply text.
 
+Rules for replies about our settings, our host, or the route come first: they never count against an address.
 Codes alone are not enough. Servers write 5.0.0 for everything, 5.7.1 for unknown users, and 5.4.1 for an
 address that their directory lacks, so rules for well-known reply texts come first. The first matching rule
 applies. docs/bounces.md shows the same table.
@@ -20,7 +21,30 @@ _MAX_REPLY_LENGTH = 2_000
 _ENHANCED = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d]|\.\d)")
 #: The same directly after a reply code: the reply of the server that refused.
 _REPLY_AND_ENHANCED = re.compile(r"\b[45]\d\d[ -]+(?:#|\()?([245]\.\d{1,3}\.\d{1,3})(?![\d]|\.\d)")
+#: An address that the server echoes, such as sender@example.com, is not a word of the reply.
+_ADDRESS = re.compile(r"[^\s<>@]{1,64}@[^\s<>]+")
 _REPLY_CODE = re.compile(r"(?<![\d.#])([45][0-5]\d)(?![\d.])")
+
+#: Our sender address, our account at a relay, or a relay that does not accept mail from us.
+_SENDER = (
+    r"\bsender('s)?\b.{0,40}(reject|refused|denied|verif|fail|invalid|unknown|badmailfrom"
+    r"|not (exist|found|allowed|permitted|accepted|authori[sz]ed|valid))"
+    r"|\b(invalid|unknown|bad|unverified|unauthori[sz]ed) (envelope |return )?(sender|from address|path)\b"
+    r"|return[ -]path\b(?!:)|domain of sender|sender domain|send ?as ?denied"
+    r"|(email address|identity|domain) is not verified|not (allowed|permitted|authori[sz]ed) to send\b"
+    r"|you are sending from|your (\w+ )?account|((reply|response) to|after) (pipelined )?mail from\b"
+    r"|relay(ing)? (access )?(is )?(denied|not (allowed|permitted))|(unable|not (allowed|permitted)) to relay"
+    r"|not a gateway|rcpthosts"
+    r"|\b(hourly|daily|weekly|monthly|sending|outgoing|outbound)\b.{0,20}\b(quota|limit)"
+)
+
+#: Our host, its name, or its DNS records.
+_OUR_HOST = (
+    r"reverse (dns|hostname|lookup)|\bptr\b|\b(helo|ehlo)\b|client host|\bip address\b"
+    r"|your (\w+ )?(ip|host(name)?|server|network|domain)\b|\b(dmarc|dkim|spf)\b"
+)
+
+_LOOP = r"hop count|too many hops|loops? back|\bloop detected|\b(mail|mailer|routing|forwarding) loop"
 
 _UNKNOWN_USER = (
     r"(user|recipient|mailbox|account|address|addressee|mail ?box|mailid|alias|email)\b.{0,60}"
@@ -59,8 +83,22 @@ _POLICY = (
     r"\bspam|blacklist|block ?list|\brbl\b|dnsbl|spamhaus|spamcop|reputation"
     r"|barracuda(central)?\b.{0,20}blocked"
     r"|policy|\bdmarc|\bdkim|\bspf\b|unauthenticated|not authenticated|authentication (is )?required"
-    r"|rate ?limit|too many|unsolicited|blocked|banned|denied by|greylist|virus|malware|phish"
+    r"|rate ?limit|too many|unsolicited|blocked|banned|denied by|access (is )?denied|greylist"
+    r"|virus|malware|phish"
     r"|message (was )?(rejected|refused) (due|because|by)|垃圾邮件|迷惑メール|спам"
+)
+
+#: Refusals of the recipient without a cause.
+_RECIPIENT_REFUSED = (
+    r"\b(recipient|mailbox)( (address|name))? (is |was )?(reject|refused|not (allowed|accepted|permitted))"
+    r"|\b(user|recipient|mailbox|account) (is )?not (here|known|local|available)|no such \w+"
+    r"|unknown local[ -]?part|by that name|no longer accept|undeliverable|not our \w+|cuda_nsu"
+)
+
+#: No words but codes, "refused", and the like.
+_NO_CAUSE = (
+    r"\A(?>host \S+ said|in reply to rcpt to command|requested (?:mail )?action not taken|[\W\d]"
+    r"|\b(?:smtp|remote|host|server|said|sorry|refused|rejected|denied|failed|delivery|error)\b)*+\Z"
 )
 
 
@@ -111,18 +149,34 @@ def _hard(reason: Reason) -> Verdict:
 RULES: tuple[Rule, ...] = (
     Rule(
         _soft(Reason.SENDER, counts=False),
-        "the server rejects our sender address or domain, not the recipient",
-        codes=("1.7", "1.8"),
+        "the server rejects our sender address or domain, not the recipient (X.2.252: Exchange)",
+        codes=("1.7", "1.8", "2.252"),
     ),
     Rule(
         _soft(Reason.SENDER, counts=False),
-        "the reply text says that the server rejects our sender address or domain",
-        words=compile(
-            r"sender('s)? (address|domain|verify|host)?.{0,40}(reject|not exist|not found|fail|invalid"
-            r"|unknown)"
-            r"|(domain of sender|sender domain)|relay(ing)? (access )?(denied|not permitted)|unable to relay",
-            IGNORECASE,
-        ),
+        "a relay's quota for our emails is used up (Gmail)",
+        codes=("4.5",),
+        digit="5",
+    ),
+    Rule(
+        _soft(Reason.SENDER, counts=False),
+        "the reply text names our sender address, our account or quota at a relay, or relaying",
+        words=compile(_SENDER, IGNORECASE),
+    ),
+    Rule(
+        _soft(Reason.POLICY, counts=False),
+        "the reply text names our IP address, our host name, or our DNS records",
+        words=compile(_OUR_HOST, IGNORECASE),
+    ),
+    Rule(
+        _soft(Reason.UNREACHABLE, counts=False),
+        "mail servers are misconfigured, or route the email in a loop",
+        codes=("3.5", "4.6", "4.14"),
+    ),
+    Rule(
+        _soft(Reason.UNREACHABLE, counts=False),
+        "the reply text says that mail servers route the email in a loop",
+        words=compile(_LOOP, IGNORECASE),
     ),
     Rule(
         _soft(Reason.CONTENT, counts=False),
@@ -151,6 +205,12 @@ RULES: tuple[Rule, ...] = (
         "a 4xx reply is temporary, whatever its text says",
         digit="4",
         words=compile(_UNKNOWN_USER, IGNORECASE),
+    ),
+    Rule(
+        _soft(Reason.POLICY, counts=False),
+        "5.1.0 names no cause, but the reply text names spam, a block list, authentication, or denied access",
+        codes=("1.0",),
+        words=compile(_POLICY, IGNORECASE),
     ),
     Rule(
         _hard(Reason.NO_SUCH_RECIPIENT),
@@ -221,9 +281,10 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         _hard(Reason.NO_SUCH_RECIPIENT),
-        "the mailbox is unavailable, with no other reason given (RFC 5321, 4.2.3)",
+        "the mailbox is unavailable (RFC 5321, 4.2.3), and the reply names only the recipient or nothing",
         digit="5",
         replies=("550", "551", "553"),
+        words=compile(f"{_RECIPIENT_REFUSED}|{_NO_CAUSE}", IGNORECASE),
     ),
     Rule(
         _soft(Reason.MAILBOX_FULL), "the storage limit is exceeded (RFC 5321, 4.2.3)", replies=("452", "552")
@@ -246,6 +307,7 @@ def judge(status: str | None, reply: str) -> tuple[Verdict, str | None]:
     code = _code(status, words)
     found = _REPLY_CODE.search(words)
     reply_code = found[1] if found else None
+    words = _ADDRESS.sub("", words)
     rule = next((rule for rule in RULES if rule.fits(code, reply_code, words)), None)
     return rule.verdict if rule else _UNKNOWN, code
 

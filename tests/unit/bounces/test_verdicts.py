@@ -54,6 +54,77 @@ ROWS = [
     (None, "server 5.2.21.3 said 421 busy", "soft", "temporary", True, None),
 ]
 
+#: Replies about our settings, our server, or the route.
+NOT_ABOUT_THE_RECIPIENT = [
+    # Our sender address, or our account at a relay.
+    ("554 5.1.0 Sender denied", "sender"),
+    ("550 5.7.1 Invalid sender address", "sender"),
+    ("550 Sender address is not allowed", "sender"),
+    ("553 sorry, your envelope sender is in my badmailfrom list", "sender"),
+    ("550 Invalid return path", "sender"),
+    ("554 5.2.252 SendAsDenied; shop@example.com not allowed to send as tickets@example.com", "sender"),
+    ("550 Message rejected: Email address is not verified", "sender"),
+    ("550 The account you are sending from has been suspended", "sender"),
+    ("550 5.2.1 Your account has been disabled", "sender"),
+    ("550 Relaying not allowed", "sender"),
+    ("550 not local host example.com, not a gateway", "sender"),
+    ("553 sorry, that domain isn't in my list of allowed rcpthosts", "sender"),
+    ("550 Invalid address (in reply to MAIL FROM command)", "sender"),
+    ("550 5.4.5 Daily sending quota exceeded", "sender"),
+    ("550 5.4.5 Daily user sending limit exceeded", "sender"),
+    ("550 Hourly quota exceeded", "sender"),
+    # Our host.
+    ("550 Cannot find your reverse hostname", "policy"),
+    ("550 Client host rejected: cannot find your hostname", "policy"),
+    ("550 The IP address 192.0.2.1 is unknown here", "policy"),
+    ("550 We do not accept mail from this IP address", "policy"),
+    ("550 No PTR record: address not found", "policy"),
+    ("550 Invalid HELO name", "policy"),
+    ("550 Email rejected: DKIM signature invalid", "policy"),
+    ("550 Access denied", "policy"),
+    ("5.1.0 - Unknown address error 550-'5.7.1 blocked by spamhaus'", "policy"),
+    # The route.
+    ("554 5.4.14 Hop count exceeded - possible mail loop", "unreachable"),
+    ("554 5.4.6 Routing loop detected", "unreachable"),
+    ("554 5.3.5 mx.example.com config error: mail loops back to me (MX problem?)", "unreachable"),
+    ("550 Too many hops", "unreachable"),
+    # A refusal of this email, not of the mailbox.
+    ("550 Administrative prohibition", "refused"),
+    ("550 This email does not look right", "refused"),
+    ("553 Rejected because of its headers", "refused"),
+]
+
+
+@pytest.mark.parametrize(("reply", "reason"), NOT_ABOUT_THE_RECIPIENT)
+def test_reply_that_is_not_about_the_recipient_never_counts(reply: str, reason: str) -> None:
+    verdict, _ = judge(None, reply)
+    assert (verdict.kind, verdict.reason, verdict.counts) == (BounceKind.SOFT, Reason(reason), False)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "550",
+        "550 rejected",
+        "550 <sender@example.com>: refused",
+        "host mx.example.com[192.0.2.1] said: 550 refused (in reply to RCPT TO command)",
+        "550 <jane@example.com>: Recipient address rejected",
+        "550 unknown local part",
+        "550 no such person here",
+        "550 Nobody here by that name",
+        "550 that address no longer accepts email",
+        "550 undeliverable address",
+        "550 cuda_nsu",
+        "551 User not local",
+        "553 Requested action not taken: mailbox name not allowed",
+        "550 5.1.1 Recipient rejected: access denied",
+        "550 5.1.1 <sender@example.com>: unknown user",
+    ],
+)
+def test_reply_that_names_no_other_cause_than_the_mailbox_is_hard(reply: str) -> None:
+    verdict, _ = judge(None, reply)
+    assert (verdict.kind, verdict.counts) == (BounceKind.HARD, True)
+
 
 @pytest.mark.parametrize(("status", "reply", "kind", "reason", "counts", "code"), ROWS)
 def test_each_reply_has_the_verdict_of_its_row(

@@ -158,8 +158,8 @@ class _Round:
         self._stopped = False
         #: Consecutive payments without a usable response.
         self._failures = 0
-        #: Payments and refunds that were not listed but whose key had been used.
-        self._used: list[Payment] = []
+        #: Used keys of unlisted payments and refunds → their payments.
+        self._used: dict[str, Payment] = {}
         self._charges: dict[str, GatewayPayment] = {}
         self._refunds: dict[str, GatewayRefund] = {}
 
@@ -178,9 +178,9 @@ class _Round:
                     return count
             if self._used:
                 # Carried out during the lookup, after the listing and before the seal.
-                again, self._used = self._used, []
+                again = list({payment.id: payment for payment in self._used.values()}.values())
                 self._list(again)
-                self._run(self._recover_listed, again)
+                self._run(self._recover, again)
         except GatewayError as error:
             log.warning("recovery waits for the gateway", reason=error.message, count=len(due))
         return count
@@ -215,19 +215,13 @@ class _Round:
                     self._refunds[refund.id] = fact
 
     def _recover(self, payment: Payment) -> None:
-        self._settle(payment, seal=True)
-
-    def _recover_listed(self, payment: Payment) -> None:
-        self._settle(payment, seal=False)
-
-    def _settle(self, payment: Payment, *, seal: bool) -> None:
         """Look up one payment, and schedule the next lookup. Never raises for a server's failure."""
         if self._stopped:
             return
         self._claim.renew()
         with tracing.span("recover payment", {"movieapp.transaction_id": payment.id}):
             try:
-                payment = self._look_up(payment, seal=seal)
+                payment = self._look_up(payment)
             except GatewayError as error:
                 # A single payment may have no usable response. If several have none, the gateway is down.
                 self._failures += 1
@@ -240,27 +234,26 @@ class _Round:
         self._failures = 0
         self._claim.done(payment)
 
-    def _look_up(self, payment: Payment, *, seal: bool) -> Payment:
+    def _look_up(self, payment: Payment) -> Payment:
         if payment.status in UNSETTLED:
-            payment = self._look_up_charge(payment, seal=seal)
+            payment = self._look_up_charge(payment)
         for refund in [refund for refund in payment.refunds if refund.pending]:
-            payment = self._look_up_refund(payment, refund, seal=seal)
+            payment = self._look_up_refund(payment, refund)
         if payment.stray_charge and self._payments.settings.refund_stray_charges:
             payment = self._payments.refunds.synchronize(payment, self._actor)
             payment = self._payments.refunds.refund_stray(payment, self._actor)
         return self._payments.books.change(payment, self._schedule)
 
-    def _look_up_charge(self, payment: Payment, *, seal: bool) -> Payment:
+    def _look_up_charge(self, payment: Payment) -> Payment:
         if payment.gateway_id:
             return self._payments.settle(payment, self._actor).payment
         if charge := self._charges.get(payment.id):
             return self._payments.settle_by(payment, charge, self._actor).payment
-        if seal and not self._gateway.seal(payment.id, payment.amount, payment.currency):
-            self._used.append(payment)
+        if not self._is_ruled_out(payment, payment.id):
             return payment
         return self._payments.give_up(payment, self._actor)
 
-    def _look_up_refund(self, payment: Payment, refund: Refund, *, seal: bool) -> Payment:
+    def _look_up_refund(self, payment: Payment, refund: Refund) -> Payment:
         refunds = self._payments.refunds
         fact = (
             self._gateway.find_refund(refund.gateway_id)
@@ -271,10 +264,18 @@ class _Round:
             return refunds.record_fact(payment, fact, self._actor)
         if refund.gateway_id:
             return payment
-        if seal and not self._gateway.seal(refund.id, payment.amount, payment.currency):
-            self._used.append(payment)
+        if not self._is_ruled_out(payment, refund.id):
             return payment
         return refunds.record(payment, refund.id, _NEVER_CARRIED_OUT, self._actor)
+
+    def _is_ruled_out(self, payment: Payment, key: str) -> bool:
+        """Return whether no unlisted request with `key` moved money, and none can from now on."""
+        if key in self._used:
+            return True  # used before the second listing, which does not contain the request
+        if self._gateway.seal(key, payment.amount, payment.currency):
+            return True
+        self._used[key] = payment
+        return False
 
     def _schedule(self, payment: Payment) -> Payment:
         """Schedule the next lookup of an open outcome. Lookups become less frequent with age."""

@@ -35,20 +35,21 @@ def _patches(*patches: tuple[Any, str, Any]) -> Callable[[], Any]:
     return applied
 
 
-def _charge_again(self: Any, payment: Payment, *, seal: bool) -> Payment:
+def _charge_again(self: Any, payment: Payment) -> Payment:
     payments = self._payments
     outcome = payments.gateway.charge(service._charge_of(payment))
     found: Payment = payments.record(payment, outcome, self._actor)
     return found
 
 
-def _refund_again(self: Any, payment: Payment, refund: Refund, *, seal: bool) -> Payment:
+def _refund_again(self: Any, payment: Payment, refund: Refund) -> Payment:
     refunds = self._payments.refunds
-    found: Payment = refunds.record(payment, refund.id, refunds._ask(payment, refund.id), self._actor)
+    outcome = refunds._refund_at_gateway(payment, refund.id)
+    found: Payment = refunds.record(payment, refund.id, outcome, self._actor)
     return found
 
 
-def _ignore_pending_refund(self: Any, payment: Payment, refund: Refund, *, seal: bool) -> Payment:
+def _ignore_pending_refund(self: Any, payment: Payment, refund: Refund) -> Payment:
     return payment
 
 

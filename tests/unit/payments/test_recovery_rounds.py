@@ -17,6 +17,7 @@ from app.gateway import (
     ActionRequired,
     Charged,
     Declined,
+    GatewayUnavailable,
     Refunded,
     RefundFailed,
     RefundPending,
@@ -381,6 +382,29 @@ def test_a_refund_that_arrives_during_the_first_lookup_is_found_by_the_second(
     recover(site)
     assert site.stored().refunds[0].status == R.COMPLETED
     assert site.gateway.requested[1] == ("refunds", None, START - CLOCK_SKEW, START + KEY_MEMORY + CLOCK_SKEW)
+
+
+def test_a_refund_whose_key_is_not_sealed_stays_pending_when_another_refund_is_settled(
+    site: Site, refunding: Payment, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = RefundOrder(TXN, "BOOK-1", "user_1", "asked for", Decimal(10))
+    site.payments.refunds.refund(order, "REF-2")
+    clock.pass_by(hours=1)
+    sealed: list[str] = []
+
+    def seal(key: str, amount: Decimal, currency: str) -> bool:
+        sealed.append(key)
+        if key == "REF-2":
+            raise GatewayUnavailable("The request with this key is in progress.")
+        return False
+
+    monkeypatch.setattr(site.gateway, "seal", seal)
+    recover(site)
+    assert sealed == ["REF-1", "REF-2", "REF-2"]
+    assert {refund.id: refund.status for refund in site.stored().refunds} == {
+        "REF-1": R.FAILED,
+        "REF-2": R.PENDING,
+    }
 
 
 def test_a_refund_that_the_gateway_no_longer_knows_stays_pending(

@@ -71,6 +71,15 @@ def recorded_facts(booking_id: str) -> list[Fact]:
     return sorted(found.values(), key=lambda fact: fact.recorded_at)
 
 
+def is_superseded(event: Mapping[str, Any], event_type: str) -> bool:
+    """Return whether a recorded event of a type, about the same booking, certainly happened later."""
+    booking_id = event.get("booking_id")
+    if booking_id is None:
+        return False
+    found = Notification.find({"booking_id": booking_id, "event_type": event_type}, "event_data.timestamp")
+    return any(happened_before(event, later["event_data"]) for later in found)
+
+
 def outdated(event: Mapping[str, Any], facts: Sequence[Fact]) -> str | None:
     """Return why an event is outdated; None if it is not.
 

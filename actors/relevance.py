@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
-from actors.bookings import happened_before, outdated, recorded_facts
+from actors.bookings import happened_before, is_superseded, outdated, recorded_facts
 from app.clock import from_iso
 from app.delivery_status import ACCEPTED, DeliveryStatus
 from app.events import catalog
@@ -19,13 +19,20 @@ _LAST_ZONE = timedelta(hours=12)
 #: Statuses of messages that were or may be read. An older state must not follow them.
 _RECEIVED_STATUSES = (*ACCEPTED, DeliveryStatus.UNCERTAIN)
 
+#: Event type → type of the later event that makes it untrue, and why it is then skipped.
+_SUPERSEDED_BY = {
+    "booking.cancelled": ("booking.confirmed", "the booking was confirmed again"),
+    "payment.failed": ("payment.success", "the booking was paid later"),
+}
+
 
 def obsolete(notification: Notification, now: datetime) -> str | None:
     """Return why `notification` is obsolete; None if it is not.
 
     A confirmation or update is obsolete after the show has begun, and after a cancellation or later update
     was sent. An update without a material change is never sent. A reminder is sent while it matches the
-    booking.
+    booking. A cancellation is obsolete after a later confirmation was recorded, and a failed payment after a
+    later payment of the booking was.
     """
     match notification.event_type:
         case "booking.confirmed":
@@ -37,7 +44,7 @@ def obsolete(notification: Notification, now: datetime) -> str | None:
         case catalog.REMINDER:
             return _outdated_reminder(notification, now)
         case _:
-            return None
+            return _superseded(notification)
 
 
 def _too_late(event: dict[str, Any], now: datetime) -> str | None:
@@ -70,6 +77,13 @@ def _outdated_reminder(notification: Notification, now: datetime) -> str | None:
     if begins is not None and begins < now:
         return "the showtime has passed"
     return outdated(event, recorded_facts(event["booking_id"]))
+
+
+def _superseded(notification: Notification) -> str | None:
+    if notification.event_type not in _SUPERSEDED_BY:
+        return None
+    later, reason = _SUPERSEDED_BY[notification.event_type]
+    return reason if is_superseded(notification.event_data, later) else None
 
 
 def _overtaken_confirmation(notification: Notification) -> str | None:

@@ -75,7 +75,7 @@ def test_a_confirmation_is_sent_until_the_show_begins(cancelled_at: list[object]
 
 def test_other_events_are_sent_at_any_time(cancelled_at: list[object]) -> None:
     late = confirmed(iso(NOW - timedelta(days=1)))
-    late.event_type = "booking.cancelled"
+    late.event_type = "booking.refunded"
     assert obsolete(late, NOW) is None
 
 

@@ -30,7 +30,8 @@ def passes(mail: EmailMessage) -> list[dict[str, Any]]:
 
 
 def cancelled() -> dict[str, Any]:
-    return sample("booking.cancelled") | {"booking_id": confirmation()["booking_id"], "user_phone": None}
+    changes = {"booking_id": confirmation()["booking_id"], "user_phone": None}
+    return sample("booking.cancelled") | changes | {"timestamp": "2026-12-03T13:00:00Z"}
 
 
 def test_a_cancellation_voids_the_passes_that_were_sent(

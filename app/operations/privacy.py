@@ -133,18 +133,19 @@ class Privacy:
         newest = max((each.created_at for each in (*payments, *deliveries)), default=None)
         if newest and newest > utcnow() - FRESH:
             raise InvalidRequest("This person was active within the last minute. Try again in a minute.")
-        person = _with_addresses(person, payments)
+        extended = _with_addresses(person, payments)
         if not dry_run:
-            self._record(operator, "privacy.erase", person)
-            # First, so that events processed meanwhile are redacted too.
-            self._erasures.add(person, utcnow())
+            self._record(operator, "privacy.erase", extended)
+            self._erasures.add(extended, utcnow())
+            # Again, because workers redact old events only from here on.
+            payments, deliveries = self._found(person)
         done = Erased()
         for payment in payments:
             self._erase_payment(payment.id, done, dry_run)
         for delivery in deliveries:
             self._erase_delivery(delivery, done, dry_run)
         with closing(open_dead_letters(self._settings)) as letters:
-            found = [case.letter.id for case in self._cases(letters, person, deliveries, done.left)]
+            found = [case.letter.id for case in self._cases(letters, extended, deliveries, done.left)]
             if found and not dry_run:
                 picked = Selection(ids=frozenset(found))
                 dropped = dead_letters.drop(letters, self._queues(), picked, len(found), operator)

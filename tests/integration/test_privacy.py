@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from app.operations.audit import Operator, Surface
 from app.operations.dead_letters import Selection, find
 from app.operations.privacy import Erased, Privacy
 from app.payments.ledger.mongo import MongoLedger
-from app.privacy.erasures import Person, make_erasures
+from app.privacy.erasures import Erasures, Person, make_erasures
 from tests.support.commands import movieapp
 from tests.support.dead_letters import bury
 
@@ -241,6 +241,39 @@ def test_refused_messages_about_a_person_are_exported_and_erased(customer: Setti
     with closing(open_dead_letters(customer)) as letters:
         kept = [case.letter for case in find(letters, [customer.namespace + QUEUE], Selection())]
     assert [letter.body for letter in kept] == [b'{"event_id": "x"}', other.encode(), UNREADABLE]
+
+
+def test_an_event_recorded_while_the_erasure_begins_is_erased(
+    customer: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = Erasures.add
+
+    def record_and_add(erasures: Erasures, person: Person, now: datetime) -> None:
+        Notification(
+            event_id="evt_late",
+            event_type="booking.cancelled",
+            notification_type="email",
+            status="queued",
+            booking_id="BOOK-9",
+            recipient=EMAIL,
+            event_data=event("evt_late"),
+            created_at=utcnow(),
+        ).insert()
+        add(erasures, person, now)
+
+    monkeypatch.setattr(Erasures, "add", record_and_add)
+    report = erase(customer, Person((USER,)))
+    late = Notification.objects.get(event_id="evt_late")
+    assert str(late.id) in report.notifications
+    assert (late.status, late.recipient) == ("skipped", None)
+    assert EMAIL not in str(late.event_data)
+
+
+def test_an_erasure_that_is_refused_redacts_no_events(customer: Settings) -> None:
+    Transaction._get_collection().update_one({"_id": PAYMENT}, {"$set": {"created_at": utcnow()}})
+    with pytest.raises(InvalidRequest):
+        erase(customer, Person((USER,)))
+    assert not make_erasures(customer).covers(event())
 
 
 def test_an_export_is_complete_and_readable_only_by_its_owner(customer: Settings, tmp_path: Path) -> None:

@@ -24,7 +24,12 @@ def _person_options(command: Callable[..., None]) -> Any:
         (
             ("user", "ID", "User id of the person (repeatable)."),
             ("email", "ADDRESS", "Email address of the person (repeatable)."),
-            ("phone", "NUMBER", "Phone number of the person, with + and the country code (repeatable)."),
+            (
+                "phone",
+                "NUMBER",
+                "Phone number of the person, with + and the country code (repeatable). Add --user or "
+                "--email: events recorded while SMS was off are not found by the phone number alone.",
+            ),
         )
     ):
         command = click.option(f"--{name}", f"{name}s", multiple=True, metavar=metavar, help=what)(command)

@@ -140,8 +140,6 @@ class Privacy:
             # Again, because workers redact old events only from here on.
             payments, deliveries = self._found(person)
         done = Erased()
-        for payment in payments:
-            self._erase_payment(payment.id, done, dry_run)
         for delivery in deliveries:
             self._erase_delivery(delivery, done, dry_run)
         with closing(open_dead_letters(self._settings)) as letters:
@@ -153,6 +151,9 @@ class Privacy:
             done.dead_letters = found
         if not dry_run:
             self._forget_attempts(person, payments, done)
+        # Last, because a repeated erasure finds bookings and addresses by the payments.
+        for payment in payments:
+            self._erase_payment(payment.id, done, dry_run)
         return done
 
     def _record(self, operator: Operator, action: str, person: Person) -> None:

@@ -269,6 +269,33 @@ def test_an_event_recorded_while_the_erasure_begins_is_erased(
     assert EMAIL not in str(late.event_data)
 
 
+def test_an_interrupted_erasure_finds_the_rest_when_repeated(
+    customer: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Notification(
+        event_id="evt_partner",
+        event_type="booking.cancelled",
+        notification_type="email",
+        status="sent",
+        booking_id="BOOK-1",
+        recipient="partner@example.com",
+        event_data=event("evt_partner", user_email="partner@example.com", user_id="user_partner"),
+        created_at=utcnow() - timedelta(days=3),
+    ).insert()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    person = Person(emails=(EMAIL,))
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(Privacy, "_erase_delivery", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            erase(customer, person)
+    erase(customer, person)
+    # Only the person's payment connects this email with the person.
+    assert NAME not in str(Notification.objects.get(event_id="evt_partner").event_data)
+
+
 def test_an_erasure_that_is_refused_redacts_no_events(customer: Settings) -> None:
     Transaction._get_collection().update_one({"_id": PAYMENT}, {"$set": {"created_at": utcnow()}})
     with pytest.raises(InvalidRequest):

@@ -19,7 +19,7 @@ _READ_BYTES = 64 * 1024
 
 @click.group()
 def bounces() -> None:
-    """Process bounced emails.
+    """Process bounce messages.
 
     \b
     Example:

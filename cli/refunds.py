@@ -91,8 +91,8 @@ def bulk(
     """Refund the remaining amount of every payment on a list.
 
     FILE is a CSV or JSON list of payments (transaction_id), bookings (booking_id), or both. Pass - as FILE to
-    read standard input. Instead of FILE, --showtime finds the bookings of a screening in the events from the
-    booking service.
+    read standard input. If you pass --showtime instead of FILE, the command finds the bookings of that
+    screening in the events from the booking service.
 
     The command shows the totals and the lines that it can't refund. Unless --yes is passed, the command
     then asks you to type the total. After an interruption, run the command again with the same list or with

@@ -155,7 +155,7 @@ def test_a_child_that_dies_stops_the_stack_and_is_named(start: Any) -> None:
     valkey.kill()
     dev.process.wait(60)
     assert dev.process.returncode == 1
-    assert "Error: Valkey ended with code -9." in dev.printed().decode()
+    assert "Error: Valkey exited with code -9." in dev.printed().decode()
     assert no_children(dev.children)
 
 
@@ -184,8 +184,8 @@ def test_a_taken_port_is_named(tmp_path: Path, option: str) -> None:
             option: str(port)
         }
         line = refused(*(word for pair in ports.items() for word in pair), cwd=tmp_path)
-    assert line.startswith(f"Error: port {port}, for ")
-    assert line.endswith(f"see {option}")
+    assert line.startswith(f"Error: Cannot listen on port {port} for ")
+    assert line.endswith(f"Choose another {option}.")
 
 
 def test_a_wrong_variable_is_named(tmp_path: Path) -> None:

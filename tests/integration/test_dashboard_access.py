@@ -144,7 +144,10 @@ def test_signing_in_redirects_to_the_requested_page(app: Flask) -> None:
 def test_an_invalid_time_is_refused(app: Flask, path: str, before: str) -> None:
     client = signed_in(app, "ops:read")
     response = client.get(f"/dashboard/{path}", query_string={"before": before})
-    assert (response.status_code, "before must be a time" in response.text) == (400, True)
+    assert (response.status_code, "The parameter before must start with a time" in response.text) == (
+        400,
+        True,
+    )
 
 
 def neighbor(page: str, which: str) -> str:

@@ -49,7 +49,7 @@ class _None:
     """Provider that refuses everything. SMS queued before SMS was disabled become dead letters."""
 
     def send(self, recipient: str, text: str, receipt_url: str | None) -> str | None:
-        raise PermanentFailure("SMS is disabled, because SMS_PROVIDER is none. To send SMS, set SMS_PROVIDER")
+        raise PermanentFailure("SMS is disabled because SMS_PROVIDER is none: set a provider")
 
     def close(self) -> None:
         pass

@@ -135,10 +135,20 @@ def _is_refunded_in_full(event: Mapping[str, Any], facts: Sequence[Fact]) -> boo
 
     Sums of different services are not added: each may report the other's refunds.
     """
-    total = _amount(event.get("total_amount"))
+    total = _largest_total(event, facts)
     return bool(total) and any(
         sum(_refunds(event, facts, reporter).values()) >= total for reporter in _REFUNDS
     )
+
+
+def _largest_total(event: Mapping[str, Any], facts: Sequence[Fact]) -> Decimal:
+    """Return the largest total since the last confirmation, in the currency of `event`.
+
+    An update may lower the total, and then the refund of the difference is not the refund of the rest.
+    """
+    states = (fact for fact in _of_types(facts, *STATES) if _still_counts(fact, facts))
+    totals = (_amount(fact.event.get("total_amount")) for fact in states if _same_currency(fact.event, event))
+    return max(totals, default=_amount(event.get("total_amount")))
 
 
 def _refunds(event: Mapping[str, Any], facts: Sequence[Fact], reporter: str) -> dict[str, Decimal]:
@@ -146,8 +156,12 @@ def _refunds(event: Mapping[str, Any], facts: Sequence[Fact], reporter: str) -> 
     return {
         str(fact.event.get("refund_transaction_id") or fact.event_id): _amount(fact.event["refund_amount"])
         for fact in _of_types(facts, reporter)
-        if _currency(fact.event, event) == _currency(event, fact.event) and _still_counts(fact, facts)
+        if _same_currency(fact.event, event) and _still_counts(fact, facts)
     }
+
+
+def _same_currency(event: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return _currency(event, other) == _currency(other, event)
 
 
 def _currency(event: Mapping[str, Any], other: Mapping[str, Any]) -> str:

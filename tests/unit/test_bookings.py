@@ -110,5 +110,34 @@ def test_a_booking_refunded_in_full_is_over(refunds: list[Fact], is_full: bool) 
     assert outdated(CONFIRMED, [confirmed(0), *refunds]) == reason
 
 
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+@pytest.mark.parametrize(
+    ("later_total", "refund", "is_full"),
+    [
+        (20, 10, False),
+        # The two seats that were returned.
+        (10, 20, False),
+        (10, 30, True),
+        (None, 30, True),
+        (45, 30, False),
+        (45, 45, True),
+    ],
+)
+def test_refunds_are_compared_with_the_largest_total_of_the_booking(
+    order: tuple[int, ...], later_total: Any, refund: int, is_full: bool
+) -> None:
+    changed = updated(1, total_amount=later_total)
+    facts = [confirmed(0), changed, refunded(refund)]
+    reason = "the booking is refunded in full" if is_full else None
+    assert outdated(changed.event, [facts[place] for place in order]) == reason
+
+
+def test_totals_before_the_last_confirmation_or_in_another_currency_do_not_count() -> None:
+    again = confirmed(2, total_amount=20)
+    elsewhere = updated(3, total_amount=3_000, currency="JPY")
+    facts = [confirmed(0, total_amount=40), updated(1, total_amount=50), again, elsewhere, refunded(20)]
+    assert outdated(again.event, facts) == "the booking is refunded in full"
+
+
 def test_a_free_booking_is_not_refunded() -> None:
     assert outdated(CONFIRMED | {"total_amount": 0}, [confirmed(0), refunded(0)]) is None

@@ -193,6 +193,19 @@ def test_a_partial_refund_keeps_the_reminder(stub: StubWorker) -> None:
     assert planned() == 1
 
 
+def test_the_refund_of_returned_seats_keeps_the_reminder(
+    stub: StubWorker, mail_sink: MailSink, later: Any
+) -> None:
+    stub.publish(booking(seats=["B5", "B6", "B7", "B8"], total_amount=40))
+    fewer = {"seats": ["B5", "B6"], "total_amount": 20, "previous": {"seats": ["B5", "B6", "B7", "B8"]}}
+    stub.publish(booking("booking.updated", 1, **fewer))
+    stub.publish(booking("booking.refunded", 2, refund_amount=20))
+    assert planned() == 1
+    later(timedelta(days=2.1))
+    remind(stub)
+    assert ("email", "sent", None) in reminders()
+
+
 def test_changes_between_the_reminder_event_and_its_mail_are_respected(
     stub: StubWorker, later: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,7 +43,7 @@ def handle_bounce(
         now: when the bounce arrived.
 
     Returns:
-        The effect on the recipient: `Result.PAUSED` while too many mails bounce, None if the reply says
+        The effect on the recipient: `Result.PAUSED` while too many mails bounce, else None if the reply says
         nothing about it.
 
     Raises:
@@ -54,7 +54,7 @@ def handle_bounce(
         records.returned(notification, DeliveryStatus.BOUNCED, reply, now)
         send_sms_instead(notification, settings, now)
     if permanent is None:
-        return None
+        return suppressions.note_other_bounce(ChannelName.EMAIL, now)
     if permanent:
         reason = SuppressionReason.HARD_BOUNCE
         return suppressions.suppress(

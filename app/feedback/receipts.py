@@ -55,7 +55,7 @@ class Receipt:
 
 
 def handle_receipt(receipt: Receipt, settings: Settings, now: datetime) -> bool:
-    """Record a receipt, and suppress a number that can never receive messages.
+    """Record a receipt, and apply the suppression rules to a message that was not delivered.
 
     A receipt for an uncertain delivery settles it. Safe to repeat.
 
@@ -94,8 +94,9 @@ def _find(receipt: Receipt) -> Notification | None:
 
 
 def _suppress(sms: Notification, code: int | None, settings: Settings, now: datetime) -> None:
+    suppressions = make_suppressions(settings)
     reason = SuppressionReason.STOP if code == UNSUBSCRIBED else SuppressionReason.HARD_BOUNCE
+    if code not in LASTING:
+        suppressions.note_other_bounce(ChannelName.SMS, now)
     if code == UNSUBSCRIBED or code in LASTING:
-        make_suppressions(settings).suppress(
-            ChannelName.SMS, sms.recipient, reason=reason, source=_SOURCE, now=now
-        )
+        suppressions.suppress(ChannelName.SMS, sms.recipient, reason=reason, source=_SOURCE, now=now)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mongoengine.errors import NotUniqueError
 
@@ -132,10 +132,24 @@ class Suppressions:
                 bounce.insert()
             recent = SoftBounce.objects(recipient=recipient, at__gt=now - SOFT_BOUNCE_WINDOW)
             count = recent.limit(_MAX_SOFT_BOUNCES).count(True)
-        if count < _MAX_SOFT_BOUNCES:
-            return self._counted(channel, SuppressionReason.SOFT_BOUNCES, Result.NOTED)
         reason = SuppressionReason.SOFT_BOUNCES
+        if count < _MAX_SOFT_BOUNCES:
+            result = Result.PAUSED if self._paused(channel, now) else Result.NOTED
+            return self._counted(channel, reason, result)
         return self.suppress(channel, address, reason=reason, source=source, now=now)
+
+    def note_other_bounce(self, channel: ChannelName, now: datetime) -> Result | None:
+        """Pause suppression if too many messages bounce, after a bounce that does not count.
+
+        Record the delivery as bounced first, as for `suppress`.
+
+        Returns:
+            `Result.PAUSED`, or None.
+
+        Raises:
+            ServiceUnavailable: MongoDB is unavailable. Repeat the call.
+        """
+        return self._counted(channel, "", Result.PAUSED) if self._paused(channel, now) else None
 
     def lift(
         self,
@@ -227,7 +241,7 @@ class Suppressions:
         return True
 
     @staticmethod
-    def _counted(channel: ChannelName, reason: SuppressionReason, result: Result) -> Result:
+    def _counted(channel: ChannelName, reason: SuppressionReason | Literal[""], result: Result) -> Result:
         metrics.SUPPRESSIONS.labels(channel, reason, result).inc()
         if result is Result.ADDED:
             log.info("recipient suppressed", channel=channel, reason=reason)

@@ -10,13 +10,13 @@ from actors import deliveries
 from app.channels import ChannelName
 from app.clock import utcnow
 from app.feedback.bounces import handle_bounce
-from app.models import Notification
+from app.models import Notification, Suppression
 from app.settings import Settings
 from app.suppressions import Result, make_suppressions
 from tests.integration.feedback.conftest import MakeDelivery
 
 
-def bounce(mail: Notification, settings: Settings, *, permanent: bool = True) -> Result | None:
+def bounce(mail: Notification, settings: Settings, *, permanent: bool | None = True) -> Result | None:
     return handle_bounce(
         mail, settings, permanent=permanent, reply="550 5.1.1 no such user", source="test", now=utcnow()
     )
@@ -81,6 +81,24 @@ def test_two_soft_bounces_suppress_and_one_does_not(
     assert bounce(first, sms_settings, permanent=False) is Result.NOTED
     assert bounce(first, sms_settings, permanent=False) is Result.NOTED
     assert bounce(second, sms_settings, permanent=False) is Result.ADDED
+
+
+@pytest.mark.parametrize("permanent", [None, False])
+def test_a_bounce_that_suppresses_nobody_pauses_suppression_too(
+    make_delivery: MakeDelivery, sms_settings: Settings, permanent: bool | None
+) -> None:
+    mails = [make_delivery({"user_email": f"guest{number}@example.com"}) for number in range(11)]
+    for mail in mails[:9]:
+        assert bounce(mail, sms_settings) is Result.ADDED
+    for mail in mails[9:]:
+        assert bounce(mail, sms_settings, permanent=permanent) is Result.PAUSED
+    assert Suppression.objects.count() == 0
+
+
+def test_a_bounce_that_suppresses_nobody_has_no_result_below_the_threshold(
+    make_delivery: MakeDelivery, sms_settings: Settings
+) -> None:
+    assert bounce(make_delivery(), sms_settings, permanent=None) is None
 
 
 def test_an_event_without_a_phone_is_sent_to_the_phone_of_its_booking(

@@ -101,6 +101,19 @@ def test_a_number_that_cannot_receive_messages_is_suppressed(
     assert entries.find(ChannelName.SMS, PHONE).reason == reason
 
 
+@pytest.mark.parametrize("code", ["30003", "21610"])
+def test_a_receipt_that_suppresses_nobody_pauses_suppression_too(
+    client: FlaskClient, make_sms: Any, entries: Suppressions, code: str
+) -> None:
+    for _ in range(9):
+        make_sms(message_id=None, status="undelivered", returned_at=utcnow())
+    hard = SuppressionReason.HARD_BOUNCE
+    entries.suppress(ChannelName.SMS, "+14155550199", reason=hard, source="test", now=utcnow())
+    make_sms()
+    receive(client, "undelivered", ErrorCode=code)
+    assert entries.find(ChannelName.SMS, "+14155550199") is None
+
+
 @pytest.mark.parametrize(
     ("order", "ends"),
     [

@@ -11,7 +11,7 @@ from app.gateway.events import (
 )
 from app.gateway.factory import HANDLED_EVENTS, dashboard_url, make_gateway
 from app.gateway.facts import GatewayDispute, GatewayPayment, GatewayRefund
-from app.gateway.gateway import KEY_MEMORY, Gateway, GatewayUnavailable, Share
+from app.gateway.gateway import KEY_MEMORY, AmountRefused, Gateway, GatewayUnavailable, Share
 from app.gateway.orders import CardDetails, Charge, ChargeKind, RefundRequest
 from app.gateway.outcomes import (
     ActionRequired,
@@ -31,6 +31,7 @@ __all__ = [
     "HANDLED_EVENTS",
     "KEY_MEMORY",
     "ActionRequired",
+    "AmountRefused",
     "BadWebhook",
     "Canceled",
     "CardDetails",

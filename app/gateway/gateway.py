@@ -24,6 +24,10 @@ class GatewayUnavailable(GatewayError):
     """A lookup failed, so the state is not known."""
 
 
+class AmountRefused(GatewayUnavailable):
+    """The gateway refuses payments with this amount or currency, so a seal with them used up no key."""
+
+
 class Share(StrEnum):
     """Kind of caller, which has a share of the concurrent calls."""
 
@@ -111,13 +115,14 @@ class Gateway(Protocol):
 
         Args:
             key: a transaction id or refund id.
-            amount: the payment's amount in major units, valid at the gateway.
+            amount: the payment's amount in major units.
             currency: ISO 4217.
 
         Returns:
             True if no request with the key was carried out, and none can be from now on.
 
         Raises:
+            AmountRefused: the gateway refuses the amount or the currency.
             GatewayUnavailable: the gateway gave no usable response, or such a request is in progress.
         """
 

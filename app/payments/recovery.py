@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from app.clock import utcnow
@@ -58,6 +59,8 @@ _WINDOW_GAP = timedelta(minutes=30)
 _NEVER_CARRIED_OUT = Refused("the request never reached the gateway")
 
 Run = Callable[[Callable[[Any], None], Sequence[Any]], None]
+
+Seal = Callable[[str, Decimal, str], bool]
 
 
 def run_in_threads(act: Callable[[Any], None], items: Sequence[Any]) -> None:
@@ -249,7 +252,7 @@ class _Round:
             return self._payments.settle(payment, self._actor).payment
         if charge := self._charges.get(payment.id):
             return self._payments.settle_by(payment, charge, self._actor).payment
-        if not self._is_ruled_out(payment, payment.id):
+        if not self._is_ruled_out(payment, payment.id, self._payments.seal):
             return payment
         return self._payments.give_up(payment, self._actor)
 
@@ -264,15 +267,15 @@ class _Round:
             return refunds.record_fact(payment, fact, self._actor)
         if refund.gateway_id:
             return payment
-        if not self._is_ruled_out(payment, refund.id):
+        if not self._is_ruled_out(payment, refund.id, self._gateway.seal):
             return payment
         return refunds.record(payment, refund.id, _NEVER_CARRIED_OUT, self._actor)
 
-    def _is_ruled_out(self, payment: Payment, key: str) -> bool:
+    def _is_ruled_out(self, payment: Payment, key: str, seal: Seal) -> bool:
         """Return whether no unlisted request with `key` moved money, and none can from now on."""
         if key in self._used:
             return True  # used before the second listing, which does not contain the request
-        if self._gateway.seal(key, payment.amount, payment.currency):
+        if seal(key, payment.amount, payment.currency):
             return True
         self._used[key] = payment
         return False

@@ -30,6 +30,7 @@ from app.errors import (
 )
 from app.gateway import (
     ActionRequired,
+    AmountRefused,
     Canceled,
     CardDetails,
     Charge,
@@ -56,6 +57,8 @@ from app.payments.states import UNPAID, UNSETTLED, Actor, PaymentStatus
 from app.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from app.payments.ledger import Ledger
     from app.payments.orders import CancelOrder, PaymentOrder
     from app.payments.records import Payment
@@ -149,10 +152,22 @@ class Payments:
         """
         order = self._check(order)
         with self.gateway.admitted():
-            if not self.gateway.seal(transaction_id, order.amount, order.currency or ""):
+            if not self.seal(transaction_id, order.amount, order.currency or ""):
                 raise GatewayError(
                     "An earlier attempt at this request is in progress. Please try again soon."
                 )
+
+    def seal(self, transaction_id: str, amount: Decimal, currency: str) -> bool:
+        """Seal a payment's idempotency key: see `Gateway.seal`.
+
+        Raises:
+            GatewayUnavailable: see `Gateway.seal`.
+        """
+        try:
+            return self.gateway.seal(transaction_id, amount, currency)
+        except AmountRefused:
+            # The charge has the same amount and currency, so the gateway refuses a late one as well.
+            return True
 
     def resume(self, payment: Payment) -> PaymentResult:
         """Resume a payment that an earlier attempt of the same request recorded.

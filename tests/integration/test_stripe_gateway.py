@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import pytest
 from app import declines
 from app.gateway import (
     ActionRequired,
+    AmountRefused,
     Canceled,
     Charge,
     Charged,
@@ -293,6 +295,19 @@ def test_a_key_is_sealed_only_if_no_request_used_it(stripe_simulator: StripeSimu
     # The request arrives after all.
     assert stripe.charge(lost) == Unknown("IdempotencyError 400")
     assert not stripe_simulator.charges(lost.transaction_id)
+
+
+@pytest.mark.parametrize(("amount", "currency"), [("0.10", "USD"), ("25.50", "XTS")])
+def test_a_seal_and_a_late_charge_with_an_invalid_amount_are_both_refused(
+    stripe_simulator: StripeSimulator, amount: str, currency: str
+) -> None:
+    stripe = gateway(stripe_simulator)
+    order = replace(charge(), amount=Decimal(amount), currency=currency)
+    with pytest.raises(AmountRefused):
+        stripe.seal(order.transaction_id, order.amount, order.currency)
+    assert isinstance(stripe.charge(order), Refused)
+    with pytest.raises(AmountRefused):
+        stripe.seal(order.transaction_id, order.amount, order.currency)
 
 
 def test_refund_keys_are_sealed_like_charge_keys(stripe_simulator: StripeSimulator) -> None:

@@ -20,6 +20,8 @@ from app.gateway.stripe.reading import declined
 #: Codes of errors about the amount, which the caller can correct.
 _AMOUNT_CODES = frozenset({"amount_too_small", "amount_too_large", "invalid_charge_amount"})
 
+_AMOUNT_PARAMS = frozenset({"amount", "currency"})
+
 #: The object was in use by another request. Nothing was executed. https://docs.stripe.com/rate-limits
 _LOCK_TIMEOUT = "lock_timeout"
 
@@ -78,6 +80,12 @@ def is_replayed(error: stripe.StripeError) -> bool:
     """Return whether the error is the stored result of an earlier request with the same key and
     parameters."""
     return (error.headers or {}).get("idempotent-replayed") == "true"
+
+
+def refuses_amount(error: stripe.InvalidRequestError) -> bool:
+    """Return whether Stripe refused the amount or the currency of a request."""
+    found = details(error)
+    return found.get("code") in _AMOUNT_CODES or found.get("param") in _AMOUNT_PARAMS
 
 
 def charge_failure(error: stripe.StripeError) -> Declined | Refused | Unknown:

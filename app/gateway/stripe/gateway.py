@@ -14,12 +14,19 @@ import stripe
 from app.gateway.bulkhead import Bulkhead
 from app.gateway.events import GatewayEvent
 from app.gateway.facts import GatewayDispute, GatewayPayment, GatewayRefund
-from app.gateway.gateway import GatewayUnavailable, Share
+from app.gateway.gateway import AmountRefused, GatewayUnavailable, Share
 from app.gateway.outcomes import Declined, PaymentOutcome, RefundOutcome, Refused
 from app.gateway.stripe import reading
 from app.gateway.stripe.client import StripeApi
 from app.gateway.stripe.currencies import to_minor
-from app.gateway.stripe.errors import charge_failure, details, is_replayed, reason, refund_failure
+from app.gateway.stripe.errors import (
+    charge_failure,
+    details,
+    is_replayed,
+    reason,
+    refund_failure,
+    refuses_amount,
+)
 from app.gateway.stripe.test_cards import DEFAULT_TEST_METHOD, method_for
 from app.gateway.stripe.webhooks import read_webhook
 
@@ -137,6 +144,12 @@ class StripeGateway:
                 intent = self._api.call("post", "/v1/payment_intents", params, key)
             except stripe.IdempotencyError:
                 return False
+            except stripe.InvalidRequestError as error:
+                if refuses_amount(error):
+                    raise AmountRefused(
+                        f"The gateway refuses the amount or the currency: {reason(error)}."
+                    ) from error
+                raise
             except stripe.APIError as error:
                 if is_replayed(error):
                     return True  # stored for this same seal request

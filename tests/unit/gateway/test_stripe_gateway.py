@@ -11,6 +11,7 @@ from app import declines
 from app.errors import GatewayError, InvalidCard
 from app.gateway import (
     ActionRequired,
+    AmountRefused,
     CardDetails,
     Charge,
     Charged,
@@ -108,6 +109,23 @@ def test_a_seal_without_a_usable_response_decides_nothing(status: int) -> None:
     stripe, _ = gateway(error(status))
     with pytest.raises(GatewayUnavailable):
         stripe.seal(*SEAL)
+
+
+@pytest.mark.parametrize(
+    "refusal", [error(400, "amount_too_small"), error(400, "amount_too_large"), error(400, param="currency")]
+)
+def test_a_seal_with_an_amount_that_stripe_refuses_says_so(refusal: Any) -> None:
+    stripe, _ = gateway(refusal)
+    with pytest.raises(AmountRefused):
+        stripe.seal(*SEAL)
+
+
+@pytest.mark.parametrize("refusal", [error(400), error(400, param="metadata"), error(429, param="amount")])
+def test_a_seal_that_stripe_refuses_for_another_reason_decides_nothing(refusal: Any) -> None:
+    stripe, _ = gateway(refusal)
+    with pytest.raises(GatewayUnavailable) as raised:
+        stripe.seal(*SEAL)
+    assert not isinstance(raised.value, AmountRefused)
 
 
 def test_a_key_whose_seal_has_a_stored_error_is_sealed() -> None:

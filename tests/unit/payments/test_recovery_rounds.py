@@ -15,6 +15,7 @@ from app.errors import ServiceUnavailable
 from app.gateway import (
     KEY_MEMORY,
     ActionRequired,
+    AmountRefused,
     Charged,
     Declined,
     GatewayUnavailable,
@@ -54,6 +55,10 @@ def recover(site: Site, limit: int = 100) -> int:
 
 def requested(site: Site) -> list[str]:
     return [str(what[0]) for what in site.gateway.requested]
+
+
+def refuse_amount(*_seal: object) -> bool:
+    raise AmountRefused("The gateway refuses the amount or the currency: 400 amount_too_small.")
 
 
 @pytest.fixture
@@ -150,6 +155,14 @@ def test_a_used_key_without_a_listed_charge_means_that_nothing_was_charged(
     recover(site)
     assert requested(site) == ["payments", "seal", "payments"]
     assert site.stored().status == P.FAILED
+
+
+def test_a_payment_whose_amount_the_gateway_refuses_fails(
+    site: Site, unknown: Payment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site.gateway, "seal", refuse_amount)
+    recover(site)
+    assert (site.stored().status, site.stored().recover_after) == (P.FAILED, None)
 
 
 def test_a_payment_with_a_gateway_id_is_looked_up_by_it(site: Site, clock: Clock) -> None:
@@ -382,6 +395,14 @@ def test_a_refund_that_arrives_during_the_first_lookup_is_found_by_the_second(
     recover(site)
     assert site.stored().refunds[0].status == R.COMPLETED
     assert site.gateway.requested[1] == ("refunds", None, START - CLOCK_SKEW, START + KEY_MEMORY + CLOCK_SKEW)
+
+
+def test_a_refund_stays_pending_if_the_gateway_refuses_the_payments_amount_today(
+    site: Site, refunding: Payment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site.gateway, "seal", refuse_amount)
+    recover(site)
+    assert site.stored().refunds[0].pending
 
 
 def test_a_refund_whose_key_is_not_sealed_stays_pending_when_another_refund_is_settled(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.errors import GatewayError
 from app.ids import new_id
+from app.payments.refunds import RefundNotCarriedOut
 from app.payments.states import PaymentStatus
 
 if TYPE_CHECKING:
@@ -33,10 +35,12 @@ def pay(
     """
     if attempt.resumed:
         payment = payments.books.ledger.find(attempt.transaction_id)
-        if payment and not _was_refused(payment):
-            return payments.resume(payment)
         if payment is None:
             payments.rule_out(order, attempt.transaction_id)
+        else:
+            result = payments.resume(payment)
+            if not _was_refused(result.payment):
+                return result
         attempt.restart(new_id("TXN-"))
     if order.payment_method == "paypal" and not order.return_url:
         order = replace(order, return_url=result_page(attempt.transaction_id))
@@ -61,8 +65,10 @@ def refund(payments: Payments, order: RefundOrder, attempt: Attempt) -> tuple[Pa
     """
     if attempt.resumed:
         payment = payments.books.ledger.find_by_refund(attempt.transaction_id)
-        if payment:
-            return payments.refunds.resume(payment, attempt.transaction_id)
-        payments.refunds.rule_out(order, attempt.transaction_id)
+        if payment is None:
+            payments.refunds.rule_out(order, attempt.transaction_id)
+        else:
+            with suppress(RefundNotCarriedOut):
+                return payments.refunds.resume(payment, attempt.transaction_id)
         attempt.restart(new_id("REF-"))
     return payments.refunds.refund(order, attempt.transaction_id)

@@ -36,6 +36,10 @@ _REFUNDED_ELSEWHERE = "Refunded by our payment provider"
 _STRAY_CHARGE = "The payment had failed, and was charged all the same"
 
 
+class RefundNotCarriedOut(RefundNotAllowed):
+    """An earlier attempt ended before the gateway accepted the refund. A new attempt needs a new id."""
+
+
 class Refunds:
     """Makes refunds, and records their outcomes.
 
@@ -99,6 +103,7 @@ class Refunds:
         It uses the same idempotency key, so the gateway refunds once.
 
         Raises:
+            RefundNotCarriedOut: the earlier attempt certainly refunded nothing, and never will.
             RefundNotAllowed, GatewayError: see `refund`.
         """
         refund = _refund_of(payment, refund_id)
@@ -109,9 +114,7 @@ class Refunds:
                     payment, lambda stored: changes.refund_resumed(stored, refund_id, later)
                 )
                 return self._request(payment, refund_id, actor)
-        if refund.status == RefundStatus.FAILED:
-            raise _refused(payment, refund_id)
-        return payment, refund
+        return _recorded(payment, refund_id)
 
     def _reserve(self, payment: Payment, refund: Refund, actor: Actor, now: datetime) -> Payment:
         return self._books.change(
@@ -123,18 +126,17 @@ class Refunds:
 
     def _request(self, payment: Payment, refund_id: str, actor: Actor) -> tuple[Payment, Refund]:
         if not _refund_of(payment, refund_id).pending:
-            return payment, _refund_of(payment, refund_id)
+            return _recorded(payment, refund_id)
         outcome = self._refund_at_gateway(payment, refund_id)
         payment = self.record(payment, refund_id, outcome, actor)
-        refund = _refund_of(payment, refund_id)
-        if refund.status == RefundStatus.FAILED:
-            if isinstance(outcome, Refused) and outcome.transient:
+        if isinstance(outcome, Refused) and _refund_of(payment, refund_id).status == RefundStatus.FAILED:
+            if outcome.transient:
                 raise GatewayError(
                     "The refund could not be made. Nothing was refunded. Please try again soon.",
                     transaction_id=payment.id,
                 )
             raise _refused(payment, refund_id)
-        return payment, refund
+        return _recorded(payment, refund_id)
 
     def _refund_at_gateway(self, payment: Payment, refund_id: str) -> RefundOutcome:
         charge = payment.stray_charge or payment.gateway_id
@@ -275,8 +277,18 @@ def _refund_of(payment: Payment, refund_id: str) -> Refund:
     return refund
 
 
-def _refused(payment: Payment, refund_id: str) -> RefundNotAllowed:
-    return RefundNotAllowed(
+def _recorded(payment: Payment, refund_id: str) -> tuple[Payment, Refund]:
+    """Return a recorded refund, and raise if it failed."""
+    refund = _refund_of(payment, refund_id)
+    if refund.status == RefundStatus.FAILED:
+        raise _refused(payment, refund_id, RefundNotAllowed if refund.gateway_id else RefundNotCarriedOut)
+    return payment, refund
+
+
+def _refused(
+    payment: Payment, refund_id: str, error: type[RefundNotAllowed] = RefundNotAllowed
+) -> RefundNotAllowed:
+    return error(
         "The payment gateway refused this refund.",
         refund_transaction_id=refund_id,
         transaction_id=payment.id,

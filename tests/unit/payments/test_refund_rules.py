@@ -29,6 +29,8 @@ from app.gateway import (
     Share,
     Unknown,
 )
+from app.idempotency import Attempt
+from app.payments import attempts
 from app.payments.orders import RefundOrder
 from app.payments.records import Payment, Refund
 from app.payments.states import Actor, PaymentStatus, RefundStatus
@@ -230,6 +232,70 @@ def test_a_repeated_refund_that_failed_is_refused_again(site: Site, paid: Paymen
     assert refused.value.details == {"transaction_id": TXN, "refund_transaction_id": "REF-1"}
     with pytest.raises(ValueError, match="TXN-1 has no refund REF-9"):
         site.payments.refunds.resume(site.stored(), "REF-9")
+
+
+@pytest.fixture
+def unknown(site: Site, paid: Payment) -> Payment:
+    """Return a payment with REF-1, whose outcome is unknown."""
+    site.gateway.refund_outcome = Unknown("timeout")
+    payment, _ = refunded(site)
+    site.gateway.refund_outcome = Refunded("re_1")
+    return payment
+
+
+def record_as_never_carried_out(site: Site) -> None:
+    """Record REF-1 as recovery does after it has sealed the key."""
+    outcome = Refused("the request never reached the gateway")
+    site.payments.refunds.record(site.stored(), "REF-1", outcome, Actor.RECOVERY)
+
+
+def repeated(site: Site) -> tuple[Attempt, Refund]:
+    """Repeat the request of REF-1 with its Idempotency-Key."""
+    attempt = Attempt("REF-1", resumed=True)
+    _, refund = attempts.refund(site.payments, order(), attempt)
+    return attempt, refund
+
+
+@pytest.mark.parametrize("is_meanwhile", [False, True], ids=["before", "meanwhile"])
+def test_a_repeated_refund_that_recovery_has_ruled_out_is_made_with_a_new_id(
+    site: Site, unknown: Payment, monkeypatch: pytest.MonkeyPatch, is_meanwhile: bool
+) -> None:
+    write = site.ledger.write
+
+    def write_later(before: Payment, after: Payment) -> bool:
+        monkeypatch.setattr(site.ledger, "write", write)
+        record_as_never_carried_out(site)
+        return write(before, after)
+
+    if is_meanwhile:
+        monkeypatch.setattr(site.ledger, "write", write_later)
+    else:
+        record_as_never_carried_out(site)
+    attempt, refund = repeated(site)
+    assert (refund.status, refund.amount, refund.id) == (R.COMPLETED, TEN, attempt.transaction_id)
+    payment = site.stored()
+    assert [(one.id, one.status) for one in payment.refunds] == [
+        ("REF-1", R.FAILED),
+        (refund.id, R.COMPLETED),
+    ]
+    assert (payment.amount_refunded, payment.refund_reserved) == (TEN, TEN)
+
+
+def test_a_repeated_refund_that_the_gateway_had_accepted_is_not_made_again(
+    site: Site, unknown: Payment
+) -> None:
+    failure = RefundFailed("re_1", "account closed")
+    site.payments.refunds.record(unknown, "REF-1", failure, Actor.WEBHOOK)
+    with pytest.raises(RefundNotAllowed, match="refused this refund"):
+        repeated(site)
+    assert [(one.id, one.status) for one in site.stored().refunds] == [("REF-1", R.FAILED)]
+
+
+def test_a_repeated_refund_that_the_gateway_refuses_is_refused(site: Site, unknown: Payment) -> None:
+    site.gateway.refund_outcome = Refused("charge already refunded")
+    with pytest.raises(RefundNotAllowed, match="refused this refund"):
+        repeated(site)
+    assert [one.id for one in site.stored().refunds] == ["REF-1"]
 
 
 def test_a_refund_completed_by_a_webhook_during_the_request_is_complete(site: Site, paid: Payment) -> None:

@@ -37,7 +37,8 @@ from app.gateway import (
     Share,
     Unknown,
 )
-from app.payments import changes
+from app.idempotency import Attempt
+from app.payments import attempts, changes
 from app.payments.books import ELECTION
 from app.payments.orders import CancelOrder
 from app.payments.records import Payment
@@ -285,6 +286,27 @@ def test_a_repeated_request_charges_an_unknown_payment_with_the_same_key(site: S
     assert result.payment.status == P.COMPLETED
     assert site.gateway.requested[0] == site.gateway.requested[1]
     assert site.stored().attempted_at == START + timedelta(seconds=5)
+
+
+def test_a_repeated_request_makes_a_new_payment_if_recovery_rules_the_first_out_meanwhile(
+    site: Site, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.gateway.outcome = Unknown("timeout")
+    site.pay()
+    site.gateway.outcome = Charged("pi_2")
+    clock.pass_by(minutes=1)
+    write = site.ledger.write
+
+    def write_later(before: Payment, after: Payment) -> bool:
+        monkeypatch.setattr(site.ledger, "write", write)
+        site.payments.give_up(before, Actor.RECOVERY)
+        return write(before, after)
+
+    monkeypatch.setattr(site.ledger, "write", write_later)
+    attempt = Attempt(TXN, resumed=True)
+    paid = attempts.pay(site.payments, site.order(), attempt, str).payment
+    assert (paid.status, paid.id) == (P.COMPLETED, attempt.transaction_id)
+    assert site.stored().status == P.FAILED
 
 
 def test_a_repeated_request_looks_up_a_payment_that_the_gateway_knows(site: Site) -> None:

@@ -116,7 +116,9 @@ def list_payments(
 @listing_options(bounded=False)
 @expected_failures
 def totals(listing: Listing, status: str | None, since: datetime | None) -> None:
-    """Show the number and total amount of payments by status, error, and currency.
+    """Show the number and sum of payments by status and error.
+
+    Each currency has totals of its own.
 
     \b
     Example:
@@ -176,10 +178,11 @@ def show(payment_id: str, as_json: bool) -> None:
 @json_option
 @expected_failures
 def cancel(payment_id: str, reason: str | None, yes: bool, as_json: bool) -> None:
-    """Cancel a payment that is waiting for the customer to confirm it.
+    """Cancel a payment that is waiting for the customer.
 
-    The customer can then pay for the booking again. Exit code: 0 if the payment is canceled, 1 if its status
-    does not allow cancellation.
+    Such a payment needs the customer's confirmation, for example by 3-D Secure. After the cancellation, the
+    customer can start a new payment. Exit code: 0 if the payment is canceled, 1 if its status does not allow
+    cancellation.
 
     \b
     Example:
@@ -210,7 +213,7 @@ def cancel(payment_id: str, reason: str | None, yes: bool, as_json: bool) -> Non
 @json_option
 @expected_failures
 def reconcile(since: datetime, dry_run: bool, repair: bool, yes: bool, as_json: bool) -> None:
-    """Compare recorded payments, refunds, and disputes with those at the gateway.
+    """Compare the recorded payments with those at the gateway.
 
     First looks up the payments and refunds whose outcome is unknown, and records the outcomes. Then lists the
     payments, refunds, and disputes that differ, and those that only one side has. With --repair, shows the

@@ -41,6 +41,9 @@ ACCEPTED = (
 #: Accepted, but known not to have arrived.
 RETURNED = (DeliveryStatus.UNDELIVERED, DeliveryStatus.BOUNCED)
 
+#: Accepted, and not known to be lost: the recipient probably has it.
+ARRIVED = tuple(status for status in ACCEPTED if status not in RETURNED)
+
 #: Statuses that no worker changes.
 FINISHED = (
     *ACCEPTED,

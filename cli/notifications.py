@@ -184,7 +184,10 @@ def resend(ids: tuple[str, ...], force: bool, as_json: bool) -> None:
 
     with closing(make_broker(settings)) as broker, storage_errors():
         dispatch = Dispatch(broker, Topology.of(settings))
-        refused = {name: operations.resend(name, dispatch, operator(), force=force) for name in ids}
+        refused = {
+            name: operations.resend(name, dispatch, operator(), again=force, past_suppression=force)
+            for name in ids
+        }
     if as_json:
         print_json([{"id": name, "queued": not reason, "reason": reason} for name, reason in refused.items()])
     else:

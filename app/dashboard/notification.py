@@ -13,6 +13,7 @@ from app.channels import CHANNELS, NotRendered, Preview
 from app.dashboard.access import PERSONAL, READ, WRITE, access, operator
 from app.dashboard.blueprint import blueprint, page, requires, settings
 from app.dashboard.present import harmless
+from app.delivery_status import ARRIVED
 from app.errors import Problem, TransactionNotFound
 from app.messaging.broker import make_broker
 from app.messaging.dispatch import Dispatch
@@ -70,8 +71,9 @@ def mail(notification_id: str) -> Response:
 def confirm_resend() -> str:
     """Ask for confirmation before notifications are resent."""
     access().check_form()
-    found = notifications.by_ids(request.form.getlist("id")[:_MAX_SELECTED])
-    return page("confirm_resend", chosen=list(found.values()), back=_back())
+    chosen = list(notifications.by_ids(request.form.getlist("id")[:_MAX_SELECTED]).values())
+    arrived = [each for each in chosen if each.status in ARRIVED]
+    return page("confirm_resend", chosen=chosen, sent=arrived, back=_back())
 
 
 @blueprint.route("/notifications/act", methods=["POST"])
@@ -79,14 +81,14 @@ def confirm_resend() -> str:
 def resend() -> Any:
     """Resend notifications."""
     access().check_form()
-    ids, force = request.form.getlist("id")[:_MAX_SELECTED], "force" in request.form
+    ids, again = request.form.getlist("id")[:_MAX_SELECTED], "again" in request.form
     queued, refused = 0, {}
     with closing(make_broker(settings())) as broker:
         dispatch = Dispatch(broker, Topology.of(settings()))
         for notification_id in ids:
             try:
                 with storage_errors():
-                    reason = notifications.resend(notification_id, dispatch, operator(), force=force)
+                    reason = notifications.resend(notification_id, dispatch, operator(), again=again)
             except Problem as problem:
                 reason = problem.message
             if reason:

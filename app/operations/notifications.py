@@ -13,7 +13,7 @@ from dramatiq.errors import BrokerConnectionError
 
 from app.channels import ChannelName
 from app.clock import utcnow
-from app.delivery_status import FINISHED, DeliveryStatus
+from app.delivery_status import ARRIVED, FINISHED, DeliveryStatus
 from app.errors import ServiceUnavailable
 from app.models import GRACE, Attempt, Notification
 from app.models.database import CASE_INSENSITIVE
@@ -28,9 +28,6 @@ _NOT_RESENT = {
     DeliveryStatus.SENT: "already sent. To send it again, pass --force",
     DeliveryStatus.DELIVERED: "already delivered; pass --force to send it again",
 }
-
-#: The statuses among these that --force resends.
-_FORCED = (DeliveryStatus.SENT, DeliveryStatus.DELIVERED)
 
 
 @dataclass(frozen=True)
@@ -140,7 +137,12 @@ def erase(notification: Notification) -> bool:
 
 
 def resend(
-    notification_id: str, dispatch: Callable[[Notification], None], operator: Operator, *, force: bool
+    notification_id: str,
+    dispatch: Callable[[Notification], None],
+    operator: Operator,
+    *,
+    again: bool = False,
+    past_suppression: bool = False,
 ) -> str | None:
     """Queue a delivery again, with the same Message-ID.
 
@@ -148,7 +150,8 @@ def resend(
         notification_id: id of its document.
         dispatch: queues it.
         operator: who resends it, for the audit log.
-        force: resend although it was sent, or its recipient is suppressed.
+        again: resend although the recipient probably has it.
+        past_suppression: send once although the recipient is suppressed.
 
     Returns:
         The reason if it was not queued, else None.
@@ -161,11 +164,16 @@ def resend(
         return "no notification has this id"
     if notification.recipient is None:
         return "the notification has no recipient"
-    if notification.status in _NOT_RESENT and not (force and notification.status in _FORCED):
+    if notification.status in _NOT_RESENT and not (again and notification.status in ARRIVED):
         return _NOT_RESENT[notification.status]
-    details = {"event": notification.event_id, "was": notification.status, "force": force}
+    details = {
+        "event": notification.event_id,
+        "was": notification.status,
+        "again": again,
+        "past_suppression": past_suppression,
+    }
     record_action(operator, "notifications.resend", notification_id, details)
-    if not requeue(notification, f"resent, was {notification.status}", past_suppression=force):
+    if not requeue(notification, f"resent, was {notification.status}", past_suppression=past_suppression):
         return "the notification has just changed. Check its status"
     try:
         dispatch(notification)

@@ -76,7 +76,7 @@ def test_actions_are_found_by_every_condition(stack: Settings) -> None:
 
 def test_an_action_is_part_of_the_timeline_of_its_target(stack: Settings) -> None:
     notification = failed_notification()
-    assert resend(str(notification.id), lambda _: None, SUPPORT, force=False) is None
+    assert resend(str(notification.id), lambda _: None, SUPPORT) is None
     entry = next(each for each in trace(notification.booking_id) if each.subject == SUPPORT.name)
     assert (entry.what, entry.detail["was"]) == ("notifications.resend", "failed")
 
@@ -89,7 +89,7 @@ def test_an_action_that_cannot_be_recorded_is_not_carried_out(
     monkeypatch.setattr("app.operations.notifications.record_action", fail_to_record)
     monkeypatch.setattr("app.operations.dead_letters.record_action", fail_to_record)
     with pytest.raises(ServiceUnavailable):
-        resend(str(notification.id), lambda _: pytest.fail("queued"), SUPPORT, force=False)
+        resend(str(notification.id), lambda _: pytest.fail("queued"), SUPPORT)
     assert notification.reload().status == "failed"
     queues = [stack.namespace + QUEUE]
     with closing(open_dead_letters(stack)) as letters:

@@ -351,3 +351,32 @@ ODD: tuple[dict[str, Any], ...] = (
     {"notification_type": "sms", "event_data": {"event_type": "payment.success"}},
     {"notification_type": "email", "event_data": 7, "attempts": [{}], "status": "?"},
 )
+
+
+@pytest.mark.parametrize(
+    ("status", "is_offered"),
+    [("sent", True), ("delivered", True), ("undelivered", False), ("bounced", False), ("failed", False)],
+)
+def test_sending_again_what_was_sent_does_not_override_a_suppression(
+    app: Flask, status: str, is_offered: bool
+) -> None:
+    client = signed_in(app, "ops:read", "ops:write")
+    event = sample("booking.cancelled")
+    stored = Notification(
+        event_id=event["event_id"],
+        event_type=event["event_type"],
+        notification_type="sms",
+        status=status,
+        booking_id=event["booking_id"],
+        recipient=PHONE,
+        template="booking_cancellation",
+        event_data=event,
+        created_at=utcnow(),
+    ).save()
+    token = form_token(client.get("/dashboard/notifications"))
+    chosen = {"token": token, "id": str(stored.id)}
+    page = client.post("/dashboard/notifications/confirm", data=chosen)
+    assert ('name="again"' in page.text) == is_offered
+    client.post("/dashboard/notifications/act", data=chosen | {"again": "on"})
+    stored.reload()
+    assert (stored.status, stored.past_suppression) == ("queued", False)

@@ -133,18 +133,18 @@ def test_a_resent_mail_has_the_same_message_id(
 ) -> None:
     dispatch = Dispatch(broker, Topology.of(broker_settings))
     uncertain = record("uncertain")
-    assert resend(str(uncertain.id), dispatch, OPERATOR, force=False) is None
+    assert resend(str(uncertain.id), dispatch, OPERATOR) is None
     wait_for(lambda: uncertain.reload().status == "sent", 10, "not sent")
-    assert resend(str(uncertain.id), dispatch, OPERATOR, force=False)
+    assert resend(str(uncertain.id), dispatch, OPERATOR)
     assert len(mail_sink.mails) == 1
-    assert resend(str(uncertain.id), dispatch, OPERATOR, force=True) is None
+    assert resend(str(uncertain.id), dispatch, OPERATOR, again=True) is None
     first, second = mail_sink.wait(2)
     assert first["Message-ID"] == second["Message-ID"]
     wait_for(lambda: uncertain.reload().status == "sent", 10, "not sent")
     outcomes = [attempt.outcome for attempt in uncertain.attempts]
     assert outcomes == ["uncertain", "queued", "sent", "queued", "sent"]
     actions = find_actions(target=str(uncertain.id))
-    assert [(each.operator, each.action, each.details["force"]) for each in actions] == [
+    assert [(each.operator, each.action, each.details["again"]) for each in actions] == [
         ("support@ops-1", "notifications.resend", True),
         ("support@ops-1", "notifications.resend", False),
     ]
@@ -155,9 +155,9 @@ def test_a_notification_that_cannot_be_resent_is_unchanged(stack: Settings) -> N
         pytest.fail("queued")
 
     sending = record("sending", 1)
-    assert resend(str(sending.id), dispatch, OPERATOR, force=True) == "being sent now"
+    assert resend(str(sending.id), dispatch, OPERATOR, again=True) == "being sent now"
     nobody = record("skipped", 2, recipient=None)
-    assert resend(str(nobody.id), dispatch, OPERATOR, force=True) == "the notification has no recipient"
+    assert resend(str(nobody.id), dispatch, OPERATOR, again=True) == "the notification has no recipient"
     assert [sending.reload().status, nobody.reload().status] == ["sending", "skipped"]
 
 
@@ -170,7 +170,7 @@ def test_without_a_broker_the_sweep_queues_a_resent_notification(broker_settings
         closing(make_broker(unavailable)) as broker,
         pytest.raises(ServiceUnavailable, match="A worker will queue the notification"),
     ):
-        resend(str(failed.id), Dispatch(broker, Topology.of(unavailable)), OPERATOR, force=False)
+        resend(str(failed.id), Dispatch(broker, Topology.of(unavailable)), OPERATOR)
     failed.reload()
     assert failed.status == "queued"
     assert failed.due_at is not None

@@ -66,14 +66,14 @@ def test_a_forced_resend_bypasses_the_suppression_once(
     [mail] = settled("email", "skipped")
     dispatch = Dispatch(stub.broker, stub.topology)
 
-    def resend(*, force: bool) -> None:
-        assert notifications.resend(str(mail.id), dispatch, OPERATOR, force=force) is None
+    def resend(**options: bool) -> None:
+        assert notifications.resend(str(mail.id), dispatch, OPERATOR, **options) is None
         stub.join()
 
-    resend(force=True)
+    resend(past_suppression=True)
     assert len(settled("email", "sent")) == 1
     assert len(mail_sink.mails) == 1
     Notification.objects(id=mail.id).update_one(set__status="failed")
-    resend(force=False)
+    resend(again=True)
     assert settled("email", "skipped")[0].error_message == "suppressed"
     assert len(mail_sink.mails) == 1

@@ -186,9 +186,9 @@ class RefundRequest(Schema):
 class CancelRequest(Schema):
     """A payment to cancel."""
 
-    transaction_id = Text(128, required=True, metadata={"example": TRANSACTION_ID})
-    booking_id = Text(128, required=True, metadata={"example": BOOKING_ID})
-    user_id = Text(128, required=True, metadata={"example": "user_123"})
+    transaction_id = Id(required=True, metadata={"example": TRANSACTION_ID})
+    booking_id = Id(required=True, metadata={"example": BOOKING_ID})
+    user_id = Id(required=True, metadata={"example": "user_123"})
     reason = Text(500, metadata={"example": "The customer chose another card"})
 
     @post_load

@@ -11,6 +11,7 @@ from marshmallow import ValidationError
 
 from app import create_app, models
 from app.api.requests import ID_PATTERN, Id
+from app.api.schemas import CancelRequest, PaymentRequest, RefundRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ REFUND: dict[str, Any] = {
     "user_id": "user_1",
     "reason": "Cancelled",
 }
+CANCEL: dict[str, Any] = {"transaction_id": "TXN-1", "booking_id": "BOOK-1", "user_id": "user_1"}
 
 
 @pytest.fixture
@@ -156,6 +158,8 @@ def test_an_id_with_invisible_characters_is_refused(client: FlaskClient, text: s
         assert refused(response) == {name: [reason]}
     response = client.post("/payment/refund", json=REFUND | {"original_transaction_id": text})
     assert refused(response) == {"original_transaction_id": [reason]}
+    for name in CANCEL:
+        assert refused(client.post("/payment/cancel", json=CANCEL | {name: text})) == {name: [reason]}
 
 
 def load(text: str) -> str:
@@ -166,6 +170,14 @@ def load(text: str) -> str:
 def test_composed_and_decomposed_ids_are_equal() -> None:
     composed = "BOOK-Amélie"
     assert load(unicodedata.normalize("NFD", composed)) == load(composed) == composed
+
+
+def test_payments_refunds_and_cancellations_normalize_the_same_ids() -> None:
+    ids = dict.fromkeys(("user_id", "booking_id"), unicodedata.normalize("NFD", "Amélie"))
+    bodies = {PaymentRequest: PAYMENT | {"amount": 25}, RefundRequest: REFUND, CancelRequest: CANCEL}
+    for schema, body in bodies.items():
+        order = schema().load(body | ids)
+        assert (order.user_id, order.booking_id) == ("Amélie", "Amélie")
 
 
 @pytest.mark.parametrize("text", ["BOOK 1", "予約-1", "حجز-1", "🎬-1", "a", "BOOK-1/2?x=y#z"])

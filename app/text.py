@@ -6,10 +6,14 @@ import re
 
 #: Characters that can break or forge a line, or change the reading order (Unicode TR 36, 2.8), and those that
 #: XML 1.0 or UTF-8 can't represent. The content of a character class, for Python and ECMAScript.
-HIDDEN = r"\u0000-\u0020\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff"
+_HIDDEN_SCALARS = r"\u0000-\u0020\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff"
+HIDDEN = rf"{_HIDDEN_SCALARS}\ud800-\udfff"
 
 #: Text with at least one visible character.
 VISIBLE_PATTERN = rf"[^{HIDDEN}]"
+
+#: The same for text without surrogates: some regular expression engines reject them in a pattern.
+VISIBLE_SCALAR_PATTERN = rf"[^{_HIDDEN_SCALARS}]"
 
 #: An id, which is shown, scanned, and compared verbatim. It has no invisible or replacement characters, and
 #: may contain, but not consist of, spaces.

@@ -19,6 +19,8 @@ from app.api.errors import ErrorEnvelope, error_examples
 from app.api.json import loads
 from app.card_numbers import holds_card_number
 from app.errors import InvalidRequest
+from app.events.fields import VISIBLE
+from app.text import VISIBLE_SCALAR_PATTERN
 
 #: The only field of a body that may contain a card number.
 _CARD_NUMBER = ("card_details", "card_number")
@@ -152,6 +154,14 @@ class Text(fields.String):
         if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
             raise ValidationError("Must not contain control characters or unpaired surrogates.")
         return text
+
+
+class VisibleText(Text):
+    """Text that must not be blank, by the same rule as in events."""
+
+    def __init__(self, max_length: int, *, metadata: dict[str, Any], **kwargs: Any) -> None:
+        metadata = {"pattern": VISIBLE_SCALAR_PATTERN} | metadata
+        super().__init__(max_length, validate=[VISIBLE], metadata=metadata, **kwargs)
 
 
 class Id(Text):

@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
 from app.api.examples import BOOKING_ID, TRANSACTION_ID
-from app.api.requests import Amount, ClientAddress, Digits, EmailAddress, Id, Pattern, Text
+from app.api.requests import Amount, ClientAddress, Digits, EmailAddress, Id, Pattern, Text, VisibleText
 from app.bounces.intake import Outcome
 from app.bounces.report import BounceKind, OtherMail, Reason
 from app.gateway import CardDetails
@@ -171,7 +171,7 @@ class RefundRequest(Schema):
     original_transaction_id = Id(required=True, metadata={"example": TRANSACTION_ID})
     booking_id = Id(required=True, metadata={"example": BOOKING_ID})
     user_id = Id(required=True, metadata={"example": "user_123"})
-    reason = Text(500, required=True, metadata={"example": "Customer cancellation"})
+    reason = VisibleText(500, required=True, metadata={"example": "Customer cancellation"})
     refund_amount = Amount(
         metadata=_ABOVE_ZERO
         | {"description": "Amount in major units. Default: the rest of the payment.", "example": 10}

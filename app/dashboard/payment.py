@@ -25,6 +25,7 @@ from app.payments.records import Payment
 from app.payments.recovery import settle_listed
 from app.payments.states import DISPUTE_CLOSED, REFUNDABLE, UNSETTLED, Actor, PaymentStatus
 from app.services import services
+from app.text import one_line
 
 _REFUND_ID = re.compile(r"REF-[0-9a-f]{32}")
 
@@ -64,7 +65,7 @@ def confirm_payment(transaction_id: str) -> str:
     if action not in _possible(found):
         raise BadRequest("The payment's current status does not allow this action. Reload the payment.")
     amount = _amount(request.form.get("amount")) if action == "refund" else decimal_of(found.get("amount"))
-    reason = request.form.get("reason", "").strip()[:_REASON_LENGTH]
+    reason = _reason(request.form)
     if action == "refund" and not reason:
         raise BadRequest("The reason is missing. Enter a reason for the refund.")
     # The id is chosen here, so that sending the next form again makes no second refund.
@@ -95,7 +96,7 @@ def _refund(payment: Payment, form: Mapping[str, str]) -> str:
     if not _REFUND_ID.fullmatch(refund_id):
         raise BadRequest("The refund id is missing or invalid. Go back to the payment and start again.")
     amount = _amount(form.get("amount"))
-    reason = form.get("reason", "").strip()[:_REASON_LENGTH] or "operator"
+    reason = _reason(form) or "operator"
     details = {"amount": amount, "currency": payment.currency, "refund": refund_id}
     record_action(operator(), "payments.refund", payment.id, details)
     order = RefundOrder(payment.id, payment.booking_id, payment.user_id, reason, amount)
@@ -112,7 +113,7 @@ def _refund_stray(payment: Payment, _form: Mapping[str, str]) -> str:
 
 
 def _cancel(payment: Payment, form: Mapping[str, str]) -> str:
-    reason = form.get("reason", "").strip()[:_REASON_LENGTH] or None
+    reason = _reason(form) or None
     record_action(operator(), "payments.cancel", payment.id, {"reason": reason})
     services().payments.cancel_payment(payment, Actor.OPERATOR, reason)
     return "Canceled. Nothing was charged."
@@ -183,6 +184,11 @@ def _amount(text: str | None) -> Decimal:
     if not amount.is_finite() or amount <= 0 or abs(amount) > Decimal(10) ** 12:
         raise BadRequest("The amount must be greater than 0 and at most 1,000,000,000,000.")
     return amount
+
+
+def _reason(form: Mapping[str, str]) -> str:
+    """Return the reason on one line; "" if it has no visible character."""
+    return one_line(form.get("reason", "").strip(), _REASON_LENGTH)
 
 
 def _document(transaction_id: str) -> dict[str, Any]:

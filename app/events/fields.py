@@ -45,7 +45,7 @@ class Matches:
             raise ValidationError(self._message)
 
 
-_VISIBLE = Matches(VISIBLE_PATTERN, "Must not be blank.")
+VISIBLE = Matches(VISIBLE_PATTERN, "Must not be blank.")
 _ID = Matches(ID_PATTERN, "Must have visible characters, and no control characters.")
 _CURRENCY = Matches(CURRENCY_PATTERN, "Must be an ISO 4217 code such as USD.")
 
@@ -55,7 +55,7 @@ class Text(fields.String):
 
     def __init__(self, longest: int = 500, *, required: bool = False) -> None:
         checks: list[Any] = [validate.Length(int(required), longest)]
-        super().__init__(required=required, validate=[*checks, _VISIBLE] if required else checks)
+        super().__init__(required=required, validate=[*checks, VISIBLE] if required else checks)
 
 
 class Moment(Text):

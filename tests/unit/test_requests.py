@@ -162,6 +162,14 @@ def test_an_id_with_invisible_characters_is_refused(client: FlaskClient, text: s
         assert refused(client.post("/payment/cancel", json=CANCEL | {name: text})) == {name: [reason]}
 
 
+@pytest.mark.parametrize(
+    "reason", [" ", "\N{LINE SEPARATOR}", " \N{RIGHT-TO-LEFT OVERRIDE}\N{ZERO WIDTH NO-BREAK SPACE}"]
+)
+def test_a_blank_refund_reason_is_refused(client: FlaskClient, reason: str) -> None:
+    response = client.post("/payment/refund", json=REFUND | {"reason": reason})
+    assert refused(response) == {"reason": ["Must not be blank."]}
+
+
 def load(text: str) -> str:
     loaded: str = Id(metadata={}).deserialize(text)
     return loaded

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tests.simulation.plan import Step
 
 _USER = "user_1"
-_AMOUNT = Decimal("25.00")
 
 #: Statuses after which a client retries.
 _RETRIED = frozenset({202, 500, 502, 503})
@@ -54,7 +53,7 @@ class Clients:
         order = PaymentOrder(
             user_id=_USER,
             booking_id=options["booking"],
-            amount=_AMOUNT,
+            amount=Decimal(options["amount"]),
             currency="USD",
             payment_method="stripe" if element else "credit_card",
             payment_token=None if element else options["method"],

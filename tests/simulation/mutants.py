@@ -113,4 +113,6 @@ MUTANTS: dict[str, Callable[[], Any]] = {
     ),
     # A charge of a failed payment is not refunded.
     "M9": _patches((Refunds, "undo_charge", _do_not_undo)),
+    # A lost payment whose amount the gateway refuses stays pending.
+    "M10": _patches((stripe_gateway, "refuses_amount", lambda _error: False)),
 }

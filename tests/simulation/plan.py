@@ -156,6 +156,8 @@ def _options(draw: random.Random, kind: str, bookings: int) -> dict[str, Any]:
         }
     if kind == "pay":
         options |= {"method": draw.choice(_METHODS), "replace_open": draw.random() < 0.2}
+        # Stripe refuses the second amount.
+        options["amount"] = draw.choices(("25.00", "0.10"), (19, 1))[0]
         options["customer"] = draw.choice(("confirms", "fails", "fails, then confirms", "leaves"))
         options["customer_delay"] = round(1 * 8000 ** draw.random(), 1)
     if kind == "refund":

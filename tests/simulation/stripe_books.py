@@ -21,6 +21,9 @@ KEY_LIFETIME_SECONDS = 24 * 3600
 
 NAMESPACE = "shop"
 
+#: Minimum amount of a payment, in minor units.
+_MIN_AMOUNT = 50
+
 _START = START.timestamp()
 _CONFIRMABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
 
@@ -110,6 +113,10 @@ class StripeBooks:
                 result = (*known.result[:2], True)
             self._world.log(f"stripe repeats {key}: {result[0]}")
             self._world.set(request.response, result)
+            return
+        if request.path == "/v1/payment_intents" and request.params["amount"] < _MIN_AMOUNT:
+            # An invalid request is not stored under its key.
+            self._world.set(request.response, _error(400, "invalid_request_error", "amount_too_small"))
             return
         self._keys[key] = _Key(self._world.now, fingerprint)
         self._world.after(request.duration, lambda: self._finish(request))

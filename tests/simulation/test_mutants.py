@@ -6,7 +6,7 @@ from tests.simulation import seams
 from tests.simulation.history import run_seed
 from tests.simulation.mutants import MUTANTS
 
-#: Number of histories after which a defect counts as not found; the longest search needed a tenth of that.
+#: Number of histories after which a defect counts as not found; the longest search needed 129.
 _MAX_HISTORIES = 3000
 
 

@@ -75,7 +75,7 @@ def render(
     part: str,
     output: Path | None,
 ) -> None:
-    """Render an email from TEMPLATE as the worker does, and print the email.
+    """Print the email that a worker renders from TEMPLATE.
 
     `templates list` shows the names of the templates.
 

@@ -60,7 +60,7 @@ class Refund(EmbeddedDocument):
     error_message = StringField()
     created_at = DateTimeField(required=True)
     processed_at = DateTimeField()
-    #: Whether a second attempt of the same request has begun.
+    #: Whether a second attempt of the same request has begun or may begin.
     resumed = BooleanField()
 
 

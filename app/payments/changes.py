@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 #: Replacement for an erased text.
 ERASED = "erased"
 
-#: Maximum number of refunds of a payment, because they are stored in its record.
+#: Maximum number of refunds of a payment, because they are stored in its record. Operators may exceed it: a
+#: bulk refund starts a new refund after each one that recovery found not to have been carried out.
 MAX_REFUNDS = 100
 
 #: History entry for a charge that succeeded after the payment had ended unpaid.
@@ -228,7 +229,7 @@ def refund_reserved(
     """
     if payment.refund(refund.id):
         return payment  # another attempt of the same request was faster
-    check_refundable(payment)
+    check_refundable(payment, actor)
     if refund.amount > payment.refundable:
         raise RefundNotAllowed(
             f"The refund exceeds the amount left to refund, {payment.refundable} {payment.currency}.",
@@ -237,8 +238,8 @@ def refund_reserved(
     return _with_new_refund(payment, refund, actor, now, recover_in)
 
 
-def check_refundable(payment: Payment) -> None:
-    """Check that the payment can be refunded now.
+def check_refundable(payment: Payment, actor: Actor = Actor.API) -> None:
+    """Check that the payment can be refunded now by `actor`.
 
     Raises:
         RefundNotAllowed: it can't. The message gives the reason.
@@ -249,7 +250,7 @@ def check_refundable(payment: Payment) -> None:
     if any(dispute.holds_money for dispute in payment.disputes):
         message = "A disputed payment can't be refunded: the cardholder's bank decides the dispute."
         raise RefundNotAllowed(message, **details)
-    if len(payment.refunds) >= MAX_REFUNDS:
+    if len(payment.refunds) >= MAX_REFUNDS and actor != Actor.OPERATOR:
         raise RefundNotAllowed(f"This payment already has {MAX_REFUNDS} refunds, the maximum.", **details)
 
 
@@ -305,7 +306,7 @@ def refund_refused(
     """Record that the gateway did not carry out a refund request.
 
     This changes only a pending refund, because another attempt with the same key may have succeeded. If one
-    has started, a transient refusal leaves the outcome open.
+    has started or may start, a transient refusal leaves the outcome open.
     """
     refund = payment.refund(refund_id)
     if refund is None or not refund.pending or (transient and refund.resumed):

@@ -54,8 +54,8 @@ class Refund:
     """A partial or full refund. Its id (`REF-…`) is also the gateway's idempotency key.
 
     Attributes:
-        resumed: whether a second attempt of the same request has started. A transient refusal of one attempt
-            then leaves the other open.
+        resumed: whether a second attempt of the same request has started or may start. A transient refusal of
+            one attempt then leaves the refund pending.
     """
 
     id: str

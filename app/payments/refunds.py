@@ -54,13 +54,16 @@ class Refunds:
         self._gateway = gateway
         self._recover_in = recover_in
 
-    def refund(self, order: RefundOrder, refund_id: str, actor: Actor = Actor.API) -> tuple[Payment, Refund]:
+    def refund(
+        self, order: RefundOrder, refund_id: str, actor: Actor = Actor.API, *, keep_open: bool = False
+    ) -> tuple[Payment, Refund]:
         """Make a refund.
 
         Args:
             order: the refund to make.
             refund_id: id of the new refund; the same for every attempt of one request.
             actor: who requests it.
+            keep_open: whether a transient refusal leaves the refund pending, because the caller repeats it.
 
         Returns:
             The recorded payment and refund: completed, or pending while the outcome is unknown.
@@ -76,10 +79,11 @@ class Refunds:
         payment = self._books.get(order.original_transaction_id)
         if payment.refund(refund_id):
             return self.resume(payment, refund_id, actor)  # another attempt of the same request was faster
-        amount = _allowed_amount(payment, order)
+        amount = _allowed_amount(payment, order, actor)
         with self._gateway.admitted():
             now = utcnow()
-            refund = Refund(refund_id, RefundStatus.PENDING, amount, order.reason, now)
+            resumed = keep_open or None
+            refund = Refund(refund_id, RefundStatus.PENDING, amount, order.reason, now, resumed=resumed)
             payment = self._reserve(payment, refund, actor, now)
             return self._request(payment, refund_id, actor)
 
@@ -314,10 +318,10 @@ def _agrees(payment: Payment, own_refund: Refund | None, fact: GatewayRefund) ->
     return field is None
 
 
-def _allowed_amount(payment: Payment, order: RefundOrder) -> Decimal:
+def _allowed_amount(payment: Payment, order: RefundOrder, actor: Actor) -> Decimal:
     if order.booking_id != payment.booking_id or order.user_id != payment.user_id:
         raise RefundNotAllowed("The payment belongs to another booking or user.", transaction_id=payment.id)
-    changes.check_refundable(payment)
+    changes.check_refundable(payment, actor)
     left = payment.refundable
     amount = left if order.amount is None else order.amount
     if amount > left or left == 0:

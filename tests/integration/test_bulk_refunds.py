@@ -23,10 +23,11 @@ from app.ids import new_id
 from app.models import Notification, OperatorAction, RefundRun, Transaction
 from app.operations.audit import Operator, Surface
 from app.operations.bulk_refunds import begin, confirm, plan, results, stop
-from app.payments.bulk.execute import MAX_REFUSALS, carry_out, carry_out_next
+from app.payments.bulk.execute import carry_out, carry_out_next
 from app.payments.bulk.lists import read_list
 from app.payments.bulk.store import RunStore
 from app.payments.orders import PaymentOrder, RefundOrder
+from app.payments.recovery import recover_due
 from app.payments.service import Payments, make_payments
 from cli.main import main
 from cli.refunds import _begin
@@ -310,12 +311,46 @@ def test_a_run_stops_while_the_gateway_keeps_refusing(
     assert runs.waiting(utcnow()) == []
     assert runs.waiting(utcnow() + timedelta(minutes=2)) == [run.id]
     [payment] = Transaction.objects
-    assert len(payment.refunds) == MAX_REFUSALS
-    assert (payment.status, payment.refund_reserved) == ("completed", 0)
+    assert [refund.status for refund in payment.refunds] == ["pending"]
+    assert (payment.status, payment.refund_reserved) == ("completed", 50)
     stripe_simulator.clear_faults()
     assert carry_out(side, runs, run.id, threading.Event())
     assert runs.find(run.id).status == "finished"
-    assert Transaction.objects.get(id=payment.id).status == "refunded"
+    payment = Transaction.objects.get(id=payment.id)
+    assert (payment.status, len(payment.refunds)) == ("refunded", 1)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"kind": "error", "status": 500}, {"kind": "error", "status": 429}, {"kind": "drop_before"}],
+    ids=["500", "429", "connection lost"],
+)
+def test_a_line_stays_open_until_recovery_has_found_out_that_its_refund_was_not_made(
+    side: Payments,
+    runs: RunStore,
+    stripe_simulator: StripeSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: dict[str, Any],
+) -> None:
+    monkeypatch.setattr("app.payments.bulk.pace.FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("app.payments.bulk.pace.LONGEST_PAUSE_SECONDS", 0.01)
+    transactions = [pay(side, f"BOOK-{number}") for number in range(2)]
+    run = planned(side, runs, *transactions)
+    stripe_simulator.fault(match=REFUND, times=0, **fault)
+    assert carry_out(side, runs, run.id, threading.Event())
+    stripe_simulator.clear_faults()
+    assert (runs.find(run.id).status, runs.count_open(run.id)) == ("running", 2)
+    for module in ("payments.recovery", "payments.refunds", "payments.bulk.execute"):
+        monkeypatch.setattr(f"app.{module}.utcnow", lambda: utcnow() + timedelta(minutes=5))
+    recover_due(side)
+    assert {one.status for each in Transaction.objects for one in each.refunds} == {"failed"}
+    assert carry_out(side, runs, run.id, threading.Event())
+    assert runs.find(run.id).status == "finished"
+    for transaction_id in transactions:
+        [charge] = stripe_simulator.charges(transaction_id)
+        assert charge["amount_refunded"] == 5000
+        [payment] = Transaction.objects(id=transaction_id)
+        assert [one.status for one in payment.refunds] == ["failed", "completed"]
 
 
 @pytest.fixture

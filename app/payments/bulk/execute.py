@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from app.clock import utcnow
 from app.errors import InvalidAmount, Problem, RefundNotAllowed, ServiceUnavailable, TransactionNotFound
 from app.payments.bulk.pace import Pace
-from app.payments.bulk.progress import MAX_LOOKUPS, Close, Repeat, next_step
+from app.payments.bulk.progress import Close, Repeat, Wait, next_step
 from app.payments.orders import RefundOrder
 from app.payments.states import Actor, RefundStatus
 from app.telemetry.logs import get_logger
@@ -41,7 +41,7 @@ CONCURRENT_CALLS = 4
 #: Lines read at a time.
 _BATCH_SIZE = 40
 
-#: Number of consecutive refusals after which the run is postponed.
+#: Number of consecutive refusals and unknown outcomes after which the run is postponed.
 MAX_REFUSALS = 8
 _RETRY_IN = timedelta(minutes=1)
 
@@ -146,7 +146,7 @@ class _Execution:
         self._run = run
         self._lease = lease
         self._pace = Pace(run.rate)
-        #: Consecutive refusals.
+        #: Consecutive refusals and unknown outcomes.
         self._refusals = 0
 
     def work(self, token: str) -> None:
@@ -160,7 +160,7 @@ class _Execution:
                         log.info("bulk refund finished", run_id=self._run.id)
                         return
                 except ServiceUnavailable as problem:
-                    self._refused(problem, None)
+                    self._refused(problem.message, None)
                     self._lease.wait(self._pace.take())
                     continue
                 list(pool.map(self._carry_out, lines))
@@ -179,59 +179,55 @@ class _Execution:
             return
         try:
             payment = self._payments.books.get(line.transaction_id or "")
-            self._continue(line, payment)
+            if not self._continue(line, payment):
+                self._runs.look_again(self._run.id, line)
+                self._refused("the outcome is unknown", line.transaction_id)
+                return
         except _FINAL as problem:
             self._runs.close_line(self._run.id, line, problem.message)
         except Problem as problem:  # the gateway or the database is unavailable
-            self._refused(problem, line.transaction_id)
+            self._refused(problem.message, line.transaction_id)
             return
         self._refusals = 0
         self._pace.accepted()
 
-    def _refused(self, problem: Problem, transaction_id: str | None) -> None:
+    def _refused(self, reason: str, transaction_id: str | None) -> None:
         self._refusals += 1
         self._pace.refused()
         log.warning(
             "bulk refund temporarily refused",
             run_id=self._run.id,
             transaction_id=transaction_id,
-            reason=problem.message,
+            reason=reason,
         )
 
-    def _continue(self, line: Line, payment: Payment) -> None:
+    def _continue(self, line: Line, payment: Payment) -> bool:
+        """Take the next step of a line. Return whether its outcome is known, or the next lookup decides."""
         step = next_step(self._run.id, payment, utcnow())
+        if isinstance(step, Wait):
+            return False
         if isinstance(step, Close):
-            self._runs.close_line(self._run.id, line, step.note)
-            return
+            self._runs.close_line(self._run.id, line)
+            return True
         if isinstance(step, Repeat):
-            refund = self._repeat(line, payment, step.refund_id)
+            refund = self._repeat(payment, step.refund_id)
         else:
             order = self._order(line, payment)
-            _, refund = self._payments.refunds.refund(order, step.refund_id, Actor.OPERATOR)
-        if refund.status == RefundStatus.FAILED:
-            return  # the next lookup decides
-        if _is_unknown(refund) and line.looks + 1 < MAX_LOOKUPS:
-            self._runs.look_again(self._run.id, line)
-            if line.looks:
-                self._pace.refused()  # only lines with unknown outcomes are left
-        else:
+            _, refund = self._payments.refunds.refund(order, step.refund_id, Actor.OPERATOR, keep_open=True)
+        if refund.pending and refund.gateway_id is None:
+            return False
+        if refund.status != RefundStatus.FAILED:
             self._runs.close_line(self._run.id, line)
+        return True
 
-    def _repeat(self, line: Line, payment: Payment, refund_id: str) -> Refund:
+    def _repeat(self, payment: Payment, refund_id: str) -> Refund:
         try:
             _, refund = self._payments.refunds.resume(payment, refund_id, Actor.OPERATOR)
         except RefundNotAllowed:
-            # Recovery may have sealed it meanwhile, so a limited number of new attempts is allowed.
-            if line.looks + 1 >= MAX_LOOKUPS:
-                raise
-            self._runs.look_again(self._run.id, line)
+            # Recovery may have sealed it meanwhile. If the gateway refused it, it refuses the next one, too.
             _, refund = self._payments.books.get_refund(refund_id)
         return refund
 
     def _order(self, line: Line, payment: Payment) -> RefundOrder:
         # The confirmed amount, even if more could be refunded now.
         return RefundOrder(payment.id, payment.booking_id, payment.user_id, self._run.reason, line.amount)
-
-
-def _is_unknown(refund: Refund) -> bool:
-    return refund.pending and refund.gateway_id is None

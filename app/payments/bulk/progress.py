@@ -6,28 +6,21 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from itertools import takewhile
+from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
-from app.gateway import KEY_MEMORY
 from app.payments.bulk.records import VERDICT_TEXTS, Line, LineStatus, Verdict
 from app.payments.states import RefundStatus
 
 if TYPE_CHECKING:
     from app.payments.records import Payment, Refund
 
-#: Maximum number of refunds started for one line. More are needed only while the gateway is failing.
-MAX_ATTEMPTS = 20
-
-#: Number of unknown outcomes after which a line is left to recovery.
-MAX_LOOKUPS = 3
-
-#: Maximum age of a request that is repeated. The gateway may soon delete the key of an older one and refund
-#: again.
-REPEATABLE = KEY_MEMORY / 2
+#: Maximum age of a request that is repeated. Recovery settles an older one, because the gateway may have
+#: stored an error that it would return again and again.
+REPEATABLE = timedelta(seconds=30)
 
 
 class Outcome(StrEnum):
@@ -54,10 +47,13 @@ class Repeat:
 
 
 @dataclass(frozen=True)
+class Wait:
+    """Wait until recovery has found out the outcome of a request."""
+
+
+@dataclass(frozen=True)
 class Close:
     """Close the line: nothing is left to do."""
-
-    note: str | None = None
 
 
 def refund_id_of(run_id: str, transaction_id: str, attempt: int) -> str:
@@ -69,28 +65,25 @@ def refund_id_of(run_id: str, transaction_id: str, attempt: int) -> str:
     return f"REF-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
-def next_step(run_id: str, payment: Payment, now: datetime) -> Request | Repeat | Close:
+def next_step(run_id: str, payment: Payment, now: datetime) -> Request | Repeat | Wait | Close:
     """Decide the next step of a line from its payment's refunds.
 
     A refund that failed before the gateway accepted it certainly did not happen, and is retried under the
-    next id. A refund that failed after acceptance is not retried.
+    next id, however often. A refund that failed after acceptance is not retried.
     """
     attempts = _attempts(run_id, payment)
     if not attempts:
         return Request(refund_id_of(run_id, payment.id, 1))
     last = attempts[-1]
-    if last.pending:
-        fresh = last.gateway_id is None and now - last.created_at < REPEATABLE
-        return Repeat(last.id) if fresh else Close()
-    if last.status == RefundStatus.COMPLETED or last.gateway_id:
+    if last.gateway_id or last.status == RefundStatus.COMPLETED:
         return Close()
-    if len(attempts) == MAX_ATTEMPTS:
-        return Close("the gateway refused to work")
+    if last.pending:
+        return Repeat(last.id) if now - last.created_at < REPEATABLE else Wait()
     return Request(refund_id_of(run_id, payment.id, len(attempts) + 1))
 
 
 def _attempts(run_id: str, payment: Payment) -> list[Refund]:
-    ids = (refund_id_of(run_id, payment.id, number) for number in range(1, MAX_ATTEMPTS + 1))
+    ids = (refund_id_of(run_id, payment.id, number) for number in count(1))
     return [refund for refund in takewhile(bool, map(payment.refund, ids)) if refund]
 
 

@@ -54,10 +54,12 @@ class Canceled:
 
     Attributes:
         decline: why the last attempt failed, or that nobody confirmed.
+        requested: whether someone requested the cancellation; False if the customer took too long.
     """
 
     gateway_id: str
     decline: Decline
+    requested: bool = False
 
 
 @dataclass(frozen=True)

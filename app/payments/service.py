@@ -559,6 +559,8 @@ def _changed(payment: Payment, outcome: PaymentOutcome, actor: Actor, now: datet
             return changes.awaiting_customer(payment, outcome.gateway_id, actor=actor, now=now)
         case Declined(decline=decline, gateway_id=gateway_id):
             return changes.failed(payment, decline, gateway_id, actor=actor, now=now)
+        case Canceled(gateway_id=gateway_id, requested=True):
+            return changes.canceled(payment, gateway_id, actor=actor, now=now, note=None)
         case Canceled(gateway_id=gateway_id, decline=decline):
             return changes.failed(payment, decline, gateway_id, actor=actor, now=now)
         case Refused():

@@ -108,7 +108,7 @@ def test_a_customer_who_fails_authentication_is_not_charged(
     assert isinstance(found.outcome, Declined)
     assert found.outcome.decline is decline
     canceled = stripe.cancel(waiting.gateway_id, abandoned=False)
-    assert canceled.outcome == Canceled(waiting.gateway_id, decline)
+    assert canceled.outcome == Canceled(waiting.gateway_id, decline, requested=True)
     assert stripe.cancel(waiting.gateway_id, abandoned=False) == canceled
 
 

@@ -140,7 +140,7 @@ class StripeBooks:
             case ["payment_intents"]:
                 return self._create_intent(request.params, request.issuer)
             case ["payment_intents", intent_id, "cancel"]:
-                return self._cancel(intent_id)
+                return self._cancel(intent_id, request.params)
             case ["refunds"]:
                 return self._create_refund(request.params)
         raise AssertionError(f"not simulated: {request.path}")
@@ -259,11 +259,12 @@ class StripeBooks:
             if self.refunds[one]["payment_intent"] == intent_id
         )
 
-    def _cancel(self, intent_id: str) -> Result:
+    def _cancel(self, intent_id: str, params: dict[str, Any]) -> Result:
         intent = self.intents[intent_id]
         if intent["status"] == "canceled" or intent["status"] not in _CONFIRMABLE:
             return _error(400, "invalid_request_error", "payment_intent_unexpected_state")
-        intent |= {"status": "canceled", "next_action": None}
+        reason = params.get("cancellation_reason")
+        intent |= {"status": "canceled", "next_action": None, "cancellation_reason": reason}
         self.emit("payment_intent.canceled", intent)
         return 200, dict(intent), False
 

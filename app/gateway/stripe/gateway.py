@@ -111,7 +111,7 @@ class StripeGateway:
         return reading.payment(intent) if intent else None
 
     def cancel(self, gateway_id: str, *, abandoned: bool) -> GatewayPayment:
-        cause = "abandoned" if abandoned else "requested_by_customer"
+        cause = reading.ABANDONED if abandoned else reading.REQUESTED
         params = {"cancellation_reason": cause, **_WITH_CHARGE}
         with _usable_response():
             try:

@@ -36,6 +36,10 @@ USER_ID = "user_id"
 REFUND_ID = "refund_transaction_id"
 RESERVED_METADATA = frozenset({NAMESPACE, TRANSACTION_ID, BOOKING_ID, USER_ID, REFUND_ID})
 
+#: Stripe's reasons for a cancellation: someone requested it, or the customer took too long.
+REQUESTED = "requested_by_customer"
+ABANDONED = "abandoned"
+
 
 def payment_outcome(intent: StripeObject) -> PaymentOutcome:
     """Read the status of a PaymentIntent: https://docs.stripe.com/payments/paymentintents/lifecycle"""
@@ -53,7 +57,8 @@ def payment_outcome(intent: StripeObject) -> PaymentOutcome:
             return last_declined(intent) or Declined(NOT_CONFIRMED, intent_id)
         case "canceled":
             last = last_declined(intent)
-            return Canceled(intent_id, last.decline if last else NOT_CONFIRMED)
+            requested = intent.get("cancellation_reason") == REQUESTED
+            return Canceled(intent_id, last.decline if last else NOT_CONFIRMED, requested)
         case status:
             return Unknown(f"payment intent is {status}", intent_id)
 

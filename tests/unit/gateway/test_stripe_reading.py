@@ -98,6 +98,11 @@ OUTCOMES: list[tuple[dict[str, Any], PaymentOutcome]] = [
     (intent("canceled"), Canceled("pi_1", declines.NOT_CONFIRMED)),
     (intent("canceled", last_payment_error=NO_FUNDS), Canceled("pi_1", declines.FUNDS)),
     (intent("canceled", **ELEMENT), Canceled("pi_1", declines.NOT_CONFIRMED)),
+    (intent("canceled", cancellation_reason="abandoned"), Canceled("pi_1", declines.NOT_CONFIRMED)),
+    (
+        intent("canceled", cancellation_reason="requested_by_customer"),
+        Canceled("pi_1", declines.NOT_CONFIRMED, requested=True),
+    ),
     (intent("processing"), Unknown("payment intent is processing", "pi_1")),
     (intent("processing", **ELEMENT), Unknown("payment intent is processing", "pi_1")),
     (intent("requires_capture"), Unknown("payment intent is requires_capture", "pi_1")),

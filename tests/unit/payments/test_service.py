@@ -31,6 +31,7 @@ from app.gateway import (
     Charge,
     Charged,
     Declined,
+    GatewayPayment,
     PaymentOutcome,
     RefundRequest,
     Refused,
@@ -48,6 +49,7 @@ from tests.unit.payments.conftest import START, TXN, Clock, Site, event_types, s
 
 P = PaymentStatus
 ACTION = ActionRequired("pi_1", "pi_1_secret", "https://gateway.example/3ds")
+REQUESTED = Canceled("pi_1", declines.NOT_CONFIRMED, requested=True)
 CARD = CardDetails("4242424242424242", "123", 12, 2030)
 
 
@@ -87,6 +89,7 @@ def test_a_charge_completes_the_payment(site: Site) -> None:
     [
         (Declined(declines.FUNDS, "pi_1"), P.FAILED, "pi_1", ["payment.failed"]),
         (Canceled("pi_1", declines.NOT_CONFIRMED), P.FAILED, "pi_1", ["payment.failed"]),
+        (REQUESTED, P.CANCELED, "pi_1", ["payment.canceled"]),
         (ACTION, P.REQUIRES_ACTION, "pi_1", []),
         (Unknown("timeout"), P.PENDING, None, []),
         (Unknown("a 500 that names it", "pi_1"), P.PENDING, "pi_1", []),
@@ -100,7 +103,7 @@ def test_every_other_outcome_has_its_status(
     paid = result.payment
     assert (paid.status, paid.gateway_id, event_types(paid)) == (status, gateway_id, events)
     assert result.action == (ACTION if status == P.REQUIRES_ACTION else None)
-    if isinstance(outcome, Declined | Canceled):
+    if isinstance(outcome, Declined | Canceled) and status == P.FAILED:
         assert (paid.error_code, paid.error_message) == (outcome.decline.code, outcome.decline.message)
     unsettled = status in (P.PENDING, P.REQUIRES_ACTION)
     assert paid.recover_after == (START + site.payments.recover_in if unsettled else None)
@@ -593,7 +596,7 @@ def cancel_order(**changes: Any) -> CancelOrder:
 
 def test_a_payment_that_waits_for_its_customer_can_be_canceled(site: Site) -> None:
     waiting(site)
-    site.gateway.after_cancel = site.fact(Canceled("pi_1", declines.NOT_CONFIRMED))
+    site.gateway.after_cancel = site.fact(REQUESTED)
     canceled = site.payments.cancel(cancel_order())
     assert site.gateway.requested[-1] == ("cancel", "pi_1", False)
     assert (canceled.status, event_types(canceled)) == (P.CANCELED, ["payment.canceled"])
@@ -602,6 +605,24 @@ def test_a_payment_that_waits_for_its_customer_can_be_canceled(site: Site) -> No
     site.gateway.outcome = Charged("pi_2")
     assert site.pay("TXN-2").status == P.COMPLETED, "the booking is free"
     assert site.payments.cancel(cancel_order()) == canceled, "repeated"
+
+
+@pytest.mark.parametrize("actor", [Actor.API, Actor.WEBHOOK, Actor.RECOVERY])
+def test_a_requested_cancellation_that_another_process_records_first_is_a_cancellation(
+    site: Site, monkeypatch: pytest.MonkeyPatch, actor: Actor
+) -> None:
+    waiting(site)
+
+    def cancel(gateway_id: str, *, abandoned: bool) -> GatewayPayment:
+        fact = site.fact(REQUESTED)
+        site.payments.settle_by(site.stored(), fact, actor)
+        return fact
+
+    monkeypatch.setattr(site.gateway, "cancel", cancel)
+    canceled = site.payments.cancel(cancel_order())
+    assert (canceled.status, event_types(canceled)) == (P.CANCELED, ["payment.canceled"])
+    assert statuses(canceled)[-1] == ("canceled", actor)
+    assert canceled.error_code is None
 
 
 def test_a_charge_before_the_cancellation_is_recorded(site: Site) -> None:
@@ -644,7 +665,7 @@ def test_a_cancellation_of_another_deployments_payment_changes_nothing(site: Sit
 
 def test_replace_open_replaces_an_open_payment_of_the_same_user(site: Site) -> None:
     waiting(site)
-    site.gateway.after_cancel = site.fact(Canceled("pi_1", declines.NOT_CONFIRMED))
+    site.gateway.after_cancel = site.fact(REQUESTED)
     site.gateway.outcome = Charged("pi_2")
     assert site.pay("TXN-2", replace_open=True).status == P.COMPLETED
     first = site.stored()

@@ -233,6 +233,7 @@ class Reconciliation:
             yield Difference(kind, subject, detail, self._refund_repair(payment, fact))
 
     def _compare_disputes(self) -> Iterator[Difference]:
+        listed_at = utcnow()
         for batch in _batches(self._gateway.disputes(self._since - _CLOCK_SKEW)):
             charges = [fact.payment_gateway_id for fact in batch if fact.payment_gateway_id]
             records = self._books.ledger.find_all_by_gateway_id(charges)
@@ -244,7 +245,9 @@ class Reconciliation:
                 if known is None or known.status != fact.status:
                     recorded = f"recorded as {known.status}" if known else "not recorded"
                     detail = f"{fact.amount} {fact.currency} of {payment.id}: {fact.status}, {recorded}"
-                    repair = Repair(f"record as {fact.status}", partial(self._note_dispute, payment, fact))
+                    repair = Repair(
+                        f"record as {fact.status}", partial(self._note_dispute, payment, fact, listed_at)
+                    )
                     yield Difference("dispute differs", fact.gateway_id, detail, repair)
 
     def _recreation(self, fact: GatewayPayment) -> Repair | None:
@@ -294,11 +297,17 @@ class Reconciliation:
             return f"not recorded: the payment is {newest.status}"
         return f"recorded as {target}"
 
-    def _note_dispute(self, payment: Payment, fact: GatewayDispute) -> str:
-        now = utcnow()
-        dispute = Dispute(fact.gateway_id, fact.status, now, fact.reason, fact.amount, fact.evidence_due_by)
-        self._books.change(payment, lambda stored: changes.dispute_noted(stored, dispute, now))
-        return f"recorded as {fact.status}"
+    def _note_dispute(self, payment: Payment, fact: GatewayDispute, listed_at: datetime) -> str:
+        # A webhook may have recorded a newer state since the listing.
+        newest, now = self._books.get(payment.id), utcnow()
+        dispute = Dispute(
+            fact.gateway_id, fact.status, listed_at, fact.reason, fact.amount, fact.evidence_due_by
+        )
+        payment = self._books.change(newest, lambda stored: changes.dispute_noted(stored, dispute, now))
+        status = next(one.status for one in payment.disputes if one.id == dispute.id)
+        if status != fact.status:
+            return f"not recorded: the dispute is already recorded as {status}"
+        return f"recorded as {status}"
 
 
 def _is_being_refunded(record: Payment) -> bool:

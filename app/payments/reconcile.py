@@ -21,7 +21,7 @@ from app.errors import DuplicateTransaction
 from app.gateway import Charged, Refunded, RefundFailed
 from app.payments import changes
 from app.payments.agreement import disagreement
-from app.payments.records import Dispute, Payment, Step
+from app.payments.records import Dispute, Payment, Refund, Step
 from app.payments.states import UNPAID, Actor, PaymentStatus, RefundStatus
 
 if TYPE_CHECKING:
@@ -208,8 +208,16 @@ class Reconciliation:
                 recent = refund.processed_at and refund.processed_at >= self._since
                 known = (refund.gateway_id or "") in refunded
                 if refund.status == RefundStatus.COMPLETED and recent and not known:
-                    detail = f"{refund.amount} of {payment.id}, no refund {refund.gateway_id}"
-                    yield Difference("refund record without refund", refund.id, detail)
+                    yield from self._compare_unlisted(payment, refund)
+
+    def _compare_unlisted(self, payment: Payment, refund: Refund) -> Iterator[Difference]:
+        """Compare a completed refund that the gateway did not list: it may have been created long before."""
+        fact = self._gateway.find_refund(refund.gateway_id) if refund.gateway_id else None
+        if fact:
+            yield from self._compare_refund(payment, fact)
+        else:
+            detail = f"{refund.amount} of {payment.id}, no refund {refund.gateway_id}"
+            yield Difference("refund record without refund", refund.id, detail)
 
     def _compare_refund(self, payment: Payment, fact: GatewayRefund) -> Iterator[Difference]:
         record = payment.refund(fact.refund_id or "") or payment.refund_by_gateway_id(fact.gateway_id)

@@ -236,7 +236,7 @@ def test_guest_is_deleted_and_a_password_can_be_changed(
 def test_without_a_valid_password_nothing_is_changed(node: RabbitServer, name: str, value: str) -> None:
     refused = run_script(node, **PASSWORDS | {name: value})
     assert refused.returncode == 2
-    assert refused.stderr.startswith(f"{name}: ")
+    assert refused.stderr.startswith(f"{name} must ")
     assert not value or value not in refused.stderr
 
 

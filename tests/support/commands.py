@@ -24,7 +24,7 @@ def environment(settings: Settings) -> dict[str, str]:
     return {**os.environ, **{name.upper(): value for name, value in plain.items()}}
 
 
-def movieapp(settings: Settings, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def movieapp(settings: Settings, *arguments: str, timeout: float = 180) -> subprocess.CompletedProcess[str]:
     """Run a command until it exits, without a terminal or an embedded stack."""
     variables = environment(settings) | {"MOVIEAPP_DATA_DIR": str(Path(os.devnull) / "none")}
     return command_server.run(arguments, variables, timeout)

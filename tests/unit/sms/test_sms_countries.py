@@ -65,5 +65,5 @@ def test_a_sender_without_a_country_can_reach_all_but_expensive_numbers(sender: 
 @pytest.mark.parametrize("value", ["usa", "us", "US;CA", "U1"])
 def test_an_invalid_country_list_stops_the_start(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMS_COUNTRIES", value)
-    with pytest.raises(SettingsError, match="SMS_COUNTRIES: must be ISO 3166 country codes, such as US,CA"):
+    with pytest.raises(SettingsError, match="SMS_COUNTRIES: must be comma-separated two-letter ISO 3166"):
         load_settings()

@@ -285,7 +285,7 @@ def test_a_refusing_token_endpoint_is_a_refused_login_and_reveals_no_secret(
 def test_an_unavailable_token_endpoint_holds_the_mail(oauth_smtpd: Smtpd, localhost_pem: Path) -> None:
     with token_endpoint(lambda _: (500, "oops")) as (url, _):
         pass
-    with pytest.raises(Postponed, match=r"did not give a token: ConnectionError") as held:
+    with pytest.raises(Postponed, match=r"returned no token: ConnectionError") as held:
         with_oauth(oauth_smtpd, localhost_pem, url).send(mail())
     assert not isinstance(held.value, AuthenticationFailed)
 

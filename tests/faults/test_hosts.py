@@ -25,6 +25,7 @@ from tests.support.commands import environment
 from tests.support.hosts import Host, Network, NotPermitted, network
 from tests.support.mail import MailSink
 from tests.support.processes import Process
+from tests.support.servers import responds
 from tests.support.stripe import StripeSimulator
 from tests.support.wait import wait_for
 
@@ -126,10 +127,7 @@ def _at(url: str, address: str) -> str:
 
 
 def _is_ready(api: Host) -> bool:
-    try:
-        return requests.get(f"http://{api.address}:8003/health", timeout=1).ok
-    except requests.RequestException:
-        return False
+    return responds(f"http://{api.address}:8003/health")
 
 
 class Load:

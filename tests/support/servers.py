@@ -30,6 +30,14 @@ def find_binary(*names: str) -> str | None:
     return next((found for name in names if (found := shutil.which(name, path=path))), None)
 
 
+def responds(url: str) -> bool:
+    """Return whether an application responds. gunicorn listens before its worker has imported it."""
+    try:
+        return requests.get(url, timeout=2).ok
+    except requests.RequestException:
+        return False
+
+
 class Server:
     """A process that listens on a free port.
 
@@ -172,6 +180,9 @@ class ApiServer(Server):
     def environment(self) -> Mapping[str, str]:
         return environment(self._settings)
 
+    def ready(self) -> bool:
+        return responds(f"{self.url}/health")
+
 
 class FailingApi(ApiServer):
     """The API with failpoints. gunicorn restarts a worker that died, as in production."""
@@ -185,12 +196,6 @@ class FailingApi(ApiServer):
 
     def environment(self) -> Mapping[str, str]:
         return {**super().environment(), DIRECTORY: str(self.directory / "failpoints")}
-
-    def ready(self) -> bool:
-        try:
-            return requests.get(f"{self.url}/health", timeout=2).ok
-        except requests.RequestException:
-            return False
 
 
 class WorkerProcess(Process):
@@ -250,6 +255,9 @@ class StripeServer(Server):
     def command(self) -> Sequence[str]:
         arguments = ["--port", str(self.port), "--db", str(self.directory / "stripe.sqlite3")]
         return [sys.executable, "-m", "devtools.stripe_simulator", *arguments]
+
+    def ready(self) -> bool:
+        return responds(f"{self.url}/_simulator/health")
 
 
 class _Epmd(Server):

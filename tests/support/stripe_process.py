@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 import stripe
 
 from tests.support.servers import StripeServer
@@ -34,12 +33,6 @@ class Simulator(StripeServer):
     def command(self) -> list[str]:
         webhooks = ["--webhook-url", f"http://127.0.0.1:{self._webhook_port}/", "--webhook-secret", SECRET]
         return [*super().command(), *(webhooks if self._webhook_port else [])]
-
-    def ready(self) -> bool:
-        try:
-            return requests.get(f"{self.url}/_simulator/health", timeout=1).ok
-        except requests.RequestException:
-            return False
 
     def control(self, path: str, **body: Any) -> Any:
         """POST to an endpoint that the real Stripe does not have."""

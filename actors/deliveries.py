@@ -30,6 +30,9 @@ from app.telemetry import tracing
 #: Maximum number of deliveries that one sweep queues again.
 _BATCH_SIZE = 500
 
+#: How long one sweep keeps a delivery from the others while it queues its message.
+_CLAIM = timedelta(seconds=30)
+
 
 class ConflictingEvent(InvalidEvent):
     """An event_id arrived again with different content. An operator has to decide which is correct."""
@@ -245,7 +248,9 @@ def _if_unchanged(notification: Notification) -> Any:
 def requeue_overdue(enqueue: Callable[[Notification], None]) -> int:
     """Queue overdue deliveries again: their messages were lost, or their workers died.
 
-    The wait doubles each time, so that a long queue gets only a few duplicate messages.
+    The wait doubles each time, so that a long queue gets only a few duplicate messages. It begins when the
+    message is queued: if the broker refuses the message, or this process dies before, another sweep finds the
+    delivery after `_CLAIM`.
 
     Returns:
         The number of deliveries.
@@ -255,16 +260,17 @@ def requeue_overdue(enqueue: Callable[[Notification], None]) -> int:
     count = 0
     fields = ("id", "status", "notification_type", "traceparent", "due_at", "created_at")
     for delivery in overdue.only(*fields):
-        changes: dict[str, Any] = {"set__due_at": now + max(GRACE, now - delivery.created_at)}
+        until = utcnow() + _CLAIM
+        changes: dict[str, Any] = {"set__due_at": until}
         if delivery.status == DeliveryStatus.SENDING:
             changes |= {"set__status": DeliveryStatus.QUEUED, "inc__abandoned": 1}
         seen = Notification.objects(id=delivery.id, status=delivery.status, due_at=delivery.due_at)
         if seen.update_one(**changes):  # only one of several sweeps succeeds
-            try:
-                enqueue(delivery)
-            except Exception:
-                Notification.objects(id=delivery.id).update_one(set__due_at=delivery.due_at)
-                raise
+            enqueue(delivery)
+            # Unless a worker has taken it by now.
+            Notification.objects(id=delivery.id, due_at=until).update_one(
+                set__due_at=now + max(GRACE, now - delivery.created_at)
+            )
             count += 1
     return count
 

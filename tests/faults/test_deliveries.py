@@ -5,6 +5,7 @@ known.
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import threading
@@ -12,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import pytest
 from actors import deliveries
 from actors.declare import worker_broker
 from app import models
+from app.channels import ChannelName
 from app.events.samples import sample
 from app.messaging.publisher import OutgoingEvent, PublishError, RabbitPublisher
 from app.models import Notification
@@ -69,6 +72,11 @@ def statuses() -> Counter[str]:
     return Counter(Notification.objects.scalar("status"))
 
 
+def unsent() -> str:
+    """Return the deliveries that are not sent, for the message of a failed test."""
+    return "\n".join(str(found.to_mongo().to_dict()) for found in Notification.objects(status__ne="sent"))
+
+
 # --- Killed workers
 
 
@@ -107,7 +115,8 @@ def test_no_event_is_lost_when_workers_and_rabbitmq_are_killed(
             private_rabbitmq.kill()
             private_rabbitmq.start()
     publishing.join()
-    wait_for(lambda: statuses() == {"sent": total}, 120, lambda: f"{statuses()}\n{worker.output()}")
+    # A delivery whose message is lost is queued again only after five minutes; none of these is.
+    wait_for(lambda: statuses() == {"sent": total}, 240, lambda: f"{unsent()}\n{worker.output()}")
     # Only repeated events and messages of deliveries that another worker holds are still queued.
     waiting = (*QUEUES, *(f"{queue}.DQ" for queue in QUEUES))
     wait_for(lambda: messages(settings, *waiting) == 0, 90, "messages are left")
@@ -124,6 +133,31 @@ def test_no_event_is_lost_when_workers_and_rabbitmq_are_killed(
     assert len(ids) == total, "both copies of a doubled mail have the same Message-ID"
     assert doubled <= kills * THREADS, "only what a killed worker had in hand"
     assert messages(settings, *(f"{queue}.XQ" for queue in QUEUES)) == 0
+
+
+def test_a_worker_killed_while_rabbitmq_takes_no_message_delays_its_sweeps_delivery_by_seconds(
+    stored_settings: Settings, private_rabbitmq: RabbitServer, mail_sink: MailSink, tmp_path: Path
+) -> None:
+    settings = stored_settings.model_copy(
+        update=mail_sink.settings | {"rabbitmq_url": private_rabbitmq.url, "smtp_timeout": 1.0}
+    )
+    models.connect(settings)
+    worker = WorkerProcess(tmp_path, settings, THREADS)
+    worker.wait_until_it_works()
+    os.killpg(private_rabbitmq.pid, signal.SIGSTOP)
+    try:
+        # Of an earlier worker whose lease has just ended.
+        lost, _ = deliveries.record(
+            event(1), ChannelName.EMAIL, "payment_success", event(1)["user_email"], timedelta(seconds=-1)
+        )
+        worker.wait_until(lambda: statuses() == {"queued": 1})
+        worker.kill()
+    finally:
+        os.killpg(private_rabbitmq.pid, signal.SIGCONT)
+    worker = WorkerProcess(tmp_path, settings, THREADS)
+    wait_for(lambda: statuses() == {"sent": 1}, 90, lambda: f"{unsent()}\n{worker.output()}")
+    assert worker.stop() == 0
+    assert [mail["To"] for mail in mail_sink.mails] == [lost.recipient]
 
 
 # --- Stopped workers

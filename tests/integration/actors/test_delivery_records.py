@@ -307,16 +307,42 @@ def test_the_longest_overdue_deliveries_come_first_in_a_limited_batch(
     assert [each.reload().event_id for each in queued] == ["evt_0", "evt_1", "evt_2"]
 
 
-def test_a_delivery_that_the_broker_refuses_stays_overdue(set_clock: SetClock) -> None:
+class Killed(BaseException):
+    """The process died: no handler of errors runs."""
+
+
+@pytest.mark.parametrize("end", [ConnectionClosed("down"), Killed()], ids=["refused", "killed"])
+def test_a_delivery_whose_message_was_not_queued_is_overdue_again_after_30_seconds(
+    set_clock: SetClock, end: BaseException
+) -> None:
     def no_broker(_: Notification) -> None:
-        raise ConnectionClosed("down")
+        raise end
+
+    held = claimed()
+    set_clock(LEASE + SECOND)
+    with pytest.raises(type(end)):
+        deliveries.requeue_overdue(no_broker)
+    found = held.reload()
+    assert (found.status, found.abandoned) == ("queued", 1)
+    set_clock(LEASE + 31 * SECOND)
+    assert deliveries.requeue_overdue(pytest.fail) == 0, "another sweep may be about to queue it"
+    set_clock(LEASE + 32 * SECOND)
+    assert deliveries.requeue_overdue(lambda _: None) == 1
+    found = held.reload()
+    assert (found.abandoned, found.due_at) == (1, NOW + LEASE + 32 * SECOND + GRACE)
+
+
+def test_a_sweep_does_not_change_a_delivery_that_a_worker_has_taken_from_the_queue(
+    set_clock: SetClock,
+) -> None:
+    def take(queued: Notification) -> None:
+        deliveries.claim(str(queued.id), LEASE)
 
     created = new()
     set_clock(GRACE + SECOND)
-    with pytest.raises(ConnectionClosed):
-        deliveries.requeue_overdue(no_broker)
-    assert created.reload().due_at == NOW + GRACE
-    assert deliveries.requeue_overdue(lambda _: None) == 1
+    assert deliveries.requeue_overdue(take) == 1
+    found = created.reload()
+    assert (found.status, found.due_at) == ("sending", NOW + GRACE + SECOND + LEASE)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ _LISTED = {"KIND": "kind", "SUBJECT": "subject", "UNTIL": "until", "LOCKOUTS": "
 
 @click.group()
 def attempts() -> None:
-    """List and lift lockouts from payment after too many declines.
+    """List and lift payment lockouts after too many declines.
 
     \b
     Example:
@@ -35,7 +35,7 @@ def attempts() -> None:
 @listing_options(bounded=False)
 @expected_failures
 def list_all(listing: Listing) -> None:
-    """List lockouts from payment, sorted by end time, latest first.
+    """List payment lockouts, latest end time first.
 
     movieapp locks out a booking, user, IP address, or card when the number of declined payments reaches a
     limit in CARD_ATTEMPT_LIMITS.
@@ -53,9 +53,9 @@ def list_all(listing: Listing) -> None:
 @click.argument("subject")
 @expected_failures
 def lift(kind: str, subject: str) -> None:
-    """Lift the lockout from payment of a booking, user, IP address, or card.
+    """Lift the payment lockout of a booking, user, IP address, or card.
 
-    SUBJECT is the value that `attempts list` shows in the column of that name. The command also deletes the
+    SUBJECT is the value that `attempts list` shows in the column SUBJECT. The command also deletes the
     recorded declines of SUBJECT.
 
     \b
@@ -70,12 +70,12 @@ def lift(kind: str, subject: str) -> None:
         try:
             subject = client_of(subject)
         except ValueError:
-            raise click.ClickException(f"{subject!r} is not an IPv4 or IPv6 address") from None
+            raise click.ClickException(f"{subject!r} is not an IPv4 or IPv6 address.") from None
     guard = make_guard(connect())
     # The address of a customer is personal data.
     record_action(operator(), "attempts.lift", kind if kind == "ip" else subject, {"kind": kind})
     if not _redis(lambda: guard.lift(kind, subject)):
-        raise click.ClickException(f"no declines are recorded for the {kind} {subject}")
+        raise click.ClickException(f"No declines are recorded for the {kind} {subject}.")
     click.echo(f"Lifted the lockout of {kind} {subject}.")
 
 

@@ -1,4 +1,4 @@
-"""`movieapp bounces`: submit returned mails, for example from a mail server's pipe."""
+"""`movieapp bounces`: process bounce messages, for example from a mail server's pipe."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def bounces() -> None:
 def ingest(file: str, as_json: bool) -> None:
     """Process the bounce message in FILE, and print the result.
 
-    Pass - as FILE to read standard input, for example in a mail server's pipe. Processing a message again
-    has no further effect.
+    Pass - as FILE to read standard input, for example in a pipe from a mail server. Processing a message
+    again has no further effect.
 
     \b
     Exit codes:
@@ -42,7 +42,7 @@ def ingest(file: str, as_json: bool) -> None:
             no sent email.
         2   The arguments are invalid.
         75  The message is not processed, for example because MongoDB is
-            unavailable. Mail servers keep it and try again later.
+            unavailable. Mail servers keep the message and try again later.
 
     \b
     Examples:
@@ -92,5 +92,5 @@ def _read(name: str) -> bytes:
 
 
 def _try_later(reason: str) -> NoReturn:
-    click.echo(f"The message is not processed. Try again later: {reason}", err=True)
+    click.echo(f"The message was not processed: {reason.rstrip('.')}. Try again later.", err=True)
     sys.exit(_EX_TEMPFAIL)

@@ -15,8 +15,8 @@ from cli.output import json_option, print_json, table
 def check(as_json: bool) -> None:
     """Check the settings, every server, and overdue work.
 
-    Changes no data and sends no messages. Exit code: 0 if no check fails, even with warnings; 1 if a check
-    fails.
+    The command changes no data and sends no messages. Exit code: 0 if no check fails, even with warnings; 1
+    if a check fails.
 
     \b
     Examples:

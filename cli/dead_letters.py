@@ -29,7 +29,7 @@ _MAX_BODY = 4_000
 _LISTED = {
     "ID": "id",
     "QUEUE": "queue",
-    "DIED": "died_at",
+    "DEAD SINCE": "died_at",
     "EVENT TYPE": "event_type",
     "EVENT": "event_id",
     "BOOKING": "booking_id",
@@ -130,7 +130,7 @@ def show(letter_id: str, as_json: bool) -> None:
             case = next(found, None)
         if case is None:
             _report_unavailable(unavailable)
-            raise click.ClickException(f"no dead letter has the id {letter_id}")
+            raise click.ClickException(f"No dead letter has the id {letter_id}.")
         details = _details(case, names[case.letter.queue])
     if as_json:
         print_json(details)
@@ -182,7 +182,7 @@ def replay(
     is passed. With ids or filters, the command does not ask for confirmation.
 
     You can interrupt and repeat the command. The command deletes a dead letter only after the message is back
-    on its queue. Workers do not send an email or SMS again that was already sent. Exit code: 0 if every
+    on its queue. Workers do not resend an email or SMS that was already sent. Exit code: 0 if every
     selected dead letter is replayed, 1 if any is not or if none matches.
 
     \b
@@ -235,9 +235,9 @@ def drop(
 ) -> None:
     """Permanently delete dead letters, by id or by filter.
 
-    Deletes all dead letters if neither ids nor filters are given. Asks for confirmation, even with filters,
-    unless --yes is passed. The command keeps the notifications' records, from which
-    `movieapp notifications resend` can still send the emails and SMS.
+    Without ids or filters, the command deletes all dead letters. It asks for confirmation, even with ids or
+    filters, unless --yes is passed. The command keeps the records of the notifications. You can therefore
+    still send the emails and SMS with `movieapp notifications resend`.
 
     \b
     Example:
@@ -294,7 +294,7 @@ def _reachable(letters: DeadLetters, names: dict[str, str]) -> tuple[int, dict[s
 def _report_unavailable(unavailable: list[str]) -> None:
     """Name the queues that could not be read, and end with exit code 1."""
     if unavailable:
-        click.echo(f"Not read, because their node is down: {', '.join(unavailable)}.", err=True)
+        click.echo(f"Queues not read, because their node is down: {', '.join(unavailable)}.", err=True)
         sys.exit(1)
 
 

@@ -39,11 +39,12 @@ _PORT = click.IntRange(1, 65535)
     "--data-dir", type=options.DATA_DIR_TYPE, help="Directory for the data. Overrides `movieapp --data-dir`."
 )
 def dev(port: int, smtp_port: int, inbox_port: int, reset: bool, data_dir: Path | None) -> None:
-    """Run the whole system on this machine, with no external servers, accounts, or network.
+    """Run the whole system on this machine.
 
-    Starts Valkey, SecantusDB (which speaks MongoDB's protocol), a mail catcher, a Stripe simulator, the API,
-    and a worker. To use one of your own servers instead, set its variable, such as RABBITMQ_URL or
-    MONGODB_URI, in the environment or in .env. Ctrl-C stops everything. The data is kept for the next run.
+    You need no external servers, accounts, or network. The command starts Valkey, SecantusDB (which speaks
+    MongoDB's protocol), a mail catcher, a Stripe simulator, the API, and a worker. To replace one of these
+    servers with your own, set its variable, such as RABBITMQ_URL or MONGODB_URI, in the environment or in
+    .env. Ctrl-C stops everything. The next run uses the same data, unless you pass --reset.
 
     \b
     Example:
@@ -64,7 +65,7 @@ def dev(port: int, smtp_port: int, inbox_port: int, reset: bool, data_dir: Path 
     missing = stacks.missing_packages()
     if missing:
         raise click.ClickException(
-            f"required packages are not installed: {', '.join(missing)}. Run: pip install 'movieapp[dev]'"
+            f"Required packages are not installed: {', '.join(missing)}. Run: pip install 'movieapp[dev]'"
         )
 
     data_dir = (data_dir or options.data_dir()).absolute()

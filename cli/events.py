@@ -41,7 +41,7 @@ def events() -> None:
 @click.option(
     "--new-id",
     is_flag=True,
-    help="Use a new event_id. Workers ignore an event whose event_id they have handled.",
+    help="Use a new event_id. Workers ignore an event whose event_id they have already handled.",
 )
 @click.option("--to", metavar="ADDRESS", help="Email address of the recipient (user_email).")
 def sample(name: str, new_id: bool, to: str | None) -> None:
@@ -119,10 +119,10 @@ def publish(file: IO[bytes]) -> None:
     try:
         event = read_event(file)
     except InvalidEvent as error:
-        raise click.ClickException(f"the event was refused: {error}") from None
+        raise click.ClickException(f"The event is invalid: {error}") from None
     with closing(make_publisher(settings)) as publisher:
         try:
             publisher.publish(OutgoingEvent(event["event_id"], event["event_type"], dumps(event)))
         except PublishError as error:
-            raise click.ClickException(f"the event was not published: {error}") from None
+            raise click.ClickException(f"The event was not published: {error}") from None
     click.echo(f"{event['event_id']} is published.")

@@ -88,7 +88,7 @@ def list_all(listing: Listing) -> None:
 def revoke(key_id: str) -> None:
     """Permanently revoke the API key with the id KEY_ID.
 
-    Every process refuses the key within 30 seconds.
+    At most 30 seconds later, every API process refuses the key.
 
     \b
     Example:
@@ -100,7 +100,7 @@ def revoke(key_id: str) -> None:
 
     record_action(operator(), "keys.revoke", key_id)
     if not revoke_key(key_id):
-        raise click.ClickException(f"no valid key has the id {key_id}")
+        raise click.ClickException(f"No valid key has the id {key_id}.")
     click.echo(f"{key_id} is revoked.")
 
 

@@ -35,7 +35,7 @@ class TimeZone(click.ParamType[Any]):
         try:
             return ZoneInfo(value)
         except (ValueError, ZoneInfoNotFoundError, OSError):
-            self.fail(f"{value!r} is not an IANA time zone. Use a name such as Europe/Berlin.", param, ctx)
+            self.fail(f"must be an IANA time zone, such as Europe/Berlin, got {value!r}.", param, ctx)
 
 
 def _use_zone(_context: click.Context, _parameter: click.Parameter, value: Any) -> Any:

@@ -52,7 +52,7 @@ _SUMMARIES = {
     "stats": "Show success rates, latencies, failures, revenue, and queues.",
     "dead-letters": "List, show, replay, and drop dead letters.",
     "notifications": "List, show, and resend emails and SMS.",
-    "bounces": "Process bounced emails.",
+    "bounces": "Process bounce messages.",
     "suppressions": "List, add, and remove suppressed recipients.",
     "templates": "List and render email templates.",
     "smtp-check": "Connect to the SMTP server and log in, without sending email.",
@@ -61,7 +61,7 @@ _SUMMARIES = {
     "audit": "List operators' actions.",
     "privacy": "Export and erase a person's data.",
     "migrate": "Build missing database indexes.",
-    "attempts": "List and lift lockouts after declined payments.",
+    "attempts": "List and lift payment lockouts after too many declines.",
     "completion": "Print a completion script for bash, zsh, or fish.",
 }
 

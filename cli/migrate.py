@@ -15,13 +15,13 @@ from cli.output import json_option, print_json
 def migrate(drop_obsolete: bool, as_json: bool) -> None:
     """Build missing database indexes.
 
-    Workers also build missing indexes when they start. If the database is large, run this command before you
-    upgrade movieapp. A process refuses to use a collection that has documents but lacks an index. You can
-    repeat the command, and run it while the system is up.
+    Workers also build missing indexes when they start. Until then, a process refuses to use a collection that
+    has documents but lacks an index. If the database is large, run this command in the new version before you
+    start the other processes of that version. You can repeat the command, and run it while the system is up.
 
-    Each index uses memory, and adds a write for every payment. Drop obsolete indexes once every process runs
-    this version. If you then roll back, processes of the earlier version wait until a worker of that version
-    has built the dropped indexes again.
+    Each index uses memory and slows down writes. Drop obsolete indexes once every process runs this version.
+    If you then roll back, processes of the earlier version can't use the affected collections until a worker
+    of that version has built the dropped indexes again.
 
     \b
     Examples:

@@ -69,7 +69,7 @@ def notifications() -> None:
 @click.option(
     "--channel",
     type=click.Choice([channel.value for channel in ChannelName]),
-    help="Only notifications of this channel.",
+    help="Only notifications on this channel.",
 )
 @click.option("--booking", "booking_id", metavar="ID", help="Only notifications about this booking.")
 @click.option(
@@ -148,7 +148,7 @@ def show(notification_id: str, as_json: bool) -> None:
     with storage_errors():
         notification = by_ids([notification_id]).get(notification_id)
     if notification is None:
-        raise click.ClickException(f"no notification has the id {notification_id}")
+        raise click.ClickException(f"No notification has the id {notification_id}.")
     details = _details(notification)
     if as_json:
         print_json(details)
@@ -167,9 +167,9 @@ def resend(ids: tuple[str, ...], force: bool, as_json: bool) -> None:
     """Queue notifications to be sent again.
 
     A resent email keeps its Message-ID. The audit log names the operator. Without --force, the command
-    refuses notifications that were sent or delivered. Suppressed recipients then get nothing. With --force,
-    suppressed recipients get the notification and stay suppressed. The command always refuses a notification
-    that is being sent. Exit code: 0 if every notification is queued, 1 if not.
+    refuses notifications that were sent or delivered, and workers send nothing to suppressed recipients. With
+    --force, suppressed recipients get the notification and stay suppressed. The command always refuses a
+    notification that is being sent. Exit code: 0 if every notification is queued, 1 if not.
 
     \b
     Example:

@@ -116,9 +116,9 @@ def list_payments(
 @listing_options(bounded=False)
 @expected_failures
 def totals(listing: Listing, status: str | None, since: datetime | None) -> None:
-    """Show the number and sum of payments by status and error.
+    """Show the number and total amount of payments by status and error.
 
-    Each currency has totals of its own.
+    Each currency has separate totals.
 
     \b
     Example:
@@ -180,7 +180,7 @@ def show(payment_id: str, as_json: bool) -> None:
 def cancel(payment_id: str, reason: str | None, yes: bool, as_json: bool) -> None:
     """Cancel a payment that is waiting for the customer.
 
-    Such a payment needs the customer's confirmation, for example by 3-D Secure. After the cancellation, the
+    The customer must confirm such a payment, for example with 3-D Secure. After the cancellation, the
     customer can start a new payment. Exit code: 0 if the payment is canceled, 1 if its status does not allow
     cancellation.
 
@@ -206,7 +206,9 @@ def cancel(payment_id: str, reason: str | None, yes: bool, as_json: bool) -> Non
 @payments.command()
 @since_option("payments, refunds, and disputes created", default="24h")
 @click.option(
-    "--dry-run", is_flag=True, help="Show differences, but look up no unknown outcomes and record nothing."
+    "--dry-run",
+    is_flag=True,
+    help="Show differences without looking up unknown outcomes or recording anything.",
 )
 @click.option("--repair", is_flag=True, help="Repair the differences that movieapp can repair.")
 @yes_option
@@ -215,10 +217,10 @@ def cancel(payment_id: str, reason: str | None, yes: bool, as_json: bool) -> Non
 def reconcile(since: datetime, dry_run: bool, repair: bool, yes: bool, as_json: bool) -> None:
     """Compare the recorded payments with those at the gateway.
 
-    First looks up the payments and refunds whose outcome is unknown, and records the outcomes. Then lists the
-    payments, refunds, and disputes that differ, and those that only one side has. With --repair, shows the
-    plan, asks for confirmation unless --yes is passed, and carries out the repairs. The audit log records
-    each repair. Exit code: 0 if no difference is left, 1 if any is left.
+    The command first looks up the payments and refunds whose outcome is unknown, and records the outcomes.
+    Then it lists the payments, refunds, and disputes that differ, and those that exist on only one side. With
+    --repair, it shows the planned repairs, asks for confirmation unless --yes is passed, and carries out the
+    repairs. The audit log records each repair. Exit code: 0 if no difference is left, 1 if any is left.
 
     \b
     Example, for cron:

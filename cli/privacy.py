@@ -27,8 +27,8 @@ def _person_options(command: Callable[..., None]) -> Any:
             (
                 "phone",
                 "NUMBER",
-                "Phone number of the person, with + and the country code (repeatable). Add --user or "
-                "--email: events recorded while SMS was off are not found by the phone number alone.",
+                "Phone number of the person, with + and the country code (repeatable). Also pass --user or "
+                "--email: a phone number alone does not find all events recorded while SMS was off.",
             ),
         )
     ):
@@ -59,7 +59,7 @@ def privacy() -> None:
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Write to this file, which only you can read.  [default: standard output]",
+    help="Write to this file. If the file is new, only you can read it.  [default: standard output]",
 )
 @expected_failures
 def export(
@@ -107,9 +107,9 @@ def erase(
 ) -> None:
     """Erase a person's data, and keep accounting data.
 
-    Amounts, ids, and statuses are accounting data. If an old event about the person is
-    replayed, movieapp redacts it. Exit code: 0 if all personal data is erased, 1 if some is left. The report
-    lists the data that is left.
+    Amounts, ids, and statuses are accounting data. If an old event about the person is replayed, movieapp
+    redacts the event. Exit code: 0 if all personal data is erased, 1 if some is left. The report lists the
+    data that is left.
 
     \b
     Example:

@@ -11,8 +11,8 @@ from cli.main import main
 _HEADER = """\
 # The `movieapp` command
 
-Look up the `--help` of every command. While `movieapp dev` runs, all commands use its servers. Otherwise,
-settings come from the environment and `.env` ([.env.example](../.env.example)).
+Look up the `--help` of every command. While `movieapp dev` runs, all other commands use its servers.
+Otherwise, commands use the servers that the environment and `.env` specify ([.env.example](../.env.example)).
 
 | exit code | meaning |
 |---|---|
@@ -20,7 +20,8 @@ settings come from the environment and `.env` ([.env.example](../.env.example)).
 | 1 | the check or the action failed, as the output explains |
 | 2 | invalid arguments |
 
-`movieapp bounces ingest` exits with 75 if a mail server should keep the message and try again later.
+`movieapp bounces ingest` exits with 75 if it can't process a message now. A mail server then keeps the
+message and tries again later.
 
 Colors, aligned tables, and progress bars appear only on a terminal. With `--json`, a command prints only JSON
 to standard output.
@@ -58,9 +59,7 @@ def reference() -> str:
         context = click.Context(command, info_name=" ".join(words), **settings)
         level = "#" * max(2, len(words))
         help_text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
-        blocks.append(
-            f"{level} {' '.join(words[1:]) or 'Options of every command'}\n\n```text\n{help_text}\n```\n"
-        )
+        blocks.append(f"{level} {' '.join(words[1:]) or 'Global options'}\n\n```text\n{help_text}\n```\n")
     return "\n".join(blocks)
 
 

@@ -38,7 +38,7 @@ csv_option = click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 
 @click.group()
 def refunds() -> None:
-    """Refund many payments at once, for example after a canceled screening.
+    """Refund many payments at once, such as those for a canceled screening.
 
     \b
     Example:
@@ -64,7 +64,7 @@ def refunds() -> None:
     type=click.FloatRange(0.1, MAX_RATE),
     default=DEFAULT_RATE,
     show_default=True,
-    help="Maximum number of refunds per second. Stripe's default limit is 25.",
+    help="Maximum number of refunds per second. Stripe's default limit is 25 requests per second.",
 )
 @click.option(
     "--resume",
@@ -91,13 +91,13 @@ def bulk(
     """Refund the remaining amount of every payment on a list.
 
     FILE is a CSV or JSON list of payments (transaction_id), bookings (booking_id), or both. Pass - as FILE to
-    read standard input. If you pass --showtime instead of FILE, the command finds the bookings of that
+    read standard input. If you pass --showtime instead of FILE, the command finds the bookings of the
     screening in the events from the booking service.
 
     The command shows the totals and the lines that it can't refund. Unless --yes is passed, the command
     then asks you to type the total. After an interruption, run the command again with the same list or with
-    --resume. No payment is refunded twice. Exit code: 0 after --dry-run, or if every payment on the list is
-    refunded; 1 otherwise.
+    --resume. No payment is refunded twice. Exit code: 0 if every payment on the list is refunded, or after
+    --dry-run without --resume; 1 otherwise.
 
     \b
     Examples:
@@ -185,7 +185,7 @@ def show(run_id: str, as_json: bool, as_csv: bool) -> None:
 @click.argument("run_id", metavar="RUN")
 @expected_failures
 def stop(run_id: str) -> None:
-    """Stop a bulk refund before it starts another refund.
+    """Stop a bulk refund before its next refund.
 
     RUN is the id that `refunds list` shows. Completed refunds are not reversed. To continue the bulk refund,
     pass RUN to `refunds bulk --resume`.
@@ -299,7 +299,7 @@ class _Worker(threading.Thread):
                     return
                 if not waits:
                     click.echo(
-                        "Waiting, because another process carries out a bulk refund or was just killed.",
+                        "Waiting: another process is carrying out a bulk refund, or was killed a moment ago.",
                         err=True,
                     )
                 waits = True

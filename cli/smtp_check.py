@@ -29,7 +29,7 @@ _RENEW_BEFORE = timedelta(days=14)
 _ADVICE = {
     "connect": "Check SMTP_SERVER, and SMTP_PORT: 587 for starttls, 465 for ssl. Networks often block 25.",
     "greeting": "The server refuses the connection. It may be busy, or block this host's IP address.",
-    "starttls": "If the server requires TLS from the start, set SMTP_SECURITY=ssl and SMTP_PORT=465.",
+    "starttls": "If the server requires implicit TLS, set SMTP_SECURITY=ssl and SMTP_PORT=465.",
     "mail": "The account may not send as FROM_EMAIL. Set FROM_EMAIL to an address of the account.",
     "rcpt": "The server does not accept email for this recipient. Check the address.",
 }
@@ -131,8 +131,9 @@ def _expired_at(server: Server) -> datetime | None:
 def smtp_check(recipient: str | None, as_json: bool) -> None:
     """Connect to the SMTP server and log in, without sending email.
 
-    Negotiates TLS according to SMTP_SECURITY. Shows which step fails, and what to do about the failure. Exit
-    code: 0 if every step succeeds, 1 if a step fails or the server's certificate expires within two weeks.
+    The command negotiates TLS according to SMTP_SECURITY. It shows which step fails, and what to do about the
+    failure. Exit code: 0 if every step succeeds, 1 if a step fails or the server's certificate expires within
+    two weeks.
 
     \b
     Example:

@@ -44,10 +44,10 @@ _DAY = timedelta(days=1)
 def stats(since: datetime, watch: bool, interval: int, as_json: bool) -> None:
     """Show success rates, latencies, failures, revenue, and queues.
 
-    "Processing" is the time from a request to a completed payment, without payments that the customer had to
-    confirm. "Event to acceptance" is the time from an event until a mail server or SMS provider accepts the
-    email or SMS. Percentiles use only the newest 10,000 completed payments, and the newest 10,000 accepted
-    emails and SMS.
+    "Processing" is the time from a request to a completed payment. Payments that the customer had to confirm
+    do not count. "Event to acceptance" is the time from an event until a mail server or SMS provider accepts
+    the email or SMS. Percentiles use only the newest 10,000 completed payments, and the newest 10,000
+    accepted emails and SMS.
 
     \b
     Examples:

@@ -48,7 +48,7 @@ def suppressions() -> None:
 @click.option(
     "--channel",
     type=click.Choice([channel.value for channel in ChannelName]),
-    help="Only suppressions of this channel.",
+    help="Only suppressions on this channel.",
 )
 @click.option("--reason", type=click.Choice(REASONS), help="Only suppressions with this reason.")
 @click.option(
@@ -90,8 +90,8 @@ def list_all(listing: Listing, channel: str | None, reason: str | None, address:
 def add(address: str, reason: str, as_json: bool) -> None:
     """Suppress ADDRESS, an email address or a phone number.
 
-    The suppression ends after SUPPRESSION_DAYS. Only an operator can end the suppression earlier. A START
-    message from the phone does not end the suppression.
+    The suppression ends after SUPPRESSION_DAYS days. Only an operator can end the suppression earlier. A
+    START message from the phone does not end the suppression.
 
     \b
     Example:

@@ -75,7 +75,7 @@ def render(
     part: str,
     output: Path | None,
 ) -> None:
-    """Print the email that a worker renders from TEMPLATE.
+    """Print the email that a worker would render from TEMPLATE.
 
     `templates list` shows the names of the templates.
 
@@ -88,7 +88,7 @@ def render(
     from devtools.gallery.preview import Previewer
 
     if template not in TEMPLATES:
-        raise click.UsageError(f"unknown template {template}. Valid templates: {', '.join(TEMPLATES)}")
+        raise click.UsageError(f"Unknown template {template}. Use one of {', '.join(TEMPLATES)}.")
     event = _event(template, data)
     if locale:
         event["locale"] = locale
@@ -152,7 +152,6 @@ def _event(template: str, data: Any) -> dict[str, Any]:
         raise click.ClickException(f"{data.name}: {error}") from None
     kind = CATALOG[event["event_type"]]
     if kind.template != template:
-        raise click.ClickException(
-            f"{data.name}: {event['event_type']} uses the template {kind.template or 'none'}, not {template}"
-        )
+        used = f"uses the template {kind.template}, not {template}" if kind.template else "has no template"
+        raise click.ClickException(f"{data.name}: {event['event_type']} {used}")
     return event

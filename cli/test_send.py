@@ -41,7 +41,7 @@ def test_send(template: str, recipient: str, data: IO[bytes] | None, via_queue: 
     from app.models import Notification
 
     if template not in TEMPLATES:
-        raise click.UsageError(f"unknown template {template}. Valid templates: {', '.join(TEMPLATES)}")
+        raise click.UsageError(f"Unknown template {template}. Use one of {', '.join(TEMPLATES)}.")
     event = _event(template, recipient, data)
     try:
         if via_queue:
@@ -59,8 +59,11 @@ def test_send(template: str, recipient: str, data: IO[bytes] | None, via_queue: 
                 event_data=event,
             )
             sent = channel.send(delivery)
-    except (DeliveryError, PublishError) as error:
-        raise click.ClickException(f"{error} (movieapp smtp-check shows each step)") from None
+    except PublishError as error:
+        raise click.ClickException(f"The event was not published: {error}") from None
+    except DeliveryError as error:
+        hint = " (to see each step, run movieapp smtp-check)" if error.phase else ""
+        raise click.ClickException(f"{error}{hint}") from None
     click.echo(f"Accepted by {settings.smtp_server}: {sent['subject']} ({sent['message_id']})")
 
 

@@ -41,8 +41,8 @@ _REDIS_POLL_MS = 100
 def worker(processes: int, threads: int, queues: tuple[str, ...]) -> None:
     """Send emails and SMS for events, and run periodic tasks.
 
-    The periodic tasks look up payments whose outcome is unknown, publish stored events, carry out bulk
-    refunds, and queue overdue emails and SMS again.
+    Periodic tasks include looking up payments whose outcome is unknown, publishing stored events, carrying
+    out bulk refunds, and queuing overdue emails and SMS again.
 
     \b
     Example:

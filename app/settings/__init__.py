@@ -102,7 +102,9 @@ def _optional_endpoint(value: str) -> str:
 
 def _mongodb_uri(value: str) -> str:
     if not urlsplit(value).path.strip("/"):
-        raise ValueError("must end with a database name, for example mongodb://localhost:27017/movieapp")
+        raise ValueError(
+            "must name a database after the host, for example mongodb://localhost:27017/movieapp"
+        )
     return value
 
 
@@ -139,7 +141,10 @@ def _optional_https(value: str) -> str:
 
 def _public_url(value: str) -> str:
     if not re.fullmatch(r"https?://[^\s\"'<>/?#@]+(/[^\s\"'<>?#]*)?", value):
-        raise ValueError("must be a URL that starts with https:// or http:// and names a host")
+        raise ValueError(
+            "must be a URL that starts with https:// or http://, names a host, "
+            "and has no user name, query, or fragment"
+        )
     return value.rstrip("/")
 
 
@@ -156,7 +161,7 @@ def _optional_smtp_url(value: SecretStr) -> SecretStr:
     if not valid:
         raise ValueError(
             "must be smtp://user:password@host:port or smtps://user:password@host:port, "
-            "optionally followed by ?security=none, starttls, or ssl"
+            "optionally followed by ?security=none, ?security=starttls, or ?security=ssl"
         )
     return value
 
@@ -197,7 +202,7 @@ def _brand_color(value: str) -> str:
     if not re.fullmatch(r"#[0-9a-fA-F]{6}", value):
         raise ValueError("must be a hexadecimal color with six digits, such as #3f3d94")
     if contrast(value, "#ffffff") < MINIMUM_CONTRAST:
-        raise ValueError("must be dark enough for white text (WCAG 2, contrast 4.5:1)")
+        raise ValueError("must be dark enough for white text (WCAG 2: a contrast ratio of at least 4.5:1)")
     return value
 
 
@@ -218,7 +223,9 @@ def _recipient_limits(value: str) -> str:
 
 def _countries(value: tuple[str, ...]) -> tuple[str, ...]:
     if not all(map(_COUNTRY.fullmatch, value)):
-        raise ValueError("must be comma-separated two-letter ISO 3166 country codes, such as US,CA, or 'any'")
+        raise ValueError(
+            "must be 'any', or two-letter ISO 3166 country codes separated by commas, such as US,CA"
+        )
     return value
 
 
@@ -285,7 +292,7 @@ class Settings(BaseSettings):
 
     app_env: Literal["development", "production"] = Field(
         "development",
-        description="operating mode; production refuses to start with unsafe settings",
+        description="operating mode; in production, movieapp does not start with unsafe settings",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="lowest level of messages to log"
@@ -321,10 +328,10 @@ class Settings(BaseSettings):
         60,
         ge=5,
         le=1_380,
-        description="minutes that a customer has to confirm a payment (3-D Secure, PayPal)",
+        description="minutes for a customer to confirm a payment (3-D Secure, PayPal)",
     )
     allow_raw_card_data: bool = Field(
-        False, description="1 accepts card numbers in live mode, which requires a PCI DSS assessment (SAQ D)"
+        False, description="1 accepts raw card numbers in live mode; requires a PCI DSS assessment (SAQ D)"
     )
     stripe_webhook_secret: SecretStr = Field(
         SecretStr(""),
@@ -349,16 +356,16 @@ class Settings(BaseSettings):
     )
     return_url_schemes: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         (),
-        description="URL schemes that return_url may have in addition to https, such as cinemaapp, separated "
-        "by commas",
+        description="URL schemes that return_url may have besides https, separated by commas, for example "
+        "cinemaapp",
     )
 
     # Servers
     rabbitmq_url: Annotated[str, _url(*_BROKERS)] = Field(
         "amqp://guest:guest@localhost:5672/%2F",
         repr=False,  # URLs may carry passwords
-        description="URL of RabbitMQ, amqp://… or amqps://…; redis://… runs the queues on Redis, only for the"
-        " embedded stack",
+        description="URL of RabbitMQ, amqp://… or amqps://…; redis://… runs the queues on Redis, only for "
+        "movieapp dev",
     )
     rabbitmq_exchange: str = Field(
         "movie_app_events",
@@ -368,7 +375,7 @@ class Settings(BaseSettings):
     )
     rabbitmq_queue_type: Annotated[QueueType, BeforeValidator(_queue_type)] = Field(
         "classic",
-        description="type of the queues; set quorum for a RabbitMQ cluster before the queues are declared",
+        description="type of the queues; for a RabbitMQ cluster, set quorum before you first start movieapp",
     )
     redis_url: Annotated[str, _url("redis", "rediss")] = Field(
         "redis://localhost:6379/0", repr=False, description="URL of Redis, for deduplication and rate limits"
@@ -403,8 +410,8 @@ class Settings(BaseSettings):
     )
     smtp_ca_file: Path | None = Field(
         None,
-        description="PEM file of a private CA that issued the mail server's certificate; default: the "
-        "system's CAs",
+        description="PEM file with the certificate of the private CA that issued the mail server's "
+        "certificate; default: the system's CAs",
     )
     smtp_timeout: float = Field(20.0, gt=0, le=30, description="maximum seconds for each SMTP command")
     smtp_ehlo_name: str = Field(
@@ -431,7 +438,7 @@ class Settings(BaseSettings):
         "smtp://user:password@host:587 or smtps://…:465; ?security=none disables TLS",
     )
     smtp_retry_hours: float = Field(
-        24.0, ge=0, le=168, description="maximum hours to hold an email while the mail server is failing"
+        24.0, ge=0, le=168, description="maximum hours to retry an email after its first failed attempt"
     )
     from_email: Annotated[str, AfterValidator(_email)] = Field(
         "tickets@movieapp.example.com", description="sender's email address"
@@ -454,8 +461,8 @@ class Settings(BaseSettings):
     )
     default_timezone: Annotated[str, AfterValidator(_optional_zone)] = Field(
         "",
-        description="time zone of showtimes that have none, such as America/New_York; if unset, these "
-        "showtimes are shown unchanged",
+        description="time zone, such as America/New_York, of showtimes without a time zone; if unset, "
+        "messages show these showtimes unchanged",
     )
 
     # Wallet passes, with the extra: movieapp[wallet]. Off unless set. docs/wallet-passes.md
@@ -487,8 +494,8 @@ class Settings(BaseSettings):
     )
     google_wallet_service_account: SecretStr = Field(
         SecretStr(""),
-        description="JSON key of a service account of GOOGLE_WALLET_ISSUER_ID, to show an Add to Google "
-        "Wallet button in booking emails; requires the extra movieapp[wallet]",
+        description="JSON key of a service account with access to GOOGLE_WALLET_ISSUER_ID, to show an Add to "
+        "Google Wallet button in booking emails; requires the extra movieapp[wallet]",
     )
 
     # SMS
@@ -500,8 +507,9 @@ class Settings(BaseSettings):
         tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_countries)
     ] = Field(
         (),
-        description="ISO 3166 codes of countries that may get SMS, such as US,CA, or any; default: the "
-        "country of TWILIO_FROM_NUMBER. Premium-rate and satellite numbers never get SMS",
+        description="countries to which workers send SMS, as ISO 3166 codes such as US,CA; any allows all "
+        "countries; default: the country of TWILIO_FROM_NUMBER, or any if the sender is not a phone number. "
+        "Workers never send SMS to premium-rate or satellite numbers",
     )
     twilio_account_sid: str = Field(
         "", pattern=r"^(AC[0-9a-zA-Z]+)?$", description="SID of the Twilio account, AC…"
@@ -510,8 +518,8 @@ class Settings(BaseSettings):
     twilio_from_number: str = Field(
         "",
         pattern=r"^(\+[0-9]{5,15}|[A-Za-z0-9 ]{3,11})?$",
-        description="sender of SMS: a number of the Twilio account such as +14155550100, a short code, or an "
-        "alphanumeric sender id",
+        description="sender of SMS: a phone number of the Twilio account (for example +14155550100), a short "
+        "code, or an alphanumeric sender id",
     )
     twilio_api_base: Annotated[str, _url("https", "http")] = Field(
         "https://api.twilio.com", description="URL of Twilio's API, or of a test server"
@@ -520,19 +528,19 @@ class Settings(BaseSettings):
         10.0,
         gt=0,
         le=30,
-        description="maximum seconds to connect to Twilio, and again to wait for a response",
+        description="maximum seconds to connect to Twilio, and separately to wait for its response",
     )
 
     # Bounces
     bounce_mailbox_url: Annotated[SecretStr, AfterValidator(_optional_imap_url)] = Field(
         SecretStr(""),
-        description="IMAP mailbox for bounces, which the workers read: imaps://user:password@host/INBOX; "
-        "write @ in the user name as %40",
+        description="URL of the IMAP mailbox from which workers read bounce messages: "
+        "imaps://user:password@host/INBOX; write @ in the user name as %40",
     )
     bounce_mailbox_ca_file: Path | None = Field(
         None,
-        description="PEM file of a private CA that issued the certificate of the bounce mailbox's server; "
-        "default: the system's CAs",
+        description="PEM file with the certificate of the private CA that issued the IMAP server's "
+        "certificate; default: the system's CAs",
     )
 
     # Suppressions
@@ -545,7 +553,8 @@ class Settings(BaseSettings):
         90,
         ge=1,
         le=3650,
-        description="days that a suppression lasts after the latest bounce, STOP, or operator's entry",
+        description="days that a suppression lasts after the latest bounce, STOP message, or operator's "
+        "entry",
     )
 
     # API
@@ -561,12 +570,12 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=5,
-        description="number of proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted",
+        description="number of proxies whose X-Forwarded-For and X-Forwarded-Proto headers the API trusts",
     )
     ratelimit_enabled: bool = Field(True, description="1 limits the rate of requests of each client")
     ratelimit_payments: Annotated[str, AfterValidator(_rate_limits)] = Field(
         "100 per minute; 20 per 10 seconds",
-        description="rate limits of the requests that move money: process, refund, and cancel",
+        description="rate limits of requests to process, refund, or cancel a payment",
     )
     recipient_limits: Annotated[str, AfterValidator(_recipient_limits)] = Field(
         "email 30/hour 100/day; sms 15/hour 30/day; booking 15/hour 40/day",
@@ -580,8 +589,8 @@ class Settings(BaseSettings):
     )
     ratelimit_reads: Annotated[str, AfterValidator(_rate_limits)] = Field(
         "600 per minute",
-        description="rate limits of the requests that move no money: status, bookings, methods, docs, "
-        "readiness, bounces",
+        description="rate limits of requests for status, bookings, methods, docs, and readiness, and of "
+        "bounce reports",
     )
     ratelimit_failures: Annotated[str, AfterValidator(_rate_limits)] = Field(
         "30 per minute",
@@ -592,7 +601,8 @@ class Settings(BaseSettings):
         65_536,
         ge=1_024,
         le=1_048_576,
-        description="maximum size of a request body in bytes; larger requests get 413",
+        description="maximum size of a request body in bytes (for bounce messages, at least 512 KiB); the "
+        "API responds to larger requests with 413",
     )
     dashboard_secret_key: SecretStr = Field(
         SecretStr(""),
@@ -601,8 +611,8 @@ class Settings(BaseSettings):
     )
     dashboard_timezone: Annotated[str, AfterValidator(_zone)] = Field(
         "UTC",
-        description="time zone in which the dashboard and the tables of commands show times, such as "
-        "Europe/Berlin",
+        description="time zone, such as Europe/Berlin, of the times in the dashboard and in the tables of "
+        "commands",
     )
     metrics_bind: str = Field(
         "127.0.0.1:9464",
@@ -623,16 +633,16 @@ class Settings(BaseSettings):
         10,
         ge=1,
         le=120,
-        description="maximum seconds for a request to arrive completely, with headers and body; slower "
-        "requests get 408",
+        description="maximum seconds for a request to arrive completely, with headers and body; the API "
+        "responds to slower requests with 408",
     )
     web_keepalive: int = Field(
         620,
         ge=1,
         le=3_600,
         description="seconds to keep an idle connection open. Must be longer than the load balancer's idle "
-        "timeout, so that the load balancer never sends a request on a closed connection (AWS 60,"
-        " Caddy 120, Google Cloud 600)",
+        "timeout, so that the load balancer never sends a request on a closed connection (idle timeouts: "
+        "AWS 60, Caddy 120, Google Cloud 600)",
     )
     web_timeout: int = Field(
         60, ge=10, le=600, description="seconds without a heartbeat after which gunicorn kills an API process"
@@ -646,15 +656,15 @@ class Settings(BaseSettings):
         0.0,
         ge=0,
         le=336,
-        description="hours before a show at which customers get a reminder; 0 sends no reminders. Bookings "
-        "that are confirmed after this time get no reminder",
+        description="hours before a show at which customers get a reminder; 0 sends no reminders. For a "
+        "booking that is confirmed later, customers get no reminder",
     )
     log_retention_days: int = Field(
         90,
         ge=1,
         le=3650,
-        description="days to keep the records of finished deliveries; an event that arrives again later is "
-        "processed again. Records of payments are never deleted",
+        description="days to keep the records of finished deliveries; after this time, workers process an "
+        "event again if it arrives again. movieapp never deletes records of payments",
     )
     worker_metrics_bind: str = Field(
         "127.0.0.1:9465",
@@ -782,10 +792,9 @@ class Settings(BaseSettings):
             self._safe_for_production()
         if self.gateway_time_budget >= self.web_timeout:
             raise ValueError(
-                f"WEB_TIMEOUT: must exceed {self.gateway_time_budget:.0f} s, the longest gateway call that "
-                "PAYMENT_GATEWAY_CONNECT_TIMEOUT, PAYMENT_GATEWAY_READ_TIMEOUT, and "
-                "PAYMENT_GATEWAY_MAX_RETRIES allow. Otherwise gunicorn kills workers during charges. "
-                "Raise WEB_TIMEOUT, or lower those settings"
+                f"WEB_TIMEOUT: must exceed {self.gateway_time_budget:.0f} s, the longest gateway call, or "
+                "gunicorn kills workers during charges: raise it, or lower PAYMENT_GATEWAY_CONNECT_TIMEOUT, "
+                "PAYMENT_GATEWAY_READ_TIMEOUT, or PAYMENT_GATEWAY_MAX_RETRIES"
             )
         if 0 < len(self.dashboard_secret_key.get_secret_value()) < _SECRET_KEY_LENGTH:
             raise ValueError(f"DASHBOARD_SECRET_KEY: must have at least {_SECRET_KEY_LENGTH} characters")
@@ -804,7 +813,7 @@ class Settings(BaseSettings):
         self._ready_for_wallets()
         if self.otel_exporter_otlp_endpoint and not _is_installed("opentelemetry.exporter"):
             raise ValueError(
-                "OTEL_EXPORTER_OTLP_ENDPOINT: requires OpenTelemetry: pip install 'movieapp[tracing]'"
+                "OTEL_EXPORTER_OTLP_ENDPOINT: requires OpenTelemetry: run pip install 'movieapp[tracing]'"
             )
         return self
 
@@ -817,19 +826,23 @@ class Settings(BaseSettings):
         if self.is_gateway_live and not self.webhook_secrets:
             raise SettingsError("STRIPE_WEBHOOK_SECRET: must be set in live mode")
         if self.app_env == "production" and not self.dashboard_secret_key.get_secret_value():
-            raise SettingsError("DASHBOARD_SECRET_KEY: must be set in production (openssl rand -hex 32)")
+            raise SettingsError(
+                "DASHBOARD_SECRET_KEY: must be set in production: run openssl rand -hex 32 to generate a key"
+            )
 
     def _ready_for_oauth(self) -> None:
         for name in ("smtp_username", "smtp_oauth2_token_url", "smtp_oauth2_client_id"):
             if not getattr(self, name):
                 raise ValueError(f"{name.upper()}: must be set when SMTP_AUTH is xoauth2")
         if not _is_installed("requests_oauthlib"):
-            raise ValueError("SMTP_AUTH: xoauth2 requires requests-oauthlib: pip install 'movieapp[oauth]'")
+            raise ValueError(
+                "SMTP_AUTH: xoauth2 requires requests-oauthlib: run pip install 'movieapp[oauth]'"
+            )
 
     def _ready_for_wallets(self) -> None:
         for name in ("apple_pass_certificate", "google_wallet_service_account"):
             if getattr(self, name).get_secret_value() and not _is_installed("cryptography"):
-                raise ValueError(f"{name.upper()}: requires cryptography: pip install 'movieapp[wallet]'")
+                raise ValueError(f"{name.upper()}: requires cryptography: run pip install 'movieapp[wallet]'")
         # Both raise an error that names the missing or invalid setting.
         _ = self.apple_wallet, self.google_wallet
         if self.wallet_logo_file:
@@ -840,7 +853,7 @@ class Settings(BaseSettings):
             if not str(getattr(self, name)):
                 raise ValueError(f"{name.upper()}: must be set when SMS_PROVIDER is twilio")
         if not _is_installed("twilio"):
-            raise ValueError("SMS_PROVIDER: twilio requires Twilio's SDK: pip install 'movieapp[sms]'")
+            raise ValueError("SMS_PROVIDER: twilio requires Twilio's SDK: run pip install 'movieapp[sms]'")
 
 
 def load_settings(env_files: Sequence[Path] = (Path(".env"),), secrets_dir: Path | None = None) -> Settings:

@@ -39,8 +39,8 @@ def parse_budgets(text: str, kinds: Sequence[str]) -> Budgets:
         found = [_BUDGET.fullmatch(limit) for limit in limits]
         if kind not in kinds or kind in budgets or not found or None in found:
             raise ValueError(
-                f"must be {NONE}, or limits such as '{kinds[0]} 9/hour 15/day; {kinds[-1]} 30/day'. "
-                f"Valid kinds, each at most once: {', '.join(kinds)}. Valid periods: minute, hour, day"
+                f"must be {NONE}, or limits such as '{kinds[0]} 9/hour 15/day; {kinds[-1]} 30/day' "
+                f"(kinds, each at most once: {', '.join(kinds)}; periods: minute, hour, day)"
             )
         budgets[kind] = [Budget(int(match[1]), _SECONDS[match[2]]) for match in found if match]
     return budgets

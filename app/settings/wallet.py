@@ -82,7 +82,7 @@ def apple_credentials(certificate: str, key: str, password: str, intermediate: s
     }
     for name, value in required.items():
         if not value:
-            raise ValueError(f"{name}: must be set when any other setting of Apple Wallet is set")
+            raise ValueError(f"{name}: must be set when any other Apple Wallet setting is set")
     ours = _certificate("APPLE_PASS_CERTIFICATE", certificate)
     wwdr = _certificate("APPLE_WWDR_CERTIFICATE", intermediate)
     private = _rsa_key("APPLE_PASS_KEY", key, password)
@@ -161,9 +161,8 @@ def _rsa_key(name: str, pem: str, password: str) -> RSAPrivateKey:
     try:
         key = load_pem_private_key(pem.encode(), password.encode() or None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise ValueError(
-            f"{name}: must be a PEM private key, unencrypted or with its correct password"
-        ) from None
+        form = "that APPLE_PASS_KEY_PASSWORD decrypts" if password else "without a password"
+        raise ValueError(f"{name}: must contain a PEM private key {form}") from None
     if not isinstance(key, RSAPrivateKey):
-        raise ValueError(f"{name}: must be an RSA key")  # noqa: TRY004 - of the setting, not of the program
+        raise ValueError(f"{name}: must contain an RSA key")  # noqa: TRY004 - an error of the setting
     return key

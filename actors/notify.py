@@ -23,7 +23,7 @@ from app.canonical_json import canonical
 from app.channels import CHANNELS, ChannelName
 from app.clock import utcnow
 from app.delivery_status import DeliveryStatus
-from app.events.catalog import REMINDER_TEMPLATE, check_event
+from app.events.catalog import REMINDER_TEMPLATE, as_fragment, check_event
 from app.events.decode import InvalidEvent
 from app.events.fields import Id
 from app.events.remarks import remarks
@@ -57,7 +57,7 @@ def _usable_id(event: dict[str, Any]) -> str:
     try:
         return str(_EVENT_ID.deserialize(event.get("event_id")))
     except ValidationError as error:
-        reason = f"event_id: {' '.join(map(str, error.messages))}"
+        reason = f"event_id: {as_fragment(error.messages)}"
         log.error("event refused", event_type=event.get("event_type"), reason=reason)
         raise InvalidEvent(reason) from None
 

@@ -72,7 +72,7 @@ def parse_address(address: str) -> Address:
     """
     if not _ADDRESS.match(address):
         raise InvalidAddress(
-            "Must be one email address without a display name, such as jane.doe@example.com."
+            "The value must be one email address without a display name, such as jane.doe@example.com."
         )
     local, _, domain = address.strip(" ").rpartition("@")
     if local.startswith('"'):
@@ -83,9 +83,7 @@ def parse_address(address: str) -> Address:
             # straße.example becomes strasse.example: another domain, and perhaps another owner.
             domain = idna.encode(domain, uts46=True).decode("ascii")
         except (idna.IDNAError, UnicodeError):
-            raise InvalidAddress(
-                "The domain of the email address is invalid under IDNA 2008. Check the part after the @."
-            ) from None
+            raise InvalidAddress("The domain after the @ is invalid under IDNA 2008.") from None
     if not _DOT_ATOM.fullmatch(local):
         local = f'"{local}"'
     if len(local.encode()) > _MAX_LOCAL_PART or len(local.encode()) + 1 + len(domain) > _MAX_ADDRESS:

@@ -89,7 +89,8 @@ def confirm_refunds(run_id: str) -> Any:
     if run.status == RunStatus.PLANNED:
         if run.created_at < utcnow() - PLAN_AGE:
             raise InvalidRequest(
-                "The plan has expired, because payments may have changed. Create a new plan."
+                f"The plan is older than {PLAN_AGE // timedelta(minutes=1)} minutes, so payments may have "
+                "changed. Create a new plan."
             )
         if not repeats_total(request.form.get("total", ""), run.totals):
             return refund_run(run_id, "The total that you entered is wrong. Nothing was refunded.")

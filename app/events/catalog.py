@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,7 @@ def check_event(event: dict[str, Any]) -> tuple[dict[str, Any], EventType]:
     event_type = event.get("event_type")
     kind = CATALOG.get(event_type) if isinstance(event_type, str) else None
     if kind is None:
-        raise InvalidEvent(f"unknown event_type {event_type!r:.100}. Valid types: {', '.join(CATALOG)}")
+        raise InvalidEvent(f"unknown event_type {event_type!r:.100}: use one of {', '.join(CATALOG)}")
     event = without_nulls(event)
     errors = kind.schema.validate(event)
     if errors:
@@ -69,4 +69,9 @@ def _faults(errors: Mapping[Any, Any], path: str = "") -> Iterator[str]:
         if isinstance(found, Mapping):
             yield from _faults(found, f"{where}.")
         else:
-            yield f"{where}: {' '.join(map(str, found))}"
+            yield f"{where}: {as_fragment(found)}"
+
+
+def as_fragment(messages: Iterable[object]) -> str:
+    """Join validation messages in the form that follows a field name: lower case, without a period."""
+    return ", ".join(f"{text[:1].lower()}{text[1:].rstrip('.')}" for text in map(str, messages))

@@ -137,5 +137,5 @@ class Version(fields.Field[Any]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         # 1 == True == 1.0 in Python, but not in JSON Schema: only 1 and 1.0 are equal there.
         if isinstance(value, bool) or not isinstance(value, int | float | str) or value not in VERSIONS:
-            raise ValidationError("Unknown schema version. Must be 1.")
+            raise ValidationError("Must be 1, the only schema version.")
         return value

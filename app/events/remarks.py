@@ -26,7 +26,7 @@ def _remarks(event: Mapping[str, Any], default_zone: str) -> Iterator[str]:
         if not isinstance(value, str):
             continue
         if "\N{REPLACEMENT CHARACTER}" in value:
-            yield f"{name}: characters were lost before it came here"
+            yield f"{name}: characters were lost before movieapp received the event"
         if isinstance(field, Moment):
             time = read_time(value, event.get("timezone"), default_zone)
             yield from (f"{name}: {remark}" for remark in time.remarks)

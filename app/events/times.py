@@ -99,7 +99,7 @@ def read_time(text: str, zone: str | None = None, default_zone: str = "") -> Tim
         remarks.append(_unknown(named))
     bare, tag_zone, understood = _untagged(text)
     if not understood:
-        return Time(text, remarks=(*remarks, "a tag in brackets is not understood: shown as it stands"))
+        return Time(text, remarks=(*remarks, "a tag in brackets is unknown, so the text is shown unchanged"))
     if tag_zone is not None:
         tz = resolve_zone(tag_zone)
         if tz is None:
@@ -123,7 +123,7 @@ def read_time(text: str, zone: str | None = None, default_zone: str = "") -> Tim
 
 
 def _unknown(zone: str) -> str:
-    return f"unknown time zone {zone[:64]!a}: no other is used"
+    return f"the unknown time zone {zone[:64]!a} is ignored"
 
 
 def _untagged(text: str) -> tuple[str, str | None, bool]:
@@ -164,7 +164,7 @@ def _resolve_local(local: datetime, tz: tzinfo) -> tuple[datetime, tuple[str, ..
     moment = local.replace(tzinfo=tz, fold=0)
     shown = moment.astimezone(UTC).astimezone(tz)
     if shown.replace(tzinfo=None) != local:
-        return shown, (f"does not exist: the clock is set forward; {shown:%H:%M} is used",)
+        return shown, (f"the clock skips this local time, so {shown:%H:%M} is used",)
     if moment.utcoffset() != moment.replace(fold=1).utcoffset():
-        return moment, ("occurs twice: the clock is set back; the first is used",)
+        return moment, ("the clock repeats this local time, so the first occurrence is used",)
     return moment, ()

@@ -23,7 +23,7 @@ def create_key(name: str, scopes: Sequence[str]) -> tuple[ApiKey, str]:
         ServiceUnavailable: MongoDB is unavailable.
     """
     if unknown := set(scopes) - set(SCOPES):
-        raise ValueError(f"unknown scopes: {', '.join(sorted(unknown))}. Valid scopes: {', '.join(SCOPES)}")
+        raise ValueError(f"unknown scopes: {', '.join(sorted(unknown))}; use only {', '.join(SCOPES)}")
     key_id = new_id("key_")
     token = f"mk_{key_id.removeprefix('key_')}_{secrets.token_urlsafe(32)}"
     key = ApiKey(id=key_id, name=name, token_hash=hash_token(token), scopes=list(scopes), created_at=utcnow())

@@ -29,8 +29,8 @@ CONFIRM_TIMEOUT_SECONDS = 15
 _CLOSE_TIMEOUT_SECONDS = 2
 
 #: Why the broker did not accept a message.
-UNROUTABLE = "no queue takes it"
-_NACKED = "RabbitMQ did not take it"
+UNROUTABLE = "no queue is bound to its routing key: start a worker, which declares the queues"
+_NACKED = "RabbitMQ rejected it (basic.nack)"
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class ConfirmChannel:
                 self._refused[message_id] = _NACKED
 
     def _wait_until(self, done: Callable[[], bool]) -> None:
-        late = ConnectionError(f"RabbitMQ did not respond for {CONFIRM_TIMEOUT_SECONDS} s")
+        late = ConnectionError(f"RabbitMQ did not respond within {CONFIRM_TIMEOUT_SECONDS} s")
         timer = self._loop.call_later(CONFIRM_TIMEOUT_SECONDS, lambda: self._failed(None, late))
         while not done():
             if self._failure:

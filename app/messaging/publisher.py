@@ -153,7 +153,7 @@ def _message(event: OutgoingEvent) -> confirms.Message:
 
 def _words(error: Exception) -> str:
     if isinstance(error, pika.exceptions.ConnectionBlockedTimeout):
-        return "RabbitMQ takes no messages: its memory or disk alarm is on (rabbitmqctl status names it)"
+        return "RabbitMQ blocks publishers: run rabbitmqctl status to see which alarm (memory or disk) is on"
     return f"{type(error).__name__}: {error}"
 
 

@@ -100,7 +100,7 @@ def _event(family: str, body: bytes, origin: Origin | None, dead: bool) -> Messa
     except InvalidEvent as error:
         raise Refused(str(error)) from None
     if "actor_name" in event and "queue_name" in event:
-        raise Refused("the body is a Dramatiq message. This queue accepts only events as plain JSON")
+        raise Refused("the body is a Dramatiq message: publish the event as plain JSON")
     event_type = event.get("event_type")
     if not isinstance(event_type, str):
         raise Refused("the field event_type is missing or not a string")
@@ -125,7 +125,7 @@ def _is_for_notify(message: MessageData) -> bool:
 def _delivery(channel: Channel, body: bytes, dead: bool) -> MessageData:
     own = _own_message(body, dead)
     if own is None:
-        raise Refused("the body is not a message of movieapp")
+        raise Refused("the body is not a movieapp message")
     if own["actor_name"] != channel.actor:
         raise Refused(f"this queue accepts only messages for the actor {channel.actor}")
     match own["args"]:

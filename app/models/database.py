@@ -300,6 +300,6 @@ def storage_writes() -> Iterator[None]:
             pymongo.errors.ExecutionTimeout,
         ) as error:
             raise Unacknowledged(
-                "The database did not acknowledge the data, so the request was not processed. "
+                "The database did not acknowledge the write, so the request was not processed. "
                 "Please try again soon."
             ) from error

@@ -33,7 +33,7 @@ _PREFETCH_COUNT = 1_000
 REPLAYED = "replayed"
 #: Why a dead letter is not replayed.
 UNRECORDED = "the record of the delivery was deleted, so a replay would do nothing"
-UNCERTAIN = "the email may have arrived; pass --include-uncertain to send it again"
+UNCERTAIN = "the message may have arrived; pass --include-uncertain to send it again"
 CHANGED = "the delivery changed during the replay; try again"
 
 

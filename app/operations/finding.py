@@ -145,7 +145,7 @@ def completed(prefix: str) -> str | None:
     if len(found) > 1:
         named = [f"{id_} ({kind})" for id_, kind in sorted(found.items())]
         shown = ", ".join(named[:_MAX_CANDIDATES])
-        more = " and more" if len(named) > _MAX_CANDIDATES else ""
+        more = ", and more" if len(named) > _MAX_CANDIDATES else ""
         raise AmbiguousId(f"Several ids begin with {prefix!r}: {shown}{more}. Enter more characters.")
     return next(iter(found), None)
 

@@ -217,8 +217,8 @@ def _queue_states(settings: Settings) -> Iterator[Finding]:
     from app.messaging.inspection import inspect_queues
 
     for queue in inspect_queues(settings):
-        if reason := queue_refusal(queue.failure):
-            yield _refused("queues", f"{queue.name}: {reason}")
+        if reason := queue_refusal(queue.name, queue.failure):
+            yield _refused("queues", reason)
         elif queue.failure:
             yield Finding(
                 "queues", Level.BAD, f"{queue.name}: {queue.failure}", "See RabbitMQ in docs/deployment.md."

@@ -25,7 +25,7 @@ from app.privacy.redaction import redacted, redacted_reply
 #: Status → why a delivery with this status is not resent. Other statuses are resent.
 _NOT_RESENT = {
     DeliveryStatus.SENDING: "being sent now",
-    DeliveryStatus.SENT: "already sent. To send it again, pass --force",
+    DeliveryStatus.SENT: "already sent; pass --force to send it again",
     DeliveryStatus.DELIVERED: "already delivered; pass --force to send it again",
 }
 
@@ -174,7 +174,7 @@ def resend(
     }
     record_action(operator, "notifications.resend", notification_id, details)
     if not requeue(notification, f"resent, was {notification.status}", past_suppression=past_suppression):
-        return "the notification has just changed. Check its status"
+        return "the notification has just changed; check its status"
     try:
         dispatch(notification)
     except (BrokerConnectionError, redis.RedisError) as error:

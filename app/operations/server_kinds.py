@@ -30,7 +30,7 @@ _CLUSTER = (
     "fail. Use one server, or a primary with replicas (docs/scaling.md)."
 )
 _STREAM = (
-    "the queue is a stream, which keeps handled messages and has no dead letters. "
+    "{queue} is a stream, which keeps handled messages and has no dead letters. "
     "Delete the queue and start a worker, which declares a classic or quorum queue (docs/scaling.md)."
 )
 
@@ -62,9 +62,9 @@ def redis_refusal(client: redis.Redis, setting: str = "REDIS_URL") -> str | None
         return None
 
 
-def queue_refusal(reply: str) -> str | None:
+def queue_refusal(queue: str, reply: str) -> str | None:
     """Return why a queue is refused, by RabbitMQ's reply to its declaration; None if it is not."""
-    return _STREAM if "current is 'stream'" in reply else None
+    return _STREAM.format(queue=queue) if "current is 'stream'" in reply else None
 
 
 def refusals(settings: Settings, *, queues: bool) -> list[str]:
@@ -111,7 +111,7 @@ def _queues(settings: Settings) -> Iterator[str]:
 
     try:
         for queue in inspect_queues(settings):
-            if reason := queue_refusal(queue.failure):
-                yield f"{queue.name}: {reason}"
+            if reason := queue_refusal(queue.name, queue.failure):
+                yield reason
     except ServiceUnavailable:
         return

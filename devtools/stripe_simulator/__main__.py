@@ -27,9 +27,7 @@ def main(host: str, port: int, db: Path, webhook_url: str, webhook_secret: str) 
         python -m devtools.stripe_simulator --port 12111 --db stripe.sqlite3
     """
     if webhook_url and not webhook_url.startswith(("http://", "https://")):
-        raise click.BadParameter(
-            "must be a URL that begins with http:// or https://", param_hint="--webhook-url"
-        )
+        raise click.BadParameter("must be an http:// or https:// URL.", param_hint="--webhook-url")
     # gunicorn would retry a port in use for seconds, and report a database's error with a traceback.
     try:
         Store(db).close()

@@ -61,7 +61,7 @@ def blueprint(sim: Simulator) -> Blueprint:
     def clock() -> ResponseReturnValue:
         seconds = _body().get("advance_seconds")
         if type(seconds) is not int or not 0 <= seconds <= _MAX_JUMP_SECONDS:
-            raise StripeError(400, f"advance_seconds must be an integer from 0 to {_MAX_JUMP_SECONDS}")
+            raise StripeError(400, f"advance_seconds must be an integer from 0 to {_MAX_JUMP_SECONDS}.")
         sim.clock.advance(seconds)
         return {"now": sim.clock.now()}
 
@@ -137,7 +137,7 @@ def _body() -> dict[str, Any]:
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
-        raise StripeError(400, "the body must be a JSON object")
+        raise StripeError(400, "The body must be a JSON object.")
     return body
 
 
@@ -145,14 +145,14 @@ def _one_of(name: str, allowed: Sequence[str]) -> str:
     """Return a member of the body, by default the first of `allowed`."""
     value: str = _body().get(name, allowed[0])
     if value not in allowed:
-        raise StripeError(400, f"{name} must be one of {', '.join(allowed)}", param=name)
+        raise StripeError(400, f"{name} must be one of {', '.join(allowed)}.", param=name)
     return value
 
 
 def _flag(name: str, default: bool) -> bool:
     value = _body().get(name, default)
     if not isinstance(value, bool):
-        raise StripeError(400, f"{name} must be true or false", param=name)
+        raise StripeError(400, f"{name} must be true or false.", param=name)
     return value
 
 

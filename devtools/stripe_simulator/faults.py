@@ -92,7 +92,7 @@ class Fault:
         fields = _ERRORS.get(self.status, {"kind": "api_error"})
         if self.code:
             fields = {**fields, "code": self.code}
-        return StripeError(self.status, "A fault on demand.", **fields)
+        return StripeError(self.status, "This error is an injected fault.", **fields)
 
 
 class Faults:
@@ -163,8 +163,8 @@ def parse(body: dict[str, Any]) -> Fault:
     """
     for name in ("match", "kind", *body):
         if name not in _MEMBERS:
-            raise StripeError(400, f"unknown member {name}. Valid members: {', '.join(_MEMBERS)}", param=name)
+            raise StripeError(400, f"Unknown member {name}. Use only {', '.join(_MEMBERS)}.", param=name)
         words, is_right = _MEMBERS[name]
         if name not in body or not is_right(body[name]):
-            raise StripeError(400, f"{name} must be {words}", param=name)
+            raise StripeError(400, f"{name} must be {words}.", param=name)
     return Fault(**body)

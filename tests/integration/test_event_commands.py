@@ -50,7 +50,7 @@ def test_a_sample_validates(settings: Settings, tmp_path: Path) -> None:
         (b" " * 300_000, "the body must have at most 262144 bytes"),
         (
             json.dumps(sample("payment.refund") | {"reason": None, "schema_version": 2}).encode(),
-            "payment.refund: reason: Missing data for required field.; schema_version: Unknown",
+            "payment.refund: reason: missing data for required field; schema_version: must be 1",
         ),
     ],
 )

@@ -142,9 +142,7 @@ def test_a_publishers_headers_can_neither_forge_a_reason_nor_route_a_message(
     with closing(open_dead_letters(settings)) as letters:
         [letter] = letters.read(settings.namespace + QUEUE)
     assert (
-        letter.reason
-        == letter.refusal
-        == "the body is a Dramatiq message. This queue accepts only events as plain JSON"
+        letter.reason == letter.refusal == "the body is a Dramatiq message: publish the event as plain JSON"
     )
     _tag, properties = letter.handle
     assert (properties.headers["kept"], properties.expiration) == ("yes", None)

@@ -96,7 +96,7 @@ def test_list_and_show(stack: Settings) -> None:
     assert shown["event"]["booking_id"] == EVENT["booking_id"]
     assert "450 4.2.0 greylisted" in movieapp(stack, "notifications", "show", row["id"]).stdout
     unknown = movieapp(stack, "notifications", "show", "nothing")
-    assert (unknown.returncode, unknown.stderr) == (1, "Error: no notification has the id nothing\n")
+    assert (unknown.returncode, unknown.stderr) == (1, "Error: No notification has the id nothing.\n")
 
 
 def test_resend_reports_queued_and_refused_notifications(stack: Settings) -> None:
@@ -105,7 +105,7 @@ def test_resend_reports_queued_and_refused_notifications(stack: Settings) -> Non
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
         f"{failed.id}  queued",
-        f"{sent.id}  refused: already sent. To send it again, pass --force",
+        f"{sent.id}  refused: already sent; pass --force to send it again",
         "unknown  refused: no notification has this id",
     ]
     failed.reload()

@@ -72,7 +72,7 @@ def test_a_refused_ehlo_name_holds_the_mail_and_names_the_setting(
     postfix: Postfix, localhost_pem: Path
 ) -> None:
     transport = to(postfix, localhost_pem, smtp_ehlo_name="web")
-    with closing(transport), pytest.raises(Postponed, match=r"504 5\.5\.2 .*Check SMTP_EHLO_NAME"):
+    with closing(transport), pytest.raises(Postponed, match=r"504 5\.5\.2 .*check SMTP_EHLO_NAME"):
         transport.send(mail())
 
 

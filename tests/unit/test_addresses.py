@@ -72,7 +72,7 @@ def test_valid_addresses_are_accepted(address: str, written: str) -> None:
     ],
 )
 def test_text_that_is_not_one_address_is_refused(address: str) -> None:
-    with pytest.raises(InvalidAddress, match="Must be one email address without a display name"):
+    with pytest.raises(InvalidAddress, match="must be one email address without a display name"):
         parse_address(address)
 
 

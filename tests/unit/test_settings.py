@@ -15,7 +15,7 @@ def load() -> Settings:
     ("name", "value", "hint"),
     [
         ("RABBITMQ_URL", "http://user:hunter2@host", "must be a URL that starts with amqp://"),
-        ("MONGODB_URI", "mongodb://user:hunter2@host", "must end with a database name"),
+        ("MONGODB_URI", "mongodb://user:hunter2@host", "must name a database after the host"),
         ("PAYMENT_GATEWAY_URL", "ftp://x", "must be a URL"),
         ("MAX_PAYMENT_AMOUNT", "plenty", "must be one amount above 0"),
         ("DEFAULT_CURRENCY", "XYZ", "ISO 4217"),

@@ -55,7 +55,7 @@ OTHER = make_chain(owner="other")
         ({"apple_pass_key": ""}, "APPLE_PASS_KEY: must be set"),
         ({"apple_pass_certificate": ""}, "APPLE_PASS_CERTIFICATE: must be set"),
         ({"apple_pass_certificate": "hunter2"}, "APPLE_PASS_CERTIFICATE: must be a PEM certificate"),
-        ({"apple_pass_key": "hunter2"}, "APPLE_PASS_KEY: must be a PEM private key"),
+        ({"apple_pass_key": "hunter2"}, "APPLE_PASS_KEY: must contain a PEM private key"),
         ({"apple_pass_key": OTHER.key}, "APPLE_PASS_KEY: must be the private key of APPLE_PASS_CERTIFICATE"),
         (
             {"apple_wwdr_certificate": OTHER.intermediate},
@@ -65,7 +65,7 @@ OTHER = make_chain(owner="other")
         ({"google_wallet_service_account": ""}, "GOOGLE_WALLET_SERVICE_ACCOUNT: must be the JSON key"),
         (
             {"google_wallet_service_account": json.dumps({"client_email": "a@b", "private_key": "hunter2"})},
-            "GOOGLE_WALLET_SERVICE_ACCOUNT: must be a PEM private key",
+            "GOOGLE_WALLET_SERVICE_ACCOUNT: must contain a PEM private key",
         ),
         ({"wallet_logo_file": "/nowhere.png"}, "WALLET_LOGO_FILE: must name a readable file"),
     ],

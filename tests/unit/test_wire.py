@@ -95,17 +95,17 @@ def test_a_channel_queue_accepts_messages_for_its_actor() -> None:
 @pytest.mark.parametrize(
     ("sent", "reason"),
     [
-        (body(), "not a message of movieapp"),
+        (body(), "not a movieapp message"),
         (envelope("send_sms", ["6564"]), "for the actor send_email"),
         (envelope("notify"), "for the actor send_email"),
         (envelope("send_email", [["6564"]]), "must contain exactly one notification id"),
         (envelope("send_email", []), "must contain exactly one notification id"),
         (envelope("send_email", ["6564"], {"other": 1}), "must contain exactly one notification id"),
-        (envelope("send_email", ["6564"], eta=2**62), "not a message of movieapp"),
-        (envelope("send_email", ["6564"], eta="soon"), "not a message of movieapp"),
-        (envelope("send_email", ["6564"], on_retry_exhausted="send_sms"), "not a message of movieapp"),
-        (b"[" * 100_000, "not a message of movieapp"),
-        (b"\xff", "not a message of movieapp"),
+        (envelope("send_email", ["6564"], eta=2**62), "not a movieapp message"),
+        (envelope("send_email", ["6564"], eta="soon"), "not a movieapp message"),
+        (envelope("send_email", ["6564"], on_retry_exhausted="send_sms"), "not a movieapp message"),
+        (b"[" * 100_000, "not a movieapp message"),
+        (b"\xff", "not a movieapp message"),
     ],
 )
 def test_a_channel_queue_refuses_everything_else(sent: bytes, reason: str) -> None:

@@ -95,7 +95,7 @@ def misconfigured(server: Server, error: Exception, *, connected: bool) -> str:
         and isinstance(error, ssl.SSLError)
         and error.reason == "WRONG_VERSION_NUMBER"
     ):
-        return "The server does not speak TLS from the start: set SMTP_SECURITY=starttls, or SMTP_PORT=465"
+        return "set SMTP_SECURITY=starttls, or SMTP_PORT=465, because this port does not use implicit TLS"
     if server.security != "ssl" and server.port == 465 and connected:
-        return "Port 465 expects TLS from the start: set SMTP_SECURITY=ssl, or SMTP_PORT=587"
+        return "set SMTP_SECURITY=ssl, or SMTP_PORT=587, because port 465 requires implicit TLS"
     return ""

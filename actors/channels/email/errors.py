@@ -9,8 +9,8 @@ from actors.errors import DeliveryError, PermanentFailure, Postponed, TooManyCon
 Error = TypeVar("Error", bound=DeliveryError)
 
 _LOGIN_ADVICE = (
-    "Check SMTP_USERNAME and SMTP_PASSWORD. Gmail, Outlook, Yahoo, and iCloud need an app password, "
-    "created in the account's security settings, in place of the account's own"
+    "check SMTP_USERNAME and SMTP_PASSWORD; Gmail, Outlook, Yahoo, and iCloud require an app password, "
+    "created in the account's security settings, instead of the account's password"
 )
 
 
@@ -54,12 +54,14 @@ def smtp_error(kind: type[Error], phase: str, code: int | None, reply: str, advi
         phase: the step; see `actors.channels.email.replies.Phase`.
         code: code of the server's reply; None without a reply.
         reply: the server's reply, or the failure.
-        advice: what to do, without a period.
+        advice: what to do, in lower case and without a period.
     """
     if not advice and issubclass(kind, AuthenticationFailed):
         advice = _LOGIN_ADVICE
     said = reply if code is None else f"{code} {reply}"
-    return kind(f"SMTP {phase}: {said}{advice and f'. {advice}'}", phase=phase, code=code, reply=reply)
+    if advice:
+        said = f"{said.rstrip('.')}: {advice}"
+    return kind(f"SMTP {phase}: {said}", phase=phase, code=code, reply=reply)
 
 
 def is_connection_lost(error: DeliveryError) -> bool:

@@ -43,7 +43,7 @@ def log_in(server: Server, offered: list[str], send_command: SendCommand) -> Non
             Phase.AUTH,
             None,
             f"SMTP_AUTH is {server.auth}, but {server.address} offers {' '.join(offered) or 'no AUTH'}",
-            "Check SMTP_AUTH and SMTP_SECURITY",
+            "check SMTP_AUTH and SMTP_SECURITY",
         )
     reply = _exchange(mechanism, server, send_command)
     if reply.code != _ACCEPTED and mechanism == "xoauth2" and server.oauth:

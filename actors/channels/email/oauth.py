@@ -71,10 +71,10 @@ def _fetch(endpoint: TokenEndpoint, refresh_token: str) -> tuple[str, float]:
         # Its text is the endpoint's `error` and `error_description`, which contain no secret.
         reason = f"the token endpoint refused the request: {error.error} {error.description or ''}".strip()
         advice = (
-            "Check SMTP_OAUTH2_CLIENT_ID, SMTP_OAUTH2_CLIENT_SECRET, SMTP_OAUTH2_SCOPE, and the refresh "
+            "check SMTP_OAUTH2_CLIENT_ID, SMTP_OAUTH2_CLIENT_SECRET, SMTP_OAUTH2_SCOPE, and the refresh "
             "token in SMTP_PASSWORD"
         )
         raise smtp_error(AuthenticationFailed, "auth", None, reason, advice) from None
     except (requests.RequestException, KeyError, ValueError) as error:
         reason = f"the token endpoint returned no token: {type(error).__name__}"
-        raise smtp_error(Postponed, "auth", None, reason, "Check SMTP_OAUTH2_TOKEN_URL") from None
+        raise smtp_error(Postponed, "auth", None, reason, "check SMTP_OAUTH2_TOKEN_URL") from None

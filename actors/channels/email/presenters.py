@@ -59,7 +59,7 @@ def person(conventions: Conventions, value: Any) -> str | None:
 def identifier(_: Conventions, value: Any) -> str:
     """Return an id unchanged, because people copy it and scanners compare it."""
     if not isinstance(value, str):
-        raise Unpresentable("must be an id, which is a string")
+        raise Unpresentable("must be a string")
     exact = len(value) <= _MAX_TEXT_LENGTH and re.search(ID_PATTERN, value)
     return value if exact else one_line(value, _MAX_TEXT_LENGTH)
 

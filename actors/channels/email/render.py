@@ -153,7 +153,7 @@ class Renderer:
             RenderError: the template does not exist, or a field has an invalid value.
         """
         if template not in TEMPLATES:
-            raise RenderError(f"unknown template {template!r:.100}. Valid templates: {', '.join(TEMPLATES)}")
+            raise RenderError(f"unknown template {template!r:.100}: use one of {', '.join(TEMPLATES)}")
         try:
             requested = Conventions.of(event, self._default_currency, self._default_zone)
             language, locale = self._languages.of(requested.locale)

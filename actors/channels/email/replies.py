@@ -73,7 +73,7 @@ class Rule:
         enhanced: enhanced status codes. One that ends in a period covers every code that starts with it.
         pattern: a regular expression, in any case.
         server_wide: for `Postponed`, whether every mail would get this reply.
-        advice: what to do, without a period.
+        advice: what to do, in lower case and without a period.
     """
 
     error: type[DeliveryError]
@@ -129,21 +129,21 @@ RULES: tuple[Rule, ...] = (
         codes=_5XX,
         pattern=r"relay(ing)? (access )?(denied|not permitted)|(not permitted|unable) to relay",
         server_wide=False,
-        advice="Check SMTP_USERNAME, or let the server relay for this host",
+        advice="check SMTP_USERNAME, or let the server relay for this host",
     ),
     Rule(
         Postponed,
         "the server refuses our name in EHLO, some servers only after RCPT",
         codes=_ANY,
         pattern=r"(helo|ehlo) (command|argument|name|hostname)|need fully-qualified hostname",
-        advice="Check SMTP_EHLO_NAME",
+        advice="check SMTP_EHLO_NAME",
     ),
     Rule(
         Postponed,
         "the server knows no such domain as that of FROM_EMAIL (RFC 3463, X.1.7 and X.1.8)",
         codes=_ANY,
         enhanced=("4.1.7", "5.1.7", "4.1.8", "5.1.8"),
-        advice="Check FROM_EMAIL",
+        advice="check FROM_EMAIL",
     ),
     # The connection.
     Rule(TooManyConnections, "Exchange Online's limit of concurrent connections", codes=(432,)),

@@ -131,7 +131,7 @@ class Session:
         if (sender + recipient).isascii():
             return ""
         if not self._smtp.has_extn("smtputf8"):
-            reply = f"{self._server.address} does not offer SMTPUTF8, which the address {recipient} needs"
+            reply = f"{self._server.address} does not offer SMTPUTF8, which the address {recipient} requires"
             raise smtp_error(PermanentFailure, Phase.MAIL, None, reply)
         return " SMTPUTF8 BODY=8BITMIME"
 
@@ -206,7 +206,7 @@ class Session:
                 Phase.STARTTLS,
                 None,
                 f"{self._server.address} does not offer STARTTLS",
-                "Check SMTP_PORT and SMTP_SECURITY",
+                "check SMTP_PORT and SMTP_SECURITY",
             )
         with self._phase(Phase.STARTTLS):
             self._smtp.starttls(context=self._server.tls)
@@ -318,7 +318,8 @@ class Session:
         where = self._server.address
         if isinstance(error, ssl.SSLCertVerificationError):
             return (
-                f"{where}: certificate not trusted: {error.verify_message} (SMTP_CA_FILE names a private CA)"
+                f"{where}: certificate not trusted: {error.verify_message} "
+                "(for a private CA, set SMTP_CA_FILE)"
             )
         return one_line(f"{where}: {error or type(error).__name__}", 300)
 

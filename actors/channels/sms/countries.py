@@ -71,4 +71,4 @@ class Countries:
         # libphonenumber may not know a new range yet, so its prefix decides.
         country = phonenumbers.region_code_for_number(parsed)
         if not ({country} if country else set(regions)) & set(self._allowed):
-            raise NotAllowed(f"SMS_COUNTRIES does not list {country or prefix}")
+            raise NotAllowed(f"SMS_COUNTRIES does not allow {country or prefix}")

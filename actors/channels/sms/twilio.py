@@ -32,7 +32,7 @@ _NEVER_SENT = (
     urllib3.exceptions.ProxyError,
 )
 
-_UNREADABLE = "Twilio's response can't be parsed. The SMS may have been sent"
+_UNREADABLE = "Twilio's response can't be parsed: the SMS may have been sent"
 
 
 class TwilioProvider:
@@ -99,4 +99,4 @@ def _unanswered(error: requests.RequestException) -> DeliveryError:
     )
     if untrusted or isinstance(reason, _NEVER_SENT):
         return Unreachable(f"Twilio could not be reached: {type(reason).__name__}")
-    return Uncertain(f"Twilio did not respond: {type(error).__name__}. The SMS may have been sent")
+    return Uncertain(f"Twilio did not respond ({type(error).__name__}): the SMS may have been sent")

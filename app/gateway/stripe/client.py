@@ -145,7 +145,8 @@ class StripeApi:
             ) from error
         if not isinstance(response.data, dict) or "object" not in response.data:
             raise stripe.APIError(
-                "The payment gateway's response is not a Stripe API object.", http_status=response.code
+                "The payment gateway's response is not a Stripe API object. Check PAYMENT_GATEWAY_URL.",
+                http_status=response.code,
             )
         return response
 

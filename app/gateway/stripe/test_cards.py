@@ -29,7 +29,8 @@ def method_for(number: str) -> str:
     method = TEST_METHODS.get(number)
     if method is None:
         raise InvalidCard(
-            "This is not a test card number. Use a test card from https://docs.stripe.com/testing",
+            "This card number is not one of the accepted test cards. "
+            "Use a card from the API guide (docs/api.md).",
             field="card_number",
         )
     return method

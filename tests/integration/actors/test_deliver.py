@@ -493,10 +493,10 @@ def test_an_error_other_than_an_outage_is_raised_immediately() -> None:
 def test_a_recipient_that_must_not_get_it_is_skipped(
     channel: Channel, deliver: Deliver, created: Notification
 ) -> None:
-    channel.error = NotAllowed("SMS_COUNTRIES does not list DE")
+    channel.error = NotAllowed("SMS_COUNTRIES does not allow DE")
     deliver(str(created.id))
     delivery = created.reload()
-    assert (delivery.status, delivery.error_message) == ("skipped", "SMS_COUNTRIES does not list DE")
+    assert (delivery.status, delivery.error_message) == ("skipped", "SMS_COUNTRIES does not allow DE")
 
 
 def test_a_suppressed_recipient_is_skipped_and_not_counted(

@@ -64,7 +64,7 @@ def test_command_asks_the_mail_server_to_try_again_during_an_outage(settings: Se
     unavailable = settings.model_copy(update={"mongodb_uri": f"mongodb://127.0.0.1:{free_port()}/away"})
     done = ingest(unavailable, returned())
     assert done.returncode == 75
-    assert done.stderr.startswith(b"The message is not processed. Try again later: ")
+    assert done.stderr.startswith(b"The message was not processed: ")
     assert b"Traceback" not in done.stderr
 
 

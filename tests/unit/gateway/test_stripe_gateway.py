@@ -349,5 +349,5 @@ def test_a_failed_tokenization_has_its_outcome(failure: Any, result: Any) -> Non
 def test_test_cards_map_to_payment_methods() -> None:
     stripe, _ = gateway({})
     assert stripe.test_method(CARD) == "pm_card_visa"
-    with pytest.raises(InvalidCard, match="not a test card number"):
+    with pytest.raises(InvalidCard, match="not one of the accepted test cards"):
         stripe.test_method(replace(CARD, number="4000000000000010"))

@@ -131,7 +131,7 @@ def test_only_failures_that_affect_every_mail_stop_other_mails(text: str, server
 
 def test_a_refused_login_advises_an_app_password() -> None:
     error = smtp_error(AuthenticationFailed, "auth", 535, "5.7.8 not accepted")
-    assert str(error).startswith("SMTP auth: 535 5.7.8 not accepted. Check SMTP_USERNAME and SMTP_PASSWORD.")
+    assert str(error).startswith("SMTP auth: 535 5.7.8 not accepted: check SMTP_USERNAME and SMTP_PASSWORD;")
     assert "app password" in str(error)
 
 

@@ -53,8 +53,8 @@ _FORGIVEN = ("ip", "user")
 _REDIS_PAUSE_SECONDS = 5.0
 
 
-#: The slot of an attempt that is not in flight.
-_NO_SLOT = ""
+#: The name of an attempt that is not in flight.
+_NOT_IN_FLIGHT = ""
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Attempt:
 
     _guard: AttemptGuard
     _id: str
-    _slot: str
+    _in_flight: str
     _subjects: Sequence[Subject]
     _token: str | None
     _open: bool = True
@@ -96,7 +96,7 @@ class Attempt:
             return decline
         self._open = False
         standing = self._guard.record_decline(
-            self._subjects, card_fingerprint, self._token, self._slot, attempt_id or self._id
+            self._subjects, card_fingerprint, self._token, self._in_flight, attempt_id or self._id
         )
         self.locked_out = standing.locked_out
         if standing.used < _VAGUE_SHARE and not standing.locked_out:
@@ -122,13 +122,13 @@ class Attempt:
     ) -> None:
         if self._open and isinstance(error, Problem) and error.code in _CARD_CODES:
             self._open = False
-            self._guard.record_decline(self._subjects, None, self._token, self._slot, self._id)
+            self._guard.record_decline(self._subjects, None, self._token, self._in_flight, self._id)
         self._end()
 
     def _end(self, forgiven: Sequence[str] = ()) -> None:
         if self._open:
             self._open = False
-            self._guard.end(self._subjects, self._slot, forgiven)
+            self._guard.end(self._subjects, self._in_flight, forgiven)
 
 
 class AttemptGuard:
@@ -165,16 +165,17 @@ class AttemptGuard:
             TooManyAttempts: a budget is used up. Has the time to wait, but not the budget.
         """
         if not self._budgets:
-            return Attempt(self, attempt, booking_id, (), None, _open=False)
+            return Attempt(self, attempt, _NOT_IN_FLIGHT, (), None, _open=False)
         subjects = self._subjects(booking_id, user_id, customer_ip)
+        in_flight = f"{attempt} {booking_id}"
         digest = self._digest(token)
         now = self._clock()
-        wait = self._call_store(lambda store: store.begin(subjects, digest, booking_id, now))
+        wait = self._call_store(lambda store: store.begin(subjects, digest, in_flight, now))
         if wait:
             metrics.ATTEMPTS_REFUSED.inc()
             log.warning("too many card attempts", booking_id=booking_id, user_id=user_id)
             raise TooManyAttempts(ceil(wait))
-        return Attempt(self, attempt, booking_id, subjects, digest)
+        return Attempt(self, attempt, in_flight, subjects, digest)
 
     def resume(self, attempt: str, *, booking_id: str, user_id: str, token: str | None) -> Attempt:
         """Return an attempt that was left open, to count its outcome. It is not in flight, and never refused.
@@ -184,11 +185,11 @@ class AttemptGuard:
             booking_id, user_id, token: see `begin`.
         """
         if not self._budgets:
-            return Attempt(self, attempt, _NO_SLOT, (), None, _open=False)
+            return Attempt(self, attempt, _NOT_IN_FLIGHT, (), None, _open=False)
         now = self._clock()
         address = self._call_store(lambda store: store.address(attempt, now))
         subjects = self._subjects(booking_id, user_id, address)
-        return Attempt(self, attempt, _NO_SLOT, subjects, self._digest(token))
+        return Attempt(self, attempt, _NOT_IN_FLIGHT, subjects, self._digest(token))
 
     def keep_address(self, attempt: str, address: str) -> None:
         """See `Attempt.left_open`."""
@@ -200,14 +201,14 @@ class AttemptGuard:
         subjects: Sequence[Subject],
         card_fingerprint: str | None,
         token: str | None,
-        slot: str,
+        in_flight: str,
         attempt: str,
     ) -> Standing:
         """See `Attempt.declined`."""
         if card_fingerprint and "card" in self._budgets:
             subjects = [*subjects, self._subject("card", card_fingerprint)]
         now = self._clock()
-        standing = self._call_store(lambda store: store.declined(subjects, token, slot, attempt, now))
+        standing = self._call_store(lambda store: store.declined(subjects, token, in_flight, attempt, now))
         names = {subject.kind: subject.name for subject in subjects}
         for kind in standing.locked:
             metrics.LOCKOUTS.labels(kind).inc()
@@ -217,9 +218,9 @@ class AttemptGuard:
             log.warning("locked out after declined attempts", kind=kind, subject=shown)
         return standing
 
-    def end(self, subjects: Sequence[Subject], slot: str, forgiven: Sequence[str]) -> None:
+    def end(self, subjects: Sequence[Subject], in_flight: str, forgiven: Sequence[str]) -> None:
         """See `Store.ended`."""
-        self._call_store(lambda store: store.ended(subjects, slot, forgiven=forgiven))
+        self._call_store(lambda store: store.ended(subjects, in_flight, forgiven=forgiven))
 
     def locks(self) -> list[Lock]:
         """Return the lockouts, the latest end first.

@@ -39,7 +39,7 @@ class _State:
 
     def forget(self, now: float, longest: int) -> None:
         self.declines = [when for when in self.declines if when > now - longest]
-        self.in_flight = {attempt: end for attempt, end in self.in_flight.items() if end > now}
+        self.in_flight = {name: end for name, end in self.in_flight.items() if end > now}
         if self.until + LEVEL_KEPT_SECONDS <= now:
             self.level = 0
 
@@ -56,7 +56,7 @@ class MemoryStore:
         #: Shoppers' addresses of open payments, each with its expiry.
         self._addresses: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
-    def begin(self, subjects: Sequence[Subject], token: str | None, slot: str, now: float) -> float:
+    def begin(self, subjects: Sequence[Subject], token: str | None, in_flight: str, now: float) -> float:
         """See `Store.begin`."""
         with self._lock:
             keys = [subject.key for subject in subjects]
@@ -67,17 +67,18 @@ class MemoryStore:
                 return wait
             states = [self._state(subject, now) for subject in subjects]
             for subject, state in zip(subjects, states, strict=True):
-                others = len(state.in_flight.keys() - {slot}) * subject.weight
+                bookings = {_booking(other) for other in state.in_flight} - {_booking(in_flight)}
+                others = len(bookings) * subject.weight
                 for count, seconds in subject.budgets:
                     used = _since(state, now - seconds) + others
                     if used >= state.limit(count):
                         return BUSY_SECONDS
             for state in states:
-                state.in_flight[slot] = now + LEASE_SECONDS
+                state.in_flight[in_flight] = now + LEASE_SECONDS
             return 0.0
 
     def declined(
-        self, subjects: Sequence[Subject], token: str | None, slot: str, attempt: str, now: float
+        self, subjects: Sequence[Subject], token: str | None, in_flight: str, attempt: str, now: float
     ) -> Standing:
         """See `Store.declined`."""
         with self._lock:
@@ -88,7 +89,7 @@ class MemoryStore:
                 _remember(self._counted, attempt, now)
             for subject in subjects:
                 state = self._state(subject, now)
-                state.in_flight.pop(slot, None)
+                state.in_flight.pop(in_flight, None)
                 if new:
                     state.declines.append(now)
                 first = subject.budgets[0]
@@ -105,12 +106,12 @@ class MemoryStore:
                     _remember(self._cards, token, subject.key)
             return Standing(used, locked, out)
 
-    def ended(self, subjects: Sequence[Subject], slot: str, *, forgiven: Sequence[str] = ()) -> None:
+    def ended(self, subjects: Sequence[Subject], in_flight: str, *, forgiven: Sequence[str] = ()) -> None:
         """See `Store.ended`."""
         with self._lock:
             for subject in subjects:
                 state = self._states.get(subject.key, _State())
-                state.in_flight.pop(slot, None)
+                state.in_flight.pop(in_flight, None)
                 if subject.kind in forgiven:
                     del state.declines[:1]
 
@@ -152,6 +153,10 @@ def _remember(known: OrderedDict[str, V], key: str, value: V) -> None:
     known.move_to_end(key)
     if len(known) > _MAX_REMEMBERED:
         known.popitem(last=False)
+
+
+def _booking(in_flight: str) -> str:
+    return in_flight.partition(" ")[2]
 
 
 def _since(state: _State, start: float) -> int:

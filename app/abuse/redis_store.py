@@ -2,7 +2,7 @@
 
 Under the prefix, for each subject (`KIND:NAME`):
     d:SUBJECT   declines: sorted set, attempt → time
-    f:SUBJECT   attempts in flight: sorted set, slot → expiry
+    f:SUBJECT   attempts in flight: sorted set, "ATTEMPT BOOKING" → expiry
     l:SUBJECT   lockout: hash with `until` and `level`
     a:ATTEMPT   exists: the decline of this attempt is counted
     p:PAYMENT   the shopper's address of an open payment
@@ -53,6 +53,7 @@ end
 _BEGIN = (
     _COMMON
     + """
+local function booking(in_flight) return string.match(in_flight, " (.*)") end
 local keys, wait = {}, 0
 for _, subject in ipairs(with.subjects) do table.insert(keys, subject.key) end
 local card = with.token ~= "" and redis.call("get", prefix .. "t:" .. with.token)
@@ -64,8 +65,11 @@ if wait > 0 then return math.ceil(wait * 1000) end
 for _, subject in ipairs(with.subjects) do
     local flying = prefix .. "f:" .. subject.key
     redis.call("zremrangebyscore", flying, "-inf", string.format("%.3f", now))
-    local others = redis.call("zcard", flying)
-    if redis.call("zscore", flying, with.slot) then others = others - 1 end
+    local seen, others = {[booking(with.in_flight)] = true}, 0
+    for _, other in ipairs(redis.call("zrange", flying, 0, -1)) do
+        if not seen[booking(other)] then others = others + 1 end
+        seen[booking(other)] = true
+    end
     local weight, lockouts = others * subject.weight, level(subject.key)
     for _, budget in ipairs(subject.budgets) do
         if since(subject.key, budget[2]) + weight >= limit(budget[1], lockouts) then
@@ -75,7 +79,7 @@ for _, subject in ipairs(with.subjects) do
 end
 for _, subject in ipairs(with.subjects) do
     local flying = prefix .. "f:" .. subject.key
-    redis.call("zadd", flying, string.format("%.3f", now + with.lease), with.slot)
+    redis.call("zadd", flying, string.format("%.3f", now + with.lease), with.in_flight)
     redis.call("expire", flying, with.lease)
 end
 return 0
@@ -91,7 +95,7 @@ local used, locked, out = 0, {}, 0
 local new = redis.call("set", prefix .. "a:" .. with.attempt, "", "NX", "EX", with.attempt_kept)
 for index, subject in ipairs(with.subjects) do
     local declines, lockouts, full = prefix .. "d:" .. subject.key, level(subject.key), false
-    redis.call("zrem", prefix .. "f:" .. subject.key, with.slot)
+    redis.call("zrem", prefix .. "f:" .. subject.key, with.in_flight)
     if new then redis.call("zadd", declines, string.format("%.3f", now), with.attempt) end
     redis.call("zremrangebyscore", declines, "-inf", string.format("%.3f", now - subject.longest))
     redis.call("expire", declines, subject.longest)
@@ -119,7 +123,7 @@ return {math.floor(used * 1000), locked, out}
 """
 )
 
-#: Ends an attempt. ARGV: its slot; then 1 for each subject that is given one decline back, else 0.
+#: Ends an attempt. ARGV: "ATTEMPT BOOKING"; then 1 for each subject that is given one decline back, else 0.
 _ENDED = """
 for i = 2, #ARGV do
     local subject = KEYS[i]
@@ -149,13 +153,13 @@ class RedisStore:
         self._declined = self._redis.register_script(_DECLINED)
         self._ended = self._redis.register_script(_ENDED)
 
-    def begin(self, subjects: Sequence[Subject], token: str | None, slot: str, now: float) -> float:
+    def begin(self, subjects: Sequence[Subject], token: str | None, in_flight: str, now: float) -> float:
         """See `Store.begin`."""
         values = {"lease": LEASE_SECONDS, "busy": BUSY_SECONDS, "kept": LEVEL_KEPT_SECONDS}
-        return float(self._run(self._begin, subjects, token, slot, now, **values)) / 1000
+        return float(self._run(self._begin, subjects, token, in_flight, now, **values)) / 1000
 
     def declined(
-        self, subjects: Sequence[Subject], token: str | None, slot: str, attempt: str, now: float
+        self, subjects: Sequence[Subject], token: str | None, in_flight: str, attempt: str, now: float
     ) -> Standing:
         """See `Store.declined`."""
         values = {
@@ -164,13 +168,16 @@ class RedisStore:
             "token_kept": TOKEN_KEPT_SECONDS,
             "attempt_kept": ATTEMPT_KEPT_SECONDS,
         }
-        used, locked, out = self._run(self._declined, subjects, token, slot, now, attempt=attempt, **values)
+        used, locked, out = self._run(
+            self._declined, subjects, token, in_flight, now, attempt=attempt, **values
+        )
         return Standing(used / 1000, [subjects[index - 1].kind for index in locked], bool(out))
 
-    def ended(self, subjects: Sequence[Subject], slot: str, *, forgiven: Sequence[str] = ()) -> None:
+    def ended(self, subjects: Sequence[Subject], in_flight: str, *, forgiven: Sequence[str] = ()) -> None:
         """See `Store.ended`."""
         keys = [subject.key for subject in subjects]
-        self._ended([self._prefix, *keys], [slot, *(int(subject.kind in forgiven) for subject in subjects)])
+        given_back = (int(subject.kind in forgiven) for subject in subjects)
+        self._ended([self._prefix, *keys], [in_flight, *given_back])
 
     def keep_address(self, payment: str, address: str, now: float) -> None:
         """See `Store.keep_address`."""
@@ -208,13 +215,13 @@ class RedisStore:
         script: Any,
         subjects: Sequence[Subject],
         token: str | None,
-        slot: str,
+        in_flight: str,
         now: float,
         **values: Any,
     ) -> Any:
         arguments = {
             "now": round(now, 3),
-            "slot": slot,
+            "in_flight": in_flight,
             "token": token or "",
             "divisor": PROBATION_DIVISOR,
             "subjects": [

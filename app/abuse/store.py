@@ -92,24 +92,27 @@ class Lock:
 
 
 class Store(Protocol):
-    """Store of declines, attempts in flight, and lockouts. Times are in seconds since 1970."""
+    """Store of declines, attempts in flight, and lockouts. Times are in seconds since 1970.
 
-    def begin(self, subjects: Sequence[Subject], token: str | None, slot: str, now: float) -> float:
+    An attempt in flight has a name, `ATTEMPT BOOKING`: its id, without spaces, and its booking.
+    """
+
+    def begin(self, subjects: Sequence[Subject], token: str | None, in_flight: str, now: float) -> float:
         """Record an attempt in flight and return 0, or return the seconds to wait.
 
-        A card is recognized by its `token` if it was declined with that token before. Attempts in the same
-        `slot` count as one: at most one of a booking's parallel attempts reaches the gateway.
+        A card is recognized by its `token` if it was declined with that token before. Attempts of the same
+        booking count as one until the last has ended: at most one of them reaches the gateway.
         """
 
     def declined(
-        self, subjects: Sequence[Subject], token: str | None, slot: str, attempt: str, now: float
+        self, subjects: Sequence[Subject], token: str | None, in_flight: str, attempt: str, now: float
     ) -> Standing:
         """Turn an attempt in flight into a decline. Lock out each subject that has used up a budget.
 
         A decline is counted once, however often `attempt` is reported.
         """
 
-    def ended(self, subjects: Sequence[Subject], slot: str, *, forgiven: Sequence[str] = ()) -> None:
+    def ended(self, subjects: Sequence[Subject], in_flight: str, *, forgiven: Sequence[str] = ()) -> None:
         """Forget an attempt in flight, and the oldest decline of each subject of the kinds in `forgiven`."""
 
     def keep_address(self, payment: str, address: str, now: float) -> None:

@@ -340,3 +340,16 @@ def run(*words: str) -> Result:
 
 def test_concurrent_requests_for_one_booking_count_as_one_attempt(guard: AttemptGuard) -> None:
     assert [begin(guard) for _ in range(50)]
+
+
+def test_a_refused_duplicate_does_not_hide_the_attempt_in_flight(guard: AttemptGuard) -> None:
+    limit = BUDGETS["user"][0].limit
+    in_flight = []
+    for number in range(limit):
+        who = {"booking": f"B-{number}", "user": "U-1", "ip": None}
+        in_flight.append(begin(guard, **who))
+        assert waits(guard, **who) == 0  # a duplicate of the same booking, which ends at once
+    assert waits(guard, booking="B-other", user="U-1", ip=None) > 0
+    for attempt in in_flight:
+        attempt.paid()
+    assert waits(guard, booking="B-other", user="U-1", ip=None) == 0

@@ -101,8 +101,10 @@ def list_payments(
         movieapp payments list --status failed --since 24h
     """
     connect()
+    from app.ids import normalized_id
     from app.payments.ledger.mongo import MongoLedger
 
+    booking, user = (named and normalized_id(named) for named in (booking, user))
     criteria = {"status": status, "booking_id": booking, "user_id": user, "since": since}
     found = MongoLedger().search(listing.fetch_limit, **criteria)  # type: ignore[arg-type]
     listing.show(

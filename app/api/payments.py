@@ -10,7 +10,7 @@ from app.api.auth import may, requires
 from app.api.errors import ErrorEnvelope, error_examples
 from app.api.examples import BOOKING_ID, TRANSACTION_ID, path_parameter
 from app.api.idempotency import run_once
-from app.api.requests import JSONBlueprint, normalized_id, refuse_card_numbers
+from app.api.requests import JSONBlueprint, refuse_card_numbers
 from app.api.responses import (
     cancel_response,
     payment_body,
@@ -33,6 +33,7 @@ from app.api.schemas import (
     RefundResult,
     one_of,
 )
+from app.ids import normalized_id
 from app.payments import attempts
 from app.payments.methods import payment_methods
 from app.payments.states import PaymentStatus

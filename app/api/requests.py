@@ -20,6 +20,7 @@ from app.api.json import loads
 from app.card_numbers import holds_card_number
 from app.errors import InvalidRequest
 from app.events.fields import VISIBLE
+from app.ids import normalized_id
 from app.text import VISIBLE_SCALAR_PATTERN
 
 #: The only field of a body that may contain a card number.
@@ -181,11 +182,6 @@ class Id(Text):
         if any(unicodedata.category(char) in _NOT_SHOWN or char in _FILLERS for char in text):
             raise ValidationError("Must not contain control, format, or other invisible characters.")
         return text
-
-
-def normalized_id(text: str) -> str:
-    """Return the form in which ids are stored and compared: NFC."""
-    return unicodedata.normalize("NFC", text)
 
 
 class EmailAddress(fields.String):

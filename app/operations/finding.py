@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from bson import ObjectId
 from app.addresses import InvalidAddress, parse_address
 from app.channels import ChannelName
 from app.errors import InvalidRequest
+from app.ids import normalized_id
 from app.models import Notification, Transaction
 from app.models.database import CASE_INSENSITIVE
 from app.suppressions.addresses import normalize
@@ -77,11 +79,17 @@ class Condition:
         return list(found.order_by("-created_at").limit(limit))
 
 
+def forms_of(text: str) -> list[str]:
+    """Return the ways to write an id in Unicode: as typed, composed as payments have it, and decomposed."""
+    return list(dict.fromkeys((text, normalized_id(text), unicodedata.normalize("NFD", text))))
+
+
 def spellings_of(text: str) -> list[str]:
     """Return the possible spellings of an id: as typed, in one case, and in movieapp's own form."""
     head, separator, tail = text.partition("-")
     own = f"{head.upper()}{separator}{tail.lower()}"
-    return list(dict.fromkeys((text, text.lower(), text.upper(), own)))
+    cases = (text, text.lower(), text.upper(), own)
+    return list(dict.fromkeys(form for case in cases for form in forms_of(case)))
 
 
 def exactly(text: str) -> Iterator[tuple[Any, Condition]]:

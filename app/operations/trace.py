@@ -10,7 +10,16 @@ from typing import Any
 from app.errors import TransactionNotFound
 from app.models import Notification, OperatorAction, Transaction, storage_errors
 from app.operations.audit import actions_on
-from app.operations.finding import Condition, completed, exactly, is_email, is_phone, of_email, of_phone
+from app.operations.finding import (
+    Condition,
+    completed,
+    exactly,
+    forms_of,
+    is_email,
+    is_phone,
+    of_email,
+    of_phone,
+)
 
 #: Maximum number of payments, and of notifications, in a timeline: the newest.
 MAX_RECORDS = 100
@@ -118,7 +127,8 @@ def _with_bookings(found: _Found) -> _Found:
 def _more(record: Any, known: list[Any], bookings: Collection[str]) -> list[Any]:
     if not bookings:
         return known
-    of_bookings = Condition({"booking_id": {"$in": sorted(bookings)}}).find(record, MAX_RECORDS + 1)
+    forms = sorted(form for booking in bookings for form in forms_of(booking))
+    of_bookings = Condition({"booking_id": {"$in": forms}}).find(record, MAX_RECORDS + 1)
     together = {each.pk: each for each in (*known, *of_bookings)}
     return sorted(together.values(), key=lambda each: each.created_at, reverse=True)[: MAX_RECORDS + 1]
 

@@ -130,6 +130,16 @@ def test_a_timeline_is_found_by_any_id_prefix_or_address(recorded: Settings, sea
     assert subjects(search) == {"BOOK-123"}
 
 
+@pytest.mark.parametrize("search", ["BOOK-\u00e9", "BOOK-e\u0301", "evt_e"])
+def test_an_event_that_decomposes_a_bookings_id_belongs_to_its_payment(
+    redis_settings: Settings, search: str
+) -> None:
+    models.connect(redis_settings)
+    add_payment("TXN-9aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "BOOK-\u00e9", "user_e")
+    add_notification("evt_e", "BOOK-e\u0301", "e@example.com", "user_e")
+    assert subjects(search) == {"BOOK-\u00e9", "BOOK-e\u0301"}
+
+
 def test_a_customer_without_payments_is_found_too(recorded: Settings) -> None:
     for search in ("user_mary", "mary@example.com", "BOOK-200"):
         assert subjects(search) == {"BOOK-200"}

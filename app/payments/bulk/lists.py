@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from app.errors import InvalidRequest
+from app.ids import normalized_id
 from app.payments.bulk.records import MAX_LINES, Entry
 
 #: Maximum bytes of a list.
@@ -112,7 +113,7 @@ def _entry(number: int, row: Mapping[str, Any]) -> Entry:
             raise InvalidRequest(
                 f"Line {number}: {name} must be a string of 1 to {_MAX_ID_LENGTH} characters."
             )
-        found[field] = value
+        found[field] = normalized_id(value)
     if not found:
         raise InvalidRequest(f"Line {number} names neither a transaction nor a booking. {_EXPECTED}")
     return Entry(number, found.get("transaction_id"), found.get("booking_id"))

@@ -10,6 +10,7 @@ from typing import Any
 from app.clock import from_iso
 from app.errors import InvalidRequest
 from app.events.times import read_time
+from app.ids import normalized_id
 from app.models import Notification, storage_errors
 from app.payments.bulk.records import MAX_LINES, Entry
 
@@ -103,7 +104,7 @@ def bookings_at(screening: Screening, events: Iterable[Mapping[str, Any]]) -> li
         )
     _check_unambiguous(screening, list(matching.values()))
     return [
-        Entry(number, booking_id=booking_id, eligible=booking_id not in refused)
+        Entry(number, booking_id=normalized_id(booking_id), eligible=booking_id not in refused)
         for number, booking_id in enumerate(matching, 1)
     ]
 

@@ -36,6 +36,10 @@ def test_bookings_and_both_ids_are_read() -> None:
     assert ids("booking_id,transaction_id\nBOOK-1,TXN-1\nBOOK-2,") == [("TXN-1", "BOOK-1"), (None, "BOOK-2")]
 
 
+def test_ids_are_normalized_as_those_of_payments() -> None:
+    assert ids("booking_id\nBOOK-e\u0301") == [(None, "BOOK-\u00e9")]
+
+
 def test_entries_keep_the_number_of_their_line() -> None:
     assert read_list(b"booking_id\nBOOK-1\n\nBOOK-2") == [
         Entry(2, booking_id="BOOK-1"),

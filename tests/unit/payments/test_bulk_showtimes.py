@@ -46,6 +46,10 @@ def test_the_same_instant_in_another_format_is_the_same_screening() -> None:
     ]
 
 
+def test_a_bookings_id_is_normalized_as_its_payments() -> None:
+    assert found(event("BOOK-e\u0301")) == [Entry(1, booking_id="BOOK-\u00e9")]
+
+
 def test_free_text_showtimes_are_compared_verbatim() -> None:
     text = "2036-12-15 8:00 PM"
     assert found(event("B-1", showtime=text), event("B-2"), showtime=text) == [Entry(1, booking_id="B-1")]

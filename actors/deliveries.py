@@ -104,6 +104,16 @@ def record(
     return notification, True
 
 
+def check_repeated(event: dict[str, Any]) -> None:
+    """Check that earlier deliveries with the event's id are of the same event.
+
+    Raises:
+        ConflictingEvent: the earlier event has different content.
+    """
+    for known in Notification.objects(event_id=event["event_id"]):
+        _compare(known.event_data, event)
+
+
 def _first_status(recipient: str | None, lease: timedelta | None) -> DeliveryStatus:
     if not recipient:
         return DeliveryStatus.SKIPPED

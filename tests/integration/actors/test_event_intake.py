@@ -67,6 +67,17 @@ def test_a_different_event_with_a_known_id_is_quarantined(
     assert Notification.objects.get().recipient == event["user_email"]
 
 
+def test_a_different_event_with_a_known_id_is_not_sent_over_a_channel_enabled_since(
+    make_stub: Any, mail_sink: MailSink
+) -> None:
+    event = sample("booking.confirmed")
+    make_stub().publish(event)
+    stub = make_stub(sms_provider="console", sms_countries=("any",))
+    stub.publish(event | {"user_phone": "+14155550199"})
+    assert stub.dead(EVENTS) == ["notify"]
+    assert [found.notification_type for found in Notification.objects] == ["email"]
+
+
 def test_a_copy_in_another_serialization_is_a_duplicate(make_stub: Any, mail_sink: MailSink) -> None:
     stub = make_stub()
     event = sample("booking.confirmed") | {"total_amount": 25}

@@ -77,7 +77,7 @@ def test_each_worker_accepts_payments_and_finishes_current_requests(
         workers[0].resume()
         api.signal(signal.SIGTERM)
         assert response.result() == "success"
-        assert api.wait(20) == 0, api.output()
+        assert api.wait(60) == 0, api.output()
 
 
 def printed_settings(settings: Settings, **changes: str) -> subprocess.CompletedProcess[str]:

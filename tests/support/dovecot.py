@@ -113,7 +113,7 @@ class Dovecot(Server):
         (base / "dovecot.conf").write_text(_CONFIG.format(**values))
         super().start()
 
-    def stop(self, grace: float = 10) -> int:
+    def stop(self, grace: float = 60) -> int:
         config = str(self.directory / "dovecot.conf")
         subprocess.run(
             [str(find_binary("doveadm")), "-c", config, "stop"], check=False, capture_output=True, timeout=30

@@ -98,7 +98,7 @@ class Postfix(Server):
         self._make_user()
         super().start()
 
-    def stop(self, grace: float = 10) -> int:
+    def stop(self, grace: float = 60) -> int:
         # SIGTERM stops the script that waits for Postfix, but not Postfix.
         subprocess.run(
             [str(find_binary("postfix")), "-c", str(self.directory), "stop"],

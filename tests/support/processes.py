@@ -18,8 +18,8 @@ import pytest
 from tests.support import reaper
 from tests.support.wait import wait_for
 
-#: Seconds within which a process must exit.
-_GRACE_SECONDS = 10
+#: Seconds within which a process must exit. A worker may take 20 to finish, and a busy machine is slow.
+_GRACE_SECONDS = 60
 
 #: Maximum characters of a log shown in a failure.
 _SHOWN = 4_000

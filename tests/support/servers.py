@@ -98,7 +98,7 @@ class Server:
             self._process.kill()
             self._has_exited()
 
-    def stop(self, grace: float = 10) -> int:
+    def stop(self, grace: float = 60) -> int:
         """Send SIGTERM and, after `grace` seconds, SIGKILL; return the exit code, 0 if it was not killed."""
         if not self._process:
             return 0

@@ -346,7 +346,7 @@ def test_a_refused_duplicate_does_not_hide_the_attempt_in_flight(guard: AttemptG
     limit = BUDGETS["user"][0].limit
     in_flight = []
     for number in range(limit):
-        who = {"booking": f"B-{number}", "user": "U-1", "ip": None}
+        who: dict[str, Any] = {"booking": f"B-{number}", "user": "U-1", "ip": None}
         in_flight.append(begin(guard, **who))
         assert waits(guard, **who) == 0  # a duplicate of the same booking, which ends at once
     assert waits(guard, booking="B-other", user="U-1", ip=None) > 0

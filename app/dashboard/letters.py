@@ -21,7 +21,6 @@ from app.messaging.queues import QUEUES
 from app.messaging.topology import Topology
 from app.models import Notification, OperatorAction
 from app.operations import dead_letters, notifications
-from app.operations.advice import advice_on
 from app.operations.audit import find_actions
 from app.operations.reasons import reason_of
 from app.telemetry.logs import get_logger
@@ -71,7 +70,7 @@ def letters() -> str:
         with closing(dead_letters.find(broker, names, selection)) as found:
             for case in islice(found, _MAX_GROUPED):
                 error = case.error
-                rows.append(Row(case, names[case.letter.queue], reason_of(error), advice_on(error)))
+                rows.append(Row(case, names[case.letter.queue], reason_of(error), case.advice))
     reasons = Counter(row.reason for row in rows).most_common()
     matching = [row for row in rows if chosen.get("reason") in (None, row.reason)]
     return page(
@@ -107,7 +106,7 @@ def confirm() -> str:
             for case in islice(found, len(ids)):
                 reason = reason_of(case.error)
                 reasons[reason] += 1
-                advice[reason] = advice_on(case.error)
+                advice[reason] = case.advice
     return page(
         "confirm",
         ids=sorted(ids),

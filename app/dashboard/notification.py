@@ -50,7 +50,7 @@ def notification(notification_id: str) -> str:
         preview=preview,
         problem=problem,
         actions=actions_on([str(found["_id"])]),
-        advice=advice_on(found.get("error_message")),
+        advice=advice_on(found.get("error_message"), found.get("status")),
     )
 
 

@@ -22,6 +22,7 @@ from app.events.decode import InvalidEvent
 from app.messaging.dead_letters import DeadLetter, DeadLetters, QueueUnavailable
 from app.models import Notification, storage_errors
 from app.operations import notifications
+from app.operations.advice import advice_on
 from app.operations.audit import Operator, record_action
 
 #: Dead letters whose records are looked up with one query.
@@ -83,6 +84,11 @@ class Case:
         if letter.notification_id:
             return UNRECORDED
         return letter.reason or _refusal(letter.event or {}) or letter.first_error
+
+    @property
+    def advice(self) -> str:
+        """Return what to do about it."""
+        return advice_on(self.error, self.document.get("status") if self.document else None)
 
 
 @dataclass(frozen=True)

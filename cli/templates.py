@@ -61,7 +61,7 @@ def list_all(listing: Listing) -> None:
 )
 @click.option("--html", "part", flag_value="html", help="Print the HTML part.")
 @click.option(
-    "--eml", "part", flag_value="eml", help="Print the whole email in the .eml format of mail programs."
+    "--eml", "part", flag_value="eml", help="Print the whole email in the .eml format of email clients."
 )
 @click.option(
     "--output",

@@ -245,7 +245,7 @@ class Privacy:
         try:
             done.redis_keys = sum(guard.lift(kind, name) for kind, name in sorted(subjects))
         except redis.RedisError as error:
-            done.left["redis"] = f"it is unavailable ({type(error).__name__}); its counters expire in 7 days"
+            done.left["redis"] = f"it is unavailable ({type(error).__name__}); its counters expire in 8 days"
 
 
 def _with_addresses(person: Person, payments: Iterable[Transaction]) -> Person:

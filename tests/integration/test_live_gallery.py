@@ -21,7 +21,7 @@ def client() -> Client:
 def test_the_gallery_is_served_without_the_trailing_slash(client: Client) -> None:
     response = client.get("/dev/templates")
     assert (response.status_code, response.headers["Location"]) == (302, "/dev/templates/")
-    assert "Mails of movieapp" in client.get("/dev/templates/").text
+    assert "Emails of movieapp" in client.get("/dev/templates/").text
 
 
 def test_a_mail_of_each_template_has_a_page(client: Client) -> None:

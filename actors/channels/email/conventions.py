@@ -30,7 +30,7 @@ _LARGEST = Decimal(10) ** 12
 
 _ENGLISH = Locale("en")
 
-#: CLDR writes it before PM, and French between thousands; some mail programs show it as a box.
+#: CLDR writes it before PM, and French between thousands; some email clients show it as a box.
 NARROW_BLANK = "\N{NARROW NO-BREAK SPACE}"
 
 

@@ -30,7 +30,7 @@ _MAX_RUNNING_TIME_MINUTES = 6_000
 _UNSAFE_IN_URL = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff\"'<>\\`{}|^]")
 _BOOLEAN = Boolean()
 
-#: Text that mail programs and phones turn into a link: a scheme, or a dot between a word and letters. Dots of
+#: Text that email clients and phones turn into a link: a scheme, or a dot between a word and letters. Dots of
 #: internationalized domain names count (RFC 3490, 3.1).
 _SCHEME = re.compile(r"://")
 _DOT = re.compile(r"(?<=\w)([.\u3002\uff0e\uff61])(?=[^\W\d_]{2})")
@@ -40,7 +40,7 @@ _LINK = re.compile(r"://|@|\bwww\b|(?<=[^\W_]{3})[.\u3002\uff0e\uff61][^\W\d_]{2
 
 
 def text(_: Conventions, value: Any) -> str:
-    """Return text on one line, in a form that mail programs do not turn into a link.
+    """Return text on one line, in a form that email clients do not turn into a link.
 
     Mail programs and phones turn `www.example.com` into a link, also in untrusted text. A blank after the
     dot, and before the slashes of a scheme, prevents this.
@@ -100,7 +100,7 @@ def url(_: Conventions, value: Any) -> str | None:
 
 
 def picture(conventions: Conventions, value: Any) -> str | None:
-    """Return a link to an image. Only https, because mail programs load it without a click."""
+    """Return a link to an image. Only https, because email clients load it without a click."""
     link = url(conventions, value)
     return link if link and link.startswith("https://") else None
 

@@ -1,4 +1,4 @@
-"""A booking as schema.org's EventReservation, which mail programs turn into a card.
+"""A booking as schema.org's EventReservation, which email clients turn into a card.
 
 https://developers.google.com/workspace/gmail/markup/reference/event-reservation
 """

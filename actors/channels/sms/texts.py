@@ -32,7 +32,7 @@ _MIN_TITLE_LENGTH = 8
 #: Maximum characters of a title in a message of several segments.
 _TITLE_IN_SEVERAL = 30
 
-#: Segments of a non-GSM-7 message above which its title or link is omitted.
+#: Segments of a non-GSM-7 message above which its title is shortened, and its link omitted.
 _MAX_UCS2_SEGMENTS = 2
 
 #: RIGHT-TO-LEFT MARK.

@@ -83,7 +83,7 @@ def test_hostile_messages_are_refused_with_a_reason_and_the_next_event_is_mailed
         assert reason, name
         assert reason.isprintable(), name
         assert len(reason) <= 500, name
-    assert "accepts only events as plain JSON" in str(reasons[CORPUS["envelope in ten years"]])
+    assert "publish the event as plain JSON" in str(reasons[CORPUS["envelope in ten years"]])
     assert "differs from the routing key booking.confirmed" in str(reasons[CORPUS["other type"]])
 
 

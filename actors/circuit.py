@@ -145,7 +145,7 @@ class Circuit:
                 return False
             if self._probing:
                 reason = self._failure or "no connection has been opened yet"
-                raise OutOfTurn(f"not tried: another message is probing the server ({reason})", 2.0)
+                raise OutOfTurn(f"not tried: another delivery is testing the server ({reason})", 2.0)
             self._probing = True
             return True
 

@@ -157,7 +157,7 @@ def show(letter_id: str, as_json: bool) -> None:
 @click.option(
     "--include-uncertain",
     is_flag=True,
-    help="Also replay emails that may have been delivered. Customers may get them twice.",
+    help="Also replay emails and SMS that may have been delivered. Customers may get them twice.",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Show how many dead letters would be replayed, and change nothing."

@@ -41,10 +41,11 @@ _PORT = click.IntRange(1, 65535)
 def dev(port: int, smtp_port: int, inbox_port: int, reset: bool, data_dir: Path | None) -> None:
     """Run the whole system on this machine.
 
-    You need no external servers, accounts, or network. The command starts Valkey, SecantusDB (which speaks
-    MongoDB's protocol), a mail catcher, a Stripe simulator, the API, and a worker. To replace one of these
-    servers with your own, set its variable, such as RABBITMQ_URL or MONGODB_URI, in the environment or in
-    .env. Ctrl-C stops everything. The next run uses the same data, unless you pass --reset.
+    You need no external servers, accounts, or network. The command starts Valkey (which is also the message
+    broker), SecantusDB (which speaks MongoDB's protocol), a mail catcher, a Stripe simulator, the API, and a
+    worker. To use your own server instead, set its variable in the environment or in .env, for example
+    RABBITMQ_URL for the broker or MONGODB_URI for the database. Ctrl-C stops everything. The next run uses
+    the same data, unless you pass --reset.
 
     \b
     Example:

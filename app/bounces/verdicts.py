@@ -202,13 +202,13 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         _soft(Reason.TEMPORARY),
-        "a 4xx reply is temporary, whatever its text says",
+        "a 4xx reply is temporary, even if its text says that the user is unknown",
         digit="4",
         words=compile(_UNKNOWN_USER, IGNORECASE),
     ),
     Rule(
         _soft(Reason.POLICY, counts=False),
-        "5.1.0 names no cause, but the reply text names spam, a block list, authentication, or denied access",
+        "5.1.0 names no cause, but the reply text names spam, a blocklist, authentication, or denied access",
         codes=("1.0",),
         words=compile(_POLICY, IGNORECASE),
     ),

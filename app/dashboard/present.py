@@ -65,17 +65,19 @@ def zone_name() -> str:
 
 
 def percent(part: float | None) -> str:
-    """Format a share as `93.4 %`; a dash for None."""
-    return "–" if part is None else f"{part:.1%}".replace("%", " %")
+    """Format a share as `93.4%`; a dash for None."""
+    return "–" if part is None else f"{part:.1%}"
 
 
 def duration(seconds: float | None) -> str:
-    """Format seconds as `0.21 s`, `3 min`, or `2 h`."""
+    """Format seconds as `0.21 s`, `3 min`, or `2 h`, with a no-break space."""
     if seconds is None:
         return "–"
     if seconds < 60:
-        return f"{seconds:.2f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3600:.0f} h"
+        text = f"{seconds:.2f} s"
+    else:
+        text = f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3600:.0f} h"
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def amount(value: Any) -> str:

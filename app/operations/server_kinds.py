@@ -30,7 +30,7 @@ _CLUSTER = (
     "fail. Use one server, or a primary with replicas (docs/scaling.md)."
 )
 _STREAM = (
-    "{queue} is a stream, which keeps handled messages and has no dead letters. "
+    "{queue} is a stream, which keeps acknowledged messages and has no dead letters. "
     "Delete the queue and start a worker, which declares a classic or quorum queue (docs/scaling.md)."
 )
 

@@ -263,7 +263,9 @@ def _checked_limits(value: str) -> str:
 
 def _queue_type(value: Any) -> Any:
     if value == "stream":
-        raise ValueError("must be classic or quorum: a stream keeps handled messages and has no dead letters")
+        raise ValueError(
+            "must be classic or quorum, because a stream keeps acknowledged messages and has no dead letters"
+        )
     return value
 
 

@@ -98,7 +98,10 @@ def apple_credentials(certificate: str, key: str, password: str, intermediate: s
     names = {each.oid: str(each.value) for each in ours.subject}
     pass_type_id, team_id = names.get(NameOID.USER_ID), names.get(NameOID.ORGANIZATIONAL_UNIT_NAME)
     if not pass_type_id or not team_id:
-        raise ValueError("APPLE_PASS_CERTIFICATE: must be a Pass Type ID certificate with UID and OU")
+        raise ValueError(
+            "APPLE_PASS_CERTIFICATE: must be a Pass Type ID certificate, whose subject has the pass type ID "
+            "as UID and the team ID as OU"
+        )
     return AppleCredentials(ours, wwdr, private, pass_type_id, team_id)
 
 

@@ -30,7 +30,8 @@ from app.telemetry import tracing
 #: Maximum number of deliveries that one sweep queues again.
 _BATCH_SIZE = 500
 
-#: How long one sweep keeps a delivery from the others while it queues its message.
+#: How long one sweep keeps a delivery from the others while it queues the message. If that takes longer,
+#: another sweep may queue a second message.
 _CLAIM = timedelta(seconds=30)
 
 
@@ -258,9 +259,8 @@ def _if_unchanged(notification: Notification) -> Any:
 def requeue_overdue(enqueue: Callable[[Notification], None]) -> int:
     """Queue overdue deliveries again: their messages were lost, or their workers died.
 
-    The wait doubles each time, so that a long queue gets only a few duplicate messages. It begins when the
-    message is queued: if the broker refuses the message, or this process dies before, another sweep finds the
-    delivery after `_CLAIM`.
+    The wait doubles each time, so that a long queue gets only a few duplicate messages. It is set after the
+    message is queued: if this process dies before, another sweep finds the delivery after `_CLAIM`.
 
     Returns:
         The number of deliveries.
@@ -276,11 +276,14 @@ def requeue_overdue(enqueue: Callable[[Notification], None]) -> int:
             changes |= {"set__status": DeliveryStatus.QUEUED, "inc__abandoned": 1}
         seen = Notification.objects(id=delivery.id, status=delivery.status, due_at=delivery.due_at)
         if seen.update_one(**changes):  # only one of several sweeps succeeds
-            enqueue(delivery)
-            # Unless a worker has taken it by now.
-            Notification.objects(id=delivery.id, due_at=until).update_one(
-                set__due_at=now + max(GRACE, now - delivery.created_at)
-            )
+            # A worker may take it as soon as it is queued.
+            claim = Notification.objects(id=delivery.id, due_at=until)
+            try:
+                enqueue(delivery)
+            except Exception:
+                claim.update_one(set__due_at=delivery.due_at)
+                raise
+            claim.update_one(set__due_at=now + max(GRACE, now - delivery.created_at))
             count += 1
     return count
 

@@ -120,8 +120,8 @@ class Notify:
                 log.info(
                     "event of an erased customer redacted", event_id=event_id, event_type=event["event_type"]
                 )
-            if not first:
-                # Before a channel that was enabled since records a delivery of another event.
+            if not first or len(self._channels) > 1:
+                # Before a channel that was enabled since records, and queues, a delivery of another event.
                 deliveries.check_repeated(event)
             ours = self._record(event, kind.template) if kind.template else None
         except InvalidEvent as error:

@@ -14,3 +14,11 @@ def new_id(prefix: str) -> str:
 def normalized_id(text: str) -> str:
     """Return the form in which payments store and compare a caller's ids: NFC."""
     return unicodedata.normalize("NFC", text)
+
+
+def forms_of(text: str) -> list[str]:
+    """Return the ways to write an id in Unicode: as given, composed as payments have it, and decomposed.
+
+    Events keep the ids of their publishers as they are.
+    """
+    return list(dict.fromkeys((text, normalized_id(text), unicodedata.normalize("NFD", text))))

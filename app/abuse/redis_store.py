@@ -53,7 +53,8 @@ end
 _BEGIN = (
     _COMMON
     + """
-local function booking(in_flight) return string.match(in_flight, " (.*)") end
+-- An attempt of an earlier version is stored as its booking alone.
+local function booking(in_flight) return string.match(in_flight, " (.*)") or in_flight end
 local keys, wait = {}, 0
 for _, subject in ipairs(with.subjects) do table.insert(keys, subject.key) end
 local card = with.token ~= "" and redis.call("get", prefix .. "t:" .. with.token)

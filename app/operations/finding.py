@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from bson import ObjectId
 from app.addresses import InvalidAddress, parse_address
 from app.channels import ChannelName
 from app.errors import InvalidRequest
-from app.ids import normalized_id
+from app.ids import forms_of, normalized_id
 from app.models import Notification, Transaction
 from app.models.database import CASE_INSENSITIVE
 from app.suppressions.addresses import normalize
@@ -77,11 +76,6 @@ class Condition:
         if self.ignore_case:
             return list(found.collation(CASE_INSENSITIVE).order_by("-created_at").limit(limit))
         return list(found.order_by("-created_at").limit(limit))
-
-
-def forms_of(text: str) -> list[str]:
-    """Return the ways to write an id in Unicode: as typed, composed as payments have it, and decomposed."""
-    return list(dict.fromkeys((text, normalized_id(text), unicodedata.normalize("NFD", text))))
 
 
 def spellings_of(text: str) -> list[str]:
@@ -149,7 +143,7 @@ def completed(prefix: str) -> str | None:
     """
     if len(prefix) < MIN_PREFIX_LENGTH:
         return None
-    found = dict(_ids_with_prefix(spellings_of(prefix)))
+    found = {normalized_id(id_): kind for id_, kind in _ids_with_prefix(spellings_of(prefix))}
     if len(found) > 1:
         named = [f"{id_} ({kind})" for id_, kind in sorted(found.items())]
         shown = ", ".join(named[:_MAX_CANDIDATES])

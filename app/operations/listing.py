@@ -15,6 +15,7 @@ from decimal import Decimal
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from app.ids import normalized_id
 from app.models import Notification, Transaction
 from app.operations.attention import decimal
 from app.operations.reasons import reason_of
@@ -117,7 +118,8 @@ def search_payments(text: str, *, personal: bool) -> list[Condition]:
     bookings: set[str] = set()
     for title in titles:
         found = Notification.select(title, ["booking_id"], limit=_MAX_BOOKINGS)
-        bookings |= {each["booking_id"] for each in found if isinstance(each.get("booking_id"), str)}
+        ids = (each.get("booking_id") for each in found)
+        bookings |= {normalized_id(found_id) for found_id in ids if isinstance(found_id, str)}
     if bookings:
         queries.append({"booking_id": {"$in": sorted(bookings)[:_MAX_BOOKINGS]}})
     return queries

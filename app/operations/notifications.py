@@ -15,6 +15,7 @@ from app.channels import ChannelName
 from app.clock import utcnow
 from app.delivery_status import ARRIVED, FINISHED, DeliveryStatus
 from app.errors import ServiceUnavailable
+from app.ids import forms_of
 from app.models import GRACE, Attempt, Notification
 from app.models.database import CASE_INSENSITIVE
 from app.operations.audit import Operator, record_action
@@ -52,7 +53,7 @@ def find(criteria: Criteria) -> Any:
     filters = {
         "status": criteria.status,
         "notification_type": criteria.channel,
-        "booking_id": criteria.booking_id,
+        "booking_id__in": forms_of(criteria.booking_id) if criteria.booking_id else None,
         "event_id": criteria.event_id,
         "event_type": criteria.event_type,
         "created_at__gte": criteria.since,

@@ -16,6 +16,7 @@ from app.abuse.attempts import make_guard
 from app.channels import ChannelName
 from app.clock import utcnow
 from app.errors import InvalidRequest
+from app.ids import forms_of
 from app.messaging.dead_letters import DeadLetter, DeadLetters, open_dead_letters
 from app.messaging.queues import QUEUES
 from app.messaging.topology import Topology
@@ -179,7 +180,7 @@ class Privacy:
             for phone in person.phones:
                 add(of_phone(phone))
             for name, values in (
-                ("booking_id", {each.booking_id for each in payments.values()}),
+                ("booking_id", {form for each in payments.values() for form in forms_of(each.booking_id)}),
                 ("event_id", {each.event_id for each in deliveries.values()}),
             ):
                 for batch in _batches(sorted(values)):

@@ -6,6 +6,7 @@ from typing import Any
 
 from bson import ObjectId
 
+from app.ids import forms_of
 from app.models import Notification, Transaction, storage_errors
 
 #: Maximum number of notifications shown for a booking.
@@ -44,8 +45,5 @@ def notifications_of(booking_id: object) -> list[dict[str, Any]]:
     if not isinstance(booking_id, str):
         return []
     with storage_errors():
-        return list(
-            Notification.select(
-                {"booking_id": booking_id}, sort=[("created_at", 1)], limit=_MAX_NOTIFICATIONS
-            )
-        )
+        about = {"booking_id": {"$in": forms_of(booking_id)}}
+        return list(Notification.select(about, sort=[("created_at", 1)], limit=_MAX_NOTIFICATIONS))

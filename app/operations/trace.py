@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from app.errors import TransactionNotFound
+from app.ids import forms_of
 from app.models import Notification, OperatorAction, Transaction, storage_errors
 from app.operations.audit import actions_on
 from app.operations.finding import (
     Condition,
     completed,
     exactly,
-    forms_of,
     is_email,
     is_phone,
     of_email,

@@ -353,3 +353,14 @@ def test_a_refused_duplicate_does_not_hide_the_attempt_in_flight(guard: AttemptG
     for attempt in in_flight:
         attempt.paid()
     assert waits(guard, booking="B-other", user="U-1", ip=None) == 0
+
+
+def test_an_attempt_in_flight_of_an_earlier_version_counts(redis_url: str, clock: Clock) -> None:
+    prefix = f"test-{uuid.uuid4().hex}."
+    guard = AttemptGuard(RedisStore(redis_url, prefix), {"user": BUDGETS["user"]}, clock)
+    with redis.Redis.from_url(redis_url) as store:
+        for number in range(BUDGETS["user"][0].limit):
+            store.zadd(f"{prefix}f:user:U-1", {f"B-{number}": clock.now + 60})
+        assert waits(guard, booking="B-other", ip=None) == 5
+        assert waits(guard, booking="B-other", user="U-2", ip=None) == 0
+        store.delete(*store.keys(f"{prefix}*"))

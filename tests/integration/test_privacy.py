@@ -190,6 +190,12 @@ class Unused:
     sender = Sender()
 
 
+def test_an_event_that_decomposes_a_bookings_id_is_erased_with_its_payment(customer: Settings) -> None:
+    Transaction.objects(id=PAYMENT).update_one(set__booking_id="BOOK-\u00e9")
+    Notification.objects(event_id="evt_john").update_one(set__booking_id="BOOK-e\u0301")
+    assert len(erase(customer, Person((USER,))).notifications) == 3
+
+
 def test_a_dry_run_changes_nothing_and_asks_for_no_confirmation(customer: Settings) -> None:
     before = everything(customer)
     report = erase(customer, Person(emails=(EMAIL,)), dry_run=True)

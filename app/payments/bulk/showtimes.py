@@ -10,7 +10,7 @@ from typing import Any
 from app.clock import from_iso
 from app.errors import InvalidRequest
 from app.events.times import read_time
-from app.ids import normalized_id
+from app.ids import forms_of, normalized_id
 from app.models import Notification, storage_errors
 from app.payments.bulk.records import MAX_LINES, Entry
 
@@ -59,7 +59,7 @@ def find_bookings(screening: Screening) -> list[Entry]:
     conditions |= {f"event_data.{name}": value for name, value in screening.details.items()}
     with storage_errors():
         bookings = {
-            found["event_data"]["booking_id"]
+            normalized_id(found["event_data"]["booking_id"])
             for found in Notification.find(conditions, *_FIELDS)
             if _is_at(found["event_data"], screening.showtime)
         }
@@ -84,7 +84,7 @@ def bookings_at(screening: Screening, events: Iterable[Mapping[str, Any]]) -> li
     states: dict[str, Mapping[str, Any]] = {}
     refused: set[str] = set()
     for event in sorted(events, key=_published):
-        booking_id = event["event_data"]["booking_id"]
+        booking_id = normalized_id(event["event_data"]["booking_id"])
         if event["event_type"] == _CANCELLED:
             if event["event_data"].get("refund_eligible") is False:
                 refused.add(booking_id)
@@ -104,7 +104,7 @@ def bookings_at(screening: Screening, events: Iterable[Mapping[str, Any]]) -> li
         )
     _check_unambiguous(screening, list(matching.values()))
     return [
-        Entry(number, booking_id=normalized_id(booking_id), eligible=booking_id not in refused)
+        Entry(number, booking_id=booking_id, eligible=booking_id not in refused)
         for number, booking_id in enumerate(matching, 1)
     ]
 
@@ -122,7 +122,8 @@ def _check_unambiguous(screening: Screening, states: Sequence[Mapping[str, Any]]
 def _events_of(booking_ids: Sequence[str]) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = []
     for start in range(0, len(booking_ids), _IDS_PER_QUERY):
-        query: dict[str, Any] = {"booking_id": {"$in": booking_ids[start : start + _IDS_PER_QUERY]}}
+        ids = [form for each in booking_ids[start : start + _IDS_PER_QUERY] for form in forms_of(each)]
+        query: dict[str, Any] = {"booking_id": {"$in": ids}}
         query["event_type"] = {"$in": [_CONFIRMED, _UPDATED, _CANCELLED]}
         events += Notification.find(query, *_FIELDS)
     return events

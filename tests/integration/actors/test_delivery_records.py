@@ -311,17 +311,26 @@ class Killed(BaseException):
     """The process died: no handler of errors runs."""
 
 
-@pytest.mark.parametrize("end", [ConnectionClosed("down"), Killed()], ids=["refused", "killed"])
-def test_a_delivery_whose_message_was_not_queued_is_overdue_again_after_30_seconds(
-    set_clock: SetClock, end: BaseException
-) -> None:
+def test_a_delivery_that_the_broker_refuses_stays_overdue(set_clock: SetClock) -> None:
     def no_broker(_: Notification) -> None:
-        raise end
+        raise ConnectionClosed("down")
+
+    created = new()
+    set_clock(GRACE + SECOND)
+    with pytest.raises(ConnectionClosed):
+        deliveries.requeue_overdue(no_broker)
+    assert created.reload().due_at == NOW + GRACE
+    assert deliveries.requeue_overdue(lambda _: None) == 1
+
+
+def test_a_delivery_whose_sweep_is_killed_is_overdue_again_after_30_seconds(set_clock: SetClock) -> None:
+    def die(_: Notification) -> None:
+        raise Killed
 
     held = claimed()
     set_clock(LEASE + SECOND)
-    with pytest.raises(type(end)):
-        deliveries.requeue_overdue(no_broker)
+    with pytest.raises(Killed):
+        deliveries.requeue_overdue(die)
     found = held.reload()
     assert (found.status, found.abandoned) == ("queued", 1)
     set_clock(LEASE + 31 * SECOND)

@@ -43,6 +43,12 @@ def status_of(event: dict[str, Any], settings: Settings) -> Any:
         return store.get(f"{settings.namespace}event:{event['event_id']}:status")
 
 
+def forget_events(settings: Settings) -> None:
+    """Delete what Redis knows about events, as after a restart."""
+    with redis.Redis.from_url(settings.redis_url) as store:
+        store.delete(*store.keys(f"{settings.namespace}event:*"))
+
+
 @pytest.mark.parametrize("redis_forgot", [False, True])
 def test_a_different_event_with_a_known_id_is_quarantined(
     make_stub: Any,
@@ -55,8 +61,7 @@ def test_a_different_event_with_a_known_id_is_quarantined(
     event = sample("booking.confirmed")
     stub.publish(event)
     if redis_forgot:
-        with redis.Redis.from_url(stored_settings.redis_url) as store:
-            store.delete(*store.keys(f"{stored_settings.namespace}event:*"))
+        forget_events(stored_settings)
     stub.publish(event | {"user_email": "other@example.com", "seats": ["Z9"]})
     assert len(mail_sink.mails) == 1
     assert stub.dead(EVENTS) == ["notify"]
@@ -67,11 +72,14 @@ def test_a_different_event_with_a_known_id_is_quarantined(
     assert Notification.objects.get().recipient == event["user_email"]
 
 
+@pytest.mark.parametrize("redis_forgot", [False, True])
 def test_a_different_event_with_a_known_id_is_not_sent_over_a_channel_enabled_since(
-    make_stub: Any, mail_sink: MailSink
+    make_stub: Any, stored_settings: Settings, redis_forgot: bool
 ) -> None:
     event = sample("booking.confirmed")
     make_stub().publish(event)
+    if redis_forgot:
+        forget_events(stored_settings)
     stub = make_stub(sms_provider="console", sms_countries=("any",))
     stub.publish(event | {"user_phone": "+14155550199"})
     assert stub.dead(EVENTS) == ["notify"]

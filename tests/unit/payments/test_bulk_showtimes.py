@@ -47,7 +47,10 @@ def test_the_same_instant_in_another_format_is_the_same_screening() -> None:
 
 
 def test_a_bookings_id_is_normalized_as_its_payments() -> None:
-    assert found(event("BOOK-e\u0301")) == [Entry(1, booking_id="BOOK-\u00e9")]
+    one, other = "BOOK-e\u0301", "BOOK-\u00e9"
+    assert found(event(one)) == [Entry(1, booking_id=other)]
+    canceled = event(other, "cancelled", 2, refund_eligible=False)
+    assert found(event(one), canceled) == [Entry(1, booking_id=other, eligible=False)]
 
 
 def test_free_text_showtimes_are_compared_verbatim() -> None:

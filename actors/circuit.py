@@ -144,8 +144,8 @@ class Circuit:
             if self._proven and not self._slow_to_connect:
                 return False
             if self._probing:
-                reason = self._failure or "no connection has been opened yet"
-                raise OutOfTurn(f"not tried: another delivery is testing the server ({reason})", 2.0)
+                cause = f" after this error: {self._failure}" if self._failure else ""
+                raise OutOfTurn(f"not tried: another delivery is testing the server{cause}", 2.0)
             self._probing = True
             return True
 

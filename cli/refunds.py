@@ -51,7 +51,7 @@ def refunds() -> None:
 @click.option(
     "--showtime",
     metavar="TIME",
-    help="Refund the bookings of the screening at TIME (in ISO 8601, or as in the events).",
+    help="Refund the bookings of the screening at TIME (in ISO 8601, or as written in the events).",
 )
 @click.option("--movie", metavar="TITLE", help="With --showtime: only screenings of this movie.")
 @click.option("--cinema", metavar="NAME", help="With --showtime: only screenings in this cinema.")
@@ -64,7 +64,8 @@ def refunds() -> None:
     type=click.FloatRange(0.1, MAX_RATE),
     default=DEFAULT_RATE,
     show_default=True,
-    help="Maximum number of refunds per second. Stripe's default limit is 25 requests per second.",
+    help="Maximum number of refunds per second. By default, Stripe allows 25 requests per second to each API "
+    "endpoint.",
 )
 @click.option(
     "--resume",

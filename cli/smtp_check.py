@@ -27,7 +27,7 @@ _RENEW_BEFORE = timedelta(days=14)
 
 #: Failed step → what to do, if the error does not say it.
 _ADVICE = {
-    "connect": "Check SMTP_SERVER, and SMTP_PORT: 587 for starttls, 465 for ssl. Networks often block 25.",
+    "connect": "Check SMTP_SERVER and SMTP_PORT: 587 for starttls, 465 for ssl. Many networks block port 25.",
     "greeting": "The server refuses the connection. It may be busy, or block this host's IP address.",
     "starttls": "If the server requires implicit TLS, set SMTP_SECURITY=ssl and SMTP_PORT=465.",
     "mail": "The account may not send as FROM_EMAIL. Set FROM_EMAIL to an address of the account.",

@@ -28,9 +28,11 @@ def trace(listing: Listing, search: str) -> None:
     """Show everything stored about ID or ADDRESS, oldest first.
 
     ID is the id of a payment, refund, booking, user, HTTP request, event, or notification. ID can also be the
-    id of a PaymentIntent, refund, charge, or dispute at Stripe, or the Message-ID of an email. A unique
-    prefix of an id is enough. ADDRESS is an email address or a phone number. Ids and addresses are not
-    case-sensitive.
+    id of a PaymentIntent, refund, charge, or dispute at Stripe, or the Message-ID of an email. ADDRESS is an
+    email address or a phone number.
+
+    A unique prefix of at least 4 characters is enough, except for the ids of notifications and charges. Case
+    does not matter in addresses and in ids that movieapp generates.
 
     \b
     Examples:

@@ -149,23 +149,23 @@ def _hard(reason: Reason) -> Verdict:
 RULES: tuple[Rule, ...] = (
     Rule(
         _soft(Reason.SENDER, counts=False),
-        "the server rejects our sender address or domain, not the recipient (X.2.252: Exchange)",
+        "the server rejects the sender's address or domain, not the recipient (X.2.252: Exchange)",
         codes=("1.7", "1.8", "2.252"),
     ),
     Rule(
         _soft(Reason.SENDER, counts=False),
-        "a relay's quota for our emails is used up (Gmail)",
+        "the sending quota at a relay is used up (Gmail)",
         codes=("4.5",),
         digit="5",
     ),
     Rule(
         _soft(Reason.SENDER, counts=False),
-        "the reply text names our sender address, our account or quota at a relay, or relaying",
+        "the reply text names the sender's address, the account or quota at a relay, or a refusal to relay",
         words=compile(_SENDER, IGNORECASE),
     ),
     Rule(
         _soft(Reason.POLICY, counts=False),
-        "the reply text names our IP address, our host name, or our DNS records",
+        "the reply text names the IP address, host name, or DNS records of the sending server",
         words=compile(_OUR_HOST, IGNORECASE),
     ),
     Rule(
@@ -202,13 +202,13 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         _soft(Reason.TEMPORARY),
-        "a 4xx reply is temporary, even if its text says that the user is unknown",
+        "the reply text says that the user is unknown, but the code says that the failure is temporary",
         digit="4",
         words=compile(_UNKNOWN_USER, IGNORECASE),
     ),
     Rule(
         _soft(Reason.POLICY, counts=False),
-        "5.1.0 names no cause, but the reply text names spam, a blocklist, authentication, or denied access",
+        "the code names no cause, but the reply text names a policy, such as a spam filter or denied access",
         codes=("1.0",),
         words=compile(_POLICY, IGNORECASE),
     ),
@@ -227,18 +227,18 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         _hard(Reason.MAILBOX_DISABLED),
-        "the mailbox is closed",
+        "the mailbox is disabled",
         codes=("2.1",),
         digit="5",
     ),
     Rule(
         _hard(Reason.NO_SUCH_RECIPIENT),
-        "the reply text says that the user is unknown, for example with 5.0.0, 5.7.1, or no code",
+        "the reply text says that the user is unknown, for example with the code 5.0.0, 5.7.1, or none",
         words=compile(_UNKNOWN_USER, IGNORECASE),
     ),
     Rule(
         _hard(Reason.NO_SUCH_RECIPIENT),
-        "the address is on the relay's own suppression list",
+        "the reply text says that the address is on the relay's suppression list",
         words=compile(r"previously bounced|suppress(ion|ed)", IGNORECASE),
     ),
     Rule(
@@ -248,12 +248,12 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         _soft(Reason.POLICY, counts=False),
-        "the reply text names spam, a blocklist, or authentication",
+        "the reply text names a policy, such as a spam filter, a blocklist, or a rate limit",
         words=compile(_POLICY, IGNORECASE),
     ),
     Rule(
         _hard(Reason.MAILBOX_DISABLED),
-        "the reply text says that the mailbox is closed",
+        "the reply text says that the mailbox is disabled or closed",
         words=compile(_DISABLED, IGNORECASE),
     ),
     Rule(_soft(Reason.EXPIRED), "a relay stopped retrying after several days", codes=("4.7",)),
@@ -281,7 +281,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         _hard(Reason.NO_SUCH_RECIPIENT),
-        "the mailbox is unavailable (RFC 5321, 4.2.3), and the reply names only the recipient or nothing",
+        "the mailbox is unavailable (RFC 5321, 4.2.3), and the reply text names no other cause",
         digit="5",
         replies=("550", "551", "553"),
         words=compile(f"{_RECIPIENT_REFUSED}|{_NO_CAUSE}", IGNORECASE),
@@ -289,7 +289,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         _soft(Reason.MAILBOX_FULL), "the storage limit is exceeded (RFC 5321, 4.2.3)", replies=("452", "552")
     ),
-    Rule(_soft(Reason.TEMPORARY), "a temporary failure, with no reason given", digit="4"),
+    Rule(_soft(Reason.TEMPORARY), "a temporary failure for an unrecognized reason", digit="4"),
 )
 
 #: Verdict on a reply that matches no rule.

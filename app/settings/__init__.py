@@ -87,7 +87,10 @@ def _url(*schemes: str) -> AfterValidator:
     def check(value: str) -> str:
         parts = urlsplit(value)
         if parts.scheme not in schemes or not (parts.hostname or parts.scheme == "stub"):
-            prefixes = " or ".join(f"{scheme}://" for scheme in schemes)
+            # stub:// is only for tests.
+            *others, last = (f"{scheme}://" for scheme in schemes if scheme != "stub")
+            comma = "," if len(others) > 1 else ""
+            prefixes = f"{', '.join(others)}{comma} or {last}"
             raise ValueError(f"must be a URL that starts with {prefixes} and names a host")
         return value
 
@@ -315,7 +318,7 @@ class Settings(BaseSettings):
         "https://api.stripe.com", description="URL of Stripe's API, or of a Stripe simulator"
     )
     payment_gateway_api_key: SecretStr = Field(
-        SecretStr(""), description="Stripe's secret key, sk_test_… or sk_live_…"
+        SecretStr(""), description="secret key of the Stripe account, sk_test_… or sk_live_…"
     )
     payment_gateway_connect_timeout: float = Field(
         2.0, gt=0, le=30, description="maximum seconds to connect to the gateway, for each attempt"
@@ -353,8 +356,8 @@ class Settings(BaseSettings):
     )
     refund_stray_charges: bool = Field(
         True,
-        description="1 refunds charges that succeeded after their payment had failed; 0 leaves these charges "
-        "to an operator",
+        description="1 refunds charges that succeeded after their payment had failed or been canceled; 0 "
+        "leaves these charges to an operator",
     )
     return_url_schemes: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         (),
@@ -366,8 +369,8 @@ class Settings(BaseSettings):
     rabbitmq_url: Annotated[str, _url(*_BROKERS)] = Field(
         "amqp://guest:guest@localhost:5672/%2F",
         repr=False,  # URLs may carry passwords
-        description="URL of RabbitMQ, amqp://… or amqps://…; redis://… runs the queues on Redis, only for "
-        "movieapp dev",
+        description="URL of the message broker: amqp://… or amqps://… for RabbitMQ; redis://… for Redis, "
+        "only with movieapp dev",
     )
     rabbitmq_exchange: str = Field(
         "movie_app_events",
@@ -380,7 +383,9 @@ class Settings(BaseSettings):
         description="type of the queues; for a RabbitMQ cluster, set quorum before you first start movieapp",
     )
     redis_url: Annotated[str, _url("redis", "rediss")] = Field(
-        "redis://localhost:6379/0", repr=False, description="URL of Redis, for deduplication and rate limits"
+        "redis://localhost:6379/0",
+        repr=False,
+        description="URL of Redis, for deduplication, rate limits, and payment lockouts",
     )
     mongodb_uri: Annotated[str, _url("mongodb", "mongodb+srv"), AfterValidator(_mongodb_uri)] = Field(
         "mongodb://localhost:27017/movieapp",
@@ -408,14 +413,21 @@ class Settings(BaseSettings):
     )
     smtp_password: SecretStr = Field(
         SecretStr(""),
-        description="password at the mail server, or an app password if the provider requires one",
+        description="password at the mail server, or an app password if the provider requires one; for "
+        "SMTP_AUTH=xoauth2, the OAuth refresh token, if you have one",
     )
     smtp_ca_file: Path | None = Field(
         None,
         description="PEM file with the certificate of the private CA that issued the mail server's "
         "certificate; default: the system's CAs",
     )
-    smtp_timeout: float = Field(20.0, gt=0, le=30, description="maximum seconds for each SMTP command")
+    smtp_timeout: float = Field(
+        20.0,
+        gt=0,
+        le=30,
+        description="maximum seconds to wait for the reply to each SMTP command; three times as long after "
+        "the message data",
+    )
     smtp_ehlo_name: str = Field(
         "",
         pattern=r"^([A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*|\[[0-9A-Za-z.:]+\])?$",
@@ -436,8 +448,8 @@ class Settings(BaseSettings):
     smtp_oauth2_scope: str = Field("", description="OAuth scopes to request, separated by spaces")
     smtp_fallback_url: Annotated[SecretStr, AfterValidator(_optional_smtp_url)] = Field(
         SecretStr(""),
-        description="second mail server, for emails that the first certainly did not accept: "
-        "smtp://user:password@host:587 or smtps://…:465; ?security=none disables TLS",
+        description="second mail server, used only if the first failed and certainly did not accept the "
+        "email: smtp://user:password@host:587 or smtps://…:465; ?security=none disables TLS",
     )
     smtp_retry_hours: float = Field(
         24.0, ge=0, le=168, description="maximum hours to retry an email after its first failed attempt"
@@ -456,7 +468,7 @@ class Settings(BaseSettings):
         "#3f3d94", description="color of buttons and links in emails; must be dark enough for white text"
     )
     brand_logo_url: Annotated[str, AfterValidator(_optional_https)] = Field(
-        "", description="https:// URL of a PNG, 64 px high, to show next to the sender's name in emails"
+        "", description="https:// URL of a PNG, 64 px high, to show instead of FROM_NAME at the top of emails"
     )
     postal_address: str = Field(
         "", max_length=300, description="postal address to show at the end of emails, on one line"
@@ -565,8 +577,8 @@ class Settings(BaseSettings):
     )
     public_url: Annotated[str, AfterValidator(_public_url)] = Field(
         "http://127.0.0.1:8003",
-        description="URL at which browsers reach this API; return URLs and callback URLs start with it, "
-        "regardless of the Host header; must start with https:// in production",
+        description="URL at which browsers and Twilio reach this API; default return URLs and callback URLs "
+        "start with it, regardless of the Host header; must start with https:// in production",
     )
     trusted_proxies: int = Field(
         0,
@@ -591,12 +603,12 @@ class Settings(BaseSettings):
     )
     ratelimit_reads: Annotated[str, AfterValidator(_rate_limits)] = Field(
         "600 per minute",
-        description="rate limits of requests for status, bookings, methods, docs, and readiness, and of "
-        "bounce reports",
+        description="rate limits of requests for payment status, payments of a booking, payment methods, the "
+        "result page, the documentation, and readiness, and of bounce reports",
     )
     ratelimit_failures: Annotated[str, AfterValidator(_rate_limits)] = Field(
         "30 per minute",
-        description="rate limits of requests with an invalid API key or webhook signature, for each IP "
+        description="rate limits of requests with a missing or invalid API key or signature, for each IP "
         "address; valid requests from the same address are not affected",
     )
     max_body_bytes: int = Field(
@@ -652,14 +664,18 @@ class Settings(BaseSettings):
 
     # Worker
     max_retry_attempts: int = Field(
-        12, ge=0, le=20, description="maximum number of retries of a delivery after the first attempt"
+        12,
+        ge=0,
+        le=20,
+        description="maximum number of retries of a delivery after temporary failures; retries while the "
+        "mail server or SMS provider is failing do not count",
     )
     reminder_hours: float = Field(
         0.0,
         ge=0,
         le=336,
-        description="hours before a show at which customers get a reminder; 0 sends no reminders. For a "
-        "booking that is confirmed later, customers get no reminder",
+        description="hours before a show at which customers get a reminder; 0 sends no reminders. Customers "
+        "get no reminder for a booking that is confirmed after that time",
     )
     log_retention_days: int = Field(
         90,
@@ -781,7 +797,8 @@ class Settings(BaseSettings):
             raise ValueError("PAYMENT_GATEWAY_API_KEY: must be a live key (sk_live_…) in production")
         if not self.trusted_proxies:
             raise ValueError(
-                "TRUSTED_PROXIES: must be the number of TLS-terminating proxies, at least 1, in production"
+                "TRUSTED_PROXIES: must be at least 1 in production: set it to the number of proxies in front "
+                "of the API"
             )
         if not self.public_url.startswith("https://"):
             raise ValueError("PUBLIC_URL: must be the https:// URL of the API in production")
@@ -794,9 +811,10 @@ class Settings(BaseSettings):
             self._safe_for_production()
         if self.gateway_time_budget >= self.web_timeout:
             raise ValueError(
-                f"WEB_TIMEOUT: must exceed {self.gateway_time_budget:.0f} s, the longest gateway call, or "
-                "gunicorn kills workers during charges: raise it, or lower PAYMENT_GATEWAY_CONNECT_TIMEOUT, "
-                "PAYMENT_GATEWAY_READ_TIMEOUT, or PAYMENT_GATEWAY_MAX_RETRIES"
+                f"WEB_TIMEOUT: must exceed {self.gateway_time_budget:.0f} s, the longest gateway call, so "
+                "that gunicorn does not kill workers during charges: raise WEB_TIMEOUT, or lower "
+                "PAYMENT_GATEWAY_CONNECT_TIMEOUT, PAYMENT_GATEWAY_READ_TIMEOUT, or "
+                "PAYMENT_GATEWAY_MAX_RETRIES"
             )
         if 0 < len(self.dashboard_secret_key.get_secret_value()) < _SECRET_KEY_LENGTH:
             raise ValueError(f"DASHBOARD_SECRET_KEY: must have at least {_SECRET_KEY_LENGTH} characters")

@@ -68,7 +68,7 @@ def _refuse_a_foreign(folder: Path) -> None:
     marks = (folder / mark for mark in _MARKS)
     ours = any(mark.is_file() and "movieapp templates gallery" in mark.read_text("utf-8") for mark in marks)
     if folder.exists() and any(folder.iterdir()) and not ours:
-        raise ForeignFolder(f"{folder} is not empty and contains no gallery. Choose another folder.")
+        raise ForeignFolder(f"{folder} is not empty and contains no gallery. Choose another directory.")
 
 
 def _empty(folder: Path) -> None:

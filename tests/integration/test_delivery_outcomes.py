@@ -80,7 +80,7 @@ ROWS = (
     Row(
         "454 at STARTTLS",
         "sent",
-        "held, because the worker sends no email unencrypted",
+        "held, because the worker does not fall back to an unencrypted connection",
         {"starttls": ["454 4.7.0 TLS not available"]},
         ("starttls", "localhost"),
     ),
@@ -133,7 +133,7 @@ ROWS = (
         handed_over=2,
     ),
     Row(
-        "504 5.5.2 at RCPT for our EHLO name, then accepts",
+        "504 5.5.2 at RCPT because of the EHLO name, then accepts",
         "sent",
         "held, because SMTP_EHLO_NAME has to be corrected",
         {"rcpt": ["504 5.5.2 <web>: Helo command rejected: need fully-qualified hostname"]},
@@ -141,7 +141,7 @@ ROWS = (
     Row(
         "432 at MAIL, then accepts",
         "sent",
-        "held, and the worker then opens fewer connections at a time (Exchange)",
+        "held, and the worker then opens fewer connections at a time (Exchange's connection limit)",
         {"mail": ["432 4.3.2 Concurrent connections limit exceeded"]},
     ),
     Row(
@@ -174,7 +174,7 @@ ROWS = (
     Row(
         "has an expired certificate",
         "failed",
-        "held for SMTP_RETRY_HOURS, because the certificate is not trusted, and then a dead letter",
+        "held for SMTP_RETRY_HOURS, because the certificate is not trusted, and then dead-lettered",
         security=("starttls", "expired"),
         changes=BRIEFLY,
         handed_over=0,
@@ -182,7 +182,7 @@ ROWS = (
     Row(
         "has a certificate for another name",
         "failed",
-        "held for SMTP_RETRY_HOURS, because the certificate is not trusted, and then a dead letter",
+        "held for SMTP_RETRY_HOURS, because the certificate is not trusted, and then dead-lettered",
         security=("ssl", "elsewhere"),
         changes=BRIEFLY,
         handed_over=0,

@@ -113,7 +113,7 @@ def test_a_folder_that_is_not_a_gallery_is_not_overwritten(settings: Settings, t
     done = run(settings, "--output", str(tmp_path))
     assert (done.exit_code, done.stderr) == (
         1,
-        f"Error: {tmp_path} is not empty and contains no gallery. Choose another folder.\n",
+        f"Error: {tmp_path} is not empty and contains no gallery. Choose another directory.\n",
     )
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
 

@@ -9,8 +9,8 @@ from actors.errors import DeliveryError, PermanentFailure, Postponed, TooManyCon
 Error = TypeVar("Error", bound=DeliveryError)
 
 _LOGIN_ADVICE = (
-    "check SMTP_USERNAME and SMTP_PASSWORD; Gmail, Outlook, Yahoo, and iCloud require an app password, "
-    "created in the account's security settings, instead of the account's password"
+    "check SMTP_USERNAME and SMTP_PASSWORD; Gmail, Yahoo, and iCloud require an app password, created in the "
+    "account's security settings, instead of the account's password; Outlook.com requires SMTP_AUTH=xoauth2"
 )
 
 

@@ -27,8 +27,8 @@ _EXPENSIVE = {
     PhoneNumberType.PREMIUM_RATE: "a premium-rate number",
     PhoneNumberType.SHARED_COST: "a shared-cost number",
     PhoneNumberType.UAN: "a company's number",
-    PhoneNumberType.PAGER: "a pager",
-    PhoneNumberType.VOICEMAIL: "a voicemail box",
+    PhoneNumberType.PAGER: "a pager number",
+    PhoneNumberType.VOICEMAIL: "a voicemail number",
 }
 
 
@@ -63,7 +63,9 @@ class Countries:
         prefix = f"+{parsed.country_code}"
         regions = phonenumbers.region_codes_for_country_code(parsed.country_code or 0)
         if _NO_COUNTRY in regions:
-            raise NotAllowed(f"{prefix} is not a country code: it belongs to a satellite or special network")
+            raise NotAllowed(
+                f"{prefix} belongs to a satellite network or international service, not to a country"
+            )
         if kind := _EXPENSIVE.get(phonenumbers.number_type(parsed)):
             raise NotAllowed(f"the phone number is {kind}")
         if self._allowed is None:

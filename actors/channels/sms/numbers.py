@@ -32,7 +32,7 @@ def e164(number: str) -> str:
         parsed = phonenumbers.parse(number)
     except NumberParseException as error:
         raise PermanentFailure(
-            "the phone number is not valid: it must start with + and a country code"
+            "the phone number is not valid: it must be an international number, such as +14155550123"
         ) from error
     result = phonenumbers.is_possible_number_with_reason(parsed)
     if result != ValidationResult.IS_POSSIBLE:

@@ -176,7 +176,7 @@ def _first(channel: BlockingChannel, queue: str) -> Any:
         raise
     if found.consumer_count:
         raise ServiceUnavailable(
-            f"Another command is changing the dead letters of {queue}. Wait until that command ends."
+            f"Another command or the dashboard is reading the dead letters of {queue}. Try again later."
         )
     first = channel.basic_get(f"{queue}.XQ")
     return first if first[0] else None

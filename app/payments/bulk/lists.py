@@ -24,7 +24,7 @@ _FIELDS |= {"booking": "booking_id"}
 
 _EXPECTED = (
     "The list must be CSV with a column transaction_id or booking_id, text with one id per line, or a JSON "
-    "list of ids or of objects with a transaction_id or booking_id."
+    "array of ids or of objects with a transaction_id or booking_id."
 )
 
 
@@ -43,12 +43,12 @@ def read_list(data: bytes) -> list[Entry]:
         text = data.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         raise InvalidRequest("The list is not valid UTF-8. Save the list as UTF-8 text.") from None
-    rows = _json_rows(text) if text[:1] in ("[", "{") else _csv_rows(text)
+    unit, rows = ("Entry", _json_rows(text)) if text[:1] in ("[", "{") else ("Line", _csv_rows(text))
     entries: list[Entry] = []
     for number, row in rows:
         if len(entries) == MAX_LINES:
             raise InvalidRequest(f"The list has more than {MAX_LINES} entries. Split the list.")
-        entries.append(_entry(number, row))
+        entries.append(_entry(number, row, unit))
     if not entries:
         raise InvalidRequest(f"The list has no entries. {_EXPECTED}")
     return entries
@@ -103,7 +103,7 @@ def _named(found: str) -> Mapping[str, str]:
     return {"transaction_id" if found.startswith("TXN-") else "booking_id": found}
 
 
-def _entry(number: int, row: Mapping[str, Any]) -> Entry:
+def _entry(number: int, row: Mapping[str, Any], unit: str) -> Entry:
     found: dict[str, str] = {}
     for name, field in _FIELDS.items():
         value = row.get(name)
@@ -111,9 +111,9 @@ def _entry(number: int, row: Mapping[str, Any]) -> Entry:
             continue
         if not isinstance(value, str) or len(value) > _MAX_ID_LENGTH:
             raise InvalidRequest(
-                f"Line {number}: {name} must be a string of 1 to {_MAX_ID_LENGTH} characters."
+                f"{unit} {number}: {name} must be a string of 1 to {_MAX_ID_LENGTH} characters."
             )
         found[field] = normalized_id(value)
     if not found:
-        raise InvalidRequest(f"Line {number} names neither a transaction nor a booking. {_EXPECTED}")
+        raise InvalidRequest(f"{unit} {number} names neither a transaction nor a booking. {_EXPECTED}")
     return Entry(number, found.get("transaction_id"), found.get("booking_id"))

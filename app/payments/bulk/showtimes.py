@@ -113,9 +113,10 @@ def _check_unambiguous(screening: Screening, states: Sequence[Mapping[str, Any]]
     for name, option in _DETAIL_OPTIONS.items():
         found = sorted({str(state.get(name) or "–") for state in states})
         if name not in screening.details and len(found) > 1:
-            shown = "; ".join(found[:5])
+            shown, detail = "; ".join(found[:5]), option.removeprefix("--")
             raise InvalidRequest(
-                f"The bookings are for several screenings: {shown}. Choose one with {option}."
+                f"The bookings are for several screenings, which differ in the {detail}: {shown}. Specify "
+                f"the {detail} (on the command line: {option})."
             )
 
 

@@ -138,8 +138,11 @@ def test_each_reply_has_the_verdict_of_its_row(
 def row(rule: Rule) -> str:
     families = ", ".join(f"{rule.digit or 'X'}.{family}" for family in rule.codes)
     digit = f"{rule.digit}.x.x or {rule.digit}xx" if rule.digit and not rule.codes else ""
-    words = "by reply text" if rule.words else ""
-    fits = " and ".join(filter(None, (families, digit, ", ".join(rule.replies), words)))
+    words = "reply text" if rule.words else ""
+    parts = list(filter(None, (families, digit, ", ".join(rule.replies), words)))
+    if len(parts) > 1:
+        parts = [f"({part})" if "," in part or " or " in part else part for part in parts]
+    fits = " and ".join(parts)
     verdict = rule.verdict
     counts = "yes" if verdict.counts else "no"
     return f"| {fits} | {verdict.kind} | {verdict.reason} | {counts} | {rule.explanation} |"

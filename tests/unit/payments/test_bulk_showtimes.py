@@ -86,7 +86,7 @@ def test_screenings_at_the_same_time_are_distinguished() -> None:
     events = [event("B-1"), event("B-2", cinema_name="Riverside"), event("B-3", screen="5")]
     with pytest.raises(InvalidRequest, match="Grand Palace; Riverside"):
         found(*events)
-    with pytest.raises(InvalidRequest, match="Choose one with --screen"):
+    with pytest.raises(InvalidRequest, match=r"Specify the screen \(on the command line: --screen\)"):
         found(*events, cinema_name="Grand Palace")
     assert found(*events, cinema_name="Riverside") == [Entry(1, booking_id="B-2")]
 

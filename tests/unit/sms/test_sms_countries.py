@@ -16,11 +16,11 @@ def countries(listed: tuple[str, ...] = (), sender: str = "+14155550100") -> Cou
 @pytest.mark.parametrize(
     ("number", "reason"),
     [
-        ("+88213300000", "is not a country code"),
-        ("+881612345678", "is not a country code"),
-        ("+870772001234", "is not a country code"),
-        ("+979123456789", "is not a country code"),
-        ("+80012345678", "is not a country code"),
+        ("+88213300000", "not to a country"),
+        ("+881612345678", "not to a country"),
+        ("+870772001234", "not to a country"),
+        ("+979123456789", "not to a country"),
+        ("+80012345678", "not to a country"),
         ("+19005550123", "a premium-rate number"),
         ("+449090879123", "a premium-rate number"),
         ("+33899123456", "a premium-rate number"),

@@ -20,11 +20,11 @@ def test_numbers_are_normalized_to_e164(number: str, shown: str) -> None:
 @pytest.mark.parametrize(
     ("number", "why"),
     [
-        ("4155550123", r"must start with \+ and a country code"),
-        ("jane.doe@example.com", r"must start with \+ and a country code"),
-        ("", r"must start with \+ and a country code"),
-        ("+999123456789", r"must start with \+ and a country code"),
-        ("+1" * 200, r"must start with \+ and a country code"),
+        ("4155550123", r"must be an international number, such as \+1"),
+        ("jane.doe@example.com", r"must be an international number, such as \+1"),
+        ("", r"must be an international number, such as \+1"),
+        ("+999123456789", r"must be an international number, such as \+1"),
+        ("+1" * 200, r"must be an international number, such as \+1"),
         ("+1415", "too short"),
         ("+141555501234567", "too long"),
         ("+15550123", "lacks the area code"),

@@ -38,6 +38,9 @@ _HSTS = "max-age=63072000; includeSubDomains"
 #: Probes and Prometheus connect directly to the process, not through the proxy that terminates TLS.
 _UNPROXIED = ("/health", "/metrics")
 
+#: Peers of an operator's tunnel that ends on this host: `kubectl port-forward`, or `ssh -L`.
+_LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
+
 
 #: Responses that are sent from files, or are as large. Clients that read them slowly may occupy only a part
 #: of the threads.
@@ -105,8 +108,13 @@ def is_direct() -> bool:
     return bool(services().settings.trusted_proxies) and "X-Forwarded-For" not in request.headers
 
 
+def _is_tunneled() -> bool:
+    """Return whether an operator's tunnel, which is encrypted itself, carries the request to the dashboard."""
+    return request.path.startswith("/dashboard") and is_direct() and request.remote_addr in _LOOPBACK
+
+
 def _refuse_plain_http() -> None:
-    if not request.is_secure and not request.path.startswith(_UNPROXIED):
+    if not (request.is_secure or request.path.startswith(_UNPROXIED) or _is_tunneled()):
         raise Forbidden("Plain HTTP is not accepted. Use HTTPS.")
 
 

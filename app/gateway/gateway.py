@@ -34,7 +34,6 @@ class Share(StrEnum):
     CUSTOMER = "customer"
     WEBHOOK = "webhook"
     STATUS = "status"
-    RECOVERY = "recovery"
 
 
 class Gateway(Protocol):

@@ -142,6 +142,30 @@ def test_production_requires_https_and_sends_hsts(make_client: Any) -> None:
     assert secure.headers["X-Content-Type-Options"] == "nosniff"
 
 
+@pytest.mark.parametrize(
+    ("path", "peer", "headers", "code"),
+    [
+        ("/dashboard", "127.0.0.1", {}, 302),
+        ("/dashboard", "::1", {}, 302),
+        ("/dashboard", "10.1.2.3", {}, 403),
+        ("/dashboard", "127.0.0.1", {"X-Forwarded-For": "127.0.0.1"}, 403),
+        ("/payment/methods", "127.0.0.1", {}, 403),
+    ],
+)
+def test_in_production_only_an_operators_tunnel_reaches_the_dashboard_without_tls(
+    make_client: Any, path: str, peer: str, headers: dict[str, str], code: int
+) -> None:
+    client = make_client(
+        app_env="production",
+        auth_required=True,
+        trusted_proxies=1,
+        metrics_bind="127.0.0.1:9464",
+        dashboard_secret_key=SecretStr("x" * 32),
+    )
+    environ = {"REMOTE_ADDR": peer}
+    assert client.get(path, headers=headers, environ_overrides=environ).status_code == code
+
+
 def test_without_a_proxy_forwarded_headers_are_ignored(make_client: Any) -> None:
     client = make_client(ratelimit_enabled=True, ratelimit_payments="1 per minute")
     codes = [

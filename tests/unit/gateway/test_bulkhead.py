@@ -66,7 +66,7 @@ def test_a_waiting_call_gets_the_slot_of_one_that_ends(monkeypatch: pytest.Monke
         waiting.join()
 
 
-@pytest.mark.parametrize("share", [Share.WEBHOOK, Share.STATUS, Share.RECOVERY])
+@pytest.mark.parametrize("share", [Share.WEBHOOK, Share.STATUS])
 @pytest.mark.parametrize(("size", "most"), [(72, 18), (6, 1), (3, 1)])
 def test_other_shares_get_a_quarter_each_and_customers_the_rest(share: Share, size: int, most: int) -> None:
     bulkhead = Bulkhead(size)

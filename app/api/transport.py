@@ -109,7 +109,7 @@ def is_direct() -> bool:
 
 
 def _is_tunneled() -> bool:
-    """Return whether an operator's tunnel, which is encrypted itself, carries the request to the dashboard."""
+    """Return whether an operator's tunnel, which encrypts, carries the request to the dashboard."""
     return request.path.startswith("/dashboard") and is_direct() and request.remote_addr in _LOOPBACK
 
 

@@ -38,10 +38,10 @@ def ingest(file: str, as_json: bool) -> None:
 
     \b
     Exit codes:
-        0   The message is processed, even if it is not a bounce, or matches
-            no sent email.
+        0   The message was processed, even if it is not a bounce message
+            or matches no sent email.
         2   The arguments are invalid.
-        75  The message is not processed, for example because MongoDB is
+        75  The message was not processed, for example because MongoDB is
             unavailable. Mail servers keep the message and try again later.
 
     \b

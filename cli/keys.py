@@ -88,7 +88,7 @@ def list_all(listing: Listing) -> None:
 def revoke(key_id: str) -> None:
     """Permanently revoke the API key with the id KEY_ID.
 
-    At most 30 seconds later, every API process refuses the key.
+    Within 30 seconds, every API process refuses the key.
 
     \b
     Example:

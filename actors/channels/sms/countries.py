@@ -26,7 +26,7 @@ _NO_COUNTRY = "001"
 _EXPENSIVE = {
     PhoneNumberType.PREMIUM_RATE: "a premium-rate number",
     PhoneNumberType.SHARED_COST: "a shared-cost number",
-    PhoneNumberType.UAN: "a company's number",
+    PhoneNumberType.UAN: "a universal access number (UAN)",
     PhoneNumberType.PAGER: "a pager number",
     PhoneNumberType.VOICEMAIL: "a voicemail number",
 }

@@ -88,7 +88,7 @@ def outdated(event: Mapping[str, Any], facts: Sequence[Fact]) -> str | None:
         facts: the booking's facts, oldest record first.
     """
     if _is_cancelled(facts):
-        return "the booking is cancelled"
+        return "the booking is canceled"
     if _is_refunded_in_full(event, facts):
         return "the booking is refunded in full"
     current = current_state(facts)

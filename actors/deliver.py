@@ -220,7 +220,7 @@ class Deliver:
             return True
         abandoned = notification.abandoned - notification.excused
         if abandoned >= _MAX_ABANDONED:
-            detail = f"{abandoned} workers claimed it, and none recorded an outcome"
+            detail = f"{abandoned} workers claimed the delivery, and none recorded an outcome"
             error = DeliveryError(detail)
             self._give_up(notification, error)
         return False

@@ -36,7 +36,9 @@ def audit() -> None:
     help="Only actions named NAME, such as payments.cancel, or of the kind NAME, such as payments.",
 )
 @click.option(
-    "--target", metavar="ID", help="Only actions on the payment, event, notification, or key with this id."
+    "--target",
+    metavar="ID",
+    help="Only actions on the record with this id, such as a payment, event, or key.",
 )
 @since_option("actions recorded")
 @listing_options()
@@ -46,7 +48,8 @@ def list_actions(
 ) -> None:
     """List operators' actions, newest first.
 
-    Commands and the dashboard record an action before they carry it out.
+    Commands and the dashboard record an action before they carry it out. The exception is `keys create`,
+    which records the action before it prints the token.
 
     \b
     Example:

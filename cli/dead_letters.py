@@ -73,7 +73,7 @@ def _picking(command: Callable[..., None]) -> Callable[..., None]:
 def dead_letters() -> None:
     """List, show, replay, and drop dead letters.
 
-    A dead letter is a message that no worker will try again. Dead letters never expire.
+    A dead letter is a message that no worker will retry. Dead letters never expire.
     `dlq` is short for `dead-letters`.
 
     \b
@@ -183,7 +183,7 @@ def replay(
 
     You can interrupt and repeat the command. The command deletes a dead letter only after the message is back
     on its queue. Workers do not resend an email or SMS that was already sent. Exit code: 0 if every
-    selected dead letter is replayed, 1 if any is not or if none matches.
+    selected dead letter was replayed, 1 if any was not or if none matches.
 
     \b
     Example:
@@ -213,7 +213,7 @@ def replay(
     if tally:
         sys.exit(1)
     if not replayed:
-        raise click.ClickException(_nothing(reachable))
+        raise click.ClickException(f"Nothing replayed: {_nothing(reachable)}.")
 
 
 @dead_letters.command()

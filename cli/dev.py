@@ -43,9 +43,9 @@ def dev(port: int, smtp_port: int, inbox_port: int, reset: bool, data_dir: Path 
 
     You need no external servers, accounts, or network. The command starts Valkey (which is also the message
     broker), SecantusDB (which speaks MongoDB's protocol), a mail catcher, a Stripe simulator, the API, and a
-    worker. To use your own server instead, set its variable in the environment or in .env, for example
-    RABBITMQ_URL for the broker or MONGODB_URI for the database. Ctrl-C stops everything. The next run uses
-    the same data, unless you pass --reset.
+    worker. To use your own server instead of one of these, set the server's setting in the environment or in
+    .env, for example RABBITMQ_URL for the broker or MONGODB_URI for the database. Ctrl-C stops everything.
+    The next run uses the same data, unless you pass --reset.
 
     \b
     Example:

@@ -47,8 +47,8 @@ def events() -> None:
 def sample(name: str, new_id: bool, to: str | None) -> None:
     """Print a sample event of TYPE.
 
-    TYPE is an event type, such as booking.confirmed. For a sample without optional fields, pass
-    booking.confirmed.minimal.
+    TYPE is an event type, such as booking.confirmed. For a booking.confirmed event without optional fields,
+    pass booking.confirmed.minimal.
 
     \b
     Example:

@@ -57,7 +57,7 @@ def create(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
     from app.operations.audit import record_action
 
     key, token = create_key(name, scopes)
-    # The token was not shown yet, so a key whose creation can't be recorded is deleted.
+    # Before the token is shown, so that nobody can use a key whose creation can't be recorded.
     record_action(operator(), "keys.create", key.id, {"name": name, "scopes": scopes})
     if as_json:
         print_json({"id": key.id, "name": name, "scopes": list(scopes), "token": token})

@@ -15,9 +15,10 @@ from cli.output import json_option, print_json
 def migrate(drop_obsolete: bool, as_json: bool) -> None:
     """Build missing database indexes.
 
-    Workers also build missing indexes when they start. Until then, a process refuses to use a collection that
-    has documents but lacks an index. If the database is large, run this command in the new version before you
-    start the other processes of that version. You can repeat the command, and run it while the system is up.
+    Workers also build missing indexes when they start. A process refuses to use a collection that has
+    documents but lacks an index. When you upgrade with a large database, run `movieapp migrate` of the new
+    version before you start the other processes of that version. You can repeat the command, and run it while
+    the system is running.
 
     Each index uses memory and slows down writes. Drop obsolete indexes once every process runs this version.
     If you then roll back, processes of the earlier version can't use the affected collections until a worker

@@ -169,7 +169,7 @@ def resend(ids: tuple[str, ...], force: bool, as_json: bool) -> None:
     A resent email keeps its Message-ID. The audit log names the operator. Without --force, the command
     refuses notifications that were sent or delivered, and workers send nothing to suppressed recipients. With
     --force, suppressed recipients get the notification and stay suppressed. The command always refuses a
-    notification that is being sent. Exit code: 0 if every notification is queued, 1 if not.
+    notification that is being sent. Exit code: 0 if every notification was queued, 1 if not.
 
     \b
     Example:

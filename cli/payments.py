@@ -183,8 +183,8 @@ def cancel(payment_id: str, reason: str | None, yes: bool, as_json: bool) -> Non
     """Cancel a payment that is waiting for the customer.
 
     The customer must confirm such a payment, for example with 3-D Secure. After the cancellation, the
-    customer can start a new payment. Exit code: 0 if the payment is canceled, 1 if its status does not allow
-    cancellation.
+    customer can start a new payment. Exit code: 0 if the payment is canceled, 1 if not, for example because
+    its status does not allow cancellation.
 
     \b
     Example:

@@ -108,8 +108,8 @@ def erase(
     """Erase a person's data, and keep accounting data.
 
     Amounts, ids, and statuses are accounting data. If an old event about the person is replayed, movieapp
-    redacts the event. Exit code: 0 if all personal data is erased, 1 if some is left. The report lists the
-    data that is left.
+    redacts the event. Exit code: 0 if the command could erase all data that it covers, 1 if some is left. The
+    report lists the data that is left. It also names places that the command does not cover, such as backups.
 
     \b
     Example:

@@ -91,14 +91,14 @@ def bulk(
 ) -> None:
     """Refund the remaining amount of every payment on a list.
 
-    FILE is a CSV or JSON list of payments (transaction_id), bookings (booking_id), or both. Pass - as FILE to
-    read standard input. If you pass --showtime instead of FILE, the command finds the bookings of the
-    screening in the events from the booking service.
+    FILE lists payments (transaction_id), bookings (booking_id), or both, in CSV, as a JSON array, or as text
+    with one id per line. Pass - as FILE to read standard input. If you pass --showtime instead of FILE, the
+    command finds the bookings of the screening in the events from the booking service.
 
-    The command shows the totals and the lines that it can't refund. Unless --yes is passed, the command
-    then asks you to type the total. After an interruption, run the command again with the same list or with
-    --resume. No payment is refunded twice. Exit code: 0 if every payment on the list is refunded, or after
-    --dry-run without --resume; 1 otherwise.
+    The command shows the totals and the lines that it can't refund in full. Unless --yes is passed, the
+    command then asks you to type the total. After an interruption, run the command again with the same list
+    or with --resume. No payment is refunded twice. Exit code: 0 if every payment on the list is refunded, or
+    after --dry-run without --resume; 1 otherwise.
 
     \b
     Examples:
@@ -275,8 +275,8 @@ def _carry_out(payments: Payments, runs: RunStore, run: Run) -> None:
         raise worker.error
     if runs.find(run.id).status == RunStatus.RUNNING:
         click.echo(
-            "The gateway refuses requests. A running worker continues in a minute. To continue now, run: "
-            f"movieapp refunds bulk --resume {run.id}",
+            "The gateway refuses requests or does not respond. If a worker is running, it continues in a "
+            f"minute. To continue now, run: movieapp refunds bulk --resume {run.id}",
             err=True,
         )
 

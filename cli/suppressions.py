@@ -117,7 +117,7 @@ def add(address: str, reason: str, as_json: bool) -> None:
 def remove(target: str, reason: str, as_json: bool) -> None:
     """Remove a suppression, by address or by id.
 
-    `suppressions list` shows the ids. Exit code: 0 if the suppression is removed, 1 if the recipient is not
+    `suppressions list` shows the ids. Exit code: 0 if the suppression was removed, 1 if the recipient was not
     suppressed.
 
     \b

@@ -53,7 +53,8 @@ def list_all(listing: Listing) -> None:
 @click.option(
     "--data",
     type=click.File("rb"),
-    help="Read the event as JSON from this file, or from standard input if -.  [default: a full sample]",
+    help="Read the event as JSON from this file, or from standard input if FILENAME is -.  [default: a full "
+    "sample]",
 )
 @click.option("--locale", metavar="TAG", help="Render in this locale, such as de or en-GB.")
 @click.option(

@@ -16,7 +16,8 @@ from cli.options import command_settings, template_argument
 @click.option(
     "--data",
     type=click.File("rb"),
-    help="Read the event as JSON from this file, or from standard input if -.  [default: a full sample]",
+    help="Read the event as JSON from this file, or from standard input if FILENAME is -.  [default: a full "
+    "sample]",
 )
 @click.option("--via-queue", is_flag=True, help="Publish the event, so that a worker sends the email.")
 def test_send(template: str, recipient: str, data: IO[bytes] | None, via_queue: bool) -> None:

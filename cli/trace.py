@@ -31,8 +31,8 @@ def trace(listing: Listing, search: str) -> None:
     id of a PaymentIntent, refund, charge, or dispute at Stripe, or the Message-ID of an email. ADDRESS is an
     email address or a phone number.
 
-    A unique prefix of at least 4 characters is enough, except for the ids of notifications and charges.
-    Addresses and the ids that movieapp generates are case-insensitive.
+    Instead of an id, you can pass a unique prefix of at least 4 characters, except for the ids of
+    notifications and charges. Addresses and the ids that movieapp generates are case-insensitive.
 
     \b
     Examples:

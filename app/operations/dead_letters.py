@@ -290,7 +290,7 @@ def _record(operator: Operator, action: str, case: Case) -> None:
 def _obstacle(case: Case, include_uncertain: bool) -> str | None:
     """Return why a dead letter can't be replayed."""
     if case.letter.is_misrouted:
-        return f"a replay would bypass a refusal: {case.letter.refusal}"
+        return f"a replay would bypass the check that refused the message: {case.letter.refusal}"
     if case.letter.notification_id and not case.notification:
         return UNRECORDED
     if case.notification and case.notification.status == DeliveryStatus.UNCERTAIN and not include_uncertain:

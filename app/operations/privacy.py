@@ -190,7 +190,9 @@ class Privacy:
     def _erase_payment(self, transaction_id: str, done: Erased, dry_run: bool) -> None:
         payment = self._books.get(transaction_id)
         if payment.outbox:
-            done.left[transaction_id] = "it has events to publish; run this again once they are published"
+            done.left[transaction_id] = (
+                "the payment has unpublished events; run the command again after they are published"
+            )
             return
         if not dry_run:
             now = utcnow()
@@ -246,7 +248,10 @@ class Privacy:
         try:
             done.redis_keys = sum(guard.lift(kind, name) for kind, name in sorted(subjects))
         except redis.RedisError as error:
-            done.left["redis"] = f"it is unavailable ({type(error).__name__}); its counters expire in 8 days"
+            done.left["redis"] = (
+                f"Redis is unavailable ({type(error).__name__}); its counters of declined payments expire "
+                "within 8 days"
+            )
 
 
 def _with_addresses(person: Person, payments: Iterable[Transaction]) -> Person:

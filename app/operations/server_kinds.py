@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 _TIMEOUT_SECONDS = 1.0
 
 _SHARDED = (
-    "MONGODB_URI leads to mongos, the router of a sharded cluster, on which a booking could be paid twice. "
+    "MONGODB_URI points to mongos, the router of a sharded cluster, on which a booking could be paid twice. "
     "Use a replica set instead (docs/scaling.md)."
 )
 _CLUSTER = (
-    "{setting} leads to a node of a Redis Cluster, on which scripts and transactions that use several keys "
+    "{setting} points to a node of a Redis Cluster, on which scripts and transactions that use several keys "
     "fail. Use one server, or a primary with replicas (docs/scaling.md)."
 )
 _STREAM = (

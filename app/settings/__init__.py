@@ -163,7 +163,7 @@ def _optional_smtp_url(value: SecretStr) -> SecretStr:
         valid = False
     if not valid:
         raise ValueError(
-            "must be smtp://user:password@host:port or smtps://user:password@host:port, "
+            "must be a URL such as smtp://user:password@host:587 or smtps://user:password@host:465, "
             "optionally followed by ?security=none, ?security=starttls, or ?security=ssl"
         )
     return value
@@ -181,7 +181,8 @@ def _optional_imap_url(value: SecretStr) -> SecretStr:
         valid = False
     if not valid:
         raise ValueError(
-            "must be imaps://user:password@host/INBOX, with each @ in the user name written as %40"
+            "must be a URL such as imaps://user:password@host/INBOX, with each @ in the user name written "
+            "as %40"
         )
     return value
 
@@ -310,7 +311,8 @@ class Settings(BaseSettings):
         "extra movieapp[tracing]",
     )
     otel_exporter_otlp_headers: SecretStr = Field(
-        SecretStr(""), description="HTTP headers to send with traces, for example an API key: name=value,…"
+        SecretStr(""),
+        description="HTTP headers to send with traces, such as an API key, in the form name=value,…",
     )
 
     # Payment gateway
@@ -327,7 +329,11 @@ class Settings(BaseSettings):
         8.0, gt=0, le=60, description="maximum seconds to wait for the gateway's response, for each attempt"
     )
     payment_gateway_max_retries: int = Field(
-        2, ge=0, le=5, description="number of retries of a gateway request, with the same idempotency key"
+        2,
+        ge=0,
+        le=5,
+        description="maximum number of retries of a failed gateway request, with the same idempotency key; "
+        "retries after rate limits do not count",
     )
     payment_action_timeout: int = Field(
         60,
@@ -351,8 +357,8 @@ class Settings(BaseSettings):
     )
     max_payment_amount: Annotated[str, AfterValidator(_checked_limits)] = Field(
         "10000",
-        description="maximum amount of a payment, in major units of DEFAULT_CURRENCY, or for each currency: "
-        "USD:10000,JPY:1500000",
+        description="maximum amount of a payment in DEFAULT_CURRENCY, in major units, or a maximum for each "
+        "currency, such as USD:10000,JPY:1500000; this setting does not limit payments in other currencies",
     )
     refund_stray_charges: bool = Field(
         True,
@@ -439,7 +445,7 @@ class Settings(BaseSettings):
         "auto", description="SMTP authentication mechanism; xoauth2 requires the extra movieapp[oauth]"
     )
     smtp_oauth2_token_url: Annotated[str, AfterValidator(_optional_https)] = Field(
-        "", description="URL that issues access tokens, for SMTP_AUTH=xoauth2"
+        "", description="URL of the OAuth token endpoint, for SMTP_AUTH=xoauth2"
     )
     smtp_oauth2_client_id: str = Field("", description="OAuth client id for SMTP_OAUTH2_TOKEN_URL")
     smtp_oauth2_client_secret: SecretStr = Field(
@@ -498,8 +504,8 @@ class Settings(BaseSettings):
     )
     wallet_logo_file: Path | None = Field(
         None,
-        description="PNG to show on Apple Wallet passes, at most 320 × 100 pixels; default: FROM_NAME as "
-        "text. Google Wallet shows BRAND_LOGO_URL instead",
+        description="PNG to show on Apple Wallet passes, at most 320 × 100 pixels and 30,000 bytes; default: "
+        "FROM_NAME as text. Google Wallet shows BRAND_LOGO_URL instead",
     )
     google_wallet_issuer_id: str = Field(
         "",
@@ -515,7 +521,8 @@ class Settings(BaseSettings):
     # SMS
     sms_provider: Literal["none", "console", "twilio"] = Field(
         "none",
-        description="how to send SMS: console writes SMS to the log; twilio requires the extra movieapp[sms]",
+        description="how to send SMS; none disables SMS, console writes SMS to the log, and twilio requires "
+        "the extra movieapp[sms]",
     )
     sms_countries: Annotated[
         tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_countries)
@@ -586,10 +593,10 @@ class Settings(BaseSettings):
         le=5,
         description="number of proxies whose X-Forwarded-For and X-Forwarded-Proto headers the API trusts",
     )
-    ratelimit_enabled: bool = Field(True, description="1 limits the rate of requests of each client")
+    ratelimit_enabled: bool = Field(True, description="1 limits the request rate of each client")
     ratelimit_payments: Annotated[str, AfterValidator(_rate_limits)] = Field(
         "100 per minute; 20 per 10 seconds",
-        description="rate limits of requests to process, refund, or cancel a payment",
+        description="rate limits for requests to process, refund, or cancel a payment",
     )
     recipient_limits: Annotated[str, AfterValidator(_recipient_limits)] = Field(
         "email 30/hour 100/day; sms 15/hour 30/day; booking 15/hour 40/day",
@@ -603,20 +610,20 @@ class Settings(BaseSettings):
     )
     ratelimit_reads: Annotated[str, AfterValidator(_rate_limits)] = Field(
         "600 per minute",
-        description="rate limits of requests for payment status, payments of a booking, payment methods, the "
-        "result page, the documentation, and readiness, and of bounce reports",
+        description="rate limits for read requests (payment status, payments of a booking, payment methods, "
+        "the result page, the documentation, and readiness) and for bounce reports",
     )
     ratelimit_failures: Annotated[str, AfterValidator(_rate_limits)] = Field(
         "30 per minute",
-        description="rate limits of requests with a missing or invalid API key or signature, for each IP "
+        description="rate limits for requests with a missing or invalid API key or signature, for each IP "
         "address; valid requests from the same address are not affected",
     )
     max_body_bytes: int = Field(
         65_536,
         ge=1_024,
         le=1_048_576,
-        description="maximum size of a request body in bytes (for bounce messages, at least 512 KiB); the "
-        "API responds to larger requests with 413",
+        description="maximum size of a request body in bytes; for bounce messages, the API uses 512 KiB if "
+        "this value is smaller. The API responds to larger requests with 413",
     )
     dashboard_secret_key: SecretStr = Field(
         SecretStr(""),
@@ -812,7 +819,7 @@ class Settings(BaseSettings):
         if self.gateway_time_budget >= self.web_timeout:
             raise ValueError(
                 f"WEB_TIMEOUT: must exceed {self.gateway_time_budget:.0f} s, the longest gateway call, so "
-                "that gunicorn does not kill workers during charges: raise WEB_TIMEOUT, or lower "
+                "that gunicorn does not kill an API process during a charge: raise WEB_TIMEOUT, or lower "
                 "PAYMENT_GATEWAY_CONNECT_TIMEOUT, PAYMENT_GATEWAY_READ_TIMEOUT, or "
                 "PAYMENT_GATEWAY_MAX_RETRIES"
             )

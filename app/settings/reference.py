@@ -41,8 +41,9 @@ _PAGE_HEADER = """\
 # Configuration
 
 Look up a setting, its default, and its meaning. movieapp reads settings from the environment, from `.env`,
-and from files with the setting's name in `/run/secrets` or in the directory that `SECRETS_DIR` names. The
-environment takes precedence over `.env`, and `.env` takes precedence over the files.
+and from files in `/run/secrets` or in the directory that `SECRETS_DIR` names. Each file has the name of a
+setting, such as `payment_gateway_api_key`. The environment takes precedence over `.env`, and `.env` takes
+precedence over the files.
 
 If a value is invalid, movieapp does not start. It prints one line, which names the setting and contains no
 secret.

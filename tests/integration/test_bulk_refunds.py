@@ -130,7 +130,7 @@ def test_a_dry_run_names_the_exceptions_and_changes_nothing(
     ]
     ended = movieapp(paying, "refunds", "bulk", str(file), "--dry-run")
     assert "Plan: 3 of 7 lines, total 5000 JPY, 80.00 USD." in ended.stdout
-    assert "partially refunded before: the rest" in ended.stdout
+    assert "to refund the rest, because part was refunded before" in ended.stdout
     assert RefundRun.objects.count() == OperatorAction.objects.count() == 0
     assert Transaction.objects.get(id=names["whole"]).status == "completed"
 

@@ -100,7 +100,7 @@ def test_listing_no_dead_letters_succeeds(stack: Settings) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "No dead letters.\n")
     replayed = movieapp(stack, "dlq", "replay", "--json")
     assert (replayed.returncode, json.loads(replayed.stdout)["replayed"]) == (1, 0)
-    assert replayed.stderr == "Error: there are no dead letters in these queues\n"
+    assert replayed.stderr == "Error: Nothing replayed: there are no dead letters in these queues.\n"
     shown = movieapp(stack, "dlq", "show", "0123456789ab")
     assert (shown.returncode, shown.stderr) == (1, "Error: No dead letter has the id 0123456789ab.\n")
 

@@ -109,7 +109,10 @@ def test_each_question_takes_at_most_two_commands(night: Settings) -> None:
 
 def test_replay_and_drop_report_that_nothing_matches(night: Settings) -> None:
     nothing = movieapp(night, "dead-letters", "replay", "--error", "no such error")
-    assert (nothing.returncode, nothing.stderr) == (1, "Error: none of the 2 dead letters match\n")
+    assert (nothing.returncode, nothing.stderr) == (
+        1,
+        "Error: Nothing replayed: none of the 2 dead letters match.\n",
+    )
     unfiltered = movieapp(night, "dead-letters", "replay")
     assert (unfiltered.returncode, "pass --yes" in unfiltered.stderr) == (2, True)
     assert ask(night, "dead-letters", "drop", "--dry-run") == "2 would be dropped.\n"

@@ -210,7 +210,7 @@ def test_a_dry_run_changes_nothing_and_asks_for_no_confirmation(customer: Settin
 def test_payments_with_unpublished_events_are_not_erased(customer: Settings) -> None:
     waiting = {"event_id": "evt_w", "event_type": "payment.success", "body": "{}", "created_at": utcnow()}
     Transaction._get_collection().update_one({"_id": PAYMENT}, {"$set": {"outbox": [waiting]}})
-    assert "events to publish" in erase(customer, Person((USER,))).left[PAYMENT]
+    assert "unpublished events" in erase(customer, Person((USER,))).left[PAYMENT]
     assert MongoLedger().find(PAYMENT).contact
 
 

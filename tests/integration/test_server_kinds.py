@@ -88,7 +88,7 @@ def test_a_redis_cluster_is_refused_as_the_broker_of_the_embedded_stack(
 ) -> None:
     url = redis_cluster.redis_url
     [reason] = refusals(redis_settings.model_copy(update={"rabbitmq_url": url}), queues=False)
-    assert reason.startswith("RABBITMQ_URL leads to a node of a Redis Cluster")
+    assert reason.startswith("RABBITMQ_URL points to a node of a Redis Cluster")
 
 
 def test_a_payment_is_refused_on_a_sharded_database(sharded: Settings) -> None:

@@ -84,7 +84,7 @@ def test_of_two_states_with_one_timestamp_the_last_recorded_is_current() -> None
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 def test_only_a_later_confirmation_restores_a_canceled_booking(order: tuple[int, ...]) -> None:
     facts = [confirmed(0), cancelled(1), updated(2)]
-    assert outdated(CONFIRMED, [facts[place] for place in order]) == "the booking is cancelled"
+    assert outdated(CONFIRMED, [facts[place] for place in order]) == "the booking is canceled"
     facts = [confirmed(0), cancelled(1), confirmed(2)]
     assert outdated(CONFIRMED, [facts[place] for place in order]) is None
 

@@ -61,18 +61,18 @@ REFUNDED_VERDICTS = frozenset({Verdict.REFUND, Verdict.REST})
 #: Verdict → text for operators.
 VERDICT_TEXTS: dict[Verdict, str] = {
     Verdict.REFUND: "to refund in full",
-    Verdict.REST: "partially refunded before: the rest",
+    Verdict.REST: "to refund the rest, because part was refunded before",
     Verdict.ALREADY_REFUNDED: "already refunded in full",
     Verdict.DUPLICATE: "the same payment is on an earlier line",
-    Verdict.DISPUTED: "disputed: the cardholder's bank decides about the money",
-    Verdict.REFUND_PENDING: "another refund of it is pending",
+    Verdict.DISPUTED: "disputed: the cardholder's bank decides the dispute",
+    Verdict.REFUND_PENDING: "another refund of the payment is pending",
     Verdict.PENDING: "not paid yet: pending or waiting for the customer",
     Verdict.CANCELED: "canceled: nothing was charged",
     Verdict.FAILED: "failed: nothing was charged",
     Verdict.UNKNOWN: "no payment is on record",
-    Verdict.OTHER_BOOKING: "the payment is of another booking than the list says",
-    Verdict.NOT_ELIGIBLE: "the booking was canceled before without the right to a refund",
-    Verdict.NOT_REFUNDABLE: "refunded too many times",
+    Verdict.OTHER_BOOKING: "the payment belongs to a different booking than the list says",
+    Verdict.NOT_ELIGIBLE: "the booking was canceled before and is not eligible for a refund",
+    Verdict.NOT_REFUNDABLE: "the payment already has the maximum number of refunds",
 }
 
 

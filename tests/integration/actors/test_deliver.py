@@ -218,7 +218,9 @@ def test_a_delivery_is_abandoned_after_ten_workers_were_lost(
     if is_sent:
         deliver(str(created.id))
     else:
-        with pytest.raises(DeliveryFailed, match=r"^10 workers claimed it, and none recorded an outcome$"):
+        with pytest.raises(
+            DeliveryFailed, match=r"^10 workers claimed the delivery, and none recorded an outcome$"
+        ):
             deliver(str(created.id))
     assert channel.sent == [str(created.id)] * is_sent
     assert created.reload().status == ("sent" if is_sent else "failed")

@@ -163,6 +163,6 @@ def test_a_delivery_that_kills_its_workers_becomes_a_dead_letter(make_stub: Any,
     record = record_delivery(confirmation())
     Notification.objects(id=record.id).update_one(set__abandoned=10)
     stub.send_email(record.id)
-    assert record.reload().error_message == "10 workers claimed it, and none recorded an outcome"
+    assert record.reload().error_message == "10 workers claimed the delivery, and none recorded an outcome"
     assert stub.dead(EMAIL) == ["send_email"]
     assert mail_sink.mails == []

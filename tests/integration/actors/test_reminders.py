@@ -219,7 +219,7 @@ def test_changes_between_the_reminder_event_and_its_mail_are_respected(
     assert record.status == "queued"
     stub.send_email(record.id)
     record.reload()
-    assert (record.status, record.error_message) == ("skipped", "the booking is cancelled")
+    assert (record.status, record.error_message) == ("skipped", "the booking is canceled")
 
 
 def test_a_reminder_delayed_beyond_the_show_is_skipped(stub: StubWorker, later: Any) -> None:

@@ -86,7 +86,7 @@ def test_an_undelivered_receipt_is_recorded_with_its_reason(
     assert sms.reload().status == "undelivered"
     assert (
         sms.error_message
-        == "not delivered, error 30003: the phone is off, out of coverage, or can't take messages now"
+        == "not delivered, error 30003: the phone is off, out of coverage, or can't receive messages now"
     )
     assert sms.returned_at is not None
     assert entries.find(ChannelName.SMS, PHONE) is None

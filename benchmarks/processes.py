@@ -71,4 +71,6 @@ def actor_process() -> psutil.Process:
 def mailing(settings: Settings, port: int) -> Settings:
     """Return settings that send mails to an smtp-sink on `port`."""
     mail = {"smtp_server": "127.0.0.1", "smtp_port": port, "smtp_security": "none"}
-    return settings.model_copy(update=mail | {"worker_metrics_bind": "none"})
+    # Every mail has the same recipient.
+    unlimited = {"recipient_limits": "none"}
+    return settings.model_copy(update=mail | unlimited | {"worker_metrics_bind": "none"})

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from flask import Response, request
 
@@ -86,13 +88,29 @@ def _begin(prefix: str) -> Attempt:
         raise InvalidRequest(
             f"The header {_HEADER} must have 1 to {_MAX_KEY_LENGTH} characters.", field=_HEADER
         )
-    claim_id = _digest(caller().encode(), key.encode("utf-8", "surrogateescape"))
-    body = canonical(loads(request.get_data(cache=True)))
-    fingerprint = _digest(
-        request.method.encode(), request.path.encode(), body.encode("utf-8", "surrogatepass")
-    )
+    key_bytes = key.encode("utf-8", "surrogateescape")
+    claim_id = hashlib.sha256(b"\0".join((caller().encode(), key_bytes))).hexdigest()
     lease = lease_for(services().settings.gateway_time_budget)
-    return begin(MongoClaimStore(), claim_id, fingerprint, transaction_id, lease)
+    return begin(MongoClaimStore(), claim_id, _fingerprint(key_bytes), transaction_id, lease)
+
+
+def _fingerprint(key: bytes) -> str:
+    """Return a hash of the request from which nobody can guess a card number.
+
+    The hash is keyed with what MongoDB does not store: SUPPRESSION_KEY and the Idempotency-Key (PCI DSS,
+    3.5.1.1). It omits the security code, which may not be stored in any form (PCI DSS, 3.3.1).
+    """
+    body = canonical(_without_security_code(loads(request.get_data(cache=True))))
+    parts = (request.method.encode(), request.path.encode(), body.encode("utf-8", "surrogatepass"))
+    secret = services().settings.suppression_secret + b"\0" + key
+    return hmac.new(secret, b"\0".join(parts), hashlib.sha256).hexdigest()
+
+
+def _without_security_code(body: Any) -> Any:
+    match body:
+        case {"card_details": {"cvv": _} as card}:
+            return body | {"card_details": {name: card[name] for name in card if name != "cvv"}}
+    return body
 
 
 def _finished(attempt: Attempt, response: Response) -> Response:
@@ -104,7 +122,3 @@ def _finished(attempt: Attempt, response: Response) -> Response:
 
 def _response(stored: StoredResponse) -> Response:
     return Response(stored.body, status=stored.status, headers=dict(stored.headers))
-
-
-def _digest(*parts: bytes) -> str:
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()

@@ -19,7 +19,8 @@ class IdempotencyRecord(Record):
 
     #: Hash of the API key and the Idempotency-Key. Idempotency-Keys are scoped to the API key.
     id = StringField(primary_key=True)
-    #: Hash of the request's method, path, and body, to refuse the same key for a different request.
+    #: Keyed hash of the request's method, path, and body without the card's security code, to refuse the
+    #: same key for a different request.
     fingerprint = StringField(required=True)
     #: Id of the first request's payment or refund. The claim sets it, so that recovery can look up the
     #: outcome after a crash.

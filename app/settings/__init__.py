@@ -567,8 +567,9 @@ class Settings(BaseSettings):
     # Suppressions
     suppression_key: SecretStr = Field(
         SecretStr(""),
-        description="key for the hashes of suppressed recipients, the same for every process; at least 32 "
-        "characters (openssl rand -hex 32). A new key invalidates the suppression list",
+        description="key for the hashes of suppressed recipients, for requests with an Idempotency-Key, "
+        "and for Message-IDs, the same for every process; at least 32 characters (openssl rand -hex 32). A "
+        "new key invalidates the suppression list, and for a day, repeated requests get 422",
     )
     suppression_days: int = Field(
         90,

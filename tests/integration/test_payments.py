@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -12,7 +13,9 @@ import redis
 from openapi_spec_validator import validate
 
 from app import create_app
-from app.models import Transaction
+from app.api.json import loads
+from app.canonical_json import canonical
+from app.models import IdempotencyRecord, Transaction
 from tests.support.ports import free_port
 from tests.support.wait import wait_for
 
@@ -185,6 +188,28 @@ def test_the_same_key_with_another_body_is_refused(client: FlaskClient) -> None:
     response = pay(client, {"Idempotency-Key": "k2"}, amount=30)
     assert response.status_code == 422
     assert response.json["error"]["code"] == "IDEMPOTENCY_KEY_REUSED"
+
+
+def test_the_same_key_with_another_card_is_refused(client: FlaskClient) -> None:
+    pay(client, {"Idempotency-Key": "k3"}, **card("4242424242424242"))
+    response = pay(client, {"Idempotency-Key": "k3"}, **card("5555555555554444"))
+    assert response.json["error"]["code"] == "IDEMPOTENCY_KEY_REUSED"
+
+
+def test_a_stored_request_does_not_reveal_its_card(client: FlaskClient) -> None:
+    body = PAYMENT | card("4242424242424242")
+    assert pay(client, {"Idempotency-Key": "k4"}, **body).status_code == 200
+    stored = str(list(IdempotencyRecord.collection().find()))
+    details = {name: value for name, value in CARD.items() if name != "cvv"}
+    for guess in (body, body | {"card_details": details}):
+        text = canonical(loads(json.dumps(guess))).encode()
+        assert hashlib.sha256(b"\0".join((b"POST", b"/payment/process", text))).hexdigest() not in stored
+
+
+def test_the_security_code_is_not_in_the_fingerprint(client: FlaskClient) -> None:
+    first = pay(client, {"Idempotency-Key": "k5"}, **card("4242424242424242"))
+    again = pay(client, {"Idempotency-Key": "k5"}, **card("4242424242424242", cvv="999"))
+    assert (again.status_code, again.json) == (200, first.json)
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256])

@@ -46,6 +46,7 @@ class Previewer:
 
     def __init__(self, settings: Settings) -> None:
         self._sender = (settings.from_name, settings.from_email)
+        self._key = settings.suppression_secret
         self._renderer = renderer_of(settings)
 
     def compose(self, template: str, event: Mapping[str, Any]) -> OutgoingMail:
@@ -60,7 +61,7 @@ class Previewer:
                 rendered,
                 recipient=event.get("user_email") or "",
                 sender=self._sender,
-                message_id=message_id_for(event["event_id"], "email", self._sender[1]),
+                message_id=message_id_for(self._key, event["event_id"], "email", self._sender[1]),
                 date=SENT_AT,
             )
         except InvalidAddress as error:

@@ -67,6 +67,7 @@ class EmailChannel:
 
     def __init__(self, settings: Settings, *, connect_wait_seconds: float | None = QUICK_SECONDS) -> None:
         self._sender = (settings.from_name, settings.from_email)
+        self._key = settings.suppression_secret
         self._renderer = renderer_of(settings)
         self._relays = Relays(settings, connect_wait_seconds=connect_wait_seconds)
         self.lease = self._relays.longest + _LEASE_MARGIN
@@ -79,7 +80,7 @@ class EmailChannel:
 
     def message_id(self, event_id: str) -> str:
         """Return the Message-ID of the mail for an event: the same at every attempt."""
-        return message_id_for(event_id, ChannelName.EMAIL, self._sender[1])
+        return message_id_for(self._key, event_id, ChannelName.EMAIL, self._sender[1])
 
     def send(self, notification: Notification) -> Mapping[str, Any]:
         """Send one mail with the recorded Message-ID."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 from base64 import encodebytes
 from binascii import b2a_qp
@@ -202,21 +203,20 @@ def compose(
     )
 
 
-def message_id_for(event_id: str, notification_type: str, from_email: str) -> str:
+def message_id_for(key: bytes, event_id: str, notification_type: str, from_email: str) -> str:
     """Return the Message-ID of a delivery, the same at every attempt and replay, so that copies can be
     recognized.
 
     Args:
+        key: keeps strangers who guess an event's id from naming the mail in a forged bounce.
         event_id: id of the mail's event.
         notification_type: the channel.
         from_email: the sender, because RFC 5322, 3.6.4 recommends one's own domain.
     """
     domain = parse_address(from_email).domain
     # Hashed, because an event id may contain any characters, and recipients need not see it.
-    digest = hashlib.sha256(f"{notification_type}\0{event_id}".encode("utf-8", "surrogatepass")).hexdigest()[
-        :32
-    ]
-    return f"<{digest}@{domain}>"
+    named = f"{notification_type}\0{event_id}".encode("utf-8", "surrogatepass")
+    return f"<{hmac.new(key, named, hashlib.sha256).hexdigest()[:32]}@{domain}>"
 
 
 def _encoded(text: str, header: str) -> str:

@@ -203,11 +203,12 @@ def test_encoded_words_and_lines_respect_the_limits_of_rfc_2047(name: str) -> No
 
 
 def test_the_message_id_is_stable_for_a_delivery_and_differs_between_deliveries() -> None:
-    first = message_id_for("evt_1", "email", "tickets@example.com")
-    assert first == message_id_for("evt_1", "email", "tickets@example.com")
+    first = message_id_for(b"key", "evt_1", "email", "tickets@example.com")
+    assert first == message_id_for(b"key", "evt_1", "email", "tickets@example.com")
     assert re.fullmatch(r"<[0-9a-f]{32}@example\.com>", first)
-    assert first != message_id_for("evt_2", "email", "tickets@example.com")
-    assert first != message_id_for("evt_1", "sms", "tickets@example.com")
-    assert message_id_for("a>\r\nX: y", "email", "tickets@kino-süd.example").endswith(
+    assert first != message_id_for(b"key", "evt_2", "email", "tickets@example.com")
+    assert first != message_id_for(b"key", "evt_1", "sms", "tickets@example.com")
+    assert first != message_id_for(b"other", "evt_1", "email", "tickets@example.com"), "it can't be guessed"
+    assert message_id_for(b"key", "a>\r\nX: y", "email", "tickets@kino-süd.example").endswith(
         "@xn--kino-sd-s2a.example>"
     )

@@ -89,7 +89,7 @@ def _begin(prefix: str) -> Attempt:
             f"The header {_HEADER} must have 1 to {_MAX_KEY_LENGTH} characters.", field=_HEADER
         )
     key_bytes = key.encode("utf-8", "surrogateescape")
-    claim_id = hashlib.sha256(b"\0".join((caller().encode(), key_bytes))).hexdigest()
+    claim_id = _digest(b"\0".join((caller().encode(), key_bytes)))
     lease = lease_for(services().settings.gateway_time_budget)
     return begin(MongoClaimStore(), claim_id, _fingerprint(key_bytes), transaction_id, lease)
 
@@ -97,20 +97,29 @@ def _begin(prefix: str) -> Attempt:
 def _fingerprint(key: bytes) -> str:
     """Return a hash of the request from which nobody can guess a card number.
 
-    The hash is keyed with what MongoDB does not store: SUPPRESSION_KEY and the Idempotency-Key (PCI DSS,
-    3.5.1.1). It omits the security code, which may not be stored in any form (PCI DSS, 3.3.1).
+    With card details, the hash is keyed with what MongoDB does not store: SUPPRESSION_KEY and the
+    Idempotency-Key (PCI DSS, 3.5.1.1). It omits the security code, which may not be stored in any form (PCI
+    DSS, 3.3.1). Other requests are not keyed, so that a new SUPPRESSION_KEY does not refuse their repetition.
     """
-    body = canonical(_without_security_code(loads(request.get_data(cache=True))))
-    parts = (request.method.encode(), request.path.encode(), body.encode("utf-8", "surrogatepass"))
-    secret = services().settings.suppression_secret + b"\0" + key
-    return hmac.new(secret, b"\0".join(parts), hashlib.sha256).hexdigest()
+    body = loads(request.get_data(cache=True))
+    secret = b""
+    if isinstance(body, dict) and "card_details" in body:
+        secret = services().settings.suppression_secret + b"\0" + key
+        body = _without_security_code(body)
+    text = canonical(body).encode("utf-8", "surrogatepass")
+    content = b"\0".join((request.method.encode(), request.path.encode(), text))
+    return hmac.new(secret, content, hashlib.sha256).hexdigest() if secret else _digest(content)
 
 
-def _without_security_code(body: Any) -> Any:
-    match body:
-        case {"card_details": {"cvv": _} as card}:
-            return body | {"card_details": {name: card[name] for name in card if name != "cvv"}}
-    return body
+def _without_security_code(body: dict[str, Any]) -> dict[str, Any]:
+    card = body["card_details"]
+    if not isinstance(card, dict):
+        return body
+    return body | {"card_details": {name: value for name, value in card.items() if name != "cvv"}}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _finished(attempt: Attempt, response: Response) -> Response:

@@ -567,9 +567,9 @@ class Settings(BaseSettings):
     # Suppressions
     suppression_key: SecretStr = Field(
         SecretStr(""),
-        description="key for the hashes of suppressed recipients, for requests with an Idempotency-Key, "
+        description="key for the hashes of suppressed recipients, for payment requests with card details, "
         "and for Message-IDs, the same for every process; at least 32 characters (openssl rand -hex 32). A "
-        "new key invalidates the suppression list, and for a day, repeated requests get 422",
+        "new key invalidates the suppression list, and for a day, repetitions of such requests get 422",
     )
     suppression_days: int = Field(
         90,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 from openapi_spec_validator import validate
+from pydantic import SecretStr
 
 from app import create_app
 from app.api.json import loads
@@ -204,6 +205,16 @@ def test_a_stored_request_does_not_reveal_its_card(client: FlaskClient) -> None:
     for guess in (body, body | {"card_details": details}):
         text = canonical(loads(json.dumps(guess))).encode()
         assert hashlib.sha256(b"\0".join((b"POST", b"/payment/process", text))).hexdigest() not in stored
+
+
+def test_a_new_key_of_hashes_refuses_no_repetition_without_card_details(
+    client: FlaskClient, app: Flask
+) -> None:
+    first = pay(client, {"Idempotency-Key": "k6"})
+    services = app.extensions["movieapp"]
+    services.settings = services.settings.model_copy(update={"suppression_key": SecretStr("n" * 32)})
+    again = pay(client, {"Idempotency-Key": "k6"})
+    assert (again.status_code, again.data) == (first.status_code, first.data)
 
 
 def test_the_security_code_is_not_in_the_fingerprint(client: FlaskClient) -> None:

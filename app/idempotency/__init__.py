@@ -189,11 +189,21 @@ def begin(
     claim = Claim(claim_id, fingerprint, transaction_id, secrets.token_hex(8), now, now)
     if store.insert(claim):
         return Attempt(transaction_id, _claim=claim, _store=store, _lease=lease)
-    first = store.find(claim_id)
+    try:
+        return _repeated(store, claim, lease)
+    except ServiceUnavailable:
+        # The first attempt may have charged, so the answer must not say that nothing was done.
+        raise _still_running() from None
+
+
+def _repeated(store: ClaimStore, claim: Claim, lease: timedelta) -> Attempt:
+    """Return the attempt of a request whose key is known."""
+    now, fingerprint = claim.claimed_at, claim.fingerprint
+    first = store.find(claim.id)
     if first is None or first.created_at < now - KEY_LIFETIME:
         # It expired just now; MongoDB's TTL monitor is late by up to a minute.
-        store.remove_expired(claim_id, now - KEY_LIFETIME)
-        return begin(store, claim_id, fingerprint, transaction_id, lease)
+        store.remove_expired(claim.id, now - KEY_LIFETIME)
+        return begin(store, claim.id, fingerprint, claim.transaction_id, lease)
     if first.fingerprint != fingerprint:
         raise IdempotencyKeyReused("This Idempotency-Key was used for another request. Use a new key.")
     if first.response:

@@ -100,6 +100,21 @@ def test_an_interrupted_request_is_resumed_with_its_transaction_after_its_lease(
     assert site.request().replayed == ANSWER
 
 
+@pytest.mark.parametrize("step", ["find", "replace"])
+def test_a_repeated_request_is_never_reported_as_not_processed(
+    site: Site, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    site.request()
+    site.now = START + LEASE
+
+    def unavailable(*_: object, **__: object) -> None:
+        raise ServiceUnavailable("The database is unavailable, so the request was not processed.")
+
+    monkeypatch.setattr(site.store, step, unavailable)
+    with pytest.raises(IdempotencyConflict):
+        site.request()
+
+
 def test_only_one_of_two_concurrent_takeovers_gets_the_claim(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

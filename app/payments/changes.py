@@ -259,12 +259,12 @@ def stray_refund_reserved(
 ) -> Payment:
     """Reserve the refund of a stray charge.
 
-    One refund at a time, at most `MAX_REFUNDS`. After as many refusals, an operator has to handle it.
+    One refund at a time, at most `MAX_REFUNDS`. After as many refusals, only an operator may try again.
     """
     is_pending = any(one.pending for one in payment.refunds)
     if payment.stray_charge is None or is_pending or not payment.refundable:
         return payment
-    if len(payment.refunds) >= MAX_REFUNDS:
+    if len(payment.refunds) >= MAX_REFUNDS and actor != Actor.OPERATOR:
         return changed(payment, recover_after=None) if payment.recover_after else payment
     rest = _with(refund, amount=payment.refundable)
     return _with_new_refund(payment, rest, actor, now, recover_in)

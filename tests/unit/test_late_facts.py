@@ -291,6 +291,9 @@ def test_stray_charge_that_cannot_be_refunded_is_left_to_an_operator(
     found = payments.refunds.refund_stray(payments.books.get("TXN-1"), Actor.RECOVERY)
     assert (len(found.refunds), found.recover_after) == (changes.MAX_REFUNDS, None)
     assert not gateway.requested
+    gateway.outcome = Refunded("re_2")
+    found = payments.refunds.refund_stray(payments.books.get("TXN-1"), Actor.OPERATOR)
+    assert (found.status, len(found.refunds)) == (PaymentStatus.REFUNDED, changes.MAX_REFUNDS + 1)
 
 
 @pytest.mark.parametrize("reverse", [False, True])

@@ -46,12 +46,12 @@ class Repair:
 
     Attributes:
         what: the repair in the imperative: "refund 99.00 USD".
-        act: carries out the repair, and returns what it did.
+        act: carries out the repair. Returns what it did, and whether the difference is repaired.
         refunds: the refunded amount in major units, and its currency; None if no money moves.
     """
 
     what: str
-    act: Callable[[], str]
+    act: Callable[[], tuple[str, bool]]
     refunds: tuple[Decimal, str] | None = None
 
 
@@ -86,7 +86,7 @@ def _unwatched(items: Iterable[T], _total: int, _label: str) -> Iterable[T]:
 
 
 def repaired(difference: Difference) -> Difference:
-    """Carry out the repair of a difference, if it has one.
+    """Carry out the repair of a difference, if it has one. If it fails, the detail says why.
 
     Raises:
         GatewayError: the gateway is unavailable.
@@ -94,7 +94,10 @@ def repaired(difference: Difference) -> Difference:
     """
     if difference.repair is None:
         return difference
-    return replace(difference, repaired=difference.repair.act())
+    result, done = difference.repair.act()
+    if done:
+        return replace(difference, repaired=result)
+    return replace(difference, detail=f"{difference.detail}; {result}")
 
 
 class Reconciliation:
@@ -184,9 +187,15 @@ class Reconciliation:
         """Compare our records with the gateway's charges."""
         paid = self._books.ledger.paid_since(self._since, until)
         for payment in self._watch(paid, count, "Comparing records"):
-            if payment.id not in charged:
+            if payment.id not in charged and not self._has_been_charged(payment):
                 detail = f"recorded as {payment.status}, not charged as {payment.gateway_id}"
                 yield Difference("record without charge", payment.id, detail)
+
+    def _has_been_charged(self, payment: Payment) -> bool:
+        """Look up a payment that may have been completed after the listing had passed it."""
+        fact = self._gateway.payment(payment.gateway_id) if payment.gateway_id else None
+        namespace = self._payments.settings.namespace
+        return bool(fact and isinstance(fact.outcome, Charged) and not disagreement(payment, fact, namespace))
 
     def _compare_refunds(self, refunded: DiskSet) -> Iterator[Difference]:
         """Compare refunds in both directions.
@@ -263,7 +272,7 @@ class Reconciliation:
             return None
         return Repair("record as completed", partial(self._recreate, fact))
 
-    def _recreate(self, fact: GatewayPayment) -> str:
+    def _recreate(self, fact: GatewayPayment) -> tuple[str, bool]:
         record = Payment(
             id=fact.transaction_id or "",
             status=PaymentStatus.COMPLETED,
@@ -282,30 +291,30 @@ class Reconciliation:
         try:
             self._books.open(record)
         except DuplicateTransaction:
-            return "not recorded: the booking has another payment"
-        return "recorded as completed; no event was sent"
+            return "not recorded: the booking has another payment", False
+        return "recorded as completed; no event was sent", True
 
     def _undoing(self, record: Payment, fact: GatewayPayment) -> Repair:
         money = (fact.amount, fact.currency)
         return Repair(f"refund {fact.amount} {fact.currency}", partial(self._undo, record, fact), money)
 
-    def _undo(self, record: Payment, fact: GatewayPayment) -> str:
+    def _undo(self, record: Payment, fact: GatewayPayment) -> tuple[str, bool]:
         payment = self._payments.refunds.undo_charge(record, fact.gateway_id, Actor.OPERATOR, automatic=True)
         refund = payment.refunds[-1]
-        return f"refunded as {refund.id}, {refund.status}"
+        return f"refunded as {refund.id}, {refund.status}", refund.status != RefundStatus.FAILED
 
     def _refund_repair(self, payment: Payment, fact: GatewayRefund) -> Repair:
         target = "failed" if isinstance(fact.outcome, RefundFailed) else "completed"
         return Repair(f"record as {target}", partial(self._record_refund, payment, fact, target))
 
-    def _record_refund(self, payment: Payment, fact: GatewayRefund, target: str) -> str:
+    def _record_refund(self, payment: Payment, fact: GatewayRefund, target: str) -> tuple[str, bool]:
         # An earlier repair may have changed the same payment.
         newest = self._books.get(payment.id)
         if self._payments.refunds.record_fact(newest, fact, Actor.OPERATOR) is newest:
-            return f"not recorded: the payment is {newest.status}"
-        return f"recorded as {target}"
+            return f"not recorded: the payment is {newest.status}", False
+        return f"recorded as {target}", True
 
-    def _note_dispute(self, payment: Payment, fact: GatewayDispute, listed_at: datetime) -> str:
+    def _note_dispute(self, payment: Payment, fact: GatewayDispute, listed_at: datetime) -> tuple[str, bool]:
         # A webhook may have recorded a newer state since the listing.
         newest, now = self._books.get(payment.id), utcnow()
         dispute = Dispute(
@@ -314,8 +323,8 @@ class Reconciliation:
         payment = self._books.change(newest, lambda stored: changes.dispute_noted(stored, dispute, now))
         status = next(one.status for one in payment.disputes if one.id == dispute.id)
         if status != fact.status:
-            return f"not recorded: the dispute is already recorded as {status}"
-        return f"recorded as {status}"
+            return f"the dispute is already recorded as {status}, which is newer", True
+        return f"recorded as {status}", True
 
 
 def _is_being_refunded(record: Payment) -> bool:

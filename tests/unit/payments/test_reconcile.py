@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -19,7 +20,7 @@ from app.gateway import (
 )
 from app.payments import changes
 from app.payments.orders import RefundOrder
-from app.payments.reconcile import Difference, Reconciliation, repaired
+from app.payments.reconcile import Difference, Reconciliation, Repair, repaired
 from app.payments.records import Dispute
 from app.payments.states import Actor
 from tests.support.gateway import FakeGateway
@@ -97,5 +98,24 @@ def test_a_repair_keeps_the_state_of_a_dispute_that_changed_after_the_listing(
     newer = Dispute("du_1", "under_review", site.clock())
     site.payments.books.change(site.stored(), lambda stored: changes.dispute_noted(stored, newer, START))
     site.clock.pass_by(seconds=60)
-    assert repaired(found).repaired == "not recorded: the dispute is already recorded as under_review"
+    assert repaired(found).repaired == "the dispute is already recorded as under_review, which is newer"
     assert [one.status for one in site.stored().disputes] == ["under_review"]
+
+
+def test_a_payment_that_completes_after_the_listing_is_no_difference(
+    site: Site, gateway: _Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.clock.pass_by(seconds=3_600)
+    monkeypatch.setattr(gateway, "payments", lambda *_, **__: iter(()))
+    assert [found.kind for found in differences(site)] == []
+    monkeypatch.setattr(gateway, "payment", lambda _: None)
+    assert [found.kind for found in differences(site)] == ["record without charge"]
+
+
+def test_a_repair_that_fails_leaves_the_difference() -> None:
+    found = Difference(
+        "charge without record", TXN, "pi_1", Repair("record as completed", lambda: ("no", False))
+    )
+    assert repaired(found) == replace(found, detail="pi_1; no")
+    done = replace(found, repair=Repair("record as completed", lambda: ("yes", True)))
+    assert repaired(done) == replace(done, repaired="yes")

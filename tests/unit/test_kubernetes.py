@@ -12,7 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from app.settings import load_settings
+from app.settings import LARGER_BODIES, load_settings
 from tests.support.compose import ROOT, read_compose
 
 BASE = ROOT / "deploy" / "kubernetes"
@@ -138,6 +138,36 @@ def test_the_ingress_exposes_the_service_without_private_paths() -> None:
     limits = {"proxy-body-size": "64k", "proxy-request-buffering": "on", "proxy-next-upstream": "off"}
     for name, value in limits.items():
         assert annotations[f"nginx.ingress.kubernetes.io/{name}"] == value
+
+
+def body_limit(ingress: Any) -> int:
+    size = ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
+    return int(size.removesuffix("k")) * 1024
+
+
+def test_the_ingress_accepts_larger_bodies_exactly_where_the_api_does() -> None:
+    ingresses = [document for document in documents() if document["kind"] == "Ingress"]
+    limits = {
+        path["path"]: body_limit(ingress)
+        for ingress in ingresses
+        for path in ingress["spec"]["rules"][0]["http"]["paths"]
+        if path["pathType"] == "Exact"
+    }
+    assert limits.keys() == LARGER_BODIES.keys()
+    for path, size in LARGER_BODIES.items():
+        assert limits[path] >= size, path
+
+
+def test_the_ingress_for_larger_bodies_differs_in_nothing_else() -> None:
+    main = named("Ingress", "payment-service")
+    larger = named("Ingress", "payment-service-bounces")
+    [main_rule], [larger_rule] = main["spec"].pop("rules"), larger["spec"].pop("rules")
+    assert larger_rule["host"] == main_rule["host"]
+    assert larger_rule["http"]["paths"][0]["backend"] == main_rule["http"]["paths"][0]["backend"]
+    for ingress in (main, larger):
+        del ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
+    assert larger["spec"] == main["spec"]
+    assert larger["metadata"]["annotations"] == main["metadata"]["annotations"]
 
 
 def test_the_service_selects_the_api() -> None:

@@ -1,4 +1,4 @@
-"""deploy/nginx in front of the API: what it forwards, what it blocks, and which addresses it trusts."""
+"""deploy/nginx in front of the API: what it forwards, blocks, and logs, and which addresses it trusts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from app import models
+from tests.support.cards import CARD
 from tests.support.compose import ROOT
 from tests.support.ports import free_port, listens
 from tests.support.processes import Process
@@ -30,6 +31,19 @@ if TYPE_CHECKING:
     from tests.support.stripe import StripeSimulator
 
 
+#: Path → the part of the path that the proxy logs.
+ROUTES = {
+    f"/payment/status/{CARD}": "/payment/status",
+    f"/payment/booking/{CARD}?card={CARD}": "/payment/booking",
+    f"/payment/{CARD}": "/payment",
+    f"/payment/status{CARD}": "/payment",
+    "/notification/sms/status": "/notification/sms",
+    "/health/ready": "/health/ready",
+    f"/docs/{CARD}.css": "/docs",
+    f"/dashboard/payments/{CARD}": "/dashboard/payments",
+    f"/{CARD}": "other",
+    f"/payments/{CARD}": "other",
+}
 PAYMENT = {"user_id": "user_1", "booking_id": "BOOK-1", "amount": 9, "payment_method": "credit_card"}
 
 
@@ -45,6 +59,7 @@ class Proxy:
         self.public, self.private = free_port(), free_port()
         self._binary = binary
         self._directory = directory
+        self.access_log, self.error_log = directory / "access.log", directory / "error.log"
         self.certificate = directory / "tls.crt"
         command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
         command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
@@ -56,8 +71,8 @@ class Proxy:
             "listen 8444": f"listen 127.0.0.1:{self.private}",
             "/run/tls": str(directory),
             "/tmp": str(directory),  # noqa: S108 - the container's
-            "/dev/stderr": str(directory / "error.log"),
-            "/dev/stdout": str(directory / "access.log"),
+            "/dev/stderr": str(self.error_log),
+            "/dev/stdout": str(self.access_log),
         }
         places = re.compile("|".join(map(re.escape, here)))
         text = (ROOT / "deploy/nginx/nginx.conf").read_text()
@@ -141,6 +156,25 @@ def test_the_proxy_refuses_a_body_that_is_too_large(proxy: Proxy) -> None:
         timeout=20,
     )
     assert response.status_code == 413
+
+
+def test_no_log_of_the_proxy_contains_a_card_number_of_a_path(proxy: Proxy) -> None:
+    for path in ROUTES:
+        proxy.get(path)
+    refused = requests.post(
+        f"https://127.0.0.1:{proxy.public}/payment/booking/{CARD}",
+        data=b"x" * 65_537,  # nginx logs an error, which quotes the request line
+        verify=str(proxy.certificate),
+        timeout=20,
+    )
+    assert refused.status_code == 413
+
+    def logged() -> list[str]:
+        return [line.split()[3] for line in proxy.access_log.read_text().splitlines()]
+
+    wait_for(lambda: len(logged()) > len(ROUTES), 10, "requests are missing in the access log")
+    assert logged() == [*ROUTES.values(), "/payment/booking"]
+    assert CARD not in proxy.access_log.read_text() + proxy.error_log.read_text()
 
 
 def test_slow_uploads_do_not_occupy_the_api(proxy: Proxy) -> None:

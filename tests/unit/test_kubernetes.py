@@ -135,8 +135,13 @@ def test_the_ingress_exposes_the_service_without_private_paths() -> None:
     settings = (BASE / "settings.env").read_text()
     assert f"PUBLIC_URL=https://{rule['host']}\n" in settings
     annotations = ingress["metadata"]["annotations"]
-    limits = {"proxy-body-size": "64k", "proxy-request-buffering": "on", "proxy-next-upstream": "off"}
-    for name, value in limits.items():
+    values = {
+        "proxy-body-size": "64k",
+        "proxy-request-buffering": "on",
+        "proxy-next-upstream": "off",
+        "enable-access-log": "false",
+    }
+    for name, value in values.items():
         assert annotations[f"nginx.ingress.kubernetes.io/{name}"] == value
 
 

@@ -16,7 +16,7 @@ from app.abuse.attempts import make_guard
 from app.channels import ChannelName
 from app.clock import utcnow
 from app.errors import InvalidRequest
-from app.ids import forms_of
+from app.ids import forms_of, normalized_id
 from app.messaging.dead_letters import DeadLetter, DeadLetters, open_dead_letters
 from app.messaging.queues import QUEUES
 from app.messaging.topology import Topology
@@ -81,6 +81,26 @@ class Erased:
     left: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Found:
+    """The records about a person.
+
+    Attributes:
+        payments: the person's payments.
+        named: deliveries found by the person's identifiers. Each is found without other records.
+        related: deliveries that only their booking's payment or their event's other deliveries lead to.
+    """
+
+    payments: list[Transaction]
+    named: list[Notification]
+    related: list[Notification]
+
+    @property
+    def deliveries(self) -> list[Notification]:
+        """All deliveries, those that depend on others first."""
+        return [*self.related, *self.named]
+
+
 class Privacy:
     """Finds, exports, and erases the data about a person.
 
@@ -100,17 +120,17 @@ class Privacy:
             ServiceUnavailable: MongoDB or the broker is unavailable.
         """
         self._record(operator, "privacy.export", person)
-        payments, deliveries = self._found(person)
+        found = self._found(person)
         suppressions = make_suppressions(self._settings)
         named = [(ChannelName.EMAIL, each) for each in person.emails]
         named += [(ChannelName.SMS, each) for each in person.phones]
         listed = [entry for channel, each in named if (entry := suppressions.find(channel, each))]
         left: dict[str, str] = {}
         with closing(open_dead_letters(self._settings)) as letters:
-            buried = [case.letter for case in self._cases(letters, person, deliveries, left)]
+            buried = [case.letter for case in self._cases(letters, person, found.deliveries, left)]
         return {
-            "transactions": [_document(each) for each in payments],
-            "notifications": [_document(each) for each in deliveries],
+            "transactions": [_document(each) for each in found.payments],
+            "notifications": [_document(each) for each in found.deliveries],
             "dead_letters": [_exported(letter) for letter in buried],
             "suppressions": [_document(each) for each in listed],
             "collections": HELD,
@@ -130,38 +150,32 @@ class Privacy:
             InvalidRequest: the person was active within the last minute.
             ServiceUnavailable: MongoDB or the broker is unavailable; run it again.
         """
-        payments, deliveries = self._found(person)
-        newest = max((each.created_at for each in (*payments, *deliveries)), default=None)
+        found = self._found(person)
+        newest = max((each.created_at for each in (*found.payments, *found.deliveries)), default=None)
         if newest and newest > utcnow() - FRESH:
             raise InvalidRequest("This person was active within the last minute. Try again in a minute.")
-        extended = _with_addresses(person, payments)
+        extended = _with_addresses(person, found.payments)
         if not dry_run:
             self._record(operator, "privacy.erase", extended)
             self._erasures.add(extended, utcnow())
             # Again, because workers redact old events only from here on.
-            payments, deliveries = self._found(person)
+            found = self._found(person)
         done = Erased()
-        for delivery in deliveries:
-            self._erase_delivery(delivery, done, dry_run)
-        with closing(open_dead_letters(self._settings)) as letters:
-            found = [case.letter.id for case in self._cases(letters, extended, deliveries, done.left)]
-            if found and not dry_run:
-                picked = Selection(ids=frozenset(found))
-                dropped = dead_letters.drop(letters, self._queues(), picked, len(found), operator)
-                found = [case.letter.id for case in dropped]
-            done.dead_letters = found
+        # A repeated erasure finds the data that is left by other records, so each record is erased after
+        # those that it leads to: dead letters, related deliveries, named deliveries, payments.
+        self._drop_dead_letters(extended, found.deliveries, operator, done, dry_run)
         if not dry_run:
-            self._forget_attempts(person, payments, done)
-        # Last, because a repeated erasure finds bookings and addresses by the payments.
-        for payment in payments:
-            self._erase_payment(payment.id, done, dry_run)
+            self._forget_attempts(person, found.payments, done)
+        bookings = self._erase_deliveries(found.deliveries, done, dry_run)
+        for payment in found.payments:
+            self._erase_payment(payment.id, bookings, done, dry_run)
         return done
 
     def _record(self, operator: Operator, action: str, person: Person) -> None:
         first, *others = self._erasures.ids(person)
         record_action(operator, action, first, {"others": others} if others else None)
 
-    def _found(self, person: Person) -> tuple[list[Transaction], list[Notification]]:
+    def _found(self, person: Person) -> _Found:
         """Return the person's payments, and all notifications to the person or about the bookings."""
         payments: dict[Any, Transaction] = {}
         deliveries: dict[Any, Notification] = {}
@@ -179,20 +193,27 @@ class Privacy:
                 add(of_email(email))
             for phone in person.phones:
                 add(of_phone(phone))
+            named = list(deliveries.values())
             for name, values in (
                 ("booking_id", {form for each in payments.values() for form in forms_of(each.booking_id)}),
                 ("event_id", {each.event_id for each in deliveries.values()}),
             ):
                 for batch in _batches(sorted(values)):
                     add([(Notification, Condition({name: {"$in": batch}}))])
-        return list(payments.values()), list(deliveries.values())
+        ids = {each.pk for each in named}
+        related = [each for each in deliveries.values() if each.pk not in ids]
+        return _Found(list(payments.values()), named, related)
 
-    def _erase_payment(self, transaction_id: str, done: Erased, dry_run: bool) -> None:
+    def _erase_payment(self, transaction_id: str, bookings: set[str], done: Erased, dry_run: bool) -> None:
+        """Erase a payment, unless its booking is one of `bookings`, whose deliveries are left."""
         payment = self._books.get(transaction_id)
         if payment.outbox:
             done.left[transaction_id] = (
                 "the payment has unpublished events; run the command again after they are published"
             )
+            return
+        if payment.booking_id in bookings:
+            done.left[transaction_id] = "a notification about its booking is left; run the command again"
             return
         if not dry_run:
             now = utcnow()
@@ -201,13 +222,40 @@ class Privacy:
             )
         done.transactions.append(transaction_id)
 
-    def _erase_delivery(self, delivery: Notification, done: Erased, dry_run: bool) -> None:
-        if not dry_run:
-            with storage_errors():
-                if not notifications.erase(delivery):
-                    done.left[str(delivery.id)] = "being sent, or changed just now; run the command again"
-                    return
-        done.notifications.append(str(delivery.id))
+    def _erase_deliveries(self, deliveries: list[Notification], done: Erased, dry_run: bool) -> set[str]:
+        """Erase deliveries in this order. Return the bookings of events with a delivery that is left."""
+        events: set[str] = set()
+        with storage_errors():
+            for delivery in deliveries:
+                name = str(delivery.id)
+                if delivery.event_id in events:
+                    done.left[name] = "another notification for its event is left; run the command again"
+                elif dry_run or notifications.erase(delivery):
+                    done.notifications.append(name)
+                else:
+                    done.left[name] = "being sent, or changed just now; run the command again"
+                    events.add(delivery.event_id)
+        return {
+            normalized_id(each.booking_id)
+            for each in deliveries
+            if each.event_id in events and each.booking_id
+        }
+
+    def _drop_dead_letters(
+        self,
+        person: Person,
+        deliveries: Iterable[Notification],
+        operator: Operator,
+        done: Erased,
+        dry_run: bool,
+    ) -> None:
+        with closing(open_dead_letters(self._settings)) as letters:
+            found = [case.letter.id for case in self._cases(letters, person, deliveries, done.left)]
+            if found and not dry_run:
+                picked = Selection(ids=frozenset(found))
+                dropped = dead_letters.drop(letters, self._queues(), picked, len(found), operator)
+                found = [case.letter.id for case in dropped]
+        done.dead_letters = found
 
     def _cases(
         self, letters: DeadLetters, person: Person, deliveries: Iterable[Notification], left: dict[str, str]

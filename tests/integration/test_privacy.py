@@ -23,6 +23,7 @@ from app.errors import InvalidRequest
 from app.events.samples import sample
 from app.messaging.dead_letters import open_dead_letters
 from app.models import Attempt, Move, Notification, OperatorAction, Refund, Transaction, database
+from app.operations import notifications
 from app.operations.audit import Operator, Surface
 from app.operations.dead_letters import Selection, find
 from app.operations.privacy import Erased, Privacy
@@ -294,12 +295,54 @@ def test_an_interrupted_erasure_finds_the_rest_when_repeated(
 
     person = Person(emails=(EMAIL,))
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(Privacy, "_erase_delivery", interrupt)
+        interrupted.setattr(Privacy, "_erase_deliveries", interrupt)
         with pytest.raises(KeyboardInterrupt):
             erase(customer, person)
     erase(customer, person)
     # Only the person's payment connects this email with the person.
     assert NAME not in str(Notification.objects.get(event_id="evt_partner").event_data)
+
+
+def test_what_can_not_be_erased_yet_is_found_when_the_erasure_is_repeated(customer: Settings) -> None:
+    sms = Notification.objects.get(event_id="evt_1", notification_type="sms")
+    sms.compare_and_set({"_id": sms.id}, {"$set": {"status": "sending"}})
+    email = Notification.objects.get(event_id="evt_1", notification_type="email")
+    person = Person(emails=(EMAIL,))
+    report = erase(customer, person)
+    assert (report.transactions, report.notifications) == ([], [])
+    assert report.left == {
+        str(sms.id): "being sent, or changed just now; run the command again",
+        str(email.id): "another notification for its event is left; run the command again",
+        PAYMENT: "a notification about its booking is left; run the command again",
+    }
+    sms.compare_and_set({"_id": sms.id}, {"$set": {"status": "sent"}})
+    assert erase(customer, person).left == {}
+    sms, email = (Notification.objects.get(id=each.id) for each in (sms, email))
+    assert NAME not in f"{sms.event_data} {email.event_data}"
+    assert MongoLedger().find(PAYMENT).contact == {}
+
+
+@pytest.mark.parametrize("paid", [True, False])
+def test_an_erasure_interrupted_between_two_deliveries_finds_the_rest_when_repeated(
+    customer: Settings, monkeypatch: pytest.MonkeyPatch, *, paid: bool
+) -> None:
+    if not paid:
+        Transaction.objects(id=PAYMENT).delete()
+    erase_one, erased = notifications.erase, list[str]()
+
+    def erase_only_one(delivery: Notification) -> bool:
+        if erased:
+            raise KeyboardInterrupt
+        erased.append(str(delivery.id))
+        return erase_one(delivery)
+
+    person = Person(emails=(EMAIL,))
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(notifications, "erase", erase_only_one)
+        with pytest.raises(KeyboardInterrupt):
+            erase(customer, person)
+    erase(customer, person)
+    assert NAME not in str([each.event_data for each in Notification.objects(event_id="evt_1")])
 
 
 def test_an_erasure_that_is_refused_redacts_no_events(customer: Settings) -> None:

@@ -187,8 +187,9 @@ class Privacy:
 
         with storage_errors():
             for user_id in person.user_ids:
-                add([(Transaction, Condition({"user_id": user_id}))])
-                add([(Notification, Condition({"event_data.user_id": user_id}))])
+                forms = {"$in": forms_of(user_id)}
+                add([(Transaction, Condition({"user_id": forms}))])
+                add([(Notification, Condition({"event_data.user_id": forms}))])
             for email in person.emails:
                 add(of_email(email))
             for phone in person.phones:
@@ -291,7 +292,7 @@ class Privacy:
 
     def _forget_attempts(self, person: Person, payments: Iterable[Transaction], done: Erased) -> None:
         guard = make_guard(self._settings)
-        subjects = {("user", user_id) for user_id in person.user_ids}
+        subjects = {("user", user_id) for user_id in person.stored_user_ids}
         subjects |= {("booking", payment.booking_id) for payment in payments}
         try:
             done.redis_keys = sum(guard.lift(kind, name) for kind, name in sorted(subjects))
@@ -304,7 +305,7 @@ class Privacy:
 
 def _with_addresses(person: Person, payments: Iterable[Transaction]) -> Person:
     """Add the addresses from a user's payments, so that old events to them stay erased too."""
-    of_user = [payment.contact for payment in payments if payment.user_id in person.user_ids]
+    of_user = [payment.contact for payment in payments if payment.user_id in person.stored_user_ids]
     emails = {*person.emails, *(each["user_email"] for each in of_user if each.get("user_email"))}
     phones = {*person.phones, *(each["user_phone"] for each in of_user if each.get("user_phone"))}
     return Person(person.user_ids, sorted(emails), sorted(phones))

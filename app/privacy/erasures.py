@@ -17,6 +17,7 @@ from mongoengine.errors import NotUniqueError
 
 from app.channels import ChannelName
 from app.clock import from_iso, utcnow
+from app.ids import normalized_id
 from app.models import Erasure, storage_errors, storage_writes
 from app.suppressions.addresses import normalize
 
@@ -35,7 +36,7 @@ class Person:
     """The identifiers of a customer. At least one field is set.
 
     Attributes:
-        user_ids: exact user ids.
+        user_ids: user ids, in any Unicode form.
         emails: email addresses, in any case.
         phones: phone numbers in E.164, or any notation with a country code.
     """
@@ -44,9 +45,14 @@ class Person:
     emails: Sequence[str] = ()
     phones: Sequence[str] = ()
 
+    @property
+    def stored_user_ids(self) -> list[str]:
+        """The user ids as payments store them."""
+        return list(dict.fromkeys(map(normalized_id, self.user_ids)))
+
     def names(self) -> Iterator[tuple[str, str]]:
         """Yield the kind and the normalized value of each identifier."""
-        yield from (("user", user_id) for user_id in self.user_ids)
+        yield from (("user", user_id) for user_id in self.stored_user_ids)
         yield from (("email", normalize(ChannelName.EMAIL, email)) for email in self.emails)
         yield from (("phone", normalize(ChannelName.SMS, phone)) for phone in self.phones)
 

@@ -105,7 +105,7 @@ def _patterns(person: Person) -> Iterator[str]:
         digits = re.sub(r"\D", "", normalize(ChannelName.SMS, phone))
         if len(digits) >= _MIN_PHONE_DIGITS:
             yield rf"(?<!\d)(?:00)?{_SEPARATORS.join(digits)}(?!\d)"
-    for user_id in filter(None, person.user_ids):
+    for user_id in filter(None, person.stored_user_ids):
         anywhere = r"(?<![\w.@-])|" if len(user_id) >= _MIN_USER_ID_LENGTH else ""
         yield rf"(?:{anywhere}{_USER_ID_FIELD}){re.escape(user_id)}{_END}"
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from contextlib import closing
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 import redis
@@ -195,6 +196,28 @@ def test_an_event_that_decomposes_a_bookings_id_is_erased_with_its_payment(custo
     Transaction.objects(id=PAYMENT).update_one(set__booking_id="BOOK-\u00e9")
     Notification.objects(event_id="evt_john").update_one(set__booking_id="BOOK-e\u0301")
     assert len(erase(customer, Person((USER,))).notifications) == 3
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_user_id_is_found_in_every_unicode_form(customer: Settings, form: Literal["NFC", "NFD"]) -> None:
+    composed, decomposed = (unicodedata.normalize(each, "Am\u00e9lie") for each in ("NFC", "NFD"))
+    Transaction.objects(id=PAYMENT).update_one(set__user_id=composed, set__booking_id="BOOK-5")
+    Notification.objects(event_id="evt_1").update(set__event_data__user_id=decomposed)
+    guard = make_guard(customer)
+    attempt = guard.begin("TXN-y", booking_id="BOOK-9", user_id=composed, customer_ip=None, token=None)
+    guard.record_decline(attempt._subjects, None, None, "BOOK-9", "TXN-y")
+    buried = event("evt_buried", user_id=decomposed, user_email="amelie@example.com", user_phone=None)
+    refused = b'{"user": {"id": "Ame\xcc\x81lie"}, "ev'
+    bury(customer, QUEUE, [json.dumps(buried).encode(), refused])
+    person = Person((unicodedata.normalize(form, composed),))
+    assert len(Privacy(customer).export(person, OPERATOR)["notifications"]) == 2
+    report = erase(customer, person)
+    # The third dead letter has the email address from the payment.
+    assert (report.transactions, len(report.notifications), len(report.dead_letters)) == ([PAYMENT], 2, 3)
+    assert report.redis_keys
+    for user_id in (composed, decomposed):
+        old = event("evt_replayed", user_id=user_id, user_email="new@example.com", user_phone=None)
+        assert make_erasures(customer).covers(old)
 
 
 def test_a_dry_run_changes_nothing_and_asks_for_no_confirmation(customer: Settings) -> None:

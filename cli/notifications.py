@@ -176,23 +176,33 @@ def resend(ids: tuple[str, ...], force: bool, as_json: bool) -> None:
         movieapp notifications resend 6564f1c2a1b2c3d4e5f60718
     """
     settings = connect()
+    from app.errors import Problem
     from app.messaging.broker import make_broker
     from app.messaging.dispatch import Dispatch
     from app.messaging.topology import Topology
     from app.models import storage_errors
     from app.operations import notifications as operations
 
-    with closing(make_broker(settings)) as broker, storage_errors():
+    refused = {}
+    with closing(make_broker(settings)) as broker:
         dispatch = Dispatch(broker, Topology.of(settings))
-        refused = {
-            name: operations.resend(name, dispatch, operator(), again=force, past_suppression=force)
-            for name in ids
-        }
+        for name in ids:
+            # A failure must not hide which notifications are queued: repeating them with --force sends them
+            # twice.
+            try:
+                with storage_errors():
+                    reason = operations.resend(
+                        name, dispatch, operator(), again=force, past_suppression=force
+                    )
+                outcome = f"refused: {reason}" if reason else "queued"
+            except Problem as problem:
+                reason = problem.message
+                outcome = f"failed: {reason}"
+            refused[name] = reason
+            if not as_json:
+                click.echo(f"{name}  {outcome}")
     if as_json:
         print_json([{"id": name, "queued": not reason, "reason": reason} for name, reason in refused.items()])
-    else:
-        for name, reason in refused.items():
-            click.echo(f"{name}  {f'refused: {reason}' if reason else 'queued'}")
     if any(refused.values()):
         sys.exit(1)
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import dramatiq
 import pytest
+from click.testing import CliRunner
+from dramatiq.errors import BrokerConnectionError
 
 from actors.declare import worker_broker
 from app import models
@@ -23,7 +25,8 @@ from app.models import Attempt, Notification
 from app.operations.audit import Operator, Surface, find_actions
 from app.operations.notifications import Criteria, find, resend
 from app.settings import Settings
-from tests.support.commands import movieapp
+from cli.main import main
+from tests.support.commands import environment, movieapp
 from tests.support.mail import MailSink
 from tests.support.wait import wait_for
 
@@ -114,6 +117,38 @@ def test_resend_reports_queued_and_refused_notifications(stack: Settings) -> Non
     audit = failed.attempts[-1]
     assert (audit.outcome, audit.detail) == ("queued", "by an operator: resent, was failed")
     assert movieapp(stack, "notifications", "resend", str(sent.id), "--force").returncode == 0
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_resend_names_the_queued_notifications_if_a_later_one_fails(
+    stack: Settings, monkeypatch: pytest.MonkeyPatch, as_json: bool
+) -> None:
+    first, second, third = (str(record("sent", number).id) for number in range(3))
+
+    def dispatch(self: Dispatch, notification: Notification) -> None:
+        if str(notification.id) == third:
+            raise BrokerConnectionError("connection refused")
+
+    monkeypatch.setattr(Dispatch, "__call__", dispatch)
+    words = ["notifications", "resend", first, second, third, "--force", *(["--json"] if as_json else [])]
+    done = CliRunner().invoke(main, ["--data-dir", "/dev/null/none", *words], env=environment(stack))
+    reason = (
+        "The broker is unavailable (BrokerConnectionError). A worker will queue the notification "
+        f"{third} when the broker is available again."
+    )
+    assert done.exit_code == 1
+    if as_json:
+        assert json.loads(done.stdout) == [
+            {"id": first, "queued": True, "reason": None},
+            {"id": second, "queued": True, "reason": None},
+            {"id": third, "queued": False, "reason": reason},
+        ]
+    else:
+        assert done.stdout.splitlines() == [
+            f"{first}  queued",
+            f"{second}  queued",
+            f"{third}  failed: {reason}",
+        ]
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import redirect, request, url_for
 
+from app.api.errors import STATUS
 from app.clock import utcnow
 from app.dashboard.access import MONEY, READ, access, operator
 from app.dashboard.blueprint import blueprint, page, requires
@@ -94,8 +95,13 @@ def confirm_refunds(run_id: str) -> Any:
             )
         if not repeats_total(request.form.get("total", ""), run.totals):
             return refund_run(run_id, "The total that you entered is wrong. Nothing was refunded.")
-    bulk_refunds.confirm(runs, run, operator())
-    return redirect(url_for("dashboard.refund_run", run_id=run_id))
+    address = url_for("dashboard.refund_run", run_id=run_id)
+    try:
+        bulk_refunds.confirm(runs, run, operator())
+    except bulk_refunds.StartNotConfirmed as problem:
+        # Only a link to the run: MongoDB may still be unavailable, and the run's page needs it.
+        return page("error", message=problem.message, run=address), STATUS[problem.code]
+    return redirect(address)
 
 
 @blueprint.route("/refunds/<run_id>/stop", methods=["POST"])

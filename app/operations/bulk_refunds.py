@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from app.clock import utcnow
-from app.errors import InvalidRequest
+from app.errors import InvalidRequest, Unacknowledged
 from app.ids import new_id
 from app.operations.audit import Operator, record_action
 from app.payments.bulk.plan import digest_of, make_plan, total_text, totals_of
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
 #: Maximum characters of a reason, which customers read, and of the name of a list.
 MAX_REASON_LENGTH = 200
 _MAX_SOURCE_LENGTH = 300
+
+
+class StartNotConfirmed(Unacknowledged):
+    """MongoDB did not acknowledge the start of a bulk refund: a worker may carry it out."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            f"The start of the bulk refund {run_id} is not confirmed: the bulk refund may be running. To "
+            f"check, run: movieapp refunds show {run_id}"
+        )
 
 
 @dataclass(frozen=True)
@@ -77,11 +88,13 @@ def begin(runs: RunStore, planned: Plan, operator: Operator) -> Run:
     """Start a plan that the operator confirmed.
 
     Raises:
-        ServiceUnavailable: the action is not recorded; nothing is refunded.
+        StartNotConfirmed: the run may have started.
+        ServiceUnavailable: the action or the run is not recorded; nothing is refunded.
     """
     run = replace(planned.run, status=RunStatus.RUNNING, confirmed_at=utcnow())
     _record(operator, "refunds.bulk", run)
-    runs.add(run, planned.lines)
+    with _start_of(run):
+        runs.add(run, planned.lines)
     return run
 
 
@@ -90,10 +103,13 @@ def confirm(runs: RunStore, run: Run, operator: Operator) -> None:
 
     Raises:
         InvalidRequest: the run is finished.
-        ServiceUnavailable: the action is not recorded.
+        StartNotConfirmed: the run may have started.
+        ServiceUnavailable: the action or the start is not recorded.
     """
     _record(operator, "refunds.bulk" if run.status == RunStatus.PLANNED else "refunds.resume", run)
-    if not runs.begin(run.id, utcnow()) and runs.find(run.id).status == RunStatus.FINISHED:
+    with _start_of(run):
+        started = runs.begin(run.id, utcnow())
+    if not started and runs.find(run.id).status == RunStatus.FINISHED:
         raise InvalidRequest(f"The bulk refund {run.id} is finished. Plan a new bulk refund.")
 
 
@@ -125,6 +141,14 @@ def results_of(ledger: Ledger, run_id: str, lines: Sequence[Line]) -> list[Resul
     """Return the results of given lines; see `results`."""
     payments = ledger.find_all({line.transaction_id for line in lines if line.transaction_id})
     return [result_of(run_id, line, payments.get(line.transaction_id or "")) for line in lines]
+
+
+@contextmanager
+def _start_of(run: Run) -> Iterator[None]:
+    try:
+        yield
+    except Unacknowledged as error:
+        raise StartNotConfirmed(run.id) from error
 
 
 def _record(operator: Operator, action: str, run: Run) -> None:

@@ -20,7 +20,7 @@ from app import models
 from app.clock import utcnow
 from app.events.samples import sample
 from app.ids import new_id
-from app.models import Notification, OperatorAction, RefundRun, Transaction
+from app.models import Notification, OperatorAction, RefundRun, RefundRunLine, Transaction
 from app.operations.audit import Operator, Surface
 from app.operations.bulk_refunds import begin, confirm, plan, results, stop
 from app.payments.bulk.execute import carry_out, carry_out_next
@@ -32,6 +32,7 @@ from app.payments.service import Payments, make_payments
 from cli.main import main
 from cli.refunds import _begin
 from tests.support.commands import environment
+from tests.support.lost_writes import lose_acknowledgment
 
 if TYPE_CHECKING:
     from app.payments.bulk.records import Run
@@ -224,6 +225,34 @@ def test_only_the_repeated_total_confirms_a_run(
     ended = CliRunner().invoke(command, input=f"{typed}\n")
     assert (ended.exit_code == 0) == bool(started), ended.output
     assert RefundRun.objects.count() == started
+
+
+def test_a_run_whose_start_is_not_acknowledged_is_reported_as_not_confirmed(
+    paying: Settings, side: Payments, runs: RunStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "list.txt"
+    file.write_text(pay(side, "BOOK-1"))
+    lose_acknowledgment(monkeypatch, "insert_one", "running", RefundRun.collection().name)
+    ended = movieapp(paying, "refunds", "bulk", str(file), "--yes")
+    [run] = runs.newest()
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.splitlines()[-1] == (
+        f"Error: The start of the bulk refund {run.id} is not confirmed: the bulk refund may be running. To "
+        f"check, run: movieapp refunds show {run.id}"
+    )
+    carry_out_next(side, runs, threading.Event())
+    assert "refunded" in movieapp(paying, "refunds", "show", run.id).stdout
+
+
+def test_a_bulk_refund_whose_lines_are_not_acknowledged_never_starts(
+    paying: Settings, side: Payments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "list.txt"
+    file.write_text(pay(side, "BOOK-1"))
+    lose_acknowledgment(monkeypatch, "insert_many", "BOOK-1", RefundRunLine.collection().name)
+    ended = movieapp(paying, "refunds", "bulk", str(file), "--yes")
+    assert (ended.returncode, "the request was not processed" in ended.stderr) == (1, True)
+    assert RefundRun.objects.count() == 0
 
 
 def test_a_stopped_run_refunds_nothing_more_until_it_is_resumed(

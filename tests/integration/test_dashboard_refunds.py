@@ -18,6 +18,7 @@ from app.payments.bulk.execute import carry_out_next
 from app.payments.bulk.store import RunStore
 from app.payments.orders import PaymentOrder
 from tests.integration.test_dashboard_access import form_token, signed_in
+from tests.support.lost_writes import lose_acknowledgment
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -102,6 +103,21 @@ def test_a_run_is_stopped_and_resumed(app: Flask, client: FlaskClient, paid: lis
     assert Transaction.objects(status="refunded").count() == 2
     again = post(client, f"/{run_id}/stop")
     assert (again.status_code, "its status is finished" in again.text) == (422, True)
+
+
+def test_a_confirmation_that_mongodb_does_not_acknowledge_is_reported_as_not_confirmed(
+    app: Flask, client: FlaskClient, paid: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = plan(client, *paid)
+    lose_acknowledgment(monkeypatch, "update_one", "running", RefundRun.collection().name)
+    response = post(client, f"/{run_id}/confirm", total="50")
+    assert response.status_code == 503
+    assert f"The start of the bulk refund {run_id} is not confirmed" in response.text
+    assert f"movieapp refunds show {run_id}" in response.text
+    assert f'<a href="/dashboard/refunds/{run_id}">Open the bulk refund</a>' in response.text
+    assert "not processed" not in response.text
+    sweep(app)
+    assert Transaction.objects(status="refunded").count() == 2
 
 
 def test_an_old_plan_is_not_carried_out(client: FlaskClient, paid: list[str]) -> None:

@@ -9,9 +9,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import pymongo.errors
 import pytest
-from pymongo.collection import Collection
 
 from app import create_app
 from app.clock import utcnow
@@ -23,6 +21,7 @@ from app.payments.recovery import recover_due
 from app.payments.states import Actor
 from app.services import EXTENSION
 from tests.support import stripe
+from tests.support.lost_writes import lose_acknowledgment
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -110,20 +109,6 @@ def events(booking: str = "BOOK-1") -> list[str]:
         if step.event_id
     ]
     return [name for _, name in sorted(steps)]
-
-
-def lose_acknowledgment(monkeypatch: pytest.MonkeyPatch, method: str, field: str) -> None:
-    """Make MongoDB carry out the next write that mentions `field`, and lose its acknowledgment."""
-    real = getattr(Collection, method)
-
-    def write(self: Collection[Any], *args: Any, **kwargs: Any) -> Any:
-        result = real(self, *args, **kwargs)
-        if self.name == "transaction_logs" and field in repr(args):
-            monkeypatch.setattr(Collection, method, real)
-            raise pymongo.errors.NetworkTimeout("the acknowledgment never came")
-        return result
-
-    monkeypatch.setattr(Collection, method, write)
 
 
 def test_m1_a_charge_made_hours_later_by_the_same_client_is_found(

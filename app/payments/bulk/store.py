@@ -26,11 +26,17 @@ class RunStore:
     """
 
     def add(self, run: Run, lines: Sequence[Line]) -> None:
-        """Store a run. It becomes visible after all of its lines are stored."""
-        with storage_writes():
+        """Store a run. It becomes visible after all of its lines are stored.
+
+        Raises:
+            Unacknowledged: the run may be stored.
+        """
+        # Not `storage_writes`: without their run, lines have no effect, whether MongoDB stored them or not.
+        with storage_errors():
             RefundRunLine.collection().insert_many(
                 [_line_document(run.id, line) for line in lines], ordered=False
             )
+        with storage_writes():
             RefundRun.collection().insert_one(_run_document(run))
 
     def find(self, run_id: str) -> Run:
@@ -71,7 +77,11 @@ class RunStore:
             return RefundRunLine.collection().count_documents(query)
 
     def begin(self, run_id: str, now: datetime) -> bool:
-        """Start a planned or stopped run. Return whether there was one."""
+        """Start a planned or stopped run. Return whether there was one.
+
+        Raises:
+            Unacknowledged: the run may have started.
+        """
         startable = {"_id": run_id, "status": {"$in": [RunStatus.PLANNED.value, RunStatus.STOPPED.value]}}
         change = {"$set": {"status": RunStatus.RUNNING.value, "confirmed_at": now}}
         with storage_writes():

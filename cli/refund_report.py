@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.listing import print_csv
 from cli.output import fields, print_json, table
 
 if TYPE_CHECKING:
@@ -57,11 +56,10 @@ def show_plan(planned: Plan, *, as_json: bool, as_csv: bool, dry_run: bool) -> N
         for line in lines
     ]
     if as_json:
-        shown = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
-        print_json({"dry_run": True, "totals": dict(planned.run.totals), "lines": shown})
+        print_json({"dry_run": True, "totals": dict(planned.run.totals), "lines": _named(rows)})
         return
     if as_csv:
-        _print_csv(rows)
+        print_csv(_COLUMNS, _named(rows))
         return
     named = [row for row, line in zip(rows, lines, strict=True) if line.verdict != Verdict.REFUND]
     if named and dry_run:
@@ -90,10 +88,9 @@ def report(payments: Payments, run: Run, *, as_json: bool, as_csv: bool) -> None
         for outcome, currency, count, amount in sums_of(found)
     ]
     if as_json:
-        lines = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
-        print_json({**summary(run), "sums": sums, "lines": lines})
+        print_json({**summary(run), "sums": sums, "lines": _named(rows)})
     elif as_csv:
-        _print_csv(rows)
+        print_csv(_COLUMNS, _named(rows))
     else:
         fields({name: as_text(value) for name, value in summary(run).items()})
         click.echo()
@@ -122,12 +119,8 @@ def _row(result: Result) -> tuple[object, ...]:
     )
 
 
-def _print_csv(rows: Sequence[Sequence[object]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows(rows)
-    click.echo(text.getvalue(), nl=False)
+def _named(rows: Sequence[Sequence[object]]) -> list[dict[str, object]]:
+    return [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
 
 
 def summary(run: Run) -> dict[str, Any]:

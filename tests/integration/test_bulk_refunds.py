@@ -208,6 +208,18 @@ def test_an_unknown_run_is_reported_in_one_line(paying: Settings, words: str) ->
     assert ended.stderr == "Error: No bulk refund has the id RUN-0.\n"
 
 
+def test_csv_of_a_bulk_refund_contains_no_formulas(paying: Settings, side: Payments, tmp_path: Path) -> None:
+    file = tmp_path / "list.json"
+    file.write_text(json.dumps([pay(side, "=1+1"), "=2+2"]))
+    plan_csv = movieapp(paying, "refunds", "bulk", str(file), "--dry-run", "--csv").stdout
+    report_csv = movieapp(paying, "refunds", "bulk", str(file), "--yes", "--csv").stdout
+    shown_csv = movieapp(paying, "refunds", "show", RefundRun.objects.get().id, "--csv").stdout
+    for printed in (plan_csv, report_csv, shown_csv):
+        first, second = csv.DictReader(io.StringIO(printed))
+        assert (first["booking_id"], first["amount"]) == ("'=1+1", "50.00")
+        assert "'=2+2" in (second["transaction_id"], second["booking_id"])
+
+
 @pytest.mark.parametrize(("typed", "started"), [("50.00 USD", 1), ("50", 1), ("yes", 0), ("500.00 USD", 0)])
 def test_only_the_repeated_total_confirms_a_run(
     side: Payments, runs: RunStore, typed: str, started: int

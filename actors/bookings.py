@@ -14,6 +14,7 @@ from typing import Any
 
 from bson import ObjectId
 
+from app.events.changes import material_changes
 from app.events.times import read_time
 from app.models import Notification
 
@@ -30,6 +31,9 @@ CHANGES = (*STATES, _CANCELLED, *_REFUNDS)
 
 #: Fields of a ticket. A later state with the same values does not supersede an earlier one.
 _TICKET = ("movie_title", "cinema_name", "cinema_address", "screen", "seats", "tickets")
+
+#: Fields that a message takes from a later state of its booking: the ticket and its links.
+RENEWED = (*_TICKET, "ticket_url", "directions_url", "poster_url")
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,9 @@ def is_superseded(event: Mapping[str, Any], event_type: str) -> bool:
 
 
 def outdated(event: Mapping[str, Any], facts: Sequence[Fact]) -> str | None:
-    """Return why an event is outdated; None if it is not.
+    """Return why the reminder of an event is outdated; None if it is not.
+
+    A later state outdates it only if its own message carries the whole ticket, or if the show is another.
 
     Args:
         event: the event to check.
@@ -92,9 +98,17 @@ def outdated(event: Mapping[str, Any], facts: Sequence[Fact]) -> str | None:
     if _is_refunded_in_full(event, facts):
         return "the booking is refunded in full"
     current = current_state(facts)
-    if current is not None and _ticket(current.event) != _ticket(event):
-        return "the booking has changed since"
-    return None
+    if current is None or _ticket(current.event) == _ticket(event):
+        return None
+    if _begins(current.event) == _begins(event) and not _has_message(current):
+        return None
+    return "the booking has changed since"
+
+
+def renewed(event: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event with the ticket of a later state of its booking."""
+    kept = {name: value for name, value in event.items() if name not in RENEWED}
+    return kept | {name: state[name] for name in RENEWED if name in state}
 
 
 def happened_before(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
@@ -118,6 +132,10 @@ def current_state(facts: Sequence[Fact]) -> Fact | None:
         if current is None or not happened_before(fact.event, current.event):
             current = fact
     return current
+
+
+def _has_message(state: Fact) -> bool:
+    return state.event_type == _CONFIRMED or any(material_changes(state.event))
 
 
 def _still_counts(fact: Fact, facts: Sequence[Fact]) -> bool:
@@ -174,6 +192,9 @@ def _amount(value: object) -> Decimal:
 
 
 def _ticket(event: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (_begins(event), *(event.get(name) or None for name in _TICKET))
+
+
+def _begins(event: Mapping[str, Any]) -> datetime | str:
     showtime = str(event.get("showtime"))
-    begins = read_time(showtime, event.get("timezone")).instant or showtime
-    return (begins, *(event.get(name) or None for name in _TICKET))
+    return read_time(showtime, event.get("timezone")).instant or showtime

@@ -14,7 +14,7 @@ import redis
 from actors import deliveries
 from actors.backoff import MAX_DELAY_MS, delay, spread
 from actors.errors import DeliveryError, NotAllowed, Postponed, TemporaryFailure, Uncertain, Unsubscribed
-from actors.relevance import obsolete
+from actors.relevance import review
 from app.clock import from_iso, seconds, utcnow
 from app.delivery_status import DeliveryStatus
 from app.feedback.outcome import count_outcome, log_outcome
@@ -175,7 +175,8 @@ class Deliver:
                     raise
 
     def _attempt(self, notification: Notification) -> None:
-        if reason := obsolete(notification, utcnow()):
+        reason, event = review(notification, utcnow())
+        if reason:
             self._skip(notification, reason)
             return
         if reason := self._suppressed.check(notification):
@@ -184,6 +185,8 @@ class Deliver:
         if reason := self._exceeded(notification):
             self._skip(notification, reason)
             return
+        # Only in memory, and only for sending: the stored event must stay as it was published.
+        notification.event_data = event  # type: ignore[assignment]
         try:
             fields = self.sender.send(notification)
         except Unsubscribed as error:

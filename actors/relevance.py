@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from actors.bookings import happened_before, is_superseded, outdated, recorded_facts
+from actors.bookings import (
+    RENEWED,
+    STATES,
+    current_state,
+    happened_before,
+    is_superseded,
+    outdated,
+    recorded_facts,
+    renewed,
+)
 from app.clock import from_iso
 from app.delivery_status import ACCEPTED, DeliveryStatus
 from app.events import catalog
-from app.events.changes import material_changes
+from app.events.changes import differ_materially, material_changes
 from app.events.times import read_time, resolve_zone
 from app.models import Notification
 
@@ -19,6 +28,9 @@ _LAST_ZONE = timedelta(hours=12)
 #: Statuses of messages that were or may be read. An older state must not follow them.
 _RECEIVED_STATUSES = (*ACCEPTED, DeliveryStatus.UNCERTAIN)
 
+#: Event types that decide about a confirmation or update of the same booking.
+_DECISIVE = (*STATES, "booking.cancelled")
+
 #: Event type → type of the later event that makes it untrue, and why it is then skipped.
 _SUPERSEDED_BY = {
     "booking.cancelled": ("booking.confirmed", "the booking was confirmed again"),
@@ -26,25 +38,54 @@ _SUPERSEDED_BY = {
 }
 
 
-def obsolete(notification: Notification, now: datetime) -> str | None:
-    """Return why `notification` is obsolete; None if it is not.
+class Review(NamedTuple):
+    """Whether a delivery is still relevant, and what its message says.
+
+    Attributes:
+        obsolete: why the delivery is obsolete; None if it is not.
+        event: the delivery's event, with the ticket that is valid now.
+    """
+
+    obsolete: str | None
+    event: dict[str, Any]
+
+
+def review(notification: Notification, now: datetime) -> Review:
+    """Check whether `notification` is obsolete, and renew its ticket.
 
     A confirmation or update is obsolete after the show has begun, and after a cancellation or later update
-    was sent. An update without a material change is never sent. A reminder is sent while it matches the
-    booking. A cancellation is obsolete after a later confirmation was recorded, and a failed payment after a
-    later payment of the booking was.
+    was sent. An update without a material change is never sent: messages that are sent after it carry its
+    ticket. A reminder is sent while it matches the booking. A cancellation is obsolete after a later
+    confirmation was recorded, and a failed payment after a later payment of the booking was.
     """
     match notification.event_type:
-        case "booking.confirmed":
-            return _too_late(notification.event_data, now) or _overtaken_confirmation(notification)
-        case "booking.updated":
-            if not any(material_changes(notification.event_data)):
-                return "nothing changed that the customer must know"
-            return _too_late(notification.event_data, now) or _overtaken_update(notification)
+        case "booking.confirmed" | "booking.updated":
+            return _review_state(notification, now)
         case catalog.REMINDER:
-            return _outdated_reminder(notification, now)
+            return _review_reminder(notification.event_data, now)
         case _:
-            return _superseded(notification)
+            return Review(_superseded(notification), notification.event_data)
+
+
+def _review_state(notification: Notification, now: datetime) -> Review:
+    event = notification.event_data
+    is_update = notification.event_type == "booking.updated"
+    if is_update and not any(material_changes(event)):
+        return Review("nothing changed that the customer must know", event)
+    if reason := _too_late(event, now):
+        return Review(reason, event)
+    others = _other_events(notification)
+    overtaken = _overtaken_update if is_update else _overtaken_confirmation
+    return Review(overtaken(event, _received_events(others)), _with_current_ticket(event, others))
+
+
+def _review_reminder(event: dict[str, Any], now: datetime) -> Review:
+    begins = from_iso(event["begins_at"])
+    if begins is not None and begins < now:
+        return Review("the showtime has passed", event)
+    facts = recorded_facts(event["booking_id"])
+    current = current_state(facts)
+    return Review(outdated(event, facts), renewed(event, current.event) if current else event)
 
 
 def _too_late(event: dict[str, Any], now: datetime) -> str | None:
@@ -71,14 +112,6 @@ def latest_meaning(text: str, zone: str | None) -> datetime | None:
         return None
 
 
-def _outdated_reminder(notification: Notification, now: datetime) -> str | None:
-    event = notification.event_data
-    begins = from_iso(event["begins_at"])
-    if begins is not None and begins < now:
-        return "the showtime has passed"
-    return outdated(event, recorded_facts(event["booking_id"]))
-
-
 def _superseded(notification: Notification) -> str | None:
     if notification.event_type not in _SUPERSEDED_BY:
         return None
@@ -86,17 +119,13 @@ def _superseded(notification: Notification) -> str | None:
     return reason if is_superseded(notification.event_data, later) else None
 
 
-def _overtaken_confirmation(notification: Notification) -> str | None:
-    event = notification.event_data
-    received = _received_events(notification, "booking.cancelled", "booking.updated")
+def _overtaken_confirmation(event: dict[str, Any], received: dict[str, list[dict[str, Any]]]) -> str | None:
     if any(not happened_before(sent, event) for sent in received["booking.cancelled"]):
         return "the booking's cancellation was sent before"
     return _overtaken(event, received["booking.updated"])
 
 
-def _overtaken_update(notification: Notification) -> str | None:
-    event = notification.event_data
-    received = _received_events(notification, "booking.cancelled", "booking.confirmed", "booking.updated")
+def _overtaken_update(event: dict[str, Any], received: dict[str, list[dict[str, Any]]]) -> str | None:
     confirmed = received["booking.confirmed"]
     # Only a later confirmation restores a canceled booking.
     if any(
@@ -111,14 +140,34 @@ def _overtaken(event: dict[str, Any], received: list[dict[str, Any]]) -> str | N
     return "a later state of the booking was sent before" if later else None
 
 
-def _received_events(notification: Notification, *event_types: str) -> dict[str, list[dict[str, Any]]]:
-    """Return the events whose messages about a booking were sent: event type → timestamps."""
+def _with_current_ticket(event: dict[str, Any], others: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return an event with the ticket of the booking's current state, if that certainly happened later.
+
+    A state with a material difference has its own message with the whole ticket.
+    """
+    latest = event
+    for other in others:
+        if other["event_type"] in STATES and happened_before(latest, other["event_data"]):
+            latest = other["event_data"]
+    return event if latest is event or differ_materially(event, latest) else renewed(event, latest)
+
+
+def _received_events(others: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the events whose messages were sent: event type → events."""
+    found: dict[str, list[dict[str, Any]]] = {event_type: [] for event_type in _DECISIVE}
+    for other in others:
+        if other["status"] in _RECEIVED_STATUSES:
+            found[other["event_type"]].append(other["event_data"])
+    return found
+
+
+def _other_events(notification: Notification) -> list[dict[str, Any]]:
+    """Return the records of other events that decide about a confirmation or update, newest first."""
     query = {
         "booking_id": notification.booking_id,
-        "event_type": {"$in": list(event_types)},
-        "status": {"$in": list(_RECEIVED_STATUSES)},
+        "event_type": {"$in": list(_DECISIVE)},
+        "event_id": {"$ne": notification.event_id},
     }
-    found: dict[str, list[dict[str, Any]]] = {event_type: [] for event_type in event_types}
-    for sent in Notification.find(query, "event_type", "event_data.timestamp"):
-        found[sent["event_type"]].append(sent["event_data"])
-    return found
+    read = [f"event_data.{name}" for name in ("timestamp", "showtime", "timezone", *RENEWED)]
+    found = Notification.find(query, "event_type", "status", "created_at", *read)
+    return sorted(found, key=lambda other: other["created_at"], reverse=True)

@@ -47,6 +47,15 @@ def material_changes(event: Mapping[str, Any]) -> Iterator[Change]:
             yield Change(name, _known({**event, **previous}, fields), _known(event, fields))
 
 
+def differ_materially(state: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two states of a booking differ in a field that customers are notified of."""
+    names = [name for fields in _MATERIAL.values() for name in fields]
+    return any(
+        _meaning(state, name, state.get(name) or None) != _meaning(other, name, other.get(name) or None)
+        for name in names
+    )
+
+
 def _known(source: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
     return {field: source[field] for field in fields if source.get(field) not in (None, "")}
 

@@ -57,15 +57,40 @@ def test_a_state_is_current_until_another_is_known() -> None:
         {"screen": "Screen 9"},
         {"cinema_name": "Roxy"},
         {"seats": ["Z1"]},
-        {"tickets": [{"seat": "B5", "code": "other"}]},
     ],
 )
 def test_an_update_supersedes_the_earlier_state_in_any_order_of_arrival(changes: dict[str, Any]) -> None:
-    first, second = confirmed(0), updated(1, **changes)
+    previous = {name: CONFIRMED[name] for name in changes}
+    first, second = confirmed(0), updated(1, **changes, previous=previous)
     for facts in permutations([first, second]):
         assert current_state(facts) is second
         assert outdated(first.event, facts) == "the booking has changed since"
         assert outdated(second.event, facts) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tickets": [{"seat": "B5", "code": "other"}]},
+        {"movie_title": "The 3rd Man"},
+        {"seats": CONFIRMED["seats"][::-1]},
+    ],
+)
+def test_an_update_without_a_message_supersedes_nothing(changes: dict[str, Any]) -> None:
+    # No message about the update carries the ticket, so the reminder must.
+    previous = {name: CONFIRMED.get(name, "") for name in changes if name != "tickets"}
+    first, second = confirmed(0), updated(1, **changes, previous=previous)
+    for facts in permutations([first, second]):
+        assert outdated(first.event, facts) is None
+    confirmed_again = confirmed(2, **changes)
+    assert outdated(first.event, [first, second, confirmed_again]) == "the booking has changed since"
+
+
+def test_an_update_without_a_message_supersedes_a_reminder_of_another_showtime() -> None:
+    first = confirmed(0)
+    moved = {"showtime": "2036-12-16T20:00:00-05:00"}
+    updates = [updated(1, **moved, previous={"showtime": CONFIRMED["showtime"]}), updated(2, **moved)]
+    assert outdated(first.event, [first, *updates]) == "the booking has changed since"
 
 
 def test_a_later_state_with_the_same_ticket_supersedes_nothing() -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from actors import relevance
-from actors.relevance import latest_meaning, obsolete
+from actors.relevance import latest_meaning, review
 from app.clock import iso
 from app.models import Notification
 
@@ -55,28 +55,28 @@ def cancelled_at(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Timestamps of the cancellations that were sent for the booking. The test adds to them."""
     timestamps: list[object] = []
 
-    def received(notification: Notification, *event_types: str) -> dict[str, list[dict[str, object]]]:
+    def others(notification: Notification) -> list[dict[str, object]]:
         assert notification.booking_id == "BOOK-1"
-        sent = [{"timestamp": timestamp} for timestamp in timestamps]
-        return {event_type: sent if event_type == "booking.cancelled" else [] for event_type in event_types}
+        sent = {"event_type": "booking.cancelled", "status": "sent"}
+        return [sent | {"event_data": {"timestamp": timestamp}} for timestamp in timestamps]
 
-    monkeypatch.setattr(relevance, "_received_events", received)
+    monkeypatch.setattr(relevance, "_other_events", others)
     return timestamps
 
 
 def test_a_confirmation_is_sent_until_the_show_begins(cancelled_at: list[object]) -> None:
     begins = iso(NOW)
-    assert obsolete(confirmed(begins), NOW) is None
-    assert obsolete(confirmed(begins), NOW + timedelta(milliseconds=1)) == "the showtime has passed"
+    assert review(confirmed(begins), NOW).obsolete is None
+    assert review(confirmed(begins), NOW + timedelta(milliseconds=1)).obsolete == "the showtime has passed"
     in_new_york = confirmed("2026-12-01T06:59:59", zone="America/New_York")
-    assert obsolete(in_new_york, NOW) == "the showtime has passed"
-    assert obsolete(confirmed("tonight"), NOW + timedelta(days=999)) is None
+    assert review(in_new_york, NOW).obsolete == "the showtime has passed"
+    assert review(confirmed("tonight"), NOW + timedelta(days=999)).obsolete is None
 
 
 def test_other_events_are_sent_at_any_time(cancelled_at: list[object]) -> None:
     late = confirmed(iso(NOW - timedelta(days=1)))
     late.event_type = "booking.refunded"
-    assert obsolete(late, NOW) is None
+    assert review(late, NOW).obsolete is None
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,9 @@ def test_a_confirmation_must_be_certainly_newer_than_every_cancellation(
 ) -> None:
     cancelled_at += timestamps
     reason = None if is_sent else "the booking's cancellation was sent before"
-    assert obsolete(confirmed(), NOW) == reason
+    assert review(confirmed(), NOW).obsolete == reason
 
 
 def test_a_confirmation_with_an_unreadable_timestamp_is_not_newer(cancelled_at: list[object]) -> None:
     cancelled_at.append("2026-11-30T09:00:00Z")
-    assert obsolete(confirmed(timestamp="today"), NOW) == "the booking's cancellation was sent before"
+    assert review(confirmed(timestamp="today"), NOW).obsolete == "the booking's cancellation was sent before"

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from icalendar import Calendar
 
+from actors import deliveries
+from app.channels import ChannelName
 from app.events.samples import sample
 from app.models import Notification
-from tests.support.actors import confirmation
+from tests.support.actors import confirmation, record_delivery
 from tests.support.mail import MailSink
 
 NOON = "2026-12-03T12:00:00Z"
@@ -122,6 +124,69 @@ def test_a_confirmation_replayed_after_an_update_does_not_restore_its_state(
     record = Notification.objects.get(event_type="booking.confirmed")
     assert outcome(record.event_id) == ("skipped", "a later state of the booking was sent before")
     assert len(mail_sink.mails) == 1
+
+
+OLD, NEW = ([{"seat": "B5", "code": code}, {"seat": "B6", "code": "B6"}] for code in ("OLD-5", "NEW-5"))
+
+
+def codes_only(timestamp: str = "2026-12-03T13:00:00Z", **changes: Any) -> dict[str, Any]:
+    """Return an update that is not mailed. It has the same showtime as the other updates."""
+    return update("evt_codes", timestamp, tickets=NEW, previous={}) | changes
+
+
+def mailed_text(make_stub: Any, mail_sink: MailSink, held: Notification, later: dict[str, Any]) -> str:
+    """Record a later event while a mail is held, release the mail, and return its text."""
+    stub = make_stub()
+    stub.publish(later)
+    assert mail_sink.mails == []
+    stored = held.event_data
+    stub.send_email(held.id)
+    held.reload()
+    assert (held.status, held.event_data) == ("sent", stored)
+    (mail,) = mail_sink.mails
+    return str(mail.get_body(("plain",)).get_content())
+
+
+def test_a_held_confirmation_is_sent_with_the_codes_that_are_valid_now(
+    make_stub: Any, mail_sink: MailSink
+) -> None:
+    event = confirmation(timestamp=NOON, tickets=OLD, seats=["B5", "B6"])
+    same = {name: value for name, value in event.items() if name not in ("event_id", "event_type")}
+    later = codes_only(**same | {"timestamp": "2026-12-03T13:00:00Z", "tickets": NEW, "seats": ["B6", "B5"]})
+    text = mailed_text(make_stub, mail_sink, record_delivery(event), later)
+    assert "NEW-5" in text
+    assert "OLD-5" not in text
+
+
+def test_a_held_update_is_sent_with_the_codes_that_are_valid_now(make_stub: Any, mail_sink: MailSink) -> None:
+    event = update("evt_update", tickets=OLD)
+    held, _ = deliveries.record(event, ChannelName.EMAIL, "booking_update", event["user_email"])
+    text = mailed_text(make_stub, mail_sink, held, codes_only())
+    assert "NEW-5" in text
+    assert "OLD-5" not in text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"timestamp": "2026-12-03T11:00:00Z"},
+        # The order is unknown.
+        {"timestamp": NOON},
+        {"timestamp": "today"},
+        # Another message carries this ticket.
+        {"screen": "Screen 9"},
+        {"booking_id": "BOOK-2"},
+    ],
+    ids=str,
+)
+def test_a_held_update_keeps_its_codes_unless_its_ticket_was_certainly_renewed(
+    make_stub: Any, mail_sink: MailSink, changes: dict[str, Any]
+) -> None:
+    event = update("evt_update", tickets=OLD)
+    held, _ = deliveries.record(event, ChannelName.EMAIL, "booking_update", event["user_email"])
+    text = mailed_text(make_stub, mail_sink, held, codes_only(**changes))
+    assert "OLD-5" in text
+    assert "NEW-5" not in text
 
 
 def test_a_duplicate_update_is_mailed_once(make_stub: Any, mail_sink: MailSink) -> None:

@@ -222,6 +222,52 @@ def test_changes_between_the_reminder_event_and_its_mail_are_respected(
     assert (record.status, record.error_message) == ("skipped", "the booking is canceled")
 
 
+def text_of(mail: Any) -> str:
+    return str(mail.get_body(("plain",)).get_content())
+
+
+def test_a_change_without_an_email_before_the_reminder_is_queued_is_in_the_reminder(
+    stub: StubWorker, mail_sink: MailSink, later: Any
+) -> None:
+    begins = in_days(3)
+    stub.publish(booking(showtime=begins, tickets=[{"seat": "B5", "code": "OLD-CODE"}]))
+    later(timedelta(days=2.1))
+    changes = {"showtime": begins, "tickets": [{"seat": "B5", "code": "NEW-CODE"}]}
+    stub.publish(booking("booking.updated", 1, **changes, previous={}))
+    remind(stub)
+    assert ("email", "sent", None) in reminders()
+    _, reminder = mail_sink.mails
+    assert "NEW-CODE" in text_of(reminder)
+    assert "OLD-CODE" not in text_of(reminder)
+
+
+def test_a_change_without_an_email_after_the_reminder_is_queued_is_in_the_reminder(
+    stub: StubWorker, mail_sink: MailSink, later: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begins = in_days(3)
+    stub.publish(booking(showtime=begins, tickets=[{"seat": "B5", "code": "OLD-CODE"}]))
+    later(timedelta(days=2.1))
+    with monkeypatch.context() as lost:
+        lost.setattr(notify_of(stub), "_dispatch", lambda _: None)
+        remind(stub)
+    changes = {
+        "showtime": begins,
+        "movie_title": "The 3rd Man",
+        "tickets": [{"seat": "B5", "code": "NEW-CODE"}],
+    }
+    stub.publish(booking("booking.updated", 1, **changes, previous={"movie_title": "The Third Man"}))
+    record = Notification.objects.get(event_type="booking.reminder", notification_type="email")
+    stored = record.event_data
+    stub.send_email(record.id)
+    record.reload()
+    assert (record.status, record.error_message) == ("sent", None)
+    assert record.event_data == stored, "the stored event stays comparable with a repeated one"
+    _, reminder = mail_sink.mails
+    assert reminder["Subject"].startswith("Reminder: The 3rd Man, ")
+    assert "NEW-CODE" in text_of(reminder)
+    assert "OLD-CODE" not in text_of(reminder)
+
+
 def test_a_reminder_delayed_beyond_the_show_is_skipped(stub: StubWorker, later: Any) -> None:
     stub.publish(booking())
     later(timedelta(days=3.1))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from actors import deliveries
-from actors.relevance import obsolete
+from actors.relevance import review
 from app.channels import ChannelName
 from app.clock import utcnow
 from app.events.samples import sample
@@ -138,7 +138,7 @@ def test_the_later_event_is_looked_up_with_one_indexed_query(
 ) -> None:
     notification, _ = hold(first(earlier))
     requested.queries.clear()
-    assert obsolete(notification, utcnow()) is None
+    assert review(notification, utcnow()).obsolete is None
     (query,) = requested.queries
     assert "booking_id_1_created_at_-1" in indexes_of(query)
 
@@ -152,5 +152,5 @@ def test_other_messages_need_no_query(
 ) -> None:
     event = first(event_type, **changes)
     notification = Notification(event_type=event_type, booking_id=event["booking_id"], event_data=event)
-    assert obsolete(notification, utcnow()) is None
+    assert review(notification, utcnow()).obsolete is None
     assert requested.queries == []

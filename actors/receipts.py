@@ -2,6 +2,7 @@
 
 If the outcome is not recorded in MongoDB, the delivery would be sent again after its lease. Redis stores the
 receipt faster, and also while MongoDB is unavailable. A worker that takes over a delivery checks here first.
+A receipt does not apply after an operator has resent the delivery.
 """
 
 from __future__ import annotations
@@ -69,4 +70,4 @@ class Receipts:
             log.warning("receipt not stored", event_id=notification.event_id, reason=str(error))
 
     def _key(self, notification: Notification) -> str:
-        return f"{self._namespace}delivery:{notification.id}:accepted"
+        return f"{self._namespace}delivery:{notification.id}:{notification.resends or 0}:accepted"

@@ -15,6 +15,7 @@ from app.clock import utcnow
 from app.delivery_status import DeliveryStatus
 from app.events.samples import sample
 from app.models import Notification
+from app.operations.notifications import requeue
 from app.settings import Settings
 from tests.support.actors import (
     LEASE,
@@ -140,6 +141,20 @@ def test_a_mail_accepted_while_mongodb_was_down_is_recorded_and_not_sent_again(
     found = record.reload()
     assert (found.status, found.sent_at, found.subject) == ("sent", accepted, "Yours")
     assert mail_sink.mails == []
+
+
+def test_a_resend_whose_worker_died_is_sent_despite_the_receipt_of_the_first_message(
+    make_stub: Any, mail_sink: MailSink
+) -> None:
+    stub = make_stub()
+    record = record_delivery(confirmation())
+    stub.send_email(record.id)
+    assert requeue(record.reload(), "resent, was sent")
+    deliveries.claim(str(record.id), LEASE)
+    make_overdue(record)
+    stub.send_email(record.id)
+    assert len(mail_sink.mails) == 2
+    assert [attempt.outcome for attempt in record.reload().attempts] == ["sent", "queued", "sent"]
 
 
 def test_old_finished_deliveries_are_deleted(make_stub: Any) -> None:

@@ -40,6 +40,9 @@ SUPPRESSED = "suppressed"
 #: The wait of a held delivery grows by a minute for each period of this many minutes.
 HOLD_FRACTION = 10
 
+#: The shortest wait before a delivery that may be another worker's is claimed again.
+_RECLAIM_MS = 100
+
 #: Seconds for which a worker retries recording an outcome, and seconds between two attempts.
 _RECORD_TIMEOUT_SECONDS, _RECORD_PAUSE_SECONDS = 60.0, 0.5
 
@@ -138,7 +141,7 @@ class Deliver:
             wait = int((claimed.until - utcnow()).total_seconds() * 1_000)
             raise dramatiq.Retry(
                 "the delivery is not due, or another worker holds its lease",
-                min(max(100, wait), MAX_DELAY_MS),
+                min(max(_RECLAIM_MS, wait), MAX_DELAY_MS),
             )
         self.attempt(claimed)
 
@@ -185,6 +188,9 @@ class Deliver:
         if reason := self._exceeded(notification):
             self._skip(notification, reason)
             return
+        # This process may have been paused. Without `due_at`, a report settled the delivery during its claim.
+        if notification.due_at is None or utcnow() >= notification.due_at:
+            raise dramatiq.Retry("the lease ended before sending", _RECLAIM_MS)
         # Only in memory, and only for sending: the stored event must stay as it was published.
         notification.event_data = event  # type: ignore[assignment]
         try:

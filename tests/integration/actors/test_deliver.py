@@ -16,9 +16,11 @@ from actors import deliveries
 from actors.deliver import Deliver, DeliveryFailed, surely
 from actors.errors import DeliveryError, NotAllowed, Postponed, TemporaryFailure, Uncertain, Unsubscribed
 from actors.receipts import Receipts
-from app import models
+from app import clock, models
 from app.clock import iso, utcnow
+from app.delivery_status import DeliveryStatus
 from app.errors import ServiceUnavailable
+from app.feedback.records import returned
 from app.models import Notification
 from app.settings import Settings
 from app.telemetry import metrics
@@ -523,6 +525,38 @@ def test_a_recipient_who_has_unsubscribed_is_reported_and_skipped(
     delivery = created.reload()
     assert [each.id for each in suppressed.reported] == [created.id]
     assert (delivery.status, delivery.error_message) == ("skipped", "suppressed")
+
+
+def test_a_worker_whose_lease_ended_before_sending_leaves_the_delivery_to_the_next(
+    deliver: Deliver, channel: Channel, created: Notification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thawed = utcnow() + 2 * LEASE
+
+    def freeze(*_: object) -> None:
+        monkeypatch.setattr(clock, "source", lambda: thawed)
+
+    monkeypatch.setattr("actors.deliver.obsolete", freeze)
+    claimed = deliveries.claim(str(created.id), LEASE)
+    assert isinstance(claimed, Notification)
+    with pytest.raises(dramatiq.Retry, match="the lease ended before sending") as retry:
+        deliver.attempt(claimed)
+    assert delay_of(retry) == 100
+    assert channel.sent == []
+    assert created.reload().to_mongo() == claimed.to_mongo()
+    deliver(str(created.id))
+    assert (created.reload().status, created.abandoned, len(channel.sent)) == ("sent", 1, 1)
+
+
+def test_a_delivery_settled_by_a_report_during_its_claim_is_not_sent(
+    deliver: Deliver, channel: Channel, created: Notification
+) -> None:
+    claimed = deliveries.claim(str(created.id), LEASE)
+    assert isinstance(claimed, Notification)
+    returned(claimed, DeliveryStatus.BOUNCED, "550 no such user", utcnow())
+    with pytest.raises(dramatiq.Retry):
+        deliver.attempt(claimed.reload())
+    deliver(str(created.id))
+    assert (created.reload().status, channel.sent) == ("bounced", [])
 
 
 def test_a_delivery_over_a_limit_is_skipped(

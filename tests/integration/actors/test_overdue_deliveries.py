@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from dramatiq.errors import ConnectionClosed
 
 from actors import deliveries
 from actors.receipts import Receipts
+from app import clock
 from app.clock import utcnow
 from app.delivery_status import DeliveryStatus
 from app.events.samples import sample
@@ -141,6 +142,20 @@ def test_a_mail_accepted_while_mongodb_was_down_is_recorded_and_not_sent_again(
     found = record.reload()
     assert (found.status, found.sent_at, found.subject) == ("sent", accepted, "Yours")
     assert mail_sink.mails == []
+
+
+def test_an_inline_delivery_whose_lease_ended_before_sending_is_sent_by_its_retry(
+    make_stub: Any, mail_sink: MailSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def freeze(*_: object) -> None:
+        monkeypatch.setattr(clock, "source", lambda: datetime.now(UTC) + timedelta(hours=1))
+
+    stub = make_stub()
+    monkeypatch.setattr("actors.deliver.obsolete", freeze)
+    stub.publish(confirmation())
+    assert len(mail_sink.mails) == 1
+    (record,) = Notification.objects
+    assert (record.status, record.abandoned) == ("sent", 1)
 
 
 def test_a_resend_whose_worker_died_is_sent_despite_the_receipt_of_the_first_message(

@@ -126,7 +126,8 @@ class Deliver:
         Args:
             notification_id: id of its document.
             given_up: the inline attempt failed permanently: this message becomes its dead letter, unless it
-                was reopened since.
+                was reopened since. So does any other message for a delivery that has failed, because the
+                worker that recorded the failure may have died before it published a dead letter.
 
         Raises:
             dramatiq.Retry: a later attempt may succeed.
@@ -134,8 +135,9 @@ class Deliver:
         """
         claimed = deliveries.claim(notification_id, self.sender.lease)
         if claimed is None:
-            if given_up and deliveries.is_given_up(notification_id):
-                raise DeliveryFailed("the inline delivery attempt failed permanently")
+            if deliveries.is_given_up(notification_id):
+                attempt = "the inline delivery attempt" if given_up else "an earlier delivery attempt"
+                raise DeliveryFailed(f"{attempt} failed permanently")
             return
         if isinstance(claimed, deliveries.Busy):
             wait = int((claimed.until - utcnow()).total_seconds() * 1_000)

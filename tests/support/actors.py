@@ -11,12 +11,15 @@ import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.errors import ConnectionClosed
+from pymongo.collection import Collection
+from pymongo.errors import WTimeoutError
 
 from actors import deliveries
 from actors.declare import worker_broker
 from actors.sweeps import Sweeps
 from app.channels import ChannelName
 from app.clock import utcnow
+from app.delivery_status import DeliveryStatus
 from app.events.samples import sample
 from app.messaging.dispatch import Dispatch
 from app.messaging.publisher import BrokerPublisher, OutgoingEvent
@@ -101,6 +104,26 @@ def refuse_once(stub: StubWorker, actor: str, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(stub.broker, "enqueue", refuse)
     return refused
+
+
+def acknowledge_late(monkeypatch: pytest.MonkeyPatch, status: DeliveryStatus) -> list[Any]:
+    """Make MongoDB carry out the next write of `status` to a delivery, but not reach a majority in time.
+
+    Returns:
+        A list that holds the update, once there is one.
+    """
+    late: list[Any] = []
+    real = Collection.update_one
+
+    def write(self: Collection[Any], expected: Any, update: Any, **options: Any) -> Any:
+        result = real(self, expected, update, **options)
+        if self.name == "notification_logs" and not late and update["$set"].get("status") == status:
+            late.append(update)
+            raise WTimeoutError("waiting for replication timed out")
+        return result
+
+    monkeypatch.setattr(Collection, "update_one", write)
+    return late
 
 
 def make_overdue(record: Notification) -> None:

@@ -10,7 +10,7 @@ from unittest.mock import Mock
 
 import dramatiq
 import pytest
-from pymongo.errors import AutoReconnect
+from pymongo.errors import AutoReconnect, WTimeoutError
 
 from actors import deliveries
 from actors.deliver import Deliver, DeliveryFailed, surely
@@ -169,7 +169,8 @@ def test_the_message_of_an_abandoned_delivery_becomes_its_dead_letter(
     deliver: Deliver, channel: Channel, created: Notification
 ) -> None:
     Notification.objects(id=created.id).update_one(set__status="failed", unset__due_at=True)
-    deliver(str(created.id))
+    with pytest.raises(DeliveryFailed, match=r"^an earlier delivery attempt failed permanently$"):
+        deliver(str(created.id))
     with pytest.raises(DeliveryFailed, match=r"^the inline delivery attempt failed permanently$"):
         deliver(str(created.id), given_up=True)
     assert channel.sent == []
@@ -376,6 +377,25 @@ def test_an_outage_that_outlasts_the_lease_counts_against_no_delivery(
     deliver.catch_up()  # nothing is left
     found = created.reload()
     assert (found.abandoned, found.excused, found.due_at) == (1, 1, taken.due_at), "its new lease holds"
+
+
+def test_a_delivery_given_back_without_a_majority_is_excused_once(
+    deliver: Deliver, channel: Channel, created: Notification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel.error = AutoReconnect("down")
+    real = Notification.compare_and_set
+
+    def write(expected: dict[str, Any], update: dict[str, Any]) -> bool:
+        applied = real(expected, update)
+        if "excused" in update.get("$inc", {}):
+            raise WTimeoutError("waiting for replication timed out")
+        return applied
+
+    monkeypatch.setattr(Notification, "compare_and_set", write)
+    with pytest.raises(AutoReconnect):
+        deliver(str(created.id))
+    deliver.catch_up()
+    assert (created.reload().excused, created.due_at < utcnow()) == (1, True)
 
 
 @pytest.mark.parametrize(

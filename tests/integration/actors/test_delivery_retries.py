@@ -12,8 +12,9 @@ import pytest
 from dramatiq.errors import ConnectionClosed
 
 from actors import deliveries
-from actors.errors import Postponed, Uncertain
+from actors.errors import DeliveryError, Postponed, Uncertain
 from app.clock import utcnow
+from app.delivery_status import DeliveryStatus
 from app.events.samples import sample
 from app.models import Notification
 from app.operations.notifications import requeue
@@ -21,6 +22,7 @@ from tests.support.actors import (
     EMAIL,
     EVENTS,
     LEASE,
+    acknowledge_late,
     confirmation,
     make_overdue,
     record_delivery,
@@ -123,6 +125,53 @@ def test_a_dead_letter_that_the_broker_refuses_is_not_lost(
     assert stub.dead(EVENTS) == []
     record = Notification.objects.get()
     assert (record.status, len(record.attempts)) == ("failed" if reply else "uncertain", 1)
+
+
+@pytest.mark.parametrize("status", [DeliveryStatus.FAILED, DeliveryStatus.UNCERTAIN])
+@pytest.mark.parametrize("inline", [True, False], ids=["inline", "queued"])
+def test_a_late_acknowledgment_of_a_failure_loses_no_dead_letter(
+    make_stub: Any, monkeypatch: pytest.MonkeyPatch, inline: bool, status: DeliveryStatus
+) -> None:
+    def send(self: Any, notification: Notification) -> Mapping[str, Any]:
+        raise Uncertain("no reply") if status == DeliveryStatus.UNCERTAIN else DeliveryError("550 no")
+
+    monkeypatch.setattr("actors.channels.email.channel.EmailChannel.send", send)
+    monkeypatch.setattr("actors.retries._MIN_BACKOFF", 10)
+    stub = make_stub()
+    late = acknowledge_late(monkeypatch, status)
+    if inline:
+        stub.publish(confirmation())
+    else:
+        stub.send_email(record_delivery(confirmation()).id)
+    assert late
+    assert (Notification.objects.get().status, stub.dead(EMAIL)) == (status, ["send_email"])
+    assert stub.dead(EVENTS) == []
+
+
+@pytest.mark.parametrize("inline", [True, False], ids=["inline", "queued"])
+def test_a_worker_that_dies_after_it_records_a_failure_loses_no_dead_letter(
+    make_stub: Any, mail_sink: MailSink, monkeypatch: pytest.MonkeyPatch, inline: bool
+) -> None:
+    deaths = [RuntimeError("killed")]
+
+    def die(*_: object) -> None:
+        if deaths:
+            raise deaths.pop()
+
+    monkeypatch.setattr("actors.deliver.log_outcome", die)
+    monkeypatch.setattr("actors.retries._MIN_BACKOFF", 10)
+    mail_sink.replies = ["550 5.1.1 no such user"]
+    stub = make_stub()
+    event = confirmation()
+    if inline:
+        stub.publish(event)
+    else:
+        stub.send_email(record_delivery(event).id)
+    assert (deaths, Notification.objects.get().status) == ([], "failed")
+    assert stub.dead(EMAIL) == ["send_email"]
+    if inline:
+        stub.publish(event)
+        assert stub.dead(EMAIL) == ["send_email"], "a processed event publishes no second dead letter"
 
 
 def test_replaying_the_dead_letter_of_a_sent_mail_sends_nothing(make_stub: Any, mail_sink: MailSink) -> None:

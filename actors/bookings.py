@@ -106,9 +106,11 @@ def outdated(event: Mapping[str, Any], facts: Sequence[Fact]) -> str | None:
 
 
 def renewed(event: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an event with the ticket of a later state of its booking."""
-    kept = {name: value for name, value in event.items() if name not in RENEWED}
-    return kept | {name: state[name] for name in RENEWED if name in state}
+    """Return an event with the ticket of a later state of its booking.
+
+    A field that the state omits is kept, because a ticket without its codes admits nobody.
+    """
+    return {**event, **{name: state[name] for name in RENEWED if state.get(name)}}
 
 
 def happened_before(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:

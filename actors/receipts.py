@@ -70,4 +70,5 @@ class Receipts:
             log.warning("receipt not stored", event_id=notification.event_id, reason=str(error))
 
     def _key(self, notification: Notification) -> str:
-        return f"{self._namespace}delivery:{notification.id}:{notification.resends or 0}:accepted"
+        resend = f":{notification.resends}" if notification.resends else ""
+        return f"{self._namespace}delivery:{notification.id}{resend}:accepted"

@@ -14,6 +14,7 @@ from werkzeug.test import create_environ, run_wsgi_app
 
 from app import create_app
 from app.clock import utcnow
+from app.dashboard import lists
 from app.events.samples import sample
 from app.keys.store import create_key, revoke_key
 from app.models import Attempt, DashboardSession, Notification, Transaction
@@ -323,6 +324,29 @@ def test_csv_contains_no_formulas(app: Flask) -> None:
     assert len(rows) == 5
     assert {row["booking_id"][0] for row in rows} == {"'"}
     assert {row["amount"] for row in rows} == {"1234.5"}
+
+
+@pytest.mark.parametrize("name", ["payments", "notifications"])
+def test_a_csv_download_with_too_many_rows_is_refused(
+    app: Flask, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "_MAX_CSV_ROWS", 2)
+    client = signed_in(app, "ops:read")
+
+    def store(number: int) -> None:
+        Transaction.collection().insert_one({"_id": f"TXN-{number}", "created_at": utcnow()})
+        Notification.collection().insert_one({"event_id": f"evt_{number}", "created_at": utcnow()})
+
+    store(1)
+    store(2)
+    complete = client.get(f"/dashboard/{name}.csv")
+    assert (complete.status_code, len(complete.text.splitlines())) == (200, 3)
+    store(3)
+    refused = client.get(f"/dashboard/{name}.csv")
+    assert (refused.status_code, refused.mimetype) == (422, "text/html")
+    assert "Content-Disposition" not in refused.headers
+    assert f"More than 2 {name} match" in refused.text
+    assert f"movieapp {name} list --csv" in refused.text
 
 
 def test_an_incomplete_record_is_shown_without_its_missing_fields(app: Flask) -> None:

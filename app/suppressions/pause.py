@@ -1,8 +1,8 @@
 """Pause suppression while too many messages bounce.
 
 A broken mail server or a wrong DNS record bounces messages to healthy addresses. While an unusual share of
-messages bounces, bounces suppress nobody, and suppressions of the last hour are withdrawn. Every bounce is
-included in the rate, whether or not it counts against its recipient.
+messages bounces, bounces suppress nobody, and suppressions and soft bounces of the last hour are withdrawn.
+Every bounce is included in the rate, whether or not it counts against its recipient.
 """
 
 from __future__ import annotations

@@ -112,7 +112,10 @@ class Suppressions:
     def note_soft_bounce(
         self, channel: ChannelName, address: str, *, delivery: str, source: str, now: datetime
     ) -> Result:
-        """Record a soft bounce. Suppress the recipient at the second within a week.
+        """Record a soft bounce, and suppress the recipient at the second within a week.
+
+        While too many messages bounce, this does neither. Record the delivery as bounced first, as for
+        `suppress`.
 
         Args:
             channel: the channel.
@@ -124,6 +127,9 @@ class Suppressions:
         Raises:
             ServiceUnavailable: MongoDB is unavailable. Repeat the call.
         """
+        reason = SuppressionReason.SOFT_BOUNCES
+        if self._paused(channel, now):
+            return self._counted(channel, reason, Result.PAUSED)
         recipient = suppression_id(self._key, channel, address)
         digest = hashlib.sha256(delivery.encode()).hexdigest()[:32]
         bounce = SoftBounce(id=f"{recipient}:{digest}", recipient=recipient, at=now)
@@ -132,10 +138,8 @@ class Suppressions:
                 bounce.insert()
             recent = SoftBounce.objects(recipient=recipient, at__gt=now - SOFT_BOUNCE_WINDOW)
             count = recent.limit(_MAX_SOFT_BOUNCES).count(True)
-        reason = SuppressionReason.SOFT_BOUNCES
         if count < _MAX_SOFT_BOUNCES:
-            result = Result.PAUSED if self._paused(channel, now) else Result.NOTED
-            return self._counted(channel, reason, result)
+            return self._counted(channel, reason, Result.NOTED)
         return self.suppress(channel, address, reason=reason, source=source, now=now)
 
     def note_other_bounce(self, channel: ChannelName, now: datetime) -> Result | None:
@@ -227,9 +231,14 @@ class Suppressions:
         rate = pause.measure(channel, now)
         if not rate.is_paused:
             return False
+        since = now - pause.WINDOW
         with storage_writes():
             withdrawn = Suppression.objects(
-                channel=channel, reason__in=list(BOUNCE_REASONS), created_at__gte=now - pause.WINDOW
+                channel=channel, reason__in=list(BOUNCE_REASONS), created_at__gte=since
+            ).delete()
+            # They would count for a week, although the recipients are probably healthy. `;` follows `:`.
+            SoftBounce.objects(
+                recipient__gt=f"{channel}:", recipient__lt=f"{channel};", at__gte=since
             ).delete()
         log.error(
             "suppression paused: too many messages bounce",

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from actors import deliveries
+from app import clock
 from app.channels import ChannelName
 from app.clock import utcnow
 from app.feedback.bounces import handle_bounce
@@ -92,6 +93,22 @@ def test_a_bounce_that_suppresses_nobody_pauses_suppression_too(
         assert bounce(mail, sms_settings) is Result.ADDED
     for mail in mails[9:]:
         assert bounce(mail, sms_settings, permanent=permanent) is Result.PAUSED
+    assert Suppression.objects.count() == 0
+
+
+def test_soft_bounces_around_a_pause_do_not_count_later(
+    make_delivery: MakeDelivery, sms_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses = [f"guest{number}@example.com" for number in range(12)]
+    results = [
+        bounce(make_delivery({"user_email": address}), sms_settings, permanent=False) for address in addresses
+    ]
+    assert results == [Result.NOTED] * 9 + [Result.PAUSED] * 3
+    later = utcnow() + timedelta(days=2)
+    monkeypatch.setattr(clock, "source", lambda: later)
+    for address in (addresses[0], addresses[-1]):  # before and during the pause
+        mail = make_delivery({"user_email": address})
+        assert bounce(mail, sms_settings, permanent=False) is Result.NOTED
     assert Suppression.objects.count() == 0
 
 

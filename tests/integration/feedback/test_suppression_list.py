@@ -138,6 +138,24 @@ def test_suppression_is_paused_while_too_many_messages_bounce(
     assert phone is Result.ADDED, "the other channel works"
 
 
+def test_a_pause_keeps_soft_bounces_of_other_hours_and_of_the_other_channel(
+    entries: Suppressions, make_delivery: MakeDelivery
+) -> None:
+    def bounce(channel: ChannelName, address: str, delivery: str, now: datetime) -> Result:
+        return entries.note_soft_bounce(channel, address, delivery=delivery, source="test", now=now)
+
+    bounce(EMAIL, "old@example.com", "1", NOW - DAY)
+    bounce(SMS, "+14155550123", "2", NOW - timedelta(minutes=30))
+    bounce(EMAIL, "early@example.com", "3", NOW - timedelta(minutes=30))
+    for _ in range(10):
+        make_delivery(created_at=NOW, status="bounced", returned_at=NOW)
+    assert bounce(EMAIL, "jane@example.com", "4", NOW) is Result.PAUSED
+    later = NOW + DAY
+    assert bounce(EMAIL, "old@example.com", "5", later) is Result.ADDED
+    assert bounce(SMS, "+14155550123", "6", later) is Result.ADDED
+    assert bounce(EMAIL, "early@example.com", "7", later) is Result.NOTED
+
+
 @pytest.mark.parametrize(("bounced", "accepted"), [(9, 9), (10, 101)])
 def test_a_normal_bounce_rate_does_not_pause_suppression(
     entries: Suppressions, make_delivery: MakeDelivery, bounced: int, accepted: int

@@ -16,6 +16,7 @@ from actors import deliveries
 from actors.deliver import Deliver, DeliveryFailed, surely
 from actors.errors import DeliveryError, NotAllowed, Postponed, TemporaryFailure, Uncertain, Unsubscribed
 from actors.receipts import Receipts
+from actors.relevance import Review, review
 from app import clock, models
 from app.clock import iso, utcnow
 from app.delivery_status import DeliveryStatus
@@ -552,10 +553,11 @@ def test_a_worker_whose_lease_ended_before_sending_leaves_the_delivery_to_the_ne
 ) -> None:
     thawed = utcnow() + 2 * LEASE
 
-    def freeze(*_: object) -> None:
+    def freeze(notification: Notification, now: datetime) -> Review:
         monkeypatch.setattr(clock, "source", lambda: thawed)
+        return review(notification, now)
 
-    monkeypatch.setattr("actors.deliver.obsolete", freeze)
+    monkeypatch.setattr("actors.deliver.review", freeze)
     claimed = deliveries.claim(str(created.id), LEASE)
     assert isinstance(claimed, Notification)
     with pytest.raises(dramatiq.Retry, match="the lease ended before sending") as retry:

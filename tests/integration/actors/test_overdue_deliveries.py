@@ -11,6 +11,7 @@ from dramatiq.errors import ConnectionClosed
 
 from actors import deliveries
 from actors.receipts import Receipts
+from actors.relevance import Review, review
 from app import clock
 from app.clock import utcnow
 from app.delivery_status import DeliveryStatus
@@ -147,11 +148,12 @@ def test_a_mail_accepted_while_mongodb_was_down_is_recorded_and_not_sent_again(
 def test_an_inline_delivery_whose_lease_ended_before_sending_is_sent_by_its_retry(
     make_stub: Any, mail_sink: MailSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def freeze(*_: object) -> None:
+    def freeze(notification: Notification, now: datetime) -> Review:
         monkeypatch.setattr(clock, "source", lambda: datetime.now(UTC) + timedelta(hours=1))
+        return review(notification, now)
 
     stub = make_stub()
-    monkeypatch.setattr("actors.deliver.obsolete", freeze)
+    monkeypatch.setattr("actors.deliver.review", freeze)
     stub.publish(confirmation())
     assert len(mail_sink.mails) == 1
     (record,) = Notification.objects

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import dramatiq
 import redis
+from bson import ObjectId
+from pymongo.errors import AutoReconnect, ServerSelectionTimeoutError, WriteConcernError
 
 from actors import deliveries
 from actors.backoff import MAX_DELAY_MS, delay, spread
@@ -118,7 +120,7 @@ class Deliver:
         self._suppressed = suppressed
         self._exceeded = exceeded
         #: What to record once MongoDB is available. List operations are atomic.
-        self._unrecorded: list[Callable[[], None]] = []
+        self._unrecorded: list[Callable[[], object]] = []
 
     def __call__(self, notification_id: str, *, given_up: bool = False) -> None:
         """Send one delivery, unless it was sent before.
@@ -133,7 +135,14 @@ class Deliver:
             dramatiq.Retry: a later attempt may succeed.
             DeliveryFailed: it can't succeed, or has used up its retries.
         """
-        claimed = deliveries.claim(notification_id, self.sender.lease)
+        until = utcnow() + self.sender.lease
+        try:
+            claimed = deliveries.claim(notification_id, until)
+        except ServerSelectionTimeoutError:
+            raise  # not sent to MongoDB, so there is nothing to give back
+        except (AutoReconnect, WriteConcernError):  # the claim may have been carried out
+            self._give_back(lambda: deliveries.release(ObjectId(notification_id), until))
+            raise
         if claimed is None:
             if deliveries.is_given_up(notification_id):
                 attempt = "the inline delivery attempt" if given_up else "an earlier delivery attempt"
@@ -158,10 +167,14 @@ class Deliver:
             if not (notification.abandoned and self._is_settled(notification)):
                 self._attempt(notification)
         except _OUTAGES:
-            self._unrecorded.append(lambda: deliveries.give_back(notification))
-            with suppress(*OUTAGES):
-                self.catch_up()
+            self._give_back(lambda: deliveries.give_back(notification))
             raise
+
+    def _give_back(self, record: Callable[[], object]) -> None:
+        """Give back a delivery now, or else once MongoDB is available."""
+        self._unrecorded.append(record)
+        with suppress(*OUTAGES):
+            self.catch_up()
 
     def catch_up(self) -> None:
         """Record the outcomes that an outage kept this process from recording. Without one, the delivery is

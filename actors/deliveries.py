@@ -133,12 +133,12 @@ def _compare(known: dict[str, Any], event: dict[str, Any]) -> None:
     )
 
 
-def claim(notification_id: str, lease: timedelta) -> Notification | Busy | None:
+def claim(notification_id: str, until: datetime) -> Notification | Busy | None:
     """Claim a delivery in order to send it.
 
     Args:
         notification_id: id of its document.
-        lease: longer than sending can take; afterwards, the worker counts as dead.
+        until: end of the lease, later than sending can take; afterwards, the worker counts as dead.
 
     Returns:
         The delivery, claimed until its lease ends; `Busy` while it may not be attempted; None if it is
@@ -146,7 +146,7 @@ def claim(notification_id: str, lease: timedelta) -> Notification | Busy | None:
     """
     now = utcnow()
     query = {"_id": ObjectId(notification_id)}
-    sending: dict[str, Any] = {"$set": {"status": DeliveryStatus.SENDING, "due_at": now + lease}}
+    sending: dict[str, Any] = {"$set": {"status": DeliveryStatus.SENDING, "due_at": until}}
     abandoned = {"$inc": {"abandoned": 1}}
     taken = (
         Notification.compare_and_set({**query, "status": DeliveryStatus.QUEUED}, sending)
@@ -227,7 +227,7 @@ def retry(
     if counted:
         attempt = Attempt(at=now, outcome=DeliveryStatus.RETRYING, detail=detail)
         update |= {"$inc": {"retry_count": 1}, "$push": {"attempts": attempt.to_mongo()}}
-    Notification.compare_and_set(_leased(notification), update)
+    Notification.compare_and_set(_leased(notification.id, notification.due_at), update)
 
 
 def end(notification: Notification, status: DeliveryStatus, detail: str, note: str | None = None) -> None:
@@ -241,7 +241,7 @@ def end(notification: Notification, status: DeliveryStatus, detail: str, note: s
     """
     attempt = Attempt(at=utcnow(), outcome=status, detail=note or detail)
     Notification.compare_and_set(
-        _leased(notification),
+        _leased(notification.id, notification.due_at),
         {
             "$set": {"status": status, "error_message": detail},
             "$unset": {"due_at": True},
@@ -256,18 +256,29 @@ def give_back(notification: Notification) -> None:
     The next worker counts it as abandoned, because it has to find out whether it was accepted. This excuses
     it, also if its lease has ended and it is counted already.
     """
-    # MongoDB has carried out a write that lacks only its majority. A repetition would excuse it twice.
-    with suppress(WriteConcernError):
-        released = Notification.compare_and_set(
-            _leased(notification), {"$set": {"due_at": utcnow()}, "$inc": {"excused": 1}}
-        )
-        if not released:
+    if not release(notification.id, notification.due_at):
+        with suppress(WriteConcernError):  # see `release`
             Notification.compare_and_set({"_id": notification.id}, {"$inc": {"excused": 1}})
 
 
-def _leased(notification: Notification) -> dict[str, Any]:
-    """Return a filter for the delivery that matches while this worker's lease is current."""
-    return {"_id": notification.id, "status": DeliveryStatus.SENDING, "due_at": notification.due_at}
+def release(notification_id: ObjectId, until: datetime) -> bool:
+    """Give back the delivery that was claimed until then. Does nothing if the claim was not carried out.
+
+    Returns:
+        False if this claim does not hold the delivery.
+    """
+    try:
+        return Notification.compare_and_set(
+            _leased(notification_id, until), {"$set": {"due_at": utcnow()}, "$inc": {"excused": 1}}
+        )
+    except WriteConcernError:
+        # MongoDB has carried out the write, and only a majority lacks it. A repetition would excuse twice.
+        return True
+
+
+def _leased(notification_id: ObjectId, until: datetime) -> dict[str, Any]:
+    """Return a filter for the delivery that matches while the lease that ends then is current."""
+    return {"_id": notification_id, "status": DeliveryStatus.SENDING, "due_at": until}
 
 
 def requeue_overdue(enqueue: Callable[[Notification], None]) -> int:

@@ -47,7 +47,7 @@ def deliver(watch: Watch, size: int) -> ObjectId:
     with watch.operation("record, claim, sent", size):
         delivery, _ = deliveries.record(event, ChannelName.EMAIL, "booking_confirmation", event["user_email"])
         with watch.operation("of which the claim", size):
-            deliveries.claim(str(delivery.id), timedelta(minutes=5))
+            deliveries.claim(str(delivery.id), utcnow() + timedelta(minutes=5))
         fields = {"subject": "Your tickets", "message_id": f"<{event['event_id']}@movieapp.example.com>"}
         deliveries.sent(delivery, utcnow(), **fields)
     found: ObjectId = delivery.id

@@ -160,4 +160,4 @@ def test_a_mail_needs_the_documented_round_trips(
         assert mongodb.own == [*claimed, cancelled, listed, sent]
         assert said == accepted
     email.close()
-    assert deliveries.claim(str(queued[0].id), email.lease) is None
+    assert deliveries.claim(str(queued[0].id), utcnow() + email.lease) is None

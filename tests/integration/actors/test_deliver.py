@@ -180,7 +180,7 @@ def test_the_message_of_an_abandoned_delivery_becomes_its_dead_letter(
 def test_a_leased_delivery_is_tried_after_its_lease_expires(
     deliver: Deliver, channel: Channel, created: Notification
 ) -> None:
-    deliveries.claim(str(created.id), LEASE)
+    deliveries.claim(str(created.id), utcnow() + LEASE)
     with pytest.raises(
         dramatiq.Retry, match=r"^the delivery is not due, or another worker holds its lease$"
     ) as retry:
@@ -204,7 +204,7 @@ def test_a_delivery_whose_acceptance_was_not_recorded_is_recorded_and_not_sent_a
     check = counts_one("sent")
     accepted = utcnow().replace(microsecond=0)
     receipts.keep(created, accepted, {"subject": "From the receipt"})
-    deliveries.claim(str(created.id), LEASE)
+    deliveries.claim(str(created.id), utcnow() + LEASE)
     make_overdue(created)
     deliver(str(created.id))
     found = created.reload()
@@ -372,7 +372,7 @@ def test_an_outage_that_outlasts_the_lease_counts_against_no_delivery(
     with pytest.raises(AutoReconnect):
         deliver(str(created.id))
     make_overdue(created)
-    taken = deliveries.claim(str(created.id), LEASE)
+    taken = deliveries.claim(str(created.id), utcnow() + LEASE)
     assert isinstance(taken, Notification)
     deliver.catch_up()
     deliver.catch_up()  # nothing is left
@@ -397,6 +397,41 @@ def test_a_delivery_given_back_without_a_majority_is_excused_once(
         deliver(str(created.id))
     deliver.catch_up()
     assert (created.reload().excused, created.due_at < utcnow()) == (1, True)
+
+
+def test_claims_without_a_majority_count_against_no_delivery(
+    deliver: Deliver, channel: Channel, created: Notification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Notification.compare_and_set
+
+    def write(expected: dict[str, Any], update: dict[str, Any]) -> bool:
+        real(expected, update)
+        raise WTimeoutError("waiting for replication timed out")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(Notification, "compare_and_set", write)
+        for _ in range(12):
+            with pytest.raises(WTimeoutError):
+                deliver(str(created.id))
+            make_overdue(created)
+            with pytest.raises(WTimeoutError):
+                deliveries.requeue_overdue(pytest.fail)
+    assert channel.sent == []
+    deliver.catch_up()
+    deliver(str(created.id))
+    assert (created.reload().status, created.abandoned, created.excused) == ("sent", 12, 12)
+
+
+def test_a_claim_that_was_not_carried_out_is_not_excused(
+    deliver: Deliver, created: Notification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliveries.claim(str(created.id), utcnow() + LEASE)
+    with monkeypatch.context() as outage:
+        outage.setattr(Notification, "compare_and_set", Mock(side_effect=AutoReconnect("down")))
+        with pytest.raises(AutoReconnect):
+            deliver(str(created.id))
+    deliver.catch_up()
+    assert (created.reload().status, created.excused) == ("sending", 0)
 
 
 @pytest.mark.parametrize(
@@ -558,7 +593,7 @@ def test_a_worker_whose_lease_ended_before_sending_leaves_the_delivery_to_the_ne
         return review(notification, now)
 
     monkeypatch.setattr("actors.deliver.review", freeze)
-    claimed = deliveries.claim(str(created.id), LEASE)
+    claimed = deliveries.claim(str(created.id), utcnow() + LEASE)
     assert isinstance(claimed, Notification)
     with pytest.raises(dramatiq.Retry, match="the lease ended before sending") as retry:
         deliver.attempt(claimed)
@@ -572,7 +607,7 @@ def test_a_worker_whose_lease_ended_before_sending_leaves_the_delivery_to_the_ne
 def test_a_delivery_settled_by_a_report_during_its_claim_is_not_sent(
     deliver: Deliver, channel: Channel, created: Notification
 ) -> None:
-    claimed = deliveries.claim(str(created.id), LEASE)
+    claimed = deliveries.claim(str(created.id), utcnow() + LEASE)
     assert isinstance(claimed, Notification)
     returned(claimed, DeliveryStatus.BOUNCED, "550 no such user", utcnow())
     with pytest.raises(dramatiq.Retry):

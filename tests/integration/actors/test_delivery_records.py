@@ -50,9 +50,14 @@ def new(event_id: str = "evt_1", recipient: str | None = "jane@example.com", **o
     return created
 
 
+def claim(notification_id: str) -> Notification | Busy | None:
+    """Claim a delivery for LEASE, from the time that the clock shows."""
+    return deliveries.claim(notification_id, deliveries.utcnow() + LEASE)  # type: ignore[attr-defined]
+
+
 def claimed(event_id: str = "evt_1") -> Notification:
     """A new delivery that this worker holds until NOW + LEASE."""
-    taken = deliveries.claim(str(new(event_id).id), LEASE)
+    taken = claim(str(new(event_id).id))
     assert isinstance(taken, Notification)
     return taken
 
@@ -83,7 +88,7 @@ def test_a_delivery_keeps_the_trace_of_its_event(monkeypatch: pytest.MonkeyPatch
 def test_a_new_delivery_with_a_lease_belongs_to_the_caller() -> None:
     created = new(lease=LEASE)
     assert (created.reload().status, created.due_at) == ("sending", NOW + LEASE)
-    assert deliveries.claim(str(created.id), LEASE) == Busy(NOW + LEASE)
+    assert claim(str(created.id)) == Busy(NOW + LEASE)
 
 
 @pytest.mark.parametrize("lease", [None, LEASE])
@@ -148,7 +153,7 @@ def test_an_event_that_cannot_be_stored_is_invalid(value: object, reason: str) -
 
 def test_a_claim_takes_only_the_named_delivery() -> None:
     first, second, third = (new(f"evt_{number}") for number in range(3))
-    taken = deliveries.claim(str(second.id), LEASE)
+    taken = claim(str(second.id))
     assert isinstance(taken, Notification)
     assert (taken.id, taken.status, taken.due_at) == (second.id, "sending", NOW + LEASE)
     assert [first.reload().status, third.reload().status] == ["queued", "queued"]
@@ -156,7 +161,7 @@ def test_a_claim_takes_only_the_named_delivery() -> None:
 
 def test_a_claim_without_a_record_finds_nothing() -> None:
     new()
-    assert deliveries.claim("0" * 24, LEASE) is None
+    assert claim("0" * 24) is None
 
 
 @pytest.mark.parametrize("status", ["sent", "skipped", "failed", "uncertain"])
@@ -164,7 +169,7 @@ def test_a_finished_delivery_is_not_claimed(set_clock: SetClock, status: str) ->
     created = new()
     Notification.objects(id=created.id).update_one(set__status=status)
     set_clock(timedelta(days=1))
-    assert deliveries.claim(str(created.id), LEASE) is None
+    assert claim(str(created.id)) is None
     assert created.reload().status == status
 
 
@@ -174,10 +179,10 @@ def test_a_delivery_is_claimed_after_its_lease_and_its_worker_counted_as_lost(
     held = claimed()
     for after in (timedelta(0), LEASE):
         set_clock(after)
-        assert deliveries.claim(str(held.id), LEASE) == Busy(NOW + LEASE)
+        assert claim(str(held.id)) == Busy(NOW + LEASE)
     assert held.reload().abandoned == 0
     set_clock(LEASE + TICK)
-    taken = deliveries.claim(str(held.id), LEASE)
+    taken = claim(str(held.id))
     assert isinstance(taken, Notification)
     assert (taken.status, taken.abandoned, taken.due_at) == ("sending", 1, NOW + LEASE + TICK + LEASE)
 
@@ -186,9 +191,9 @@ def test_a_retry_is_claimed_when_it_is_due(set_clock: SetClock) -> None:
     held = claimed()
     deliveries.retry(held, SECOND, "451 later", counted=True)
     set_clock(SECOND - TICK)
-    assert deliveries.claim(str(held.id), LEASE) == Busy(NOW + SECOND)
+    assert claim(str(held.id)) == Busy(NOW + SECOND)
     set_clock(SECOND)
-    taken = deliveries.claim(str(held.id), LEASE)
+    taken = claim(str(held.id))
     assert isinstance(taken, Notification)
     assert (taken.status, taken.abandoned) == ("sending", 0)
 
@@ -196,7 +201,7 @@ def test_a_retry_is_claimed_when_it_is_due(set_clock: SetClock) -> None:
 def test_a_delivery_that_is_queued_again_during_a_claim_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     created = new()
     monkeypatch.setattr(Notification, "compare_and_set", lambda *_: False)
-    assert deliveries.claim(str(created.id), LEASE) == Busy(NOW)
+    assert claim(str(created.id)) == Busy(NOW)
 
 
 # --- Finished or retried
@@ -205,7 +210,7 @@ def test_a_delivery_that_is_queued_again_during_a_claim_is_busy(monkeypatch: pyt
 def test_a_sent_delivery_is_recorded_once_with_the_fields_of_its_channel(set_clock: SetClock) -> None:
     held = claimed()
     deliveries.retry(held, timedelta(0), "451 later", counted=True)
-    taken = deliveries.claim(str(held.id), LEASE)
+    taken = claim(str(held.id))
     assert isinstance(taken, Notification)
     for _ in range(2):
         deliveries.sent(taken, NOW - SECOND, subject="Your booking", message_id="<1@example.com>")
@@ -345,7 +350,7 @@ def test_a_sweep_does_not_change_a_delivery_that_a_worker_has_taken_from_the_que
     set_clock: SetClock,
 ) -> None:
     def take(queued: Notification) -> None:
-        deliveries.claim(str(queued.id), LEASE)
+        claim(str(queued.id))
 
     created = new()
     set_clock(GRACE + SECOND)

@@ -68,7 +68,7 @@ def test_a_postponed_delivery_uses_no_retry(
 def test_a_second_message_does_not_use_the_retries_of_the_first(make_stub: Any, mail_sink: MailSink) -> None:
     stub = make_stub()
     record = record_delivery(confirmation())
-    claimed = deliveries.claim(str(record.id), LEASE)
+    claimed = deliveries.claim(str(record.id), utcnow() + LEASE)
     assert isinstance(claimed, Notification)
     deliveries.retry(claimed, timedelta(seconds=1), "451 later", counted=True)
     stub.send_email(record.id)

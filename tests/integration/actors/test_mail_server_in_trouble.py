@@ -138,7 +138,7 @@ def test_redis_outages_use_no_attempts_of_a_delivery(
 ) -> None:
     stub = make_stub()
     record = record_delivery(confirmation())
-    assert isinstance(deliveries.claim(str(record.id), LEASE), Notification)
+    assert isinstance(deliveries.claim(str(record.id), utcnow() + LEASE), Notification)
     make_overdue(record)
     outages = 12
 

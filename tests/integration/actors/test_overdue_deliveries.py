@@ -41,8 +41,9 @@ def test_a_repeated_event_queues_a_delivery_that_was_never_queued(
 def test_a_delivery_whose_worker_died_is_sent_after_its_lease(make_stub: Any, mail_sink: MailSink) -> None:
     stub = make_stub()
     record = record_delivery(sample("booking.confirmed"))
-    assert isinstance(deliveries.claim(str(record.id), LEASE), Notification)
-    assert isinstance(deliveries.claim(str(record.id), LEASE), deliveries.Busy), "held by the first claim"
+    assert isinstance(deliveries.claim(str(record.id), utcnow() + LEASE), Notification)
+    second = deliveries.claim(str(record.id), utcnow() + LEASE)
+    assert isinstance(second, deliveries.Busy), "held by the first claim"
     make_overdue(record)
 
     stub.send_email(record.id)
@@ -62,7 +63,7 @@ def test_a_delivery_whose_message_was_lost_is_queued_again(make_stub: Any, mail_
 def test_a_retry_whose_message_was_lost_is_queued_again(make_stub: Any, mail_sink: MailSink) -> None:
     stub = make_stub()
     record = record_delivery(confirmation())
-    claimed = deliveries.claim(str(record.id), LEASE)
+    claimed = deliveries.claim(str(record.id), utcnow() + LEASE)
     assert isinstance(claimed, Notification)
     deliveries.retry(claimed, timedelta(0), "451 later", counted=True)
     make_overdue(record)
@@ -75,7 +76,7 @@ def test_a_delivery_whose_worker_and_message_are_lost_is_queued_again(
 ) -> None:
     stub = make_stub()
     record = record_delivery(confirmation())
-    deliveries.claim(str(record.id), LEASE)
+    deliveries.claim(str(record.id), utcnow() + LEASE)
     make_overdue(record)
     assert sweep(stub) == 1
     assert len(mail_sink.mails) == 1
@@ -116,10 +117,10 @@ def test_a_sweep_without_a_broker_leaves_the_delivery_overdue(make_stub: Any) ->
 
 def test_a_worker_without_its_lease_can_only_record_that_the_mail_was_sent(make_stub: Any) -> None:
     record = record_delivery(confirmation())
-    late = deliveries.claim(str(record.id), LEASE)
+    late = deliveries.claim(str(record.id), utcnow() + LEASE)
     assert isinstance(late, Notification)
     make_overdue(record)
-    assert isinstance(deliveries.claim(str(record.id), LEASE), Notification)
+    assert isinstance(deliveries.claim(str(record.id), utcnow() + LEASE), Notification)
     deliveries.retry(late, timedelta(0), "451 later", counted=True)
     deliveries.end(late, DeliveryStatus.FAILED, "550 no")
     assert record.reload().status == "sending"
@@ -132,7 +133,7 @@ def test_a_mail_accepted_while_mongodb_was_down_is_recorded_and_not_sent_again(
 ) -> None:
     stub = make_stub()
     record = record_delivery(confirmation())
-    deliveries.claim(str(record.id), LEASE)
+    deliveries.claim(str(record.id), utcnow() + LEASE)
     accepted = utcnow()
     with redis.Redis.from_url(stored_settings.redis_url, decode_responses=True) as store:
         Receipts(store, stored_settings.namespace).keep(
@@ -167,7 +168,7 @@ def test_a_resend_whose_worker_died_is_sent_despite_the_receipt_of_the_first_mes
     record = record_delivery(confirmation())
     stub.send_email(record.id)
     assert requeue(record.reload(), "resent, was sent")
-    deliveries.claim(str(record.id), LEASE)
+    deliveries.claim(str(record.id), utcnow() + LEASE)
     make_overdue(record)
     stub.send_email(record.id)
     assert len(mail_sink.mails) == 2

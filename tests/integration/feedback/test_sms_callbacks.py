@@ -166,7 +166,7 @@ def test_a_receipt_prevents_a_resend_of_a_killed_workers_sms(
     client: FlaskClient, sms: Sms, twilio: FakeTwilio
 ) -> None:
     record = sms.record()
-    assert isinstance(deliveries.claim(str(record.id), timedelta(minutes=2)), Notification)
+    assert isinstance(deliveries.claim(str(record.id), utcnow() + timedelta(minutes=2)), Notification)
     # Accepted by Twilio; the worker is killed before it can record that, and the sweep queues the delivery.
     Notification.objects(id=record.id).update_one(set__due_at=utcnow() - timedelta(seconds=1))
     assert deliveries.requeue_overdue(lambda _: None) == 1

@@ -22,7 +22,7 @@ from actors.deliveries import ConflictingEvent
 from app.canonical_json import canonical
 from app.channels import CHANNELS, ChannelName
 from app.clock import utcnow
-from app.delivery_status import GIVEN_UP, DeliveryStatus
+from app.delivery_status import DeliveryStatus
 from app.events.catalog import REMINDER_TEMPLATE, as_fragment, check_event
 from app.events.decode import InvalidEvent
 from app.events.fields import Id
@@ -123,7 +123,7 @@ class Notify:
             if not first or len(self._channels) > 1:
                 # Before a channel that was enabled since records, and queues, a delivery of another event.
                 deliveries.check_repeated(event)
-            ours = self._record(event, kind.template, first=first) if kind.template else None
+            ours = self._record(event, kind.template) if kind.template else None
         except InvalidEvent as error:
             conflict = isinstance(error, ConflictingEvent)
             if conflict:
@@ -139,12 +139,8 @@ class Notify:
         self._reminders.note(event)
         self._status.processed(event_id, digest)
 
-    def _record(self, event: dict[str, Any], template: str, *, first: bool) -> Notification | None:
-        """Record the deliveries and queue them. Return the inline one, leased, instead of queuing it.
-
-        Args:
-            first: whether no copy of the event is known to be processed.
-        """
+    def _record(self, event: dict[str, Any], template: str) -> Notification | None:
+        """Record the deliveries and queue them. Return the inline one, leased, instead of queuing it."""
         ours: Notification | None = None
         upcoming = self._reminders.upcoming_showtime(event, utcnow())
         for position, (channel, deliver) in enumerate(self._channels.items()):
@@ -166,9 +162,6 @@ class Notify:
             elif notification.status == DeliveryStatus.QUEUED:
                 # Also for an existing delivery, because the process may have died before it was queued.
                 self._dispatch(notification)
-            elif first and notification.status in GIVEN_UP:
-                # The process that recorded the failure may have died before it published the dead letter.
-                self._dispatch(notification, given_up=True)
         return ours
 
     def remind(self, event: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ _LISTED = {"KIND": "kind", "SUBJECT": "subject", "UNTIL": "until", "LOCKOUTS": "
 
 @click.group()
 def attempts() -> None:
-    """List and lift payment lockouts, which follow too many declines.
+    """List and lift payment lockouts.
 
     \b
     Example:

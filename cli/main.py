@@ -61,7 +61,7 @@ _SUMMARIES = {
     "audit": "List operators' actions.",
     "privacy": "Export and erase a person's data.",
     "migrate": "Build missing database indexes.",
-    "attempts": "List and lift payment lockouts, which follow too many declines.",
+    "attempts": "List and lift payment lockouts.",
     "completion": "Print a completion script for bash, zsh, or fish.",
 }
 

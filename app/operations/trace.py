@@ -11,15 +11,7 @@ from app.errors import TransactionNotFound
 from app.ids import forms_of
 from app.models import Notification, OperatorAction, Transaction, storage_errors
 from app.operations.audit import actions_on
-from app.operations.finding import (
-    Condition,
-    completed,
-    exactly,
-    is_email,
-    is_phone,
-    of_email,
-    of_phone,
-)
+from app.operations.finding import Condition, completed, exactly, is_email, is_phone, of_email, of_phone
 
 #: Maximum number of payments, and of notifications, in a timeline: the newest.
 MAX_RECORDS = 100

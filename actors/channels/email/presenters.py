@@ -42,7 +42,7 @@ _LINK = re.compile(r"://|@|\bwww\b|(?<=[^\W_]{3})[.\u3002\uff0e\uff61][^\W\d_]{2
 def text(_: Conventions, value: Any) -> str:
     """Return text on one line, in a form that email clients do not turn into a link.
 
-    Mail programs and phones turn `www.example.com` into a link, also in untrusted text. A blank after the
+    Email clients and phones turn `www.example.com` into a link, also in untrusted text. A blank after the
     dot, and before the slashes of a scheme, prevents this.
     """
     if isinstance(value, bool) or not isinstance(value, str | int):
